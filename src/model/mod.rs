@@ -1,0 +1,15 @@
+//! The nouns of Tidegate. No IO, no async, and nothing of the other rooms.
+//!
+//! Read [`batch`] first: a batch of records is the unit of everything else. [`checkpoint`] says how far a
+//! link has come, [`ids`] names things, [`partition`] says which lane and which partition a record belongs to.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod digest;
+pub mod ids;
+pub mod partition;
+
+pub use batch::{Batch, BatchBuilder, HeaderRef, Placement, RecordRef, Span};
+pub use checkpoint::Checkpoint;
+pub use digest::Digest;
+pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};
