@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Batch, Checkpoint, LinkId, RevisionNumber, TopicId, TopicPartition};
+use crate::model::{Batch, Checkpoint, Digest, LinkId, RevisionNumber, TopicId, TopicPartition};
 
 /// What a lane may do after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,30 @@ pub trait Cluster: Send + Sync {
 
     /// A number that changes whenever a topic is made, deleted or gets more partitions.
     fn topology_version(&self) -> u64;
+
+    /// Make a topic. One that exists gets more partitions if it has fewer, and keeps them otherwise.
+    fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error>;
+
+    /// Append records to a partition, durably, and answer the offset of the first one. Offsets and placements in `batch` do not matter.
+    fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error>;
+
+    /// All checkpoints of a link.
+    fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error>;
+
+    /// Where each revision of a link began, by partition.
+    fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error>;
+
+    /// What [`Cluster::put_metadata`] stored for the link under `key`.
+    fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Store something about a link (its desired state, its revisions), durably.
+    fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error>;
+
+    /// The plugin component with this digest, if it was stored here.
+    fn artifact(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Store a plugin component under its digest, durably.
+    fn put_artifact(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error>;
 
     /// A reader.
     fn source(&self) -> Result<Box<dyn Source>, Error>;
