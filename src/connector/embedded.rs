@@ -1,1 +1,1 @@
-//! Stub
+//! The embedded store as a cluster.

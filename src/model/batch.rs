@@ -245,7 +245,13 @@ impl Batch {
     fn each_span(&mut self, mut visit: impl FnMut(&mut Span)) {
         let headers = self.headers.iter_mut().flat_map(|header| [&mut header.name, &mut header.value]);
         let keys = self.placements.iter_mut().map(|placement| &mut placement.partition_key);
-        self.keys.iter_mut().chain(&mut self.values).chain(headers).chain(keys).filter(|span| !span.is_null()).for_each(&mut visit);
+        self.keys
+            .iter_mut()
+            .chain(&mut self.values)
+            .chain(headers)
+            .chain(keys)
+            .filter(|span| !span.is_null())
+            .for_each(&mut visit);
     }
 }
 
@@ -324,7 +330,14 @@ impl BatchBuilder {
     }
 
     /// Append a record.
-    pub fn push<'a>(&mut self, offset: i64, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: impl IntoIterator<Item = HeaderRef<'a>>) {
+    pub fn push<'a>(
+        &mut self,
+        offset: i64,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = HeaderRef<'a>>,
+    ) {
         let key = self.append(key);
         let value = self.append(value);
         for header in headers {
@@ -373,8 +386,15 @@ mod tests {
         let mut builder = BatchBuilder::new();
         for index in 0..6_i64 {
             let text = format!("value-{index}");
-            let headers = (0..index % 3).map(|_| HeaderRef { name: b"h", value: (index != 4).then_some(text.as_bytes()) });
-            builder.push(10 + index, index, (index != 1).then_some(b"k"), (index != 2).then_some(text.as_bytes()), headers);
+            let headers =
+                (0..index % 3).map(|_| HeaderRef { name: b"h", value: (index != 4).then_some(text.as_bytes()) });
+            builder.push(
+                10 + index,
+                index,
+                (index != 1).then_some(b"k"),
+                (index != 2).then_some(text.as_bytes()),
+                headers,
+            );
         }
         builder.finish("orders", 3)
     }
@@ -382,8 +402,21 @@ mod tests {
     type Plain = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
     fn plain(batch: &Batch) -> Vec<Plain> {
-        let headers = |record: RecordRef<'_>| record.headers().map(|header| (header.name.to_vec(), header.value.map(<[u8]>::to_vec))).collect();
-        batch.records().map(|record| (record.offset(), record.timestamp(), record.key().map(<[u8]>::to_vec), record.value().map(<[u8]>::to_vec), headers(record))).collect()
+        let headers = |record: RecordRef<'_>| {
+            record.headers().map(|header| (header.name.to_vec(), header.value.map(<[u8]>::to_vec))).collect()
+        };
+        batch
+            .records()
+            .map(|record| {
+                (
+                    record.offset(),
+                    record.timestamp(),
+                    record.key().map(<[u8]>::to_vec),
+                    record.value().map(<[u8]>::to_vec),
+                    headers(record),
+                )
+            })
+            .collect()
     }
 
     #[test]
@@ -392,7 +425,12 @@ mod tests {
             let keep: Vec<u8> = (0..6).map(|bit| (mask >> bit & 1) as u8).collect();
             let mut kept = batch();
             kept.retain(&keep);
-            let expected: Vec<_> = plain(&batch()).into_iter().zip(&keep).filter(|(_, keep)| **keep == 1).map(|(record, _)| record).collect();
+            let expected: Vec<_> = plain(&batch())
+                .into_iter()
+                .zip(&keep)
+                .filter(|(_, keep)| **keep == 1)
+                .map(|(record, _)| record)
+                .collect();
             assert_eq!(plain(&kept), expected, "{mask:b}");
             assert_eq!(kept.next_offset, 16);
         }

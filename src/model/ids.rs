@@ -28,7 +28,7 @@ impl fmt::Display for RevisionNumber {
 }
 
 /// A partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
     /// The topic's name.
     pub topic: Arc<str>,
