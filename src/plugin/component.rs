@@ -1,0 +1,280 @@
+//! A component that was compiled and checked.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+
+use super::bindings::{self, filtering, lifecycle, transforming};
+use super::engine::PluginEngine;
+use super::host::{HostState, StageMetrics};
+use super::instance::{Instance, Trap};
+use super::limits::{COMPONENT_BYTES_MAX, Limits};
+use crate::model::Digest;
+
+const PACKAGE: &str = "tidegate:plugin/";
+const VERSION: &str = "0.1.0";
+
+/// What a plugin does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// Lets records pass or drops them.
+    Filter,
+    /// Makes 0 to N records of each.
+    Transform,
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Filter => "filter",
+            Self::Transform => "transform",
+        })
+    }
+}
+
+/// The parts of a record that a plugin reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Columns {
+    pub key: bool,
+    pub value: bool,
+    pub headers: bool,
+    pub timestamp: bool,
+    pub offset: bool,
+}
+
+impl Columns {
+    /// The names of the columns that are read.
+    pub fn names(self) -> Vec<&'static str> {
+        [
+            ("key", self.key),
+            ("value", self.value),
+            ("headers", self.headers),
+            ("timestamp", self.timestamp),
+            ("offset", self.offset),
+        ]
+        .into_iter()
+        .filter_map(|(name, read)| read.then_some(name))
+        .collect()
+    }
+}
+
+/// What a plugin says about itself.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// What it reads.
+    pub needs: Columns,
+    /// JSON Schema of its configuration.
+    pub config_schema: String,
+}
+
+/// Why some bytes are not a plugin that can run here.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Larger than any plugin.
+    #[error("too large: {bytes} bytes, and a component may have {COMPONENT_BYTES_MAX}")]
+    TooLarge {
+        /// The size.
+        bytes: usize,
+    },
+    /// A module, not a component.
+    #[error("a core WebAssembly module, not a component: build it against wit/ and encode it as a component")]
+    CoreModule,
+    /// Not WebAssembly.
+    #[error("not a WebAssembly component")]
+    NotWasm,
+    /// Does not validate or compile.
+    #[error("not a valid component: {0}")]
+    Malformed(String),
+    /// Exports none of the worlds.
+    #[error("exports neither {PACKAGE}filtering@{VERSION} nor {PACKAGE}transforming@{VERSION}: it exports {0}")]
+    NoWorld(String),
+    /// Is made for another version of the contract.
+    #[error("is built for {0}, and this tidegate serves version {VERSION} of the contract")]
+    OtherVersion(String),
+    /// Exports both worlds.
+    #[error("exports both filtering and transforming: a plugin has one world")]
+    TwoWorlds,
+    /// Wants something that is not offered.
+    #[error("imports {0}, which is not offered: a plugin can import {PACKAGE}host and nothing else")]
+    Import(String),
+    /// Wants state.
+    #[error("imports {0}: stateful plugins are not served by this version of tidegate")]
+    Stateful(String),
+    /// An export has another type, or an import another signature.
+    #[error("does not fit the contract: {0}")]
+    Signature(String),
+    /// Failed when it was asked to describe itself.
+    #[error("fails in describe: {0}")]
+    Describe(Trap),
+}
+
+/// A compiled and checked component. Instances of it are made per lane.
+pub struct Plugin {
+    engine: PluginEngine,
+    pre: InstancePre<HostState>,
+    pub(super) lifecycle: lifecycle::GuestIndices,
+    pub(super) work: WorkIndices,
+    digest: Digest,
+    size_bytes: usize,
+    imports: Vec<String>,
+    description: Description,
+}
+
+/// Where the work's exports are in the component.
+pub(super) enum WorkIndices {
+    Filter(filtering::GuestIndices),
+    Transform(transforming::GuestIndices),
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plugin({} {} {})", self.description.name, self.description.version, self.digest)
+    }
+}
+
+impl Plugin {
+    pub(super) fn new(
+        engine: &PluginEngine,
+        component: Component,
+        digest: Digest,
+        size_bytes: usize,
+    ) -> Result<Self, Refusal> {
+        let imports = check_imports(engine, &component)?;
+        let world = check_exports(engine, &component)?;
+        let signature = |error: wasmtime::Error| Refusal::Signature(one_line(&error));
+        let mut linker = Linker::new(engine.wasmtime());
+        bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)
+            .and_then(|()| bindings::host::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state))
+            .map_err(signature)?;
+        let pre = linker.instantiate_pre(&component).map_err(signature)?;
+        let work = match world {
+            World::Filter => WorkIndices::Filter(filtering::GuestIndices::new(&pre).map_err(signature)?),
+            World::Transform => WorkIndices::Transform(transforming::GuestIndices::new(&pre).map_err(signature)?),
+        };
+        let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(signature)?;
+        let description = Description {
+            name: String::new(),
+            version: String::new(),
+            needs: Columns::default(),
+            config_schema: String::new(),
+        };
+        let mut plugin =
+            Self { engine: engine.clone(), pre, lifecycle, work, digest, size_bytes, imports, description };
+        plugin.description = Instance::describe(&plugin).map_err(Refusal::Describe)?;
+        Ok(plugin)
+    }
+
+    /// A new instance, configured for a stage.
+    ///
+    /// # Errors
+    /// The configuration is refused, or the plugin trapped.
+    pub fn configure(
+        self: &Arc<Self>,
+        stage: &Arc<str>,
+        config: &str,
+        limits: &Limits,
+        metrics: &Arc<StageMetrics>,
+    ) -> Result<Instance, super::ConfigError> {
+        Instance::configure(self, stage, config, limits, metrics)
+    }
+
+    /// What the plugin does.
+    pub fn world(&self) -> World {
+        match self.work {
+            WorkIndices::Filter(_) => World::Filter,
+            WorkIndices::Transform(_) => World::Transform,
+        }
+    }
+
+    /// The digest of the component's bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The size of the component, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// What it imports, by interface and function.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// What it says about itself.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    pub(super) fn engine(&self) -> &PluginEngine {
+        &self.engine
+    }
+
+    pub(super) fn pre(&self) -> &InstancePre<HostState> {
+        &self.pre
+    }
+}
+
+/// Refuse what is not a component before the compiler sees it.
+pub(super) fn check_header(bytes: &[u8]) -> Result<(), Refusal> {
+    if bytes.len() > COMPONENT_BYTES_MAX {
+        return Err(Refusal::TooLarge { bytes: bytes.len() });
+    }
+    // Magic, then version and layer: a module is 01 00 00 00, a component 0d 00 01 00.
+    match bytes.split_at_checked(8) {
+        Some((b"\0asm\x01\0\0\0", _)) => Err(Refusal::CoreModule),
+        Some((header, _)) if header.starts_with(b"\0asm") && header[6] == 1 => Ok(()),
+        _ => Err(Refusal::NotWasm),
+    }
+}
+
+fn check_imports(engine: &PluginEngine, component: &Component) -> Result<Vec<String>, Refusal> {
+    let offered = [format!("{PACKAGE}host@{VERSION}"), format!("{PACKAGE}types@{VERSION}")];
+    let mut functions = Vec::new();
+    for (name, import) in component.component_type().imports(engine.wasmtime()) {
+        if name.starts_with("tidegate:plugin/state") {
+            return Err(Refusal::Stateful(name.to_owned()));
+        }
+        if !offered.iter().any(|offered| offered == name) {
+            return Err(Refusal::Import(name.to_owned()));
+        }
+        if let ComponentItem::ComponentInstance(instance) = import.ty {
+            let items = instance.exports(engine.wasmtime());
+            functions.extend(
+                items
+                    .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)))
+                    .map(|(function, _)| format!("{name}#{function}")),
+            );
+        }
+    }
+    Ok(functions)
+}
+
+fn check_exports(engine: &PluginEngine, component: &Component) -> Result<World, Refusal> {
+    let ty = component.component_type();
+    let exports: Vec<&str> = ty.exports(engine.wasmtime()).map(|(name, _)| name).collect();
+    let has = |interface: &str| exports.iter().any(|name| *name == format!("{PACKAGE}{interface}@{VERSION}"));
+    match (has("filtering"), has("transforming")) {
+        (true, true) => Err(Refusal::TwoWorlds),
+        (true, false) => Ok(World::Filter),
+        (false, true) => Ok(World::Transform),
+        (false, false) => Err(match exports.iter().find(|name| name.starts_with(PACKAGE)) {
+            Some(other) if !other.ends_with(VERSION) => Refusal::OtherVersion((*other).to_owned()),
+            _ if exports.is_empty() => Refusal::NoWorld("nothing".to_owned()),
+            _ => Refusal::NoWorld(exports.join(", ")),
+        }),
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn one_line(error: &wasmtime::Error) -> String {
+    let text = format!("{error:#}");
+    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,122 @@
+//! One per daemon: the compiler, the tick that interrupts plugins, and the cache of compiled code.
+
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine, OptLevel};
+
+use super::cache::Cache;
+use super::component::{Plugin, Refusal};
+use crate::model::Digest;
+
+/// How often a running plugin is looked at. A time limit is kept to within about this much.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Compiles plugins and lets them run.
+#[derive(Clone)]
+pub struct PluginEngine(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    cache: Option<Cache>,
+    /// What was compiled since the daemon started. Links publish and lanes open side by side.
+    loaded: DashMap<Digest, Arc<Plugin>>,
+}
+
+impl PluginEngine {
+    /// An engine that keeps compiled code in `cache_dir`, or nowhere.
+    ///
+    /// # Errors
+    /// The cache directory cannot be made or read.
+    pub fn new(cache_dir: Option<&Path>) -> io::Result<Self> {
+        let engine = Engine::new(&config()).map_err(io::Error::other)?;
+        let cache = cache_dir.map(Cache::open).transpose()?;
+        tick(&engine)?;
+        Ok(Self(Arc::new(Inner { engine, cache, loaded: DashMap::new() })))
+    }
+
+    /// Compile a component, or take it from the cache, and check what it is.
+    ///
+    /// It takes from a millisecond (cached) to many seconds (an interpreter of 12 MiB), so it is done off the data path.
+    ///
+    /// # Errors
+    /// A [`Refusal`] says in one sentence why these bytes are not a plugin.
+    pub fn load(&self, bytes: &[u8]) -> Result<Arc<Plugin>, Refusal> {
+        let digest = Digest::of(bytes);
+        if let Some(plugin) = self.0.loaded.get(&digest) {
+            return Ok(plugin.clone());
+        }
+        super::component::check_header(bytes)?;
+        let component = self.compile(&digest, bytes)?;
+        let plugin = Arc::new(Plugin::new(self, component, digest, bytes.len())?);
+        self.0.loaded.insert(digest, plugin.clone());
+        Ok(plugin)
+    }
+
+    /// Forget compiled plugins that nothing uses any more.
+    pub fn forget_unused(&self) {
+        self.0.loaded.retain(|_, plugin| Arc::strong_count(plugin) > 1);
+    }
+
+    pub(super) fn wasmtime(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Component, Refusal> {
+        let engine = &self.0.engine;
+        let name = format!("{}-{:016x}.cwasm", digest.hex(), compatibility(engine));
+        if let Some(code) = self.0.cache.as_ref().and_then(|cache| cache.get(&name)) {
+            // SAFETY: the cache answers only what this installation's engine serialized (a keyed hash says so), for the
+            // same compiler settings (their hash is in the name, which the keyed hash covers).
+            match unsafe { Component::deserialize(engine, &code) } {
+                Ok(component) => return Ok(component),
+                Err(error) => tracing::warn!(%digest, %error, "cached code does not load: compiling again"),
+            }
+        }
+        let component = Component::from_binary(engine, bytes)
+            .map_err(|error| Refusal::Malformed(super::component::one_line(&error)))?;
+        if let Some(cache) = &self.0.cache
+            && let Ok(code) = component.serialize()
+        {
+            cache.put(&name, &code);
+        }
+        Ok(component)
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(512 << 10);
+    config
+}
+
+/// A number that differs between compilers and settings whose code cannot be exchanged.
+fn compatibility(engine: &Engine) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Advance the engine's epoch for as long as the engine lives.
+fn tick(engine: &Engine) -> io::Result<()> {
+    let weak = engine.weak();
+    thread::Builder::new().name("plugin-tick".to_owned()).spawn(move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(TICK);
+        }
+    })?;
+    Ok(())
+}
