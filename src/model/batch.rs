@@ -168,6 +168,24 @@ impl Batch {
         self.arena.len() + self.len() * (2 * size_of::<Span>() + 20) + self.headers.len() * size_of::<HeaderSpan>()
     }
 
+    /// Copy what spans cover into an arena of its own, if they cover less than half of the present one. Filters leave
+    /// holes in the arena, and whoever copies it next would copy them too.
+    pub fn compact_if_sparse(&mut self) {
+        // Below this, copying holes costs less than looking for them.
+        const SMALL: usize = 16 << 10;
+        if self.arena.len() < SMALL || self.payload_bytes() * 2 > self.arena.len() {
+            return;
+        }
+        let old = std::mem::take(&mut self.arena);
+        let mut arena = Vec::with_capacity(self.payload_bytes());
+        self.each_span(|span| {
+            let start = arena.len() as u32;
+            arena.extend_from_slice(span.get(&old).unwrap_or_default());
+            span.start = start;
+        });
+        self.arena = arena.into();
+    }
+
     /// Keep the records whose byte in `keep` is not 0. The arena stays as it is.
     ///
     /// # Panics
@@ -434,6 +452,26 @@ mod tests {
             assert_eq!(plain(&kept), expected, "{mask:b}");
             assert_eq!(kept.next_offset, 16);
         }
+    }
+
+    #[test]
+    fn compacting_changes_no_record() {
+        let mut builder = BatchBuilder::new();
+        for index in 0..100_u8 {
+            builder.push(
+                index.into(),
+                0,
+                Some(&[index]),
+                Some(&[index; 1000]),
+                [HeaderRef { name: b"h", value: None }],
+            );
+        }
+        let mut batch = builder.finish("orders", 0);
+        batch.retain(&(0..100).map(|index| u8::from(index % 10 == 0)).collect::<Vec<_>>());
+        let before = plain(&batch);
+        batch.compact_if_sparse();
+        assert_eq!(plain(&batch), before);
+        assert_eq!(batch.arena.len(), batch.payload_bytes());
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub type ClusterId = Arc<str>;
 pub struct TopicId(pub u64);
 
 /// The number of a revision within its link: the first is 1, and numbers only grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RevisionNumber(pub u64);
 

@@ -93,6 +93,8 @@ impl fmt::Display for ConfigFault {
 pub struct Reject {
     /// Its index in the batch that the stage got.
     pub index: usize,
+    /// Its offset in the source partition.
+    pub offset: i64,
     /// The plugin's code for it.
     pub code: String,
     /// What is wrong.
@@ -106,6 +108,8 @@ pub struct Done {
     pub batch: Batch,
     /// What could not be handled, in order.
     pub rejects: Vec<Reject>,
+    /// Records of the input that have no output and were not rejected.
+    pub dropped: usize,
     /// Records of `batch` that differ from their input, or are one of several.
     pub changed: usize,
     /// CPU time of the call.
@@ -206,7 +210,9 @@ impl Instance {
         };
         let cpu_time = self.store.data().cpu_time_of_call();
         match answer.and_then(|answer| apply(answer, &mut batch, &self.routes).map_err(contract)) {
-            Ok((rejects, changed)) => Ok((self, Done { batch, rejects, changed, cpu_time })),
+            Ok(Applied { rejects, dropped, changed }) => {
+                Ok((self, Done { batch, rejects, dropped, changed, cpu_time }))
+            }
             Err(trap) => Err((batch, trap)),
         }
     }
@@ -217,20 +223,28 @@ enum Answer {
     Transform(types::Outputs),
 }
 
-/// Check an answer, then apply it. Answers the rejects, and how many records changed.
-fn apply(answer: Answer, batch: &mut Batch, routes: &[Arc<str>]) -> Result<(Vec<Reject>, usize), String> {
+struct Applied {
+    rejects: Vec<Reject>,
+    dropped: usize,
+    changed: usize,
+}
+
+/// Check an answer, then apply it.
+fn apply(answer: Answer, batch: &mut Batch, routes: &[Arc<str>]) -> Result<Applied, String> {
+    let count = batch.len();
     match answer {
         Answer::Filter(mut keep, rejects) => {
             if keep.len() != batch.len() {
                 return Err(format!("the filter answered {} verdicts for {} records", keep.len(), batch.len()));
             }
-            let rejects = check_rejects(rejects, batch.len())?;
+            let rejects = check_rejects(rejects, batch)?;
             rejects.iter().for_each(|reject| keep[reject.index] = 0);
             batch.retain(&keep);
-            Ok((rejects, 0))
+            Ok(Applied { dropped: count - batch.len() - rejects.len(), rejects, changed: 0 })
         }
         Answer::Transform(answer) => {
-            let rejects = check_rejects(answer.rejects, batch.len())?;
+            let rejects = check_rejects(answer.rejects, batch)?;
+            let used = answer.sources.chunk_by(|a, b| a == b).count();
             let outputs = Outputs {
                 sources: answer.sources,
                 arena: answer.arena,
@@ -244,18 +258,22 @@ fn apply(answer: Answer, batch: &mut Batch, routes: &[Arc<str>]) -> Result<(Vec<
             };
             let changed;
             (*batch, changed) = outputs::apply(outputs, batch, routes, &rejects)?;
-            Ok((rejects, changed))
+            Ok(Applied { dropped: count - used - rejects.len(), rejects, changed })
         }
     }
 }
 
-fn check_rejects(rejects: Vec<types::Reject>, count: usize) -> Result<Vec<Reject>, String> {
+fn check_rejects(rejects: Vec<types::Reject>, batch: &Batch) -> Result<Vec<Reject>, String> {
     let ordered = rejects.windows(2).all(|pair| pair[0].index < pair[1].index);
-    if !ordered || rejects.last().is_some_and(|last| last.index as usize >= count) {
+    if !ordered || rejects.last().is_some_and(|last| last.index as usize >= batch.len()) {
         return Err("the rejects are not in order, or not of this batch".to_owned());
     }
-    let reject =
-        |reject: types::Reject| Reject { index: reject.index as usize, code: reject.code, message: reject.message };
+    let reject = |reject: types::Reject| Reject {
+        index: reject.index as usize,
+        offset: batch.offsets[reject.index as usize],
+        code: reject.code,
+        message: reject.message,
+    };
     Ok(rejects.into_iter().map(reject).collect())
 }
 
@@ -319,5 +337,7 @@ fn lower(batch: &Batch, needs: Columns) -> types::Batch<'_> {
         headers: column(needs.headers, bytemuck::cast_slice(&batch.headers)),
         timestamps: column(needs.timestamp, &batch.timestamps),
         offsets: column(needs.offset, &batch.offsets),
+        // A pipeline gets whole batches of source records, so it never cuts between siblings.
+        first_ordinal: 0,
     }
 }

@@ -243,7 +243,7 @@ mod tests {
     }
 
     fn reject(index: usize) -> Reject {
-        Reject { index, code: String::new(), message: String::new() }
+        Reject { index, offset: 0, code: String::new(), message: String::new() }
     }
 
     #[test]

@@ -1,0 +1,97 @@
+//! What stops a lane, and what the lane does about it.
+
+use std::time::Duration;
+
+use crate::connector::{Class, Error};
+
+/// Why a lane cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What the lane may do.
+    pub class: Class,
+    /// A stable word: the name of the state.
+    pub code: &'static str,
+    /// What happened.
+    pub message: String,
+    /// What the operator can do.
+    pub remedy: String,
+    /// The stage it happened in.
+    pub stage: Option<String>,
+    /// The record it happened at, or the first of the batch.
+    pub place: Option<Place>,
+}
+
+/// A record of a source partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The offset.
+    pub offset: i64,
+}
+
+impl Failure {
+    /// A failure that a person has to do something about.
+    pub fn fatal(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let (message, remedy) = (message.into(), remedy.into());
+        Self { class: Class::Fatal, code, message, remedy, stage: None, place: None }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            class: error.class,
+            code: error.code,
+            message: error.message,
+            remedy: error.remedy.to_owned(),
+            stage: None,
+            place: None,
+        }
+    }
+}
+
+/// How long a lane waits before it opens again. It doubles with each failure that follows without a commit between them.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The wait after a failure of this class; `None`: the lane stops.
+    pub(super) fn after(&mut self, class: Class) -> Option<Duration> {
+        let (first, longest) = match class {
+            Class::Reopen => (Duration::from_millis(100), Duration::from_secs(30)),
+            // A rival has the lane: give it time, or two lanes would fence each other for ever.
+            Class::Fenced => (Duration::from_secs(1), Duration::from_secs(60)),
+            Class::Fatal => return None,
+        };
+        let wait = first.saturating_mul(1 << self.failures.min(16)).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        Some(wait)
+    }
+
+    /// The lane has committed.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_bound_and_start_again_after_a_commit() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..20).filter_map(|_| backoff.after(Class::Reopen)).map(|wait| wait.as_millis()).collect();
+        assert_eq!(waits[..4], [100, 200, 400, 800]);
+        assert_eq!(waits[19], 30_000);
+        backoff.reset();
+        assert_eq!(backoff.after(Class::Fenced), Some(Duration::from_secs(1)));
+        assert_eq!(backoff.after(Class::Fatal), None);
+    }
+}

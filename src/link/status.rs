@@ -1,0 +1,221 @@
+//! What the lanes of a link tell the rest of the daemon. Lanes write, everybody else reads; nothing here decides anything.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::failure::Failure;
+use crate::model::{RevisionNumber, TopicPartition};
+use crate::plugin::StageMetrics;
+use crate::plugin::instance::Done;
+
+/// How far back rates look.
+const RATE_WINDOW: Duration = Duration::from_secs(5);
+
+/// What a lane does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LaneState {
+    #[default]
+    Stopped,
+    Opening,
+    Running,
+    Paused,
+    Retrying,
+    Failed,
+}
+
+/// A lane as it is now.
+#[derive(Clone, Debug, Default)]
+pub struct LaneStatus {
+    /// What it does.
+    pub state: LaneState,
+    /// The revision that it last committed under.
+    pub revision: Option<RevisionNumber>,
+    /// The next source offset of each of its partitions, as committed.
+    pub committed: BTreeMap<TopicPartition, Progress>,
+    /// When it last committed, in milliseconds since 1970-01-01 UTC.
+    pub last_commit_ms: Option<i64>,
+    /// How long its last swap took.
+    pub last_swap_pause: Option<Duration>,
+    /// Why it failed, or what it is retrying.
+    pub failure: Option<Failure>,
+}
+
+/// How far a lane has come in a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The next source offset, as committed.
+    pub next_offset: i64,
+    /// Records committed since the lane was opened first.
+    pub records_out: u64,
+    /// Bytes of their keys, values and headers.
+    pub bytes_out: u64,
+}
+
+/// What a link has done since the daemon started. Counted when it is committed.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Records read.
+    pub records_in: AtomicU64,
+    /// Records that a stage dropped.
+    pub records_filtered: AtomicU64,
+    /// Records that a stage changed or made.
+    pub records_transformed: AtomicU64,
+    /// Records written.
+    pub records_out: AtomicU64,
+    /// Bytes of their keys, values and headers.
+    pub bytes_out: AtomicU64,
+    /// Failures of lanes, those that were retried as well.
+    pub errors: AtomicU64,
+    /// Failures since the last commit.
+    pub consecutive_failures: AtomicU64,
+}
+
+/// What a lane has done but not committed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) records_in: u64,
+    pub(super) records_filtered: u64,
+    pub(super) records_transformed: u64,
+    pub(super) records_out: u64,
+    pub(super) bytes_out: u64,
+}
+
+impl Counters {
+    pub(super) fn add(&self, tally: Tally) {
+        self.records_in.fetch_add(tally.records_in, Relaxed);
+        self.records_filtered.fetch_add(tally.records_filtered, Relaxed);
+        self.records_transformed.fetch_add(tally.records_transformed, Relaxed);
+        self.records_out.fetch_add(tally.records_out, Relaxed);
+        self.bytes_out.fetch_add(tally.bytes_out, Relaxed);
+        self.consecutive_failures.store(0, Relaxed);
+    }
+
+    pub(super) fn add_failure(&self) {
+        self.errors.fetch_add(1, Relaxed);
+        self.consecutive_failures.fetch_add(1, Relaxed);
+    }
+}
+
+/// What a stage has done, in all lanes, since the daemon started.
+#[derive(Debug, Default)]
+pub struct StageStats {
+    /// Records handed to it.
+    pub records_in: AtomicU64,
+    /// Records that came out.
+    pub records_out: AtomicU64,
+    /// Records that it dropped.
+    pub dropped: AtomicU64,
+    /// Records that it rejected.
+    pub rejected: AtomicU64,
+    /// Calls that trapped.
+    pub traps: AtomicU64,
+    /// CPU time of all calls, in nanoseconds.
+    pub cpu_time_ns: AtomicU64,
+    /// Linear memory of the instance that was called last, in bytes.
+    pub memory_bytes: AtomicU64,
+    /// What its instances count themselves.
+    pub metrics: Arc<StageMetrics>,
+}
+
+impl StageStats {
+    pub(super) fn add_call(&self, records_in: usize, done: &Done, memory_bytes: usize) {
+        self.records_in.fetch_add(records_in as u64, Relaxed);
+        self.records_out.fetch_add(done.batch.len() as u64, Relaxed);
+        self.dropped.fetch_add(done.dropped as u64, Relaxed);
+        self.rejected.fetch_add(done.rejects.len() as u64, Relaxed);
+        self.cpu_time_ns.fetch_add(done.cpu_time.as_nanos() as u64, Relaxed);
+        self.memory_bytes.store(memory_bytes as u64, Relaxed);
+    }
+
+    pub(super) fn add_trap(&self) {
+        self.traps.fetch_add(1, Relaxed);
+    }
+}
+
+/// Rates over the last seconds, from counts that are sampled once in a while.
+#[derive(Debug, Default)]
+pub struct Meter {
+    samples: Mutex<VecDeque<Sample>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    records: u64,
+    bytes: u64,
+    errors: u64,
+}
+
+/// Events a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Records written.
+    pub records: f64,
+    /// Bytes written.
+    pub bytes: f64,
+    /// Errors.
+    pub errors: f64,
+}
+
+impl Meter {
+    /// Remember what the counters say at `now`.
+    pub fn sample(&self, now: Instant, counters: &Counters) {
+        let mut samples = lock(&self.samples);
+        samples.push_back(Sample {
+            at: now,
+            records: counters.records_out.load(Relaxed),
+            bytes: counters.bytes_out.load(Relaxed),
+            errors: counters.errors.load(Relaxed),
+        });
+        while samples.len() > 2 && now - samples[1].at >= RATE_WINDOW {
+            samples.pop_front();
+        }
+    }
+
+    /// The rates between the oldest and the newest sample.
+    pub fn rates(&self) -> Rates {
+        let samples = lock(&self.samples);
+        let (Some(first), Some(last)) = (samples.front(), samples.back()) else { return Rates::default() };
+        let seconds = (last.at - first.at).as_secs_f64();
+        if seconds == 0.0 {
+            return Rates::default();
+        }
+        let rate = |first: u64, last: u64| last.saturating_sub(first) as f64 / seconds;
+        Rates {
+            records: rate(first.records, last.records),
+            bytes: rate(first.bytes, last.bytes),
+            errors: rate(first.errors, last.errors),
+        }
+    }
+}
+
+/// A lock that a panic elsewhere does not take away: what it guards is only shown to people.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_cover_the_window_and_nothing_older() {
+        let (meter, counters, start) = (Meter::default(), Counters::default(), Instant::now());
+        counters.records_out.store(1_000_000, Relaxed);
+        for second in 0..20 {
+            meter.sample(start + Duration::from_secs(second), &counters);
+            counters.records_out.fetch_add(if second < 10 { 5 } else { 50 }, Relaxed);
+        }
+        assert_eq!(meter.rates().records, 50.0);
+    }
+
+    #[test]
+    fn one_sample_is_no_rate() {
+        let meter = Meter::default();
+        meter.sample(Instant::now(), &Counters::default());
+        assert_eq!(meter.rates(), Rates::default());
+    }
+}
