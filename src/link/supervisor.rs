@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -141,6 +141,8 @@ pub struct Link {
     view: Mutex<View>,
     counters: Arc<Counters>,
     meter: Meter,
+    /// One more than the largest lag seen; 0 is none.
+    lag_ms_max: AtomicU64,
 }
 
 /// What is shown of a link that does not concern its lanes.
@@ -218,6 +220,7 @@ impl Link {
             view: Mutex::new(View { stopped: true, ..View::default() }),
             counters: Arc::default(),
             meter: Meter::default(),
+            lag_ms_max: AtomicU64::new(0),
         }
     }
 
@@ -246,6 +249,16 @@ impl Link {
         &self.meter
     }
 
+    /// Remember a lag that was seen, in milliseconds.
+    pub fn note_lag_ms(&self, lag: u64) {
+        self.lag_ms_max.fetch_max(lag.saturating_add(1), Relaxed);
+    }
+
+    /// The largest lag that was seen since the daemon started, in milliseconds.
+    pub fn lag_ms_max(&self) -> Option<u64> {
+        self.lag_ms_max.load(Relaxed).checked_sub(1)
+    }
+
     /// When it was started, in milliseconds since 1970-01-01 UTC.
     pub fn started_ms(&self) -> Option<i64> {
         lock(&self.view).started_ms
@@ -261,7 +274,7 @@ impl Link {
         Ok(stored.unwrap_or(if self.config.autostart { Desired::Running } else { Desired::Stopped }))
     }
 
-    /// Do what the desired state says, when the daemon starts.
+    /// Do what the desired state says, when the daemon starts. It may take as long as a plugin takes to compile.
     pub fn resume_desired(&self) {
         let outcome = self.desired().and_then(|desired| match desired {
             Desired::Stopped => Ok(()),

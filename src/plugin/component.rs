@@ -124,6 +124,7 @@ pub struct Plugin {
     digest: Digest,
     size_bytes: usize,
     imports: Vec<String>,
+    exports: Vec<String>,
     description: Description,
 }
 
@@ -147,7 +148,7 @@ impl Plugin {
         size_bytes: usize,
     ) -> Result<Self, Refusal> {
         let imports = check_imports(engine, &component)?;
-        let world = check_exports(engine, &component)?;
+        let (world, exports) = check_exports(engine, &component)?;
         let signature = |error: wasmtime::Error| Refusal::Signature(one_line(&error));
         let mut linker = Linker::new(engine.wasmtime());
         bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)
@@ -166,7 +167,7 @@ impl Plugin {
             config_schema: String::new(),
         };
         let mut plugin =
-            Self { engine: engine.clone(), pre, lifecycle, work, digest, size_bytes, imports, description };
+            Self { engine: engine.clone(), pre, lifecycle, work, digest, size_bytes, imports, exports, description };
         plugin.description = Instance::describe(&plugin).map_err(Refusal::Describe)?;
         Ok(plugin)
     }
@@ -206,6 +207,11 @@ impl Plugin {
     /// What it imports, by interface and function.
     pub fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// What it exports, by interface.
+    pub fn exports(&self) -> &[String] {
+        &self.exports
     }
 
     /// What it says about itself.
@@ -257,16 +263,16 @@ fn check_imports(engine: &PluginEngine, component: &Component) -> Result<Vec<Str
     Ok(functions)
 }
 
-fn check_exports(engine: &PluginEngine, component: &Component) -> Result<World, Refusal> {
+fn check_exports(engine: &PluginEngine, component: &Component) -> Result<(World, Vec<String>), Refusal> {
     let ty = component.component_type();
-    let exports: Vec<&str> = ty.exports(engine.wasmtime()).map(|(name, _)| name).collect();
+    let exports: Vec<String> = ty.exports(engine.wasmtime()).map(|(name, _)| name.to_owned()).collect();
     let has = |interface: &str| exports.iter().any(|name| *name == format!("{PACKAGE}{interface}@{VERSION}"));
     match (has("filtering"), has("transforming")) {
         (true, true) => Err(Refusal::TwoWorlds),
-        (true, false) => Ok(World::Filter),
-        (false, true) => Ok(World::Transform),
+        (true, false) => Ok((World::Filter, exports)),
+        (false, true) => Ok((World::Transform, exports)),
         (false, false) => Err(match exports.iter().find(|name| name.starts_with(PACKAGE)) {
-            Some(other) if !other.ends_with(VERSION) => Refusal::OtherVersion((*other).to_owned()),
+            Some(other) if !other.ends_with(VERSION) => Refusal::OtherVersion(other.clone()),
             _ if exports.is_empty() => Refusal::NoWorld("nothing".to_owned()),
             _ => Refusal::NoWorld(exports.join(", ")),
         }),

@@ -1,0 +1,157 @@
+//! A configuration and all that it names, without starting anything.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Error;
+use crate::api::wire;
+use crate::config::{Config, Diagnostic, LinkConfig, Severity, StageConfig, would_loop};
+use crate::link::StageSpec;
+use crate::plugin::{ConfigError, Limits, Plugin, PluginEngine, StageMetrics};
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Checked {
+    /// Errors and warnings, in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Whether the daemon would start with it.
+    pub passed: bool,
+}
+
+/// A stage that was read, compiled and configured once.
+pub(super) type CheckedStage = (StageSpec, Arc<[u8]>);
+
+/// A configuration whose plugins work.
+pub(super) struct CheckedConfig {
+    pub(super) config: Config,
+    /// The stages of each link, in the order of `config.links`.
+    pub(super) stages: Vec<Vec<CheckedStage>>,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// Validate a configuration file and every plugin it names.
+pub fn check(path: &Path) -> Checked {
+    let engine = match PluginEngine::new(None) {
+        Ok(engine) => engine,
+        Err(error) => {
+            let diagnostic = Diagnostic::of_file(path.display().to_string(), format!("no WebAssembly engine: {error}"));
+            return Checked { diagnostics: vec![diagnostic], passed: false };
+        }
+    };
+    match load(path, &engine) {
+        Ok(checked) => Checked { diagnostics: checked.warnings, passed: true },
+        Err(diagnostics) => Checked { diagnostics, passed: false },
+    }
+}
+
+/// Read a configuration, and compile and configure its plugins.
+pub(super) fn load(path: &Path, engine: &PluginEngine) -> Result<CheckedConfig, Vec<Diagnostic>> {
+    let (config, warnings) = Config::load(path)?;
+    with_plugins(config, warnings, engine)
+}
+
+/// Compile and configure the plugins of a configuration.
+pub(super) fn with_plugins(
+    config: Config,
+    warnings: Vec<Diagnostic>,
+    engine: &PluginEngine,
+) -> Result<CheckedConfig, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let mut stages = Vec::new();
+    for link in config.links.values() {
+        let check = |stage| check_stage(&config, link, stage, engine).map_err(|found| errors.extend(found)).ok();
+        stages.push(link.pipeline.iter().filter_map(check).collect());
+    }
+    if errors.is_empty() {
+        return Ok(CheckedConfig { config, stages, warnings });
+    }
+    let mut all = warnings;
+    all.append(&mut errors);
+    all.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    Err(all)
+}
+
+fn check_stage(
+    config: &Config,
+    link: &LinkConfig,
+    stage: &StageConfig,
+    engine: &PluginEngine,
+) -> Result<CheckedStage, Vec<Diagnostic>> {
+    let plugin_error = |message: String| vec![config.source.error(&stage.plugin_place, message)];
+    let file = stage.plugin.display();
+    let bytes = fs::read(&stage.plugin).map_err(|error| plugin_error(format!("{file}: {error}")))?;
+    let plugin = engine.load(&bytes).map_err(|refusal| plugin_error(format!("{file}: {refusal}")))?;
+    let spec = spec(stage, &plugin);
+    let metrics = Arc::<StageMetrics>::default();
+    let configured = plugin.configure(&stage.name, &stage.config.value.to_string(), &spec.limits(), &metrics);
+    let instance = configured.map_err(|error| config_errors(config, stage, &error))?;
+    match instance.routes().iter().find(|topic| would_loop(link, topic)) {
+        Some(topic) => Err(plugin_error(format!("the plugin would route to {topic}, which the link itself reads"))),
+        None => Ok((spec, bytes.into())),
+    }
+}
+
+fn config_errors(config: &Config, stage: &StageConfig, error: &ConfigError) -> Vec<Diagnostic> {
+    match error {
+        ConfigError::Refused(faults) => faults
+            .iter()
+            .map(|fault| {
+                config.source.error(stage.config.place(&fault.path), format!("refused by the plugin: {fault}"))
+            })
+            .collect(),
+        ConfigError::Trapped(_) => vec![config.source.error(&stage.plugin_place, error.to_string())],
+    }
+}
+
+fn spec(stage: &StageConfig, plugin: &Plugin) -> StageSpec {
+    let description = plugin.description();
+    StageSpec {
+        name: stage.name.to_string(),
+        plugin_digest: plugin.digest(),
+        plugin_name: description.name.clone(),
+        plugin_version: description.version.clone(),
+        config: stage.config.value.clone(),
+        memory_bytes: stage.limits.memory_bytes,
+        time_ms: stage.limits.time_ms,
+        output_bytes: stage.limits.output_bytes,
+        log_lines_per_s: stage.limits.log_lines_per_s,
+    }
+}
+
+/// Whether any of these stops the daemon from starting.
+pub(super) fn has_errors(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+/// What a plugin's file says about itself.
+///
+/// # Errors
+/// The file cannot be read, or is not a plugin.
+pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
+    let file = path.display();
+    let bytes = fs::read(path).map_err(|error| Error::new(format!("{file}: {error}"), "name a component's file"))?;
+    let engine = PluginEngine::new(None).map_err(|error| Error::new(format!("no WebAssembly engine: {error}"), ""))?;
+    let plugin = engine
+        .load(&bytes)
+        .map_err(|refusal| Error::new(format!("{file}: {refusal}"), "wit/README.md says what a plugin is"))?;
+    let description = plugin.description();
+    let schema = serde_json::from_str(&description.config_schema);
+    let limits = Limits::default();
+    Ok(wire::Inspection {
+        world: plugin.world().to_string(),
+        name: description.name.clone(),
+        version: description.version.clone(),
+        needs: description.needs.names().into_iter().map(str::to_owned).collect(),
+        config_schema: schema.unwrap_or(serde_json::Value::Null),
+        imports: plugin.imports().to_vec(),
+        exports: plugin.exports().to_vec(),
+        size_bytes: plugin.size_bytes() as u64,
+        digest: plugin.digest(),
+        limits: wire::Limits {
+            memory_bytes: limits.memory_bytes as u64,
+            time_ms: limits.time.as_millis() as u64,
+            output_bytes: limits.output_bytes as u64,
+        },
+    })
+}

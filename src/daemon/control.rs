@@ -1,0 +1,254 @@
+//! Answers the REST API.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::view::{self, View};
+use super::{Daemon, RunningCluster};
+use crate::api::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, ReadAnswer};
+use crate::api::wire;
+use crate::connector::{Cluster, Error};
+use crate::link::supervisor::{Desired, LinkState, PublishError};
+use crate::link::{Failure, Link, Publication};
+use crate::model::{Batch, RevisionNumber, TopicPartition};
+
+impl Daemon {
+    fn find_link(&self, id: &str) -> Result<&Arc<Link>, ControlError> {
+        self.links.get(id).ok_or_else(|| {
+            let known: Vec<&str> = self.links.keys().map(AsRef::as_ref).collect();
+            let remedy = format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
+            ControlError::new(ErrorKind::NotFound, "link-not-found", format!("there is no link {id}"), remedy)
+        })
+    }
+
+    fn find_cluster(&self, id: &str) -> Result<&RunningCluster, ControlError> {
+        self.clusters.get(id).ok_or_else(|| {
+            let known: Vec<&str> = self.clusters.keys().map(AsRef::as_ref).collect();
+            let remedy = format!("there are: {}", known.join(", "));
+            ControlError::new(ErrorKind::NotFound, "cluster-not-found", format!("there is no cluster {id}"), remedy)
+        })
+    }
+
+    fn find_topic(&self, cluster: &str, topic: &str) -> Result<(&RunningCluster, wire::TopicSummary), ControlError> {
+        let running = self.find_cluster(cluster)?;
+        match running.cluster.topic(topic).map_err(cluster_error)? {
+            Some(found) => {
+                Ok((running, wire::TopicSummary { name: found.name.to_string(), partitions: found.partitions }))
+            }
+            None => Err(ControlError::new(
+                ErrorKind::NotFound,
+                "topic-not-found",
+                format!("there is no topic {topic} in {cluster}"),
+                format!("`tidegate topic create {cluster} {topic}` makes it"),
+            )),
+        }
+    }
+
+    fn find_partition(&self, cluster: &str, partition: &TopicPartition) -> Result<&RunningCluster, ControlError> {
+        let (running, topic) = self.find_topic(cluster, &partition.topic)?;
+        if partition.partition < topic.partitions {
+            return Ok(running);
+        }
+        let message = format!("topic {} has {} partitions, from 0 on", topic.name, topic.partitions);
+        Err(ControlError::new(ErrorKind::NotFound, "partition-not-found", message, ""))
+    }
+}
+
+impl ControlPlane for Daemon {
+    fn status(&self) -> Result<wire::Status, ControlError> {
+        let now = now_ms();
+        let clusters = self.clusters.values().map(|running| {
+            let failure = running.cluster.failure();
+            wire::ClusterStatus {
+                id: running.config.id.to_string(),
+                kind: "embedded".to_owned(),
+                path: Some(running.config.path.clone()),
+                state: if failure.is_some() { "failed" } else { "open" }.to_owned(),
+                error: failure.map(|error| view::trouble(&Failure::from(error))),
+            }
+        });
+        Ok(wire::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            pid: std::process::id(),
+            data_dir: self.data_dir.clone(),
+            clusters: clusters.collect(),
+            links: self.links.values().map(|link| View::new(link, now).line()).collect(),
+        })
+    }
+
+    fn ready(&self) -> Result<(), ControlError> {
+        match self.links.values().find(|link| link.state().0 == LinkState::Starting) {
+            Some(link) => {
+                let message = format!("link {} is starting", link.config().id);
+                Err(ControlError::new(ErrorKind::Unavailable, "starting", message, "try again in a moment"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn links(&self) -> Result<Vec<wire::Link>, ControlError> {
+        let now = now_ms();
+        Ok(self.links.values().map(|link| View::new(link, now).link()).collect())
+    }
+
+    fn link(&self, link: &str) -> Result<wire::Link, ControlError> {
+        Ok(View::new(self.find_link(link)?, now_ms()).link())
+    }
+
+    fn steer(&self, link: &str, transition: wire::LinkTransition) -> Result<wire::Link, ControlError> {
+        let found = self.find_link(link)?;
+        let (state, _) = found.state();
+        let desired = match (transition, state) {
+            (wire::LinkTransition::Start, _) => Desired::Running,
+            (wire::LinkTransition::Stop, _) => Desired::Stopped,
+            (wire::LinkTransition::Pause, LinkState::Active | LinkState::Starting | LinkState::Paused) => {
+                Desired::Paused
+            }
+            (wire::LinkTransition::Resume, LinkState::Paused | LinkState::Active) => Desired::Running,
+            (wire::LinkTransition::Pause | wire::LinkTransition::Resume, _) => {
+                let now = View::new(found, now_ms()).link().status;
+                let message = format!("link {link} is {now}: it cannot {transition}");
+                let remedy = format!("`tidegate link start {link}` starts it");
+                return Err(ControlError::new(ErrorKind::Conflict, "wrong-state", message, remedy));
+            }
+        };
+        found.order(desired).map_err(failure_error)?;
+        self.link(link)
+    }
+
+    fn link_metrics(&self, link: &str) -> Result<wire::LinkMetrics, ControlError> {
+        let now = now_ms();
+        Ok(View::new(self.find_link(link)?, now).metrics(now))
+    }
+
+    fn link_health(&self, link: &str) -> Result<wire::LinkHealth, ControlError> {
+        let now = now_ms();
+        Ok(View::new(self.find_link(link)?, now).health(now))
+    }
+
+    fn publish(&self, link: &str, publish: Publish) -> Result<wire::Swap, ControlError> {
+        let found = self.find_link(link)?;
+        let published = found.publish(&publish.stage, &publish.component, publish.config, &publish.by);
+        published.map(|done| swap(&done, Some(publish.stage))).map_err(publish_error)
+    }
+
+    fn rollback(&self, link: &str, to: Option<RevisionNumber>, by: &str) -> Result<wire::Swap, ControlError> {
+        self.find_link(link)?.rollback(to, by).map(|done| swap(&done, None)).map_err(publish_error)
+    }
+
+    fn revisions(&self, link: &str) -> Result<Vec<wire::Revision>, ControlError> {
+        let found = self.find_link(link)?;
+        let history = found.history().map_err(failure_error)?;
+        let starts = found.revision_starts().map_err(failure_error)?;
+        Ok(view::revisions(found, &history, &starts))
+    }
+
+    fn topics(&self, cluster: &str) -> Result<Vec<wire::TopicSummary>, ControlError> {
+        let topics = self.find_cluster(cluster)?.cluster.topics().map_err(cluster_error)?;
+        let summary = |topic: crate::connector::Topic| wire::TopicSummary {
+            name: topic.name.to_string(),
+            partitions: topic.partitions,
+        };
+        Ok(topics.into_iter().map(summary).collect())
+    }
+
+    fn topic(&self, cluster: &str, topic: &str) -> Result<wire::Topic, ControlError> {
+        let (running, summary) = self.find_topic(cluster, topic)?;
+        let partition = |partition: u32| -> Result<wire::PartitionStatus, ControlError> {
+            let range = running.cluster.range(&TopicPartition::new(topic, partition)).map_err(cluster_error)?;
+            let records = (range.end - range.log_start).max(0) as u64;
+            Ok(wire::PartitionStatus { partition, log_start: range.log_start, end: range.end, records })
+        };
+        let (age_ms_max, bytes_max) = running.cluster.retention(topic).map_err(cluster_error)?;
+        Ok(wire::Topic {
+            name: summary.name,
+            partitions: (0..summary.partitions).map(partition).collect::<Result<_, _>>()?,
+            retention: wire::Retention { age_ms_max, bytes_max },
+        })
+    }
+
+    fn create_topic(&self, cluster: &str, topic: &wire::CreateTopic) -> Result<wire::Topic, ControlError> {
+        let running = self.find_cluster(cluster)?;
+        if running.cluster.topic(&topic.name).map_err(cluster_error)?.is_some() {
+            let message = format!("topic {} exists in {cluster}", topic.name);
+            return Err(ControlError::new(ErrorKind::Conflict, "topic-exists", message, ""));
+        }
+        running.cluster.create_topic(&topic.name, topic.partitions).map_err(cluster_error)?;
+        self.topic(cluster, &topic.name)
+    }
+
+    fn partition_count(&self, cluster: &str, topic: &str) -> Result<u32, ControlError> {
+        Ok(self.find_topic(cluster, topic)?.1.partitions)
+    }
+
+    fn append(&self, cluster: &str, partition: &TopicPartition, batch: &Batch) -> Result<i64, ControlError> {
+        let running = self.find_partition(cluster, partition)?;
+        running.cluster.produce(partition, batch).map_err(cluster_error)
+    }
+
+    fn read(&self, cluster: &str, partition: &TopicPartition, read: Read) -> Result<ReadAnswer, ControlError> {
+        let cluster = &self.find_partition(cluster, partition)?.cluster;
+        let range = cluster.range(partition).map_err(cluster_error)?;
+        let from = match read.from {
+            wire::ReadFrom::Earliest => range.log_start,
+            wire::ReadFrom::Latest => range.end,
+            wire::ReadFrom::Offset(offset) => offset,
+        };
+        if from < range.log_start || from > range.end {
+            let message = format!("{partition} holds offsets {} to {}, not {from}", range.log_start, range.end);
+            return Err(ControlError::new(ErrorKind::Invalid, "offset-out-of-range", message, "read from earliest"));
+        }
+        let mut source = cluster.source().map_err(cluster_error)?;
+        source.seek(partition, from).map_err(cluster_error)?;
+        let batch = source.poll(read.records_max, read.bytes_max, read.wait).map_err(cluster_error)?;
+        let range = cluster.range(partition).map_err(cluster_error)?;
+        let next_offset = batch.as_ref().map_or(from, |batch| batch.next_offset);
+        Ok(ReadAnswer { batch, next_offset, log_start: range.log_start, end: range.end })
+    }
+}
+
+fn swap(done: &Publication, stage: Option<String>) -> wire::Swap {
+    wire::Swap {
+        revision: done.record.number.0,
+        digest: done.record.digest,
+        stage,
+        stages: view::stages(&done.record.stages),
+        state: if done.complete { wire::RevisionState::Complete } else { wire::RevisionState::Pending },
+        swap_pause_us_max: done.pause_max.map(|pause| pause.as_micros() as u64),
+    }
+}
+
+fn publish_error(error: PublishError) -> ControlError {
+    match error {
+        PublishError::NoStage(_) => {
+            let remedy = "`tidegate link show` lists the stages";
+            ControlError::new(ErrorKind::NotFound, "stage-not-found", error.to_string(), remedy)
+        }
+        PublishError::NoRevision => {
+            let remedy = "`tidegate plugin history` lists the revisions";
+            ControlError::new(ErrorKind::Conflict, "no-revision", error.to_string(), remedy)
+        }
+        PublishError::Refused(message) => {
+            let remedy = "nothing has changed; `tidegate plugin inspect` shows what a component is";
+            ControlError::new(ErrorKind::Invalid, "plugin-refused", message, remedy)
+        }
+        PublishError::Failed(failure) => failure_error(failure),
+    }
+}
+
+fn failure_error(failure: Failure) -> ControlError {
+    ControlError::new(ErrorKind::Unavailable, failure.code, failure.message, failure.remedy)
+}
+
+fn cluster_error(error: Error) -> ControlError {
+    let kind = match error.code {
+        "invalid-topic" | "invalid-partitions" => ErrorKind::Invalid,
+        _ => ErrorKind::Unavailable,
+    };
+    ControlError::new(kind, error.code, error.message, error.remedy)
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}

@@ -1,0 +1,153 @@
+//! From a configuration file to a running daemon, and to its end.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::check::{CheckedConfig, has_errors, with_plugins};
+use super::{Daemon, Error, RunningCluster};
+use crate::api;
+use crate::config::{ClusterConfig, Config};
+use crate::connector::Cluster;
+use crate::connector::embedded::EmbeddedCluster;
+use crate::link::Link;
+use crate::model::{ClusterId, LinkId};
+use crate::plugin::PluginEngine;
+
+/// How often rates are sampled.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Every how many samples the clusters drop what their topics need not keep.
+const SAMPLES_PER_RETENTION: u32 = 30;
+
+/// Run the daemon that a configuration file describes, until SIGTERM or SIGINT. Links finish their open batch
+/// and commit before this returns.
+///
+/// # Errors
+/// What keeps the daemon from starting, all of it at once where that is possible.
+pub fn run(path: &Path) -> Result<(), Error> {
+    let started = Instant::now();
+    let (config, warnings) = Config::load(path).map_err(refused)?;
+    let data_dir = config.daemon.data_dir.clone();
+    let _lock = lock(&data_dir)?;
+    let engine = PluginEngine::new(Some(&data_dir.join("cache"))).map_err(|error| {
+        Error::new(format!("{}: {error}", data_dir.join("cache").display()), "make the data directory writable")
+    })?;
+    let checked = with_plugins(config, warnings, &engine).map_err(refused)?;
+    checked.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(format!("no threads for the API: {error}"), "raise the limit of processes"))?;
+    let listener = runtime.block_on(bind(checked.config.daemon.listen))?;
+    let daemon = Arc::new(assemble(checked, &engine, started)?);
+    let stopping = Arc::new(AtomicBool::new(false));
+    let upkeep = upkeep(daemon.clone(), stopping.clone());
+    let starting: Vec<_> =
+        daemon.links.values().cloned().map(|link| thread::spawn(move || link.resume_desired())).collect();
+    let served = runtime.block_on(api::serve(listener, daemon.clone(), termination()));
+    starting.into_iter().for_each(|thread| drop(thread.join()));
+    stopping.store(true, Ordering::Relaxed);
+    upkeep.thread().unpark();
+    tracing::info!("ending: links commit what they have read");
+    thread::scope(|scope| daemon.links.values().for_each(|link| drop(scope.spawn(|| link.halt()))));
+    drop(upkeep.join());
+    served.map_err(|error| Error::new(format!("the API failed: {error}"), "see the log"))
+}
+
+fn refused(diagnostics: Vec<crate::config::Diagnostic>) -> Error {
+    debug_assert!(has_errors(&diagnostics));
+    let error = Error::new("the configuration has errors", "mend them; `tidegate check` shows them without starting");
+    Error { diagnostics, ..error }
+}
+
+/// Make the data directory and keep every other daemon out of it for as long as the answer lives.
+fn lock(data_dir: &Path) -> Result<File, Error> {
+    let failed = |error: io::Error| {
+        Error::new(format!("data_dir {}: {error}", data_dir.display()), "name a directory that can be written")
+    };
+    fs::create_dir_all(data_dir).map_err(failed)?;
+    let file = File::create(data_dir.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::new(
+            format!("data_dir {} is in use by another daemon", data_dir.display()),
+            "stop that daemon, or give this one a data_dir of its own",
+        )),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| Error::new(format!("listen on {address}: {error}"), "choose another `listen` address"))
+}
+
+fn assemble(checked: CheckedConfig, engine: &PluginEngine, started: Instant) -> Result<Daemon, Error> {
+    let clusters = checked.config.clusters.into_iter().map(|(id, config)| Ok((id, open(config)?)));
+    let clusters: BTreeMap<ClusterId, RunningCluster> = clusters.collect::<Result<_, Error>>()?;
+    let mut links: BTreeMap<LinkId, Arc<Link>> = BTreeMap::new();
+    for ((id, config), stages) in checked.config.links.into_iter().zip(checked.stages) {
+        let cluster = |id: &ClusterId| -> Result<Arc<dyn Cluster>, Error> {
+            let found = clusters.get(id).map(|running| running.cluster.clone() as Arc<dyn Cluster>);
+            found.ok_or_else(|| Error::new(format!("no cluster {id}"), "define it under [clusters]"))
+        };
+        let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
+        links.insert(id, Arc::new(Link::new(config, source, target, engine.clone(), stages)));
+    }
+    Ok(Daemon { data_dir: checked.config.daemon.data_dir, started, clusters, links })
+}
+
+fn open(config: ClusterConfig) -> Result<RunningCluster, Error> {
+    let named = |error: crate::connector::Error| Error::new(format!("cluster {}: {error}", config.id), error.remedy);
+    let cluster = EmbeddedCluster::open(&config).map_err(named)?;
+    Ok(RunningCluster { cluster: Arc::new(cluster), config })
+}
+
+/// Sample rates and enforce retention until the daemon ends.
+fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        for round in 0_u32.. {
+            if stopping.load(Ordering::Relaxed) {
+                return;
+            }
+            daemon.links.values().for_each(|link| link.meter().sample(Instant::now(), link.counters()));
+            if round % SAMPLES_PER_RETENTION == 0 {
+                enforce_retention(&daemon);
+            }
+            thread::park_timeout(SAMPLE_INTERVAL);
+        }
+    })
+}
+
+fn enforce_retention(daemon: &Daemon) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+    for (id, running) in &daemon.clusters {
+        if let Err(error) = running.cluster.enforce_retention(now) {
+            tracing::error!(cluster = &**id, code = error.code, "retention: {error}");
+        }
+    }
+}
+
+async fn termination() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received: end the daemon with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

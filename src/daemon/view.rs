@@ -1,0 +1,369 @@
+//! What links know, as the wire shows it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::api::wire;
+use crate::connector::RevisionStart;
+use crate::link::pipeline::Stage;
+use crate::link::revision::History;
+use crate::link::status::{LaneState, LaneStatus, Progress};
+use crate::link::supervisor::LinkState;
+use crate::link::{Failure, Link, Origin, RevisionRecord, StageSpec};
+use crate::model::partition::lane_of;
+use crate::model::{RevisionNumber, TopicPartition};
+
+/// Behind by more than this, a link is reported as degraded.
+const LAG_MS_HEALTHY: u64 = 60_000;
+
+/// A link and its lanes, read once and shown in several ways.
+pub(super) struct View<'a> {
+    link: &'a Link,
+    state: LinkState,
+    failure: Option<Failure>,
+    lanes: Vec<LaneStatus>,
+    partitions: BTreeMap<TopicPartition, PartitionView>,
+    source_reachable: bool,
+    target_reachable: bool,
+}
+
+/// What is known of a source partition.
+struct PartitionView {
+    lane: u32,
+    progress: Progress,
+    end: Option<i64>,
+    lag: Option<u64>,
+    lag_ms: Option<u64>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(link: &'a Link, now_ms: i64) -> Self {
+        let (state, failure) = link.state();
+        let lanes = lanes(link);
+        let mut partitions = BTreeMap::new();
+        for (number, lane) in lanes.iter().enumerate() {
+            for (partition, progress) in &lane.committed {
+                partitions
+                    .insert(partition.clone(), PartitionView::new(link, number as u32, partition, *progress, now_ms));
+            }
+        }
+        let source_reachable = link.source().topics().is_ok();
+        let target_reachable = link.target().topics().is_ok();
+        Self { link, state, failure, lanes, partitions, source_reachable, target_reachable }
+    }
+
+    pub(super) fn link(&self) -> wire::Link {
+        let config = self.link.config();
+        let counters = self.link.counters();
+        wire::Link {
+            id: config.id.to_string(),
+            name: config.name.clone(),
+            kind: "active-passive".to_owned(),
+            status: status(self.state),
+            created_at: self.link.created_ms().map(wire::Time),
+            started_at: self.link.started_ms().map(wire::Time),
+            source: config.source.to_string(),
+            target: config.target.to_string(),
+            topics: config.topics.iter().map(ToString::to_string).collect(),
+            topic_prefix: config.topic_prefix.clone(),
+            revision: self.revision(),
+            error: self.failure.as_ref().map(trouble),
+            metrics: self.summary(),
+            health: self.health_summary(),
+            counters: wire::LinkCounters {
+                records_in: counters.records_in.load(Relaxed),
+                records_filtered: counters.records_filtered.load(Relaxed),
+                records_transformed: counters.records_transformed.load(Relaxed),
+                records_out: counters.records_out.load(Relaxed),
+            },
+            lanes: self.lanes.iter().enumerate().map(|(number, lane)| self.lane(number as u32, lane)).collect(),
+            stages: self.link.stages().iter().map(stage).collect(),
+        }
+    }
+
+    pub(super) fn line(&self) -> wire::LinkSummary {
+        let config = self.link.config();
+        let summary = self.summary();
+        wire::LinkSummary {
+            id: config.id.to_string(),
+            name: config.name.clone(),
+            status: status(self.state),
+            source: config.source.to_string(),
+            target: config.target.to_string(),
+            revision: self.revision(),
+            records_out: summary.total_messages_replicated,
+            messages_per_second: summary.messages_per_second,
+            replication_lag: summary.replication_lag,
+            error: self.failure.as_ref().map(trouble),
+        }
+    }
+
+    pub(super) fn metrics(&self, now_ms: i64) -> wire::LinkMetrics {
+        let counters = self.link.counters();
+        let lags: Option<Vec<u64>> = self.partitions.values().map(|partition| partition.lag_ms).collect();
+        let lags = lags.filter(|lags| !lags.is_empty());
+        let uptime = self.link.started_ms().map_or(0, |started| now_ms.saturating_sub(started).max(0) as u64 / 1000);
+        wire::LinkMetrics {
+            summary: self.summary(),
+            average_replication_lag: lags.as_ref().map(|lags| lags.iter().sum::<u64>() / lags.len() as u64),
+            max_replication_lag: self.link.lag_ms_max(),
+            total_errors: counters.errors.load(Relaxed),
+            errors_per_second: self.link.meter().rates().errors,
+            consecutive_failures: counters.consecutive_failures.load(Relaxed),
+            uptime_seconds: uptime,
+            partition_metrics: self
+                .partitions
+                .iter()
+                .map(|(name, view)| (name.to_string(), view.metrics(name)))
+                .collect(),
+        }
+    }
+
+    pub(super) fn health(&self, now_ms: i64) -> wire::LinkHealth {
+        let mut issues = Vec::new();
+        if !self.source_reachable {
+            issues.push("the source cluster does not answer".to_owned());
+        }
+        if !self.target_reachable {
+            issues.push("the target cluster does not answer".to_owned());
+        }
+        issues.extend(self.failure.iter().map(|failure| format!("{} ({})", failure.message, failure.code)));
+        let lag = self.lag_ms();
+        let lag_healthy = lag.map(|lag| lag <= LAG_MS_HEALTHY);
+        let errors_healthy = self.link.counters().consecutive_failures.load(Relaxed) == 0;
+        let mut warnings = Vec::new();
+        if let Some(lag) = lag.filter(|lag| *lag > LAG_MS_HEALTHY) {
+            warnings.push(format!("the link is {} s behind the source", lag / 1000));
+        }
+        if matches!(self.state, LinkState::Stopped | LinkState::Paused) {
+            warnings.push(format!("the link is {}", status(self.state)));
+        }
+        wire::LinkHealth {
+            status: self.health_summary().status,
+            last_health_check: wire::Time(now_ms),
+            source_cluster_reachable: self.source_reachable,
+            target_cluster_reachable: self.target_reachable,
+            replication_lag_healthy: lag_healthy,
+            error_rate_healthy: errors_healthy,
+            checkpoint_healthy: self.failure.is_none() && self.target_reachable,
+            issues,
+            warnings,
+        }
+    }
+
+    fn health_summary(&self) -> wire::HealthSummary {
+        let behind = self.lag_ms().is_some_and(|lag| lag > LAG_MS_HEALTHY);
+        let status = if self.state == LinkState::Failed || !self.source_reachable || !self.target_reachable {
+            wire::HealthStatus::Unhealthy
+        } else if self.state != LinkState::Active || self.failure.is_some() || behind {
+            wire::HealthStatus::Degraded
+        } else {
+            wire::HealthStatus::Healthy
+        };
+        wire::HealthSummary {
+            status,
+            source_cluster_reachable: self.source_reachable,
+            target_cluster_reachable: self.target_reachable,
+        }
+    }
+
+    fn summary(&self) -> wire::MetricsSummary {
+        let counters = self.link.counters();
+        let rates = self.link.meter().rates();
+        wire::MetricsSummary {
+            total_messages_replicated: counters.records_out.load(Relaxed),
+            total_bytes_replicated: counters.bytes_out.load(Relaxed),
+            messages_per_second: rates.records,
+            bytes_per_second: rates.bytes,
+            replication_lag: self.lag_ms(),
+        }
+    }
+
+    /// The worst of all partitions; unknown if it is of one, or if there is none.
+    fn lag_ms(&self) -> Option<u64> {
+        let lags: Option<Vec<u64>> = self.partitions.values().map(|partition| partition.lag_ms).collect();
+        let worst = lags?.into_iter().max()?;
+        self.link.note_lag_ms(worst);
+        Some(worst)
+    }
+
+    fn revision(&self) -> Option<u64> {
+        self.link.history().ok()?.last().map(|revision| revision.number.0)
+    }
+
+    fn lane(&self, number: u32, lane: &LaneStatus) -> wire::Lane {
+        let mine = self.partitions.iter().filter(|(_, view)| view.lane == number);
+        wire::Lane {
+            lane: number,
+            state: lane_state(lane.state),
+            revision: lane.revision.map(|revision| revision.0),
+            epoch: None,
+            partitions: mine.map(|(name, view)| view.of_lane(name)).collect(),
+            last_commit_at: lane.last_commit_ms.map(wire::Time),
+            last_swap_pause_us: lane.last_swap_pause.map(|pause| pause.as_micros() as u64),
+            error: lane.failure.as_ref().map(trouble),
+        }
+    }
+}
+
+impl PartitionView {
+    fn new(link: &Link, lane: u32, partition: &TopicPartition, progress: Progress, now_ms: i64) -> Self {
+        let end = link.source().range(partition).ok().map(|range| range.end);
+        let lag = end.map(|end| end.saturating_sub(progress.next_offset).max(0) as u64);
+        let lag_ms = match lag {
+            Some(0) => Some(0),
+            Some(_) => {
+                let oldest = link.source().timestamp_at(partition, progress.next_offset).ok().flatten();
+                oldest.map(|oldest| now_ms.saturating_sub(oldest).max(0) as u64)
+            }
+            None => None,
+        };
+        Self { lane, progress, end, lag, lag_ms }
+    }
+
+    fn metrics(&self, name: &TopicPartition) -> wire::PartitionMetrics {
+        wire::PartitionMetrics {
+            topic: name.topic.to_string(),
+            partition: name.partition,
+            source_offset: self.end,
+            target_offset: Some(self.progress.next_offset),
+            lag: self.lag,
+            lag_ms: self.lag_ms,
+            messages_replicated: self.progress.records_out,
+            bytes_replicated: self.progress.bytes_out,
+        }
+    }
+
+    fn of_lane(&self, name: &TopicPartition) -> wire::LanePartition {
+        wire::LanePartition {
+            topic: name.topic.to_string(),
+            partition: name.partition,
+            source_offset: self.end,
+            target_offset: Some(self.progress.next_offset),
+            lag: self.lag,
+            lag_ms: self.lag_ms,
+        }
+    }
+}
+
+/// The lanes as they run; of a link that was not started yet, what the target knows of them.
+fn lanes(link: &Link) -> Vec<LaneStatus> {
+    let lanes = link.lanes();
+    if !lanes.is_empty() {
+        return lanes;
+    }
+    let count = link.config().lanes;
+    let mut lanes = vec![LaneStatus::default(); count as usize];
+    for (partition, checkpoint) in link.target().checkpoints(&link.config().id).unwrap_or_default() {
+        let lane = &mut lanes[lane_of(&partition, count) as usize];
+        lane.revision = lane.revision.max(Some(checkpoint.revision));
+        lane.committed.insert(partition, Progress { next_offset: checkpoint.next_offset, ..Progress::default() });
+    }
+    lanes
+}
+
+fn status(state: LinkState) -> wire::LinkStatus {
+    match state {
+        LinkState::Stopped => wire::LinkStatus::Stopped,
+        LinkState::Starting => wire::LinkStatus::Starting,
+        LinkState::Active => wire::LinkStatus::Active,
+        LinkState::Paused => wire::LinkStatus::Paused,
+        LinkState::Failed => wire::LinkStatus::Failed,
+    }
+}
+
+fn lane_state(state: LaneState) -> wire::LaneState {
+    match state {
+        LaneState::Stopped => wire::LaneState::Stopped,
+        LaneState::Opening => wire::LaneState::Opening,
+        LaneState::Running => wire::LaneState::Running,
+        LaneState::Paused => wire::LaneState::Paused,
+        LaneState::Retrying => wire::LaneState::Retrying,
+        LaneState::Failed => wire::LaneState::Failed,
+    }
+}
+
+pub(super) fn trouble(failure: &Failure) -> wire::Trouble {
+    wire::Trouble {
+        code: failure.code.to_owned(),
+        message: failure.message.clone(),
+        remedy: failure.remedy.clone(),
+        stage: failure.stage.clone(),
+        place: failure.place.as_ref().map(|place| wire::Place {
+            topic: place.topic.clone(),
+            partition: place.partition,
+            offset: place.offset,
+        }),
+    }
+}
+
+fn stage(stage: &Stage) -> wire::Stage {
+    let (spec, stats) = (&stage.spec, &stage.stats);
+    let count = |counter: &AtomicU64| counter.load(Relaxed);
+    wire::Stage {
+        stage: spec.name.clone(),
+        plugin: spec.plugin_name.clone(),
+        version: spec.plugin_version.clone(),
+        world: stage.plugin.world().to_string(),
+        digest: spec.plugin_digest,
+        limits: wire::Limits {
+            memory_bytes: spec.memory_bytes,
+            time_ms: spec.time_ms,
+            output_bytes: spec.output_bytes,
+        },
+        records_in: count(&stats.records_in),
+        records_out: count(&stats.records_out),
+        dropped: count(&stats.dropped),
+        rejected: count(&stats.rejected),
+        traps: count(&stats.traps),
+        cpu_time_ns: count(&stats.cpu_time_ns),
+        memory_bytes: count(&stats.memory_bytes),
+    }
+}
+
+/// All revisions of a link, with where each began.
+pub(super) fn revisions(link: &Arc<Link>, history: &History, starts: &[RevisionStart]) -> Vec<wire::Revision> {
+    let last = history.last().map(|revision| revision.number);
+    let state = |number: RevisionNumber| match () {
+        () if Some(number) != last => wire::RevisionState::Superseded,
+        () if link.is_complete(number) => wire::RevisionState::Complete,
+        () => wire::RevisionState::Pending,
+    };
+    let first_offsets = |number: RevisionNumber| {
+        let mine = starts.iter().filter(|start| start.revision == number);
+        let first = |start: &RevisionStart| wire::FirstOffset {
+            topic: start.partition.topic.to_string(),
+            partition: start.partition.partition,
+            offset: start.offset,
+        };
+        mine.map(first).collect()
+    };
+    let revision = |record: &RevisionRecord| wire::Revision {
+        number: record.number.0,
+        digest: record.digest,
+        time: wire::Time(record.at_ms),
+        by: record.by.clone(),
+        origin: match record.origin {
+            Origin::Toml => wire::RevisionOrigin::Toml,
+            Origin::Publish => wire::RevisionOrigin::Publish,
+            Origin::Rollback => wire::RevisionOrigin::Rollback,
+        },
+        stages: stages(&record.stages),
+        first_offsets: first_offsets(record.number),
+        state: state(record.number),
+    };
+    history.revisions().iter().map(revision).collect()
+}
+
+/// The stages of a revision.
+pub(super) fn stages(specs: &[StageSpec]) -> Vec<wire::RevisionStage> {
+    let stage = |spec: &StageSpec| wire::RevisionStage {
+        stage: spec.name.clone(),
+        plugin: spec.plugin_name.clone(),
+        version: spec.plugin_version.clone(),
+        digest: spec.plugin_digest,
+        config: spec.config.clone(),
+    };
+    specs.iter().map(stage).collect()
+}
