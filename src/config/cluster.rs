@@ -1,0 +1,170 @@
+//! `[clusters.NAME]`: what holds topics.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::model::ClusterId;
+
+use super::check_id;
+use super::daemon::path;
+use super::diagnostic::Place;
+use super::reader::{Item, Table};
+use super::report::Report;
+use super::topics::check_topic_name;
+
+/// The most partitions of a declared topic: far above what one machine makes use of, and low enough that a slip of the hand
+/// does not fill the disk with empty partitions.
+const PARTITIONS_MAX: u64 = 10_000;
+
+/// An embedded cluster: one file on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Its id.
+    pub id: ClusterId,
+    /// Its file.
+    pub path: PathBuf,
+    /// The zstd level that batches are compressed with, 1 to 19.
+    pub compression_level: i32,
+    /// The topics to create when the daemon starts, by name.
+    pub topics: BTreeMap<Arc<str>, TopicConfig>,
+}
+
+/// A topic to create when the daemon starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// The number of partitions.
+    pub partitions: u32,
+    /// Records older than this many milliseconds may be deleted; `None`: age does not matter.
+    pub retention_ms: Option<u64>,
+    /// The oldest records of a partition that has more than this many bytes may be deleted; `None`: size does not matter.
+    pub retention_bytes: Option<u64>,
+}
+
+/// All clusters. `data_dir` is where their files are by default, `base_dir` what a `path` is relative to.
+pub(super) fn read_clusters(table: Table<'_>, data_dir: &Path, base_dir: &Path) -> BTreeMap<ClusterId, ClusterConfig> {
+    let report = table.report;
+    let mut found: Vec<(ClusterConfig, Place)> = Vec::new();
+    for (id, id_place, item) in table.named() {
+        let valid = check_id("cluster", id, &id_place, report);
+        let Some(table) = item.table() else { continue };
+        let (cluster, path_place) = ClusterConfig::read(table, id, data_dir, base_dir);
+        if valid {
+            found.push((cluster, path_place.unwrap_or(id_place)));
+        }
+    }
+    // In the order of the file: the error is about the later one of two.
+    found.sort_by_key(|(_, place)| place.span.start);
+    refuse_shared_files(&found, report);
+    found.into_iter().map(|(cluster, _)| (cluster.id.clone(), cluster)).collect()
+}
+
+impl ClusterConfig {
+    /// The cluster, and where its path was written.
+    fn read(mut table: Table<'_>, id: &str, data_dir: &Path, base_dir: &Path) -> (Self, Option<Place>) {
+        if let Some(kind) = table.required("kind", "write kind = \"embedded\"") {
+            kind.choice(&[("embedded", ())], &["kafka"]);
+        }
+        let own_path = table.item("path");
+        let compression_level = table.integer("compression_level", 1, 1..=19) as i32;
+        let topics = read_topics(table.table("topics"));
+        table.finish();
+        let path = own_path.as_ref().and_then(path);
+        let path = path.map_or_else(|| data_dir.join(format!("{id}.redb")), |path| base_dir.join(path));
+        (Self { id: id.into(), path, compression_level, topics }, own_path.map(|item| item.place))
+    }
+}
+
+fn read_topics(table: Table<'_>) -> BTreeMap<Arc<str>, TopicConfig> {
+    let report = table.report;
+    let mut topics = BTreeMap::new();
+    for (name, name_place, item) in table.named() {
+        if let Err(message) = check_topic_name(name) {
+            report.error(&name_place, message);
+        }
+        if let Some(table) = item.table() {
+            topics.insert(name.into(), TopicConfig::read(table));
+        }
+    }
+    topics
+}
+
+impl TopicConfig {
+    fn read(mut table: Table<'_>) -> Self {
+        let partitions = table.integer("partitions", 1, 1..=PARTITIONS_MAX) as u32;
+        let in_ms = table.item("retention_ms");
+        let retention = table.item("retention");
+        if let (Some(_), Some(retention)) = (&in_ms, &retention) {
+            table.report.error(&retention.place, "\"retention_ms\" says the same: write one of the two");
+        }
+        let retention_ms = in_ms.map_or_else(|| retention?.duration_ms(), |item: Item<'_>| item.integer(1..=MS_MAX));
+        let retention_bytes = table.item("retention_bytes").and_then(|item| item.size(1..=BYTES_MAX));
+        table.finish();
+        Self { partitions, retention_ms, retention_bytes }
+    }
+}
+
+/// Times are signed 64-bit milliseconds, so no longer age makes sense.
+const MS_MAX: u64 = i64::MAX as u64;
+
+/// Sizes and offsets are signed where they meet the store.
+const BYTES_MAX: u64 = i64::MAX as u64;
+
+fn refuse_shared_files(clusters: &[(ClusterConfig, Place)], report: &Report<'_>) {
+    let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    for (cluster, place) in clusters {
+        if let Some(owner) = owners.insert(identity(&cluster.path), &cluster.id) {
+            let message = format!("cluster {owner:?} has the same file {}", cluster.path.display());
+            report.error_with_help(place, message, "give each cluster a path of its own");
+        }
+    }
+}
+
+/// The same for two ways to write one path, links on the file system included. The file itself and some of its directories may
+/// not be there yet.
+fn identity(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut missing: Vec<&OsStr> = Vec::new();
+    let mut parents = 0;
+    for ancestor in absolute.ancestors() {
+        if let Ok(mut found) = ancestor.canonicalize() {
+            for _ in 0..parents {
+                found.pop();
+            }
+            found.extend(missing.iter().rev());
+            return found;
+        }
+        match ancestor.file_name() {
+            Some(_) if parents > 0 => parents -= 1,
+            Some(name) => missing.push(name),
+            // Only a path that ends in `..` has no name here: it takes the next one back.
+            None => parents += 1,
+        }
+    }
+    absolute
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_path_has_one_identity() {
+        let dir = tempfile::tempdir().expect("directory");
+        let base = dir.path();
+        std::fs::create_dir(base.join("real")).expect("directory");
+        std::os::unix::fs::symlink(base.join("real"), base.join("link")).expect("link");
+        let plain = identity(&base.join("real/x/east.redb"));
+        for same in [
+            "./real/x/east.redb",
+            "link/x/east.redb",
+            "real/../real/x//east.redb",
+            "real/y/../x/east.redb",
+            "y/../real/x/east.redb",
+        ] {
+            assert_eq!(identity(&base.join(same)), plain, "{same}");
+        }
+        assert_ne!(identity(&base.join("real/x/west.redb")), plain);
+    }
+}

@@ -1,0 +1,51 @@
+//! `[daemon]`: settings of the process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::reader::{Item, Table};
+
+/// Settings of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonConfig {
+    /// The directory of everything that the daemon writes, clusters with a `path` of their own excepted.
+    pub data_dir: PathBuf,
+    /// The address of the REST API.
+    pub listen: SocketAddr,
+}
+
+impl DaemonConfig {
+    /// Paths are relative to `base_dir`, not to the current directory: a daemon that is started from elsewhere must
+    /// find its data again.
+    pub(super) fn read(mut table: Table<'_>, base_dir: &Path) -> Self {
+        let data_dir = table.item("data_dir").and_then(|item| path(&item));
+        let listen = table.item("listen").and_then(|item| address(&item));
+        table.finish();
+        Self {
+            data_dir: base_dir.join(data_dir.unwrap_or("tidegate-data")),
+            listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081))),
+        }
+    }
+}
+
+/// A path that is not empty.
+pub(super) fn path<'a>(item: &Item<'a>) -> Option<&'a str> {
+    let path = item.text()?;
+    let path = if path.is_empty() || path.contains('\0') { Err("expected a path".to_owned()) } else { Ok(path) };
+    item.parsed(path)
+}
+
+fn address(item: &Item<'_>) -> Option<SocketAddr> {
+    let text = item.text()?;
+    let wrong =
+        |_| format!("{text:?} is not an address and a port: write them like \"127.0.0.1:8081\" or \"[::1]:8081\"");
+    let address: SocketAddr = item.parsed(text.parse().map_err(wrong))?;
+    if !address.ip().to_canonical().is_loopback() {
+        item.report.warning(
+            &item.place,
+            "everybody who reaches this address can control the daemon: this version has no authentication",
+            "listen on 127.0.0.1, or let only trusted hosts reach the port",
+        );
+    }
+    Some(address)
+}

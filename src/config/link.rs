@@ -1,0 +1,248 @@
+//! `[links.ID]`: what is copied from where to where, and how.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::model::{ClusterId, LinkId};
+
+use super::check_id;
+use super::diagnostic::Place;
+use super::reader::{Item, Table, suggest};
+use super::stage::{StageConfig, read_pipeline};
+use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters};
+
+/// The most lanes of a link: each is a thread and a transaction in the target.
+const LANES_MAX: u64 = 1024;
+
+/// A link.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// Its id.
+    pub id: LinkId,
+    /// Its name for people.
+    pub name: String,
+    /// The cluster that it reads.
+    pub source: ClusterId,
+    /// The cluster that it writes.
+    pub target: ClusterId,
+    /// The topics that it reads; at least one entry.
+    pub topics: Vec<TopicSelector>,
+    /// What stands before a topic's name in the target.
+    pub topic_prefix: String,
+    /// The number of lanes.
+    pub lanes: u32,
+    /// Whether it starts with the daemon when nobody has started or stopped it yet.
+    pub autostart: bool,
+    /// Where it begins in a partition that has no checkpoint.
+    pub start: Start,
+    /// How it moves records.
+    pub config: TransferConfig,
+    /// What happens to the records on the way.
+    pub pipeline: Vec<StageConfig>,
+}
+
+/// Where a link begins in a partition that has no checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the first record that is there.
+    Earliest,
+    /// At the next record that is written.
+    Latest,
+}
+
+/// `[links.ID.config]`: how a link moves records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferConfig {
+    /// The most records of a batch.
+    pub batch_size: u32,
+    /// A lane commits when its output has about this many bytes.
+    pub max_bytes: u64,
+    /// A lane commits when it has read about this many records; `None`: their number does not matter.
+    pub max_messages: Option<u64>,
+    /// A lane commits after this many milliseconds, if there is anything to commit.
+    pub checkpoint_interval_ms: u64,
+    /// Whether output and checkpoint must be one transaction.
+    pub enable_exactly_once: bool,
+}
+
+impl Default for TransferConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 1000,
+            max_bytes: 10 << 20,
+            max_messages: None,
+            checkpoint_interval_ms: 100,
+            enable_exactly_once: true,
+        }
+    }
+}
+
+impl LinkConfig {
+    /// Whether the link reads a topic of this name.
+    pub fn selects(&self, topic: &str) -> bool {
+        self.topics.iter().any(|selector| selector.matches(topic))
+    }
+
+    /// The topic that records of `topic` go to, unless a plugin routes them elsewhere.
+    pub fn target_topic(&self, topic: &str) -> String {
+        format!("{}{topic}", self.topic_prefix)
+    }
+}
+
+/// A link, and where the entries of its `topics` were written.
+pub(super) struct ReadLink {
+    pub(super) link: LinkConfig,
+    pub(super) topic_places: Vec<Place>,
+}
+
+/// All links. `clusters` are the ids that occur in the file.
+pub(super) fn read_links(table: Table<'_>, clusters: &[&str], base_dir: &Path) -> BTreeMap<LinkId, ReadLink> {
+    let report = table.report;
+    let mut links = BTreeMap::new();
+    for (id, id_place, item) in table.named() {
+        let valid = check_id("link", id, &id_place, report);
+        let Some(table) = item.table() else { continue };
+        if let Some(link) = ReadLink::read(table, id, clusters, base_dir).filter(|_| valid) {
+            links.insert(id.into(), link);
+        }
+    }
+    links
+}
+
+impl ReadLink {
+    /// `None` if something is missing or wrong that has no default.
+    fn read(mut table: Table<'_>, id: &str, clusters: &[&str], base_dir: &Path) -> Option<Self> {
+        refuse_keys_of_later_versions(&mut table);
+        if let Some(kind) = table.item("type") {
+            kind.choice(&[("active-passive", ())], &["active-active", "star"]);
+        }
+        let name = table.item("name").and_then(|item| item.text()).unwrap_or(id).to_owned();
+        let source = table.required("source", "write source = \"the id of a cluster\"");
+        let target = table.required("target", "write target = \"the id of a cluster\"");
+        let topic_prefix = table.item("topic_prefix").and_then(|item| topic_prefix(&item)).unwrap_or_default();
+        let topics = table.required("topics", "write topics = [\"a-topic\", \"/a regular expression/\"]");
+        let lanes = table.integer("lanes", 1, 1..=LANES_MAX) as u32;
+        let autostart = table.flag("autostart", true);
+        let starts = [("earliest", Start::Earliest), ("latest", Start::Latest)];
+        let start = table.item("start").and_then(|item| item.choice(&starts, &[])).unwrap_or(Start::Earliest);
+        let config = TransferConfig::read(table.table("config"));
+        let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, base_dir)).unwrap_or_default();
+        table.finish();
+
+        // All three before any `?`, so that all their errors are reported.
+        let source = source.and_then(|item| cluster(&item, clusters));
+        let target = target.and_then(|item| cluster(&item, clusters));
+        let (topics, topic_places) = topics.map(|item| read_topics(&item, topic_prefix)).unwrap_or_default();
+        let link = LinkConfig {
+            id: id.into(),
+            name,
+            source: source?,
+            target: target?,
+            topics,
+            topic_prefix: topic_prefix.to_owned(),
+            lanes,
+            autostart,
+            start,
+            config,
+            pipeline,
+        };
+        Some(Self { link, topic_places })
+    }
+}
+
+impl TransferConfig {
+    fn read(mut table: Table<'_>) -> Self {
+        table.refuse(&[
+            ("concurrent_partitions", "the link's \"lanes\" says how many partitions are copied side by side"),
+            ("enable_compression", "the target cluster's \"compression_level\" says how batches are stored"),
+            ("compression_type", "the target cluster's \"compression_level\" says how batches are stored"),
+            ("throttle_rate_bytes_per_sec", "remove it: the link runs as fast as source, plugins and target allow"),
+            ("enable_idempotence", "remove it: \"enable_exactly_once\" includes it"),
+        ]);
+        let default = Self::default();
+        let config = Self {
+            batch_size: table.integer("batch_size", default.batch_size.into(), 1..=100_000) as u32,
+            max_bytes: table.size("max_bytes", default.max_bytes, 1 << 10..=1 << 30),
+            max_messages: table.item("max_messages").and_then(|item| item.integer(1..=u32::MAX.into())),
+            checkpoint_interval_ms: table.integer("checkpoint_interval_ms", default.checkpoint_interval_ms, 1..=60_000),
+            enable_exactly_once: exactly_once(&mut table).unwrap_or(default.enable_exactly_once),
+        };
+        table.finish();
+        config
+    }
+}
+
+fn exactly_once(table: &mut Table<'_>) -> Option<bool> {
+    let item = table.item("enable_exactly_once")?;
+    let flag = item.flag()?;
+    if !flag {
+        item.report.warning(
+            &item.place,
+            "this changes nothing: an embedded cluster commits output and checkpoint together anyway",
+            "remove it",
+        );
+    }
+    Some(flag)
+}
+
+fn refuse_keys_of_later_versions(table: &mut Table<'_>) {
+    let use_a_stage = "write a stage of the pipeline: a plugin can do it";
+    table.refuse(&[
+        ("filter", use_a_stage),
+        ("transform", use_a_stage),
+        ("failover_config", "remove it: start and stop links by hand"),
+    ]);
+}
+
+fn cluster(item: &Item<'_>, clusters: &[&str]) -> Option<ClusterId> {
+    let id = item.text()?;
+    if !clusters.contains(&id) {
+        let help = match clusters {
+            [] => format!("write a table [clusters.{id}]"),
+            clusters => suggest(id, clusters.iter().copied()),
+        };
+        item.report.absent(&item.place, format!("there is no cluster {id:?}"), help);
+        return None;
+    }
+    Some(id.into())
+}
+
+fn topic_prefix<'a>(item: &Item<'a>) -> Option<&'a str> {
+    let prefix = item.text()?;
+    item.parsed(check_topic_characters(prefix).map(|()| prefix))
+}
+
+fn read_topics(item: &Item<'_>, prefix: &str) -> (Vec<TopicSelector>, Vec<Place>) {
+    let mut topics = Vec::new();
+    let mut places = Vec::new();
+    let Some(items) = item.items("an array of strings") else { return (topics, places) };
+    let items: Vec<_> = items.collect();
+    if items.is_empty() {
+        item.report.error(&item.place, "the link reads nothing: write one topic at least");
+    }
+    for item in items {
+        let Some(selector) = selector(&item, prefix) else { continue };
+        if topics.contains(&selector) {
+            item.report.error(&item.place, format!("{:?} occurs twice", selector.to_string()));
+        }
+        topics.push(selector);
+        places.push(item.place);
+    }
+    (topics, places)
+}
+
+fn selector(item: &Item<'_>, prefix: &str) -> Option<TopicSelector> {
+    let text = item.text()?;
+    let selector = match TopicSelector::parse(text) {
+        Err(message) if text.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$']) && !text.starts_with('/') => {
+            item.report.error_with_help(&item.place, message, "a regular expression stands between two slashes");
+            return None;
+        }
+        result => item.parsed(result)?,
+    };
+    if matches!(&selector, TopicSelector::Name(name) if name.len() + prefix.len() > TOPIC_NAME_BYTES_MAX) {
+        let message = format!("with the prefix the name is longer than {TOPIC_NAME_BYTES_MAX} characters");
+        item.report.error(&item.place, message);
+    }
+    Some(selector)
+}

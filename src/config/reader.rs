@@ -1,0 +1,264 @@
+//! Reads a TOML tree, one key after the other: a [`Table`] hands out [`Item`]s and remembers which keys it was asked
+//! for, so that the rest is unknown in the end.
+
+use std::ops::RangeInclusive;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::Place;
+use super::report::Report;
+use super::units::{parse_duration_ms, parse_size, show_size};
+
+/// A table that is being read.
+pub(super) struct Table<'a> {
+    /// Its header.
+    pub(super) place: Place,
+    pub(super) report: &'a Report<'a>,
+    entries: &'a DeTable<'a>,
+    known: Vec<&'static str>,
+    refused: Vec<&'static str>,
+}
+
+/// A value that is being read.
+#[derive(Clone)]
+pub(super) struct Item<'a> {
+    pub(super) place: Place,
+    pub(super) report: &'a Report<'a>,
+    pub(super) value: &'a DeValue<'a>,
+}
+
+impl<'a> Table<'a> {
+    /// The file itself.
+    pub(super) fn root(entries: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
+        Self::new(Place::top(), report, entries)
+    }
+
+    fn new(place: Place, report: &'a Report<'a>, entries: &'a DeTable<'a>) -> Self {
+        Self { place, report, entries, known: Vec::new(), refused: Vec::new() }
+    }
+
+    /// The value of `key`, if it is there.
+    pub(super) fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.known.push(key);
+        let value = self.entries.get(key)?;
+        Some(self.item_of(key, value))
+    }
+
+    /// The value of `key`. It is an error if it is not there; `help` says what to write.
+    pub(super) fn required(&mut self, key: &'static str, help: &str) -> Option<Item<'a>> {
+        let item = self.item(key);
+        if item.is_none() {
+            self.report.absent(&self.place, format!("{key:?} is missing"), help);
+        }
+        item
+    }
+
+    /// The table under `key`. One that is not there reads as an empty one.
+    pub(super) fn table(&mut self, key: &'static str) -> Table<'a> {
+        static EMPTY: std::sync::LazyLock<DeTable<'static>> = std::sync::LazyLock::new(DeTable::new);
+        let place = self.place.child(key, self.place.span.clone());
+        let found = self.item(key).and_then(|item| item.table());
+        found.unwrap_or_else(|| Self::new(place, self.report, &EMPTY))
+    }
+
+    /// A whole number in `range`.
+    pub(super) fn integer(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.item(key).and_then(|item| item.integer(range)).unwrap_or(default)
+    }
+
+    /// Bytes in `range`: a number, or a text like `64MiB`.
+    pub(super) fn size(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.item(key).and_then(|item| item.size(range)).unwrap_or(default)
+    }
+
+    /// True or false.
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        self.item(key).and_then(|item| item.flag()).unwrap_or(default)
+    }
+
+    /// Say that these keys cannot be used yet; the second of each pair is a help.
+    pub(super) fn refuse(&mut self, keys: &[(&'static str, &str)]) {
+        for (key, help) in keys {
+            self.refused.push(key);
+            if let Some((name, _)) = self.entries.get_key_value(*key) {
+                let place = self.place.child(key, name.span());
+                self.report.error_with_help(&place, format!("{key:?} is not supported by this version"), *help);
+            }
+        }
+    }
+
+    /// All keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.entries.keys().map(|name| &**name.get_ref())
+    }
+
+    /// All entries, whatever their keys: for tables whose keys are names that the user chose. The place of each key comes
+    /// with it.
+    pub(super) fn named(self) -> impl Iterator<Item = (&'a str, Place, Item<'a>)> {
+        self.entries.iter().map(move |(name, value)| {
+            let key: &str = name.get_ref();
+            (key, self.place.child(key, name.span()), self.item_of(key, value))
+        })
+    }
+
+    fn item_of(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Item<'a> {
+        Item { place: self.place.child(key, value.span()), report: self.report, value: value.get_ref() }
+    }
+
+    /// Report every key that nobody asked for.
+    pub(super) fn finish(self) {
+        for name in self.entries.keys() {
+            let key: &str = name.get_ref();
+            if !self.known.contains(&key) && !self.refused.contains(&key) {
+                let place = self.place.child(key, name.span());
+                self.report.error_with_help(
+                    &place,
+                    format!("unknown key {key:?}"),
+                    suggest(key, self.known.iter().copied()),
+                );
+            }
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    /// A text.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        match self.value {
+            DeValue::String(text) => Some(text),
+            _ => self.wrong_type("a string"),
+        }
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(flag) => Some(*flag),
+            _ => self.wrong_type("true or false"),
+        }
+    }
+
+    /// A table.
+    pub(super) fn table(&self) -> Option<Table<'a>> {
+        match self.value {
+            DeValue::Table(entries) => Some(Table::new(self.place.clone(), self.report, entries)),
+            _ => self.wrong_type("a table"),
+        }
+    }
+
+    /// The entries of an array; `expected` says what is expected, for example `an array of strings`.
+    pub(super) fn items(&self, expected: &str) -> Option<impl Iterator<Item = Item<'a>>> {
+        let DeValue::Array(values) = self.value else {
+            return self.wrong_type(expected);
+        };
+        let (place, report) = (self.place.clone(), self.report);
+        Some(values.iter().enumerate().map(move |(index, value)| Item {
+            place: place.item(index, value.span()),
+            report,
+            value: value.get_ref(),
+        }))
+    }
+
+    /// A whole number in `range`.
+    pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let DeValue::Integer(written) = self.value else {
+            return self.wrong_type("a whole number");
+        };
+        let number = u64::from_str_radix(written.as_str(), written.radix()).ok().filter(|it| range.contains(it));
+        if number.is_none() {
+            let (low, high) = range.into_inner();
+            self.report.error(&self.place, format!("{written} is out of range: write a number from {low} to {high}"));
+        }
+        number
+    }
+
+    /// Bytes in `range`: a number, or a text like `64MiB`.
+    pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let (shown, bytes) = match self.value {
+            DeValue::Integer(written) => {
+                (written.to_string(), u64::from_str_radix(written.as_str(), written.radix()).ok())
+            }
+            DeValue::String(text) => (text.to_string(), Some(self.parsed(parse_size(text))?)),
+            _ => return self.wrong_type("a size: a number of bytes, or a string like \"64MiB\""),
+        };
+        let bytes = bytes.filter(|it| range.contains(it));
+        if bytes.is_none() {
+            let (low, high) = range.into_inner();
+            let message =
+                format!("{shown} is out of range: write a size from {} to {}", show_size(low), show_size(high));
+            self.report.error(&self.place, message);
+        }
+        bytes
+    }
+
+    /// The milliseconds of a text like `7d`.
+    pub(super) fn duration_ms(&self) -> Option<u64> {
+        match self.value {
+            DeValue::String(text) => self.parsed(parse_duration_ms(text)),
+            _ => self.wrong_type("a duration: a string like \"7d\""),
+        }
+    }
+
+    /// One of `choices`. What is in `later` is known, and not supported yet.
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
+        let text = self.text()?;
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
+            return Some(*choice);
+        }
+        let names = choices.iter().map(|(name, _)| *name);
+        if later.contains(&text) {
+            let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+            let help = format!("this version has {}", names.join(", "));
+            self.report.error_with_help(&self.place, format!("{text:?} is not supported by this version"), help);
+        } else {
+            let help = suggest(text, names);
+            self.report.error_with_help(&self.place, format!("{text:?} is not known here"), help);
+        }
+        None
+    }
+
+    /// The value, or its error reported here.
+    pub(super) fn parsed<T>(&self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.report.error(&self.place, message)).ok()
+    }
+
+    fn wrong_type<T>(&self, expected: &str) -> Option<T> {
+        let found = match self.value {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "a whole number",
+            DeValue::Float(_) => "a number with a fraction",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "an array",
+            DeValue::Table(_) => "a table",
+        };
+        self.report.error(&self.place, format!("expected {expected}, found {found}"));
+        None
+    }
+}
+
+/// What the user may have meant by `word`, or all there is.
+pub(super) fn suggest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
+    let known: Vec<_> = known.collect();
+    // One edit for every three letters: more than that is another word.
+    let near = known.iter().map(|it| (strsim::damerau_levenshtein(word, it), *it)).min();
+    match near {
+        Some((edits, name)) if edits <= word.chars().count().div_ceil(3) => format!("did you mean {name:?}?"),
+        Some(_) => format!("known here: {}", known.join(", ")),
+        None => "nothing is known here".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_the_nearest_word_or_all() {
+        let suggest = |word| suggest(word, ["lanes", "source", "target"].into_iter());
+        assert_eq!(suggest("lane"), "did you mean \"lanes\"?");
+        assert_eq!(suggest("suorce"), "did you mean \"source\"?");
+        assert_eq!(suggest("x"), "known here: lanes, source, target");
+    }
+}

@@ -1,0 +1,112 @@
+//! Collects what is wrong while a file is read.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::diagnostic::{Diagnostic, Place, Severity, Source};
+
+/// The diagnostics of one file so far. Reading goes on after an error, so that all of them are reported at once.
+pub(super) struct Report<'a> {
+    source: &'a Source,
+    found: RefCell<Vec<(usize, Diagnostic)>>,
+    /// The lines with a syntax error. The tree there is a guess, so nothing else is said about them.
+    broken_lines: Vec<Range<usize>>,
+    /// The byte from which on the tree is a guess.
+    trusted_until: usize,
+}
+
+impl<'a> Report<'a> {
+    /// Begins with the syntax errors.
+    pub(super) fn new(source: &'a Source, syntax_errors: &[toml::de::Error]) -> Self {
+        let mut report =
+            Self { source, found: RefCell::default(), broken_lines: Vec::new(), trusted_until: usize::MAX };
+        let mut errors: Vec<_> = syntax_errors.iter().map(|it| (it.span().unwrap_or_default(), it.message())).collect();
+        errors.sort_by_key(|(span, _)| span.start);
+        let is_open = errors.iter().any(|(_, message)| says_unclosed(message));
+        for (span, message) in errors {
+            report.syntax_error(span, message, is_open);
+        }
+        report
+    }
+
+    /// The first error of a line is the cause of the others. When a bracket is open, everything behind it is taken for its
+    /// content, and when a header cannot be read, the keys behind it belong nowhere: nothing more is said then.
+    fn syntax_error(&mut self, span: Range<usize>, message: &str, is_open: bool) {
+        let lines = self.source.lines(&span);
+        if span.start >= self.trusted_until || self.broken_lines.iter().any(|it| it.contains(&lines.start)) {
+            return;
+        }
+        let is_duplicate = message == "duplicate key";
+        let is_header = !is_duplicate && self.source.line(span.start).trim_start().starts_with('[');
+        let message = message.lines().next().unwrap_or_default();
+        let place = Place { span, ..Place::top() };
+        let mut diagnostic = match is_duplicate {
+            true => self.source.error(&place, format!("{message} {}", self.source.part(&place))),
+            false => self.source.error(&place, message),
+        };
+        if is_header || (is_open && is_about_brackets(message)) {
+            self.trusted_until = place.span.start;
+            diagnostic =
+                diagnostic.with_help("what stands behind this was not checked; is a bracket before it not closed?");
+        }
+        self.found.get_mut().push((place.span.start, diagnostic));
+        self.broken_lines.push(lines);
+    }
+
+    /// Something is wrong at `place`.
+    pub(super) fn error(&self, place: &Place, message: impl Into<String>) {
+        self.push(place, self.source.error(place, message));
+    }
+
+    /// Something is wrong at `place`, and `help` says what else can be done.
+    pub(super) fn error_with_help(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.push(place, self.source.error(place, message).with_help(help));
+    }
+
+    /// Something that should be elsewhere in the file is not there. After a syntax error it may stand in the part that could
+    /// not be read, so nothing is said then.
+    pub(super) fn absent(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        if self.broken_lines.is_empty() {
+            self.error_with_help(place, message, help);
+        }
+    }
+
+    /// Something at `place` can be used, but a person should look at it.
+    pub(super) fn warning(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.push(place, self.source.warning(place, message).with_help(help));
+    }
+
+    fn push(&self, place: &Place, diagnostic: Diagnostic) {
+        if !self.is_broken(place) {
+            self.found.borrow_mut().push((place.span.start, diagnostic));
+        }
+    }
+
+    fn is_broken(&self, place: &Place) -> bool {
+        if self.broken_lines.is_empty() {
+            return false;
+        }
+        let lines = self.source.lines(&place.span);
+        // A value that could not be read has no span.
+        place.span.is_empty()
+            || place.span.start >= self.trusted_until
+            || self.broken_lines.iter().any(|it| it.start < lines.end && lines.start < it.end)
+    }
+
+    /// All diagnostics in the order of the file: as an error if there is one among them.
+    pub(super) fn finish(self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|(start, _)| *start);
+        let found: Vec<_> = found.into_iter().map(|(_, diagnostic)| diagnostic).collect();
+        if found.iter().any(|it| it.severity == Severity::Error) { Err(found) } else { Ok(found) }
+    }
+}
+
+/// Whether an array or an inline table has no end. The messages are those of the TOML parser.
+fn says_unclosed(message: &str) -> bool {
+    ["unclosed array,", "unclosed inline table,"].iter().any(|it| message.starts_with(it))
+}
+
+fn is_about_brackets(message: &str) -> bool {
+    says_unclosed(message) || ["missing comma", "in array", "inline table"].iter().any(|it| message.contains(it))
+}

@@ -1,0 +1,160 @@
+//! `[[links.ID.pipeline]]`: the stages that a link's records go through.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::model::Digest;
+use crate::model::digest::NotADigest;
+
+use super::daemon::path;
+use super::diagnostic::Place;
+use super::json::PluginConfig;
+use super::reader::{Item, Table};
+
+/// One stage: a plugin with its configuration.
+#[derive(Clone, Debug)]
+pub struct StageConfig {
+    /// Its name, unique in the link.
+    pub name: Arc<str>,
+    /// The component's file.
+    pub plugin: PathBuf,
+    /// Where `plugin` was written: errors about the component belong there.
+    pub plugin_place: Place,
+    /// The digest that the component must have. The file had it when the configuration was read.
+    pub digest: Option<Digest>,
+    /// What the plugin is configured with.
+    pub config: PluginConfig,
+    /// What the plugin may use.
+    pub limits: LimitsConfig,
+}
+
+/// What a plugin may use. Who needs more says so in the stage's `limits`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// The bytes of the instance's linear memory.
+    pub memory_bytes: u64,
+    /// The milliseconds of CPU time for a batch.
+    pub time_ms: u64,
+    /// The bytes of a batch's output.
+    pub output_bytes: u64,
+    /// The lines a second that reach the log; more are dropped and counted.
+    pub log_lines_per_s: u32,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { memory_bytes: 64 * MIB, time_ms: 1000, output_bytes: 64 * MIB, log_lines_per_s: 100 }
+    }
+}
+
+impl LimitsConfig {
+    fn read(mut table: Table<'_>) -> Self {
+        let default = Self::default();
+        let limits = Self {
+            memory_bytes: table.size("memory", default.memory_bytes, MIB..=4096 * MIB),
+            time_ms: table.integer("time_ms", default.time_ms, 1..=60_000),
+            // The upper bound keeps ranges in an output within 32 bits.
+            output_bytes: table.size("output_bytes", default.output_bytes, 1024..=1024 * MIB),
+            log_lines_per_s: table.integer("log_lines_per_s", default.log_lines_per_s.into(), 0..=100_000) as u32,
+        };
+        table.finish();
+        limits
+    }
+}
+
+/// All stages of a link, in order.
+pub(super) fn read_pipeline(item: &Item<'_>, base_dir: &Path) -> Vec<StageConfig> {
+    let mut stages: Vec<StageConfig> = Vec::new();
+    for item in item.items("an array of tables, each under [[ ]]").into_iter().flatten() {
+        let Some(table) = item.table() else { continue };
+        let Some((stage, name_place)) = StageConfig::read(table, base_dir) else { continue };
+        if stages.iter().any(|earlier| earlier.name == stage.name) {
+            let message = format!("stage {:?} occurs twice", stage.name);
+            item.report.error_with_help(&name_place, message, "give each stage of the link a name of its own");
+        }
+        stages.push(stage);
+    }
+    stages
+}
+
+impl StageConfig {
+    /// The stage and the place of its name. `None` if something is missing that has no default.
+    fn read(mut table: Table<'_>, base_dir: &Path) -> Option<(Self, Place)> {
+        let name = table.required("stage", "write stage = \"a-name\"");
+        let plugin = table.required("plugin", "write plugin = \"path/to/plugin.wasm\"");
+        let digest = table.item("digest").and_then(|item| digest(&item));
+        if let Some(on_error) = table.item("on_error") {
+            on_error.choice(&[("stop", ())], &["dead-letter", "skip", "pass"]);
+        }
+        let config = table.item("config").map(|item| PluginConfig::read(&item));
+        let limits = LimitsConfig::read(table.table("limits"));
+        let place = table.place.clone();
+        table.finish();
+
+        let file = plugin.as_ref().and_then(|item| plugin_file(item, base_dir, digest.as_ref()));
+        let (name, plugin) = (name?, plugin?);
+        let stage = Self {
+            name: stage_name(&name)?,
+            plugin: file?,
+            plugin_place: plugin.place,
+            digest: digest.map(|(digest, _)| digest),
+            config: config.unwrap_or_else(|| Some(PluginConfig::empty(place)))?,
+            limits,
+        };
+        Some((stage, name.place))
+    }
+}
+
+fn stage_name(item: &Item<'_>) -> Option<Arc<str>> {
+    let text = item.text()?;
+    let allowed = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let name = if allowed && (1..=63).contains(&text.len()) { Ok(text.into()) } else { Err(()) };
+    item.parsed(
+        name.map_err(|()| {
+            format!("{text:?} is not a name of a stage: use 1 to 63 lower-case letters, digits and hyphens")
+        }),
+    )
+}
+
+fn digest(item: &Item<'_>) -> Option<(Digest, Place)> {
+    let digest = item.text()?.parse().map_err(|error: NotADigest| error.to_string());
+    Some((item.parsed(digest)?, item.place.clone()))
+}
+
+/// The path of the component, which is there, can be read, and has the digest that it is pinned to.
+fn plugin_file(item: &Item<'_>, base_dir: &Path, pin: Option<&(Digest, Place)>) -> Option<PathBuf> {
+    let file = base_dir.join(path(item)?);
+    let read = open(&file).and_then(|opened| match pin {
+        Some((pin, place)) => read_all(opened).map(|bytes| Some((*pin, Digest::of(&bytes), place))),
+        None => Ok(None),
+    });
+    match read {
+        Ok(None) => Some(file),
+        Ok(Some((pin, found, _))) if pin == found => Some(file),
+        Ok(Some((_, found, place))) => {
+            let help = format!("if the new file is the one you want, write digest = \"{found}\"");
+            item.report.error_with_help(place, format!("{} has another digest", file.display()), help);
+            None
+        }
+        Err(error) => {
+            let help = "the path is relative to the configuration file; build the plugin, or correct the path";
+            item.report.error_with_help(&item.place, format!("cannot read {}: {error}", file.display()), help);
+            None
+        }
+    }
+}
+
+fn open(file: &Path) -> std::io::Result<File> {
+    // Asked before opening: to open a pipe waits for its other end.
+    if std::fs::metadata(file)?.is_file() { File::open(file) } else { Err(std::io::Error::other("not a file")) }
+}
+
+fn read_all(mut file: File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

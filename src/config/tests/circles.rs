@@ -1,0 +1,109 @@
+//! Links that would read what they write.
+
+use crate::config::would_loop;
+
+use super::{CLUSTERS, check, check_with_clusters, config};
+
+fn link(id: &str, from: &str, to: &str, topics: &str, prefix: &str) -> String {
+    format!("[links.{id}]\nsource = '{from}'\ntarget = '{to}'\ntopics = [{topics}]\ntopic_prefix = '{prefix}'\n")
+}
+
+const HELP: &str = "set a topic_prefix, or choose other topics";
+
+#[test]
+fn a_link_onto_itself_is_refused() {
+    for (topics, prefix, message) in [
+        (
+            "'t'",
+            "",
+            "4:11 error links.l.topics[0]: the link would read what it writes: \"t\" goes to \"t\" on the same cluster",
+        ),
+        (
+            "'x', 't', 'p.t'",
+            "p.",
+            "4:16 error links.l.topics[1]: the link would read what it writes: \"t\" goes to \"p.t\" on the same cluster",
+        ),
+        (
+            "'t', '/p.*/'",
+            "p.",
+            "4:11 error links.l.topics[0]: the link would read what it writes: \"t\" goes to \"p.t\" on the same cluster",
+        ),
+        (
+            "'/a.*/'",
+            "",
+            "4:11 error links.l.topics[0]: the link would read what it writes: topics of /a.*/ keep their names on the same cluster",
+        ),
+    ] {
+        check_with_clusters(&link("l", "east", "east", topics, prefix), &[&format!("{message} | {HELP}")]);
+    }
+}
+
+#[test]
+fn a_link_in_place_to_other_topics_is_fine() {
+    check_with_clusters(&link("l", "east", "east", "'t', '/a.*/'", "copy."), &[]);
+}
+
+#[test]
+fn declared_topics_are_looked_at() {
+    let text = link("l", "north", "north", "'/.*s/'", "p.");
+    let cluster = "[clusters.north]\nkind = 'embedded'\n[clusters.north.topics.orders]\n";
+    let message = "the link would read what it writes: \"orders\" goes to \"p.orders\" on the same cluster";
+    check_with_clusters(&format!("{text}{cluster}"), &[&format!("4:11 error links.l.topics[0]: {message} | {HELP}")]);
+}
+
+#[test]
+fn records_do_not_go_back_and_forth() {
+    for (there, back) in
+        [("'t'", "'t'"), ("'t'", "'/t|u/'"), ("'/t.*/'", "'t'"), ("'/t.*/'", "'/t.*/'"), ("'/t.*/'", "'/.*/'")]
+    {
+        let text = link("there", "east", "west", there, "") + &link("back", "west", "east", back, "");
+        let source = format!("{text}{CLUSTERS}");
+        let found = super::parse(&source).expect_err("a circle");
+        assert_eq!(found.len(), 1, "{there} {back}: {}", super::show(&found));
+        assert!(found[0].message.starts_with("records would go round for ever: "), "{}", found[0]);
+    }
+    let text = link("there", "east", "west", "'t'", "") + &link("back", "west", "east", "'t'", "");
+    let message = "records would go round for ever: \"t\" on west, links.back, \"t\" on east, links.there, and so on";
+    check_with_clusters(&text, &[&format!("9:11 error links.back.topics[0]: {message} | {HELP}")]);
+}
+
+#[test]
+fn a_prefix_breaks_the_circle() {
+    for (there, back) in [("'t'", "'t'"), ("'/t.*/'", "'/t.*/'")] {
+        let text = link("there", "east", "west", there, "") + &link("back", "west", "east", back, "copy.");
+        check_with_clusters(&text, &[]);
+    }
+}
+
+#[test]
+fn a_circle_of_three_links_is_one_error() {
+    let text = link("a", "east", "west", "'t'", "p.")
+        + &link("b", "west", "north", "'p.t'", "")
+        + &link("c", "north", "east", "'/.*/'", "");
+    let message = "records would go round for ever: \"p.t\" on west, links.b, \"p.t\" on north, links.c, \"p.t\" on east, links.d, and so on";
+    let text = text + &link("d", "east", "west", "'p.t'", "") + "[clusters.north]\nkind = 'embedded'\n";
+    check_with_clusters(&text, &[&format!("4:11 error links.a.topics[0]: {message} | {HELP}")]);
+}
+
+#[test]
+fn names_that_double_with_every_cluster_end_the_search() {
+    let mut text = link("first", "c0", "c1", "'t'", "");
+    for from in 0..60 {
+        let to = from + 1;
+        text += &format!("[clusters.c{from}]\nkind = 'embedded'\n");
+        for prefix in ["a", "b"] {
+            text += &link(&format!("{prefix}{from}"), &format!("c{from}"), &format!("c{to}"), "'/.*t/'", prefix);
+        }
+    }
+    check(&format!("{text}[clusters.c60]\nkind = 'embedded'\n"), &[]);
+}
+
+#[test]
+fn topics_found_later_can_be_asked_about() {
+    let text = link("inside", "east", "east", "'/a.*/'", "b.") + &link("across", "east", "west", "'/a.*/'", "");
+    let config = config(&format!("{text}{CLUSTERS}"));
+    let (inside, across) = (&config.links["inside"], &config.links["across"]);
+    assert!(!would_loop(inside, "b.ab"));
+    assert!(would_loop(inside, "ab"));
+    assert!(!would_loop(across, "ab"));
+}

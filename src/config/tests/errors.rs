@@ -1,0 +1,380 @@
+//! Texts that are TOML, and wrong.
+
+use std::path::Path;
+
+use crate::config::{Config, Severity};
+
+use super::{CLUSTERS, base_dir, check, check_with_clusters, parse, show};
+
+/// A link without a fault, of five lines. More of it can follow.
+const LINK: &str = "[links.l]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\n\n";
+
+#[test]
+fn unknown_keys_are_errors_with_a_suggestion() {
+    check_with_clusters(
+        "[deamon]\n[links.l]\nsuorce = 'east'\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\nconfig = { batchsize = 1, x = 2 }\n\
+         [daemon]\nport = 1\n[clusters.north]\nkind = 'embedded'\nfile = 'x'\ntopics.t.partition = 1\n",
+        &[
+            "1:2 error deamon: unknown key \"deamon\" | did you mean \"daemon\"?",
+            "3:1 error links.l.suorce: unknown key \"suorce\" | did you mean \"source\"?",
+            "7:12 error links.l.config.batchsize: unknown key \"batchsize\" | did you mean \"batch_size\"?",
+            "7:27 error links.l.config.x: unknown key \"x\" | known here: batch_size, max_bytes, max_messages, \
+             checkpoint_interval_ms, enable_exactly_once",
+            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, listen",
+            "12:1 error clusters.north.file: unknown key \"file\" | known here: kind, path, compression_level, topics",
+            "13:10 error clusters.north.topics.t.partition: unknown key \"partition\" | did you mean \"partitions\"?",
+        ],
+    );
+}
+
+#[test]
+fn unknown_keys_of_a_stage_are_errors() {
+    check_with_clusters(
+        &format!(
+            "{LINK}[[links.l.pipeline]]\nstage = 's'\nplugin = 'plugins/redact.wasm'\nlimit = {{}}\nlimits = {{ mem = 1 }}\n"
+        ),
+        &[
+            "9:1 error links.l.pipeline[0].limit: unknown key \"limit\" | did you mean \"limits\"?",
+            "10:12 error links.l.pipeline[0].limits.mem: unknown key \"mem\" | known here: memory, time_ms, output_bytes, \
+             log_lines_per_s",
+        ],
+    );
+}
+
+#[test]
+fn keys_and_values_of_later_versions_say_so() {
+    check_with_clusters(
+        &format!(
+            "{LINK}type = 'star'\nfilter = {{}}\ntransform = 1\nfailover_config.x = 1\n[links.l.config]\nconcurrent_partitions = 10\n\
+             enable_compression = true\ncompression_type = 'zstd'\nthrottle_rate_bytes_per_sec = 1\nenable_idempotence = true\n\
+             [[links.l.pipeline]]\nstage = 's'\nplugin = 'plugins/redact.wasm'\non_error = 'skip'\n[clusters.k]\nkind = 'kafka'\n"
+        ),
+        &[
+            "6:8 error links.l.type: \"star\" is not supported by this version | this version has \"active-passive\"",
+            "7:1 error links.l.filter: \"filter\" is not supported by this version | write a stage of the pipeline: a plugin can do it",
+            "8:1 error links.l.transform: \"transform\" is not supported by this version | write a stage of the pipeline: a plugin can do it",
+            "9:1 error links.l.failover_config: \"failover_config\" is not supported by this version | remove it: start and stop links by hand",
+            "11:1 error links.l.config.concurrent_partitions: \"concurrent_partitions\" is not supported by this version | \
+             the link's \"lanes\" says how many partitions are copied side by side",
+            "12:1 error links.l.config.enable_compression: \"enable_compression\" is not supported by this version | \
+             the target cluster's \"compression_level\" says how batches are stored",
+            "13:1 error links.l.config.compression_type: \"compression_type\" is not supported by this version | \
+             the target cluster's \"compression_level\" says how batches are stored",
+            "14:1 error links.l.config.throttle_rate_bytes_per_sec: \"throttle_rate_bytes_per_sec\" is not supported by this version | \
+             remove it: the link runs as fast as source, plugins and target allow",
+            "15:1 error links.l.config.enable_idempotence: \"enable_idempotence\" is not supported by this version | \
+             remove it: \"enable_exactly_once\" includes it",
+            "19:12 error links.l.pipeline[0].on_error: \"skip\" is not supported by this version | this version has \"stop\"",
+            "21:8 error clusters.k.kind: \"kafka\" is not supported by this version | this version has \"embedded\"",
+        ],
+    );
+}
+
+#[test]
+fn values_that_nobody_knows_get_a_suggestion() {
+    check_with_clusters(
+        &format!("{LINK}type = 'active_passive'\nstart = 'oldest'\n[clusters.k]\nkind = 'embeded'\n"),
+        &[
+            "6:8 error links.l.type: \"active_passive\" is not known here | did you mean \"active-passive\"?",
+            "7:9 error links.l.start: \"oldest\" is not known here | known here: earliest, latest",
+            "9:8 error clusters.k.kind: \"embeded\" is not known here | did you mean \"embedded\"?",
+        ],
+    );
+}
+
+#[test]
+fn wrong_types_say_what_was_found_and_what_is_expected() {
+    check(
+        "[daemon]\ndata_dir = 1\nlisten = 8081\n[links.l]\nname = 1979-05-27\nsource = ['east']\ntarget = true\ntopics = 't'\nlanes = '2'\n\
+         autostart = 1\nconfig = []\npipeline = {}\n[links.m]\nsource = 1.5\ntarget = 2\ntopics = ['t', 3]\npipeline = [1]\n\
+         config = { max_bytes = true, batch_size = 1.0 }\n[clusters]\neast = 'embedded'\nwest = { kind = 1, topics.t.retention = 7 }\n",
+        &[
+            "2:12 error daemon.data_dir: expected a string, found a whole number",
+            "3:10 error daemon.listen: expected a string, found a whole number",
+            "5:8 error links.l.name: expected a string, found a date",
+            "6:10 error links.l.source: expected a string, found an array",
+            "7:10 error links.l.target: expected a string, found true or false",
+            "8:10 error links.l.topics: expected an array of strings, found a string",
+            "9:9 error links.l.lanes: expected a whole number, found a string",
+            "10:13 error links.l.autostart: expected true or false, found a whole number",
+            "11:10 error links.l.config: expected a table, found an array",
+            "12:12 error links.l.pipeline: expected an array of tables, each under [[ ]], found a table",
+            "14:10 error links.m.source: expected a string, found a number with a fraction",
+            "15:10 error links.m.target: expected a string, found a whole number",
+            "16:16 error links.m.topics[1]: expected a string, found a whole number",
+            "17:13 error links.m.pipeline[0]: expected a table, found a whole number",
+            "18:24 error links.m.config.max_bytes: expected a size: a number of bytes, or a string like \"64MiB\", found true or false",
+            "18:43 error links.m.config.batch_size: expected a whole number, found a number with a fraction",
+            "20:8 error clusters.east: expected a table, found a string",
+            "21:17 error clusters.west.kind: expected a string, found a whole number",
+            "21:41 error clusters.west.topics.t.retention: expected a duration: a string like \"7d\", found a whole number",
+        ],
+    );
+    check(
+        "daemon = 1\nclusters = 2\nlinks = 3\n",
+        &[
+            "1:10 error daemon: expected a table, found a whole number",
+            "2:12 error clusters: expected a table, found a whole number",
+            "3:9 error links: expected a table, found a whole number",
+        ],
+    );
+}
+
+#[test]
+fn values_out_of_range_say_the_range() {
+    check_with_clusters(
+        &format!(
+            "{LINK}lanes = 0\n[links.l.config]\nbatch_size = 100_001\nmax_bytes = '1023B'\nmax_messages = -1\ncheckpoint_interval_ms = 0x1_0000\n\
+             [[links.l.pipeline]]\nstage = 's'\nplugin = 'plugins/redact.wasm'\n\
+             limits = {{ memory = 1024, time_ms = 60001, output_bytes = '2GiB', log_lines_per_s = 99999999999999999999999 }}\n\
+             [clusters.c]\nkind = 'embedded'\ncompression_level = 20\ntopics.t = {{ partitions = 0, retention = '7w', retention_bytes = '10G' }}\n"
+        ),
+        &[
+            "6:9 error links.l.lanes: 0 is out of range: write a number from 1 to 1024",
+            "8:14 error links.l.config.batch_size: 100001 is out of range: write a number from 1 to 100000",
+            "9:13 error links.l.config.max_bytes: 1023B is out of range: write a size from 1KiB to 1GiB",
+            "10:16 error links.l.config.max_messages: -1 is out of range: write a number from 1 to 4294967295",
+            "11:26 error links.l.config.checkpoint_interval_ms: 0x10000 is out of range: write a number from 1 to 60000",
+            "15:21 error links.l.pipeline[0].limits.memory: 1024 is out of range: write a size from 1MiB to 4GiB",
+            "15:37 error links.l.pipeline[0].limits.time_ms: 60001 is out of range: write a number from 1 to 60000",
+            "15:59 error links.l.pipeline[0].limits.output_bytes: 2GiB is out of range: write a size from 1KiB to 1GiB",
+            "15:85 error links.l.pipeline[0].limits.log_lines_per_s: 99999999999999999999999 is out of range: write a number from 0 to 100000",
+            "18:21 error clusters.c.compression_level: 20 is out of range: write a number from 1 to 19",
+            "19:27 error clusters.c.topics.t.partitions: 0 is out of range: write a number from 1 to 10000",
+            "19:42 error clusters.c.topics.t.retention: \"7w\" is not a duration: write a whole number and one of ms, s, m, h, d, like \"7d\"",
+            "19:66 error clusters.c.topics.t.retention_bytes: \"10G\" is not a size: write a whole number and one of B, KB, MB, GB, KiB, MiB, \
+             GiB, TiB, like \"64MiB\"",
+        ],
+    );
+}
+
+#[test]
+fn what_is_missing_is_shown_at_its_table() {
+    check(
+        "# Übersicht\n[clusters.east]\n\n[links.orders]\n[[links.orders.pipeline]]\n",
+        &[
+            "2:1 error clusters.east: \"kind\" is missing | write kind = \"embedded\"",
+            "4:1 error links.orders: \"source\" is missing | write source = \"the id of a cluster\"",
+            "4:1 error links.orders: \"target\" is missing | write target = \"the id of a cluster\"",
+            "4:1 error links.orders: \"topics\" is missing | write topics = [\"a-topic\", \"/a regular expression/\"]",
+            "5:1 error links.orders.pipeline[0]: \"stage\" is missing | write stage = \"a-name\"",
+            "5:1 error links.orders.pipeline[0]: \"plugin\" is missing | write plugin = \"path/to/plugin.wasm\"",
+        ],
+    );
+}
+
+#[test]
+fn source_and_target_are_clusters() {
+    check_with_clusters(
+        "[links.l]\nsource = 'eats'\ntarget = 'Frankfurt'\ntopics = ['t']\n",
+        &[
+            "2:10 error links.l.source: there is no cluster \"eats\" | did you mean \"east\"?",
+            "3:10 error links.l.target: there is no cluster \"Frankfurt\" | known here: east, west",
+        ],
+    );
+    check(
+        "[links.l]\nsource = 'a'\ntarget = 'b'\ntopics = ['t']\n",
+        &[
+            "2:10 error links.l.source: there is no cluster \"a\" | write a table [clusters.a]",
+            "3:10 error links.l.target: there is no cluster \"b\" | write a table [clusters.b]",
+        ],
+    );
+}
+
+#[test]
+fn a_link_to_a_cluster_with_an_error_says_nothing_of_its_own() {
+    check(
+        "[clusters.east]\nkind = 'x'\n[clusters.west]\nkind = 'embedded'\n[links.l]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']",
+        &["2:8 error clusters.east.kind: \"x\" is not known here | known here: embedded"],
+    );
+}
+
+#[test]
+fn topics_are_names_or_expressions() {
+    check_with_clusters(
+        "[links.l]\nsource = 'east'\ntarget = 'west'\ntopic_prefix = 'ä'\ntopics = ['ö', '/(/', 'orders.*', 't', 't', '/x', '/ü+/', '/ü+/']\n\
+         [links.m]\nsource = 'east'\ntarget = 'west'\ntopics = []\n",
+        &[
+            "4:16 error links.l.topic_prefix: a topic's name cannot have 'ä': letters, digits, dot, underscore and hyphen are allowed",
+            "5:11 error links.l.topics[0]: a topic's name cannot have 'ö': letters, digits, dot, underscore and hyphen are allowed",
+            "5:16 error links.l.topics[1]: not a regular expression: unclosed group",
+            "5:23 error links.l.topics[2]: a topic's name cannot have '*': letters, digits, dot, underscore and hyphen are allowed | \
+             a regular expression stands between two slashes",
+            "5:40 error links.l.topics[4]: \"t\" occurs twice",
+            "5:45 error links.l.topics[5]: a regular expression stands between two slashes, like \"/audit\\\\..*/\"",
+            "5:59 error links.l.topics[7]: \"/ü+/\" occurs twice",
+            "9:10 error links.m.topics: the link reads nothing: write one topic at least",
+        ],
+    );
+}
+
+#[test]
+fn a_prefix_that_makes_a_name_too_long_is_an_error() {
+    let text = |prefix: usize| {
+        format!(
+            "[links.l]\nsource = 'east'\ntarget = 'west'\ntopics = ['0123456789']\ntopic_prefix = '{}'\n",
+            "p".repeat(prefix)
+        )
+    };
+    check_with_clusters(&text(239), &[]);
+    let message = "4:11 error links.l.topics[0]: with the prefix the name is longer than 249 characters";
+    check_with_clusters(&text(240), &[message]);
+}
+
+#[test]
+fn ids_and_names_have_their_letters() {
+    let long = "x".repeat(64);
+    check_with_clusters(
+        &format!(
+            "[links.\"ein link\"]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\n[links.{long}]\nsource = 'east'\ntarget = 'west'\n\
+             topics = ['t']\n[links.l]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\n[[links.l.pipeline]]\nstage = 'Mask'\n\
+             plugin = 'plugins/redact.wasm'\n[clusters.\"..\"]\nkind = 'embedded'\n[clusters.n]\nkind = 'embedded'\ntopics.\"a b\" = {{}}\n"
+        ),
+        &[
+            "1:8 error links.\"ein link\": \"ein link\" is not an id of a link: use 1 to 63 letters, digits, dots, underscores and hyphens",
+            &format!(
+                "5:8 error links.{long}: \"{long}\" is not an id of a link: use 1 to 63 letters, digits, dots, underscores and hyphens"
+            ),
+            "14:9 error links.l.pipeline[0].stage: \"Mask\" is not a name of a stage: use 1 to 63 lower-case letters, digits and hyphens",
+            "16:11 error clusters.\"..\": \"..\" is not an id of a cluster: use 1 to 63 letters, digits, dots, underscores and hyphens",
+            "20:8 error clusters.n.topics.\"a b\": a topic's name cannot have ' ': letters, digits, dot, underscore and hyphen are allowed",
+        ],
+    );
+}
+
+#[test]
+fn two_clusters_do_not_share_a_file() {
+    check(
+        "[daemon]\ndata_dir = 'd'\n[clusters.west]\nkind = 'embedded'\n[clusters.east]\nkind = 'embedded'\npath = 'x/../d/west.redb'\n",
+        &[
+            "7:8 error clusters.east.path: cluster \"west\" has the same file BASE/x/../d/west.redb | give each cluster a path of its own",
+        ],
+    );
+}
+
+#[test]
+fn a_retention_is_written_once() {
+    check(
+        "[clusters.c]\nkind = 'embedded'\ntopics.t = { retention = '7d', retention_ms = 1 }\n",
+        &["3:26 error clusters.c.topics.t.retention: \"retention_ms\" says the same: write one of the two"],
+    );
+}
+
+#[test]
+fn stages_of_a_link_have_different_names() {
+    let stage = "[[links.l.pipeline]]\nstage = 's'\nplugin = 'plugins/redact.wasm'\n";
+    check_with_clusters(
+        &format!("{LINK}{stage}{stage}"),
+        &[
+            "10:9 error links.l.pipeline[1].stage: stage \"s\" occurs twice | give each stage of the link a name of its own",
+        ],
+    );
+}
+
+#[test]
+fn plugins_are_files_that_can_be_read() {
+    let help = "the path is relative to the configuration file; build the plugin, or correct the path";
+    check_with_clusters(
+        &format!(
+            "{LINK}[[links.l.pipeline]]\nstage = 'a'\nplugin = 'plugins/none.wasm'\n[[links.l.pipeline]]\nstage = 'b'\nplugin = 'plugins'\n\
+             [[links.l.pipeline]]\nstage = 'c'\nplugin = ''\n"
+        ),
+        &[
+            &format!(
+                "8:10 error links.l.pipeline[0].plugin: cannot read BASE/plugins/none.wasm: No such file or directory (os error 2) | {help}"
+            ),
+            &format!("11:10 error links.l.pipeline[1].plugin: cannot read BASE/plugins: not a file | {help}"),
+            "14:10 error links.l.pipeline[2].plugin: expected a path",
+        ],
+    );
+}
+
+#[test]
+fn a_pinned_plugin_has_its_digest() {
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    check_with_clusters(
+        &format!(
+            "{LINK}[[links.l.pipeline]]\nstage = 'a'\nplugin = 'plugins/redact.wasm'\ndigest = '{wrong}'\n\
+             [[links.l.pipeline]]\nstage = 'b'\nplugin = 'plugins/redact.wasm'\ndigest = 'md5:0'\n"
+        ),
+        &[
+            "9:10 error links.l.pipeline[0].digest: BASE/plugins/redact.wasm has another digest | if the new file is the one you want, \
+             write digest = \"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"",
+            "13:10 error links.l.pipeline[1].digest: not a digest: write sha256: and 64 hexadecimal digits",
+        ],
+    );
+}
+
+#[test]
+fn a_plugins_configuration_holds_what_json_can_hold() {
+    check_with_clusters(
+        &format!(
+            "{LINK}[[links.l.pipeline]]\nstage = 'a'\nplugin = 'plugins/redact.wasm'\nconfig = {{ a = [nan, inf], b = 9223372036854775808 }}\n\
+             [[links.l.pipeline]]\nstage = 'b'\nplugin = 'plugins/redact.wasm'\nconfig = 1\n\
+             [[links.l.pipeline]]\nstage = 'c'\nplugin = 'plugins/redact.wasm'\nconfig.a = {}1{}\n",
+            "[".repeat(64),
+            "]".repeat(64)
+        ),
+        &[
+            "9:17 error links.l.pipeline[0].config.a[0]: JSON has no number for nan",
+            "9:22 error links.l.pipeline[0].config.a[1]: JSON has no number for inf",
+            "9:32 error links.l.pipeline[0].config.b: 9223372036854775808 does not fit a 64-bit integer",
+            "13:10 error links.l.pipeline[1].config: expected a table, found a whole number",
+            &format!(
+                "17:76 error links.l.pipeline[2].config.a{}: nested too deeply: 64 levels are the limit",
+                "[0]".repeat(64)
+            ),
+        ],
+    );
+}
+
+#[test]
+fn an_address_has_a_port() {
+    check(
+        &format!("[daemon]\nlisten = 'localhost'{CLUSTERS}"),
+        &[
+            "2:10 error daemon.listen: \"localhost\" is not an address and a port: write them like \"127.0.0.1:8081\" or \"[::1]:8081\"",
+        ],
+    );
+}
+
+#[test]
+fn what_can_be_used_with_care_is_a_warning() {
+    let text = format!("daemon.listen = '0.0.0.0:80'\n{LINK}config.enable_exactly_once = false\n{CLUSTERS}");
+    let (config, warnings) = parse(&text).expect("settings");
+    assert!(!config.links["l"].config.enable_exactly_once);
+    assert!(warnings.iter().all(|it| it.severity == Severity::Warning));
+    let expected = "1:17 warning daemon.listen: everybody who reaches this address can control the daemon: this version has no authentication | \
+         listen on 127.0.0.1, or let only trusted hosts reach the port\n\
+         7:30 warning links.l.config.enable_exactly_once: this changes nothing: an embedded cluster commits output and checkpoint \
+         together anyway | remove it";
+    assert_eq!(show(&warnings), expected);
+    let empty = "1:1 warning : there is no cluster, so the daemon has nothing to do | write a table [clusters.east] with kind = \"embedded\"";
+    check("", &[empty]);
+}
+
+#[test]
+fn warnings_come_with_the_errors_in_the_order_of_the_file() {
+    let found = parse("[daemon]\nx = 1\nlisten = '0.0.0.0:80'\n[y]").expect_err("errors");
+    let places: Vec<_> = found.iter().map(|it| (it.line, it.severity)).collect();
+    assert_eq!(places[1..], [(2, Severity::Error), (3, Severity::Warning), (4, Severity::Error)]);
+}
+
+#[test]
+fn files_that_cannot_be_read_say_what_to_do() {
+    let load = |name: &str| Config::load(&base_dir().join(name)).expect_err("an error")[0].to_string();
+    let base = base_dir().display().to_string();
+    let missing = format!(
+        "{base}/none.toml: error: cannot read the configuration: No such file or directory (os error 2)\n  \
+         = help: write tidegate.toml in the current directory, or name another file with --config"
+    );
+    assert_eq!(load("none.toml"), missing);
+    assert!(load("plugins").contains("is a directory"));
+    assert_eq!(Config::load(Path::new("")).expect_err("an error")[0].line, 0);
+
+    std::fs::write(base_dir().join("latin1.toml"), b"a = 1\nb = '\xc3\xbc\xfc'\n").expect("file");
+    let latin1 = format!(
+        "{base}/latin1.toml:2:7: error: not UTF-8 from here on\n  |\n2 | b = 'ü\n  |       ^\n  = help: save the file as UTF-8"
+    );
+    assert_eq!(load("latin1.toml"), latin1);
+}

@@ -1,0 +1,189 @@
+//! Which topics a link reads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use regex::{Regex, RegexBuilder};
+
+/// The most bytes of a topic's name. Kafka has the same limit, so every name can be copied there.
+pub(super) const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// The most bytes of a compiled expression: 1 MiB holds every sensible one, and a short text like `(\w{99}){99}`
+/// cannot take the machine's memory.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// What a link's `topics` has an entry of: a topic's name, or a regular expression between slashes.
+#[derive(Clone, Debug)]
+pub enum TopicSelector {
+    /// The topic of this name.
+    Name(Arc<str>),
+    /// Every topic whose whole name matches.
+    Pattern(TopicPattern),
+}
+
+/// A regular expression over whole topic names.
+#[derive(Clone, Debug)]
+pub struct TopicPattern {
+    expression: Arc<str>,
+    regex: Regex,
+}
+
+impl TopicSelector {
+    /// A name, or an expression between slashes.
+    ///
+    /// # Errors
+    /// What is wrong, on one line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.strip_prefix('/') {
+            None => check_topic_name(text).map(|()| Self::Name(text.into())),
+            Some(rest) => {
+                let expression = rest.strip_suffix('/').filter(|expression| !expression.is_empty());
+                let expression =
+                    expression.ok_or("a regular expression stands between two slashes, like \"/audit\\\\..*/\"")?;
+                TopicPattern::parse(expression).map(Self::Pattern)
+            }
+        }
+    }
+
+    /// Whether the topic is meant.
+    pub fn matches(&self, topic: &str) -> bool {
+        match self {
+            Self::Name(name) => **name == *topic,
+            Self::Pattern(pattern) => pattern.matches(topic),
+        }
+    }
+}
+
+/// As it stands in the configuration.
+impl fmt::Display for TopicSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Pattern(pattern) => write!(f, "/{}/", pattern.expression),
+        }
+    }
+}
+
+/// Selectors are equal when they are written the same.
+impl PartialEq for TopicSelector {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(one), Self::Name(other)) => one == other,
+            (Self::Pattern(one), Self::Pattern(other)) => one.expression == other.expression,
+            _ => false,
+        }
+    }
+}
+
+impl TopicPattern {
+    fn parse(expression: &str) -> Result<Self, String> {
+        // First alone, so that a message tells about the user's text, and `a)|(b` does not close our group.
+        compile(expression)?;
+        let regex = compile(&format!(r"\A(?:{expression})\z"))?;
+        Ok(Self { expression: expression.into(), regex })
+    }
+
+    /// The expression, without the slashes.
+    pub fn expression(&self) -> &str {
+        &self.expression
+    }
+
+    /// Whether the whole name matches.
+    pub fn matches(&self, topic: &str) -> bool {
+        self.regex.is_match(topic)
+    }
+}
+
+fn compile(expression: &str) -> Result<Regex, String> {
+    RegexBuilder::new(expression).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "the regular expression is too large: write a simpler one".to_owned(),
+        // A picture of the expression comes before the last line.
+        error => {
+            let message = error.to_string();
+            let last = message.lines().last().unwrap_or_default();
+            format!("not a regular expression: {}", last.strip_prefix("error: ").unwrap_or(last))
+        }
+    })
+}
+
+/// Whether a topic may have this name: the same rule as Kafka's.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn check_topic_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX || name == "." || name == ".." {
+        return Err(format!("a topic's name has 1 to {TOPIC_NAME_BYTES_MAX} characters and is neither . nor .."));
+    }
+    check_topic_characters(name)
+}
+
+/// Whether a topic's name may have these characters.
+///
+/// # Errors
+/// The first one that it may not have.
+pub(super) fn check_topic_characters(name: &str) -> Result<(), String> {
+    match name.chars().find(|c| !c.is_ascii_alphanumeric() && !"._-".contains(*c)) {
+        Some(c) => {
+            Err(format!("a topic's name cannot have {c:?}: letters, digits, dot, underscore and hyphen are allowed"))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selector(text: &str) -> TopicSelector {
+        TopicSelector::parse(text).expect("a selector")
+    }
+
+    #[test]
+    fn a_name_selects_itself_alone() {
+        assert!(selector("orders.eu").matches("orders.eu"));
+        assert!(!selector("orders.eu").matches("orders-eu"));
+    }
+
+    #[test]
+    fn an_expression_matches_the_whole_name() {
+        for (expression, topic, matches) in [
+            ("/audit\\..*/", "audit.x", true),
+            ("/audit\\..*/", "my-audit.x", false),
+            ("/a|b/", "b", true),
+            ("/a|b/", "bc", false),
+            ("/a|ab/", "ab", true),
+            ("/(?m)^a$/", "a\nb", false),
+        ] {
+            assert_eq!(selector(expression).matches(topic), matches, "{expression} {topic}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_fits_on_a_line() {
+        for (text, message) in [
+            ("/a(/", "not a regular expression: unclosed group"),
+            ("/a)|(b/", "not a regular expression: unopened group"),
+            ("/(\\w{99}){99}/", "the regular expression is too large: write a simpler one"),
+            ("/", "a regular expression stands between two slashes, like \"/audit\\\\..*/\""),
+            ("//", "a regular expression stands between two slashes, like \"/audit\\\\..*/\""),
+            ("/a", "a regular expression stands between two slashes, like \"/audit\\\\..*/\""),
+            ("", "a topic's name has 1 to 249 characters and is neither . nor .."),
+            ("..", "a topic's name has 1 to 249 characters and is neither . nor .."),
+            ("ärger", "a topic's name cannot have 'ä': letters, digits, dot, underscore and hyphen are allowed"),
+        ] {
+            assert_eq!(TopicSelector::parse(text).map(|it| it.to_string()), Err(message.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_expression_that_ends_in_a_comment_is_refused_rather_than_misread() {
+        assert!(TopicSelector::parse("/(?x)a # b/").is_err());
+    }
+
+    #[test]
+    fn selectors_are_shown_as_written() {
+        for text in ["orders", "/a.*/"] {
+            assert_eq!(selector(text).to_string(), text);
+        }
+    }
+}
