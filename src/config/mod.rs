@@ -48,8 +48,8 @@ use report::Report;
 /// The file that is read when none is named, in the current directory.
 pub const DEFAULT_FILE: &str = "tidegate.toml";
 
-/// The most bytes of a file. Thousands of links fit; a data file that was named by mistake is not read into memory.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+/// The most bytes of a file. A thousand links fit; a data file that was named by mistake is not read into memory.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The settings of a daemon.
 #[derive(Clone, Debug)]
