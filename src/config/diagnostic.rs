@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, and where.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -45,7 +45,7 @@ pub struct Diagnostic {
     pub message: String,
     /// What else the user can do about it.
     pub help: Option<String>,
-    /// The line of the file and the number of characters to mark in it.
+    /// The line of the file and the number of characters to mark in it, unless the line is too long to be shown.
     #[serde(skip)]
     excerpt: Option<(String, usize)>,
 }
@@ -133,17 +133,23 @@ impl Place {
     }
 }
 
+/// The longest line that is shown, in bytes: a longer one would hide the message.
+const EXCERPT_BYTES_MAX: usize = 400;
+
 /// The text of a configuration file. It turns a [`Place`] into a [`Diagnostic`].
 #[derive(Clone, Debug)]
 pub struct Source {
     file: Arc<str>,
     text: Arc<str>,
+    /// The byte that each line begins with.
+    line_starts: Arc<[usize]>,
 }
 
 impl Source {
     /// The text of `file`.
     pub(super) fn new(file: &str, text: &str) -> Self {
-        Self { file: file.into(), text: text.into() }
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { file: file.into(), text: text.into(), line_starts }
     }
 
     /// An error at `place`.
@@ -158,28 +164,26 @@ impl Source {
 
     fn diagnostic(&self, severity: Severity, place: &Place, message: String) -> Diagnostic {
         let start = self.text.floor_char_boundary(place.span.start);
-        let before = &self.text[..start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let index = self.line_index(start);
+        let line_start = self.line_starts[index];
         let line = self.line(start);
-        let column = self.text[line_start..start].chars().count();
         let end = self.text.floor_char_boundary(place.span.end.min(line_start + line.len())).max(start);
+        let width = self.text[start..end].chars().count().max(1);
         Diagnostic {
             severity,
             file: self.file.to_string(),
-            line: before.matches('\n').count() + 1,
-            column: column + 1,
+            line: index + 1,
+            column: self.text[line_start..start].chars().count() + 1,
             key: place.key.clone(),
             message,
             help: None,
-            excerpt: Some((line.to_owned(), self.text[start..end].chars().count().max(1))),
+            excerpt: (line.len() <= EXCERPT_BYTES_MAX).then(|| (line.to_owned(), width)),
         }
     }
 
     /// The line around a byte of the text.
     pub(super) fn line(&self, at: usize) -> &str {
-        let at = self.text.floor_char_boundary(at);
-        let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        self.text[start..].lines().next().unwrap_or_default()
+        self.text[self.line_starts[self.line_index(at)]..].lines().next().unwrap_or_default()
     }
 
     /// The text at `place`.
@@ -188,9 +192,13 @@ impl Source {
     }
 
     /// The lines that `span` touches, from 0.
-    pub(super) fn lines(&self, span: &Range<usize>) -> Range<usize> {
-        let line_of = |at: usize| self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count();
-        line_of(span.start)..line_of(span.end) + 1
+    pub(super) fn lines(&self, span: &Range<usize>) -> RangeInclusive<usize> {
+        self.line_index(span.start)..=self.line_index(span.end)
+    }
+
+    /// The number of the line around a byte of the text, from 0.
+    fn line_index(&self, at: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= at).saturating_sub(1)
     }
 }
 
@@ -232,6 +240,13 @@ mod tests {
         let end = Place { key: String::new(), span: 6..6 };
         let diagnostic = Source::new("f", text).error(&end, "e");
         assert_eq!((diagnostic.line, diagnostic.column), (2, 1));
+    }
+
+    #[test]
+    fn a_line_that_fills_the_screen_is_not_shown() {
+        let text = format!("a = '{}' # end", "x".repeat(400));
+        let diagnostic = Source::new("f", &text).error(&place(&text, "end"), "e");
+        assert_eq!(diagnostic.to_string(), "f:1:410: error: a.b: e");
     }
 
     #[test]

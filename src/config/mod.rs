@@ -1,1 +1,153 @@
-//! Stub
+//! The configuration file: TOML text to validated settings, every error at once, each with its place.
+//!
+//! Invariants
+//! - A [`Config`] that exists is right: every reference leads somewhere, every number is within its limits, every
+//!   plugin's file was there, could be read and had the digest it is pinned to. What only the plugin itself can say (is it a
+//!   component, does it take its configuration) is asked elsewhere, and attached to the [`Place`]s that are kept.
+//! - Reading never stops at the first error, and never panics, whatever the text.
+//! - Relative paths are relative to the directory of the file, whatever the current directory is.
+//! - An unknown key is an error: a slip of the hand must not become a default.
+//!
+//! Reading order: [`daemon`], [`cluster`], [`link`], [`stage`] hold the settings, each with its own part of the file; [`circle`]
+//! looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
+//! is wrong, as [`diagnostic`]s.
+
+pub mod circle;
+pub mod cluster;
+pub mod daemon;
+pub mod diagnostic;
+pub mod json;
+pub mod link;
+mod reader;
+mod report;
+pub mod stage;
+#[cfg(test)]
+mod tests;
+pub mod topics;
+mod units;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use crate::model::{ClusterId, LinkId};
+
+pub use circle::would_loop;
+pub use cluster::{ClusterConfig, TopicConfig};
+pub use daemon::DaemonConfig;
+pub use diagnostic::{Diagnostic, Place, Severity, Source};
+pub use json::PluginConfig;
+pub use link::{LinkConfig, Start, TransferConfig};
+pub use stage::{LimitsConfig, StageConfig};
+pub use topics::{TopicPattern, TopicSelector};
+
+use reader::Table;
+use report::Report;
+
+/// The file that is read when none is named, in the current directory.
+pub const DEFAULT_FILE: &str = "tidegate.toml";
+
+/// The most bytes of a file. A thousand links fit; a data file that was named by mistake is not read into memory.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The settings of a daemon.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The process.
+    pub daemon: DaemonConfig,
+    /// The clusters, by id.
+    pub clusters: BTreeMap<ClusterId, ClusterConfig>,
+    /// The links, by id.
+    pub links: BTreeMap<LinkId, LinkConfig>,
+    /// The text that all this was read from: it makes diagnostics of the places that are kept.
+    pub source: Source,
+}
+
+impl Config {
+    /// Read a file: the settings and the warnings about them.
+    ///
+    /// # Errors
+    /// Everything that is wrong, warnings too, in the order of the file.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let file = path.display().to_string();
+        let bytes = read_file(path).map_err(|error| vec![unreadable(&file, &error)])?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::parse(&text, &file, path.parent().unwrap_or(Path::new(""))),
+            Err(error) => Err(vec![not_utf8(&file, &error)]),
+        }
+    }
+
+    /// Read a text: the settings and the warnings about them. `file` is what diagnostics call it, `base_dir` what
+    /// paths are relative to. Files of plugins are looked at.
+    ///
+    /// # Errors
+    /// Everything that is wrong, warnings too, in the order of the text.
+    pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let source = Source::new(file, text);
+        let (tree, syntax_errors) = DeTable::parse_recoverable(text);
+        let report = Report::new(&source, &syntax_errors);
+        let (daemon, clusters, links) = read(Table::root(tree.get_ref(), &report), base_dir);
+        let warnings = report.finish()?;
+        Ok((Self { daemon, clusters, links, source }, warnings))
+    }
+}
+
+type Parts = (DaemonConfig, BTreeMap<ClusterId, ClusterConfig>, BTreeMap<LinkId, LinkConfig>);
+
+fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
+    let daemon = DaemonConfig::read(root.table("daemon"), base_dir);
+    let table = root.table("clusters");
+    let cluster_ids: Vec<&str> = table.keys().collect();
+    let clusters = cluster::read_clusters(table, &daemon.data_dir, base_dir);
+    let links = link::read_links(root.table("links"), &cluster_ids, base_dir);
+    if !root.keys().any(|key| key == "clusters" || key == "links") {
+        let help = "write a table [clusters.east] with kind = \"embedded\"";
+        root.report.warning(&root.place, "there is no cluster, so the daemon has nothing to do", help);
+    }
+    circle::refuse_circles(links.values(), &clusters, root.report);
+    root.finish();
+    (daemon, clusters, links.into_iter().map(|(id, read)| (id, read.link)).collect())
+}
+
+/// Whether a link or a cluster may have this id. It is part of file names, URLs and transactional ids.
+fn check_id(what: &str, id: &str, place: &Place, report: &Report<'_>) -> bool {
+    let allowed = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    let valid = allowed && (1..=63).contains(&id.len()) && id != "." && id != "..";
+    if !valid {
+        let message =
+            format!("{id:?} is not an id of a {what}: use 1 to 63 letters, digits, dots, underscores and hyphens");
+        report.error(place, message);
+    }
+    valid
+}
+
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    std::fs::read(path)
+}
+
+fn unreadable(file: &str, error: &std::io::Error) -> Diagnostic {
+    let help = match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            format!("write {DEFAULT_FILE} in the current directory, or name another file with --config")
+        }
+        std::io::ErrorKind::PermissionDenied => "let the user that runs this read the file".to_owned(),
+        _ => "name a configuration file with --config".to_owned(),
+    };
+    Diagnostic::of_file(file, format!("cannot read the configuration: {error}")).with_help(help)
+}
+
+fn not_utf8(file: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
+    let at = error.utf8_error().valid_up_to();
+    // What comes before is text, so the place can be shown.
+    let before = String::from_utf8_lossy(&error.as_bytes()[..at]);
+    let place = Place { span: at..at, ..Place::top() };
+    Source::new(file, &before).error(&place, "not UTF-8 from here on").with_help("save the file as UTF-8")
+}

@@ -1,16 +1,21 @@
 //! Collects what is wrong while a file is read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::diagnostic::{Diagnostic, Place, Severity, Source};
+
+/// The most errors of one file. Nobody reads more, and a data file that was named by mistake has one for each line.
+const ERRORS_MAX: usize = 1000;
 
 /// The diagnostics of one file so far. Reading goes on after an error, so that all of them are reported at once.
 pub(super) struct Report<'a> {
     source: &'a Source,
     found: RefCell<Vec<(usize, Diagnostic)>>,
+    errors: Cell<usize>,
     /// The lines with a syntax error. The tree there is a guess, so nothing else is said about them.
-    broken_lines: Vec<Range<usize>>,
+    broken_lines: BTreeSet<usize>,
     /// The byte from which on the tree is a guess.
     trusted_until: usize,
 }
@@ -18,8 +23,13 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     /// Begins with the syntax errors.
     pub(super) fn new(source: &'a Source, syntax_errors: &[toml::de::Error]) -> Self {
-        let mut report =
-            Self { source, found: RefCell::default(), broken_lines: Vec::new(), trusted_until: usize::MAX };
+        let mut report = Self {
+            source,
+            found: RefCell::default(),
+            errors: Cell::new(0),
+            broken_lines: BTreeSet::new(),
+            trusted_until: usize::MAX,
+        };
         let mut errors: Vec<_> = syntax_errors.iter().map(|it| (it.span().unwrap_or_default(), it.message())).collect();
         errors.sort_by_key(|(span, _)| span.start);
         let is_open = errors.iter().any(|(_, message)| says_unclosed(message));
@@ -33,7 +43,7 @@ impl<'a> Report<'a> {
     /// content, and when a header cannot be read, the keys behind it belong nowhere: nothing more is said then.
     fn syntax_error(&mut self, span: Range<usize>, message: &str, is_open: bool) {
         let lines = self.source.lines(&span);
-        if span.start >= self.trusted_until || self.broken_lines.iter().any(|it| it.contains(&lines.start)) {
+        if span.start >= self.trusted_until || self.broken_lines.contains(lines.start()) {
             return;
         }
         let is_duplicate = message == "duplicate key";
@@ -49,8 +59,8 @@ impl<'a> Report<'a> {
             diagnostic =
                 diagnostic.with_help("what stands behind this was not checked; is a bracket before it not closed?");
         }
-        self.found.get_mut().push((place.span.start, diagnostic));
-        self.broken_lines.push(lines);
+        self.keep(&place, diagnostic);
+        self.broken_lines.extend(lines);
     }
 
     /// Something is wrong at `place`.
@@ -78,6 +88,15 @@ impl<'a> Report<'a> {
 
     fn push(&self, place: &Place, diagnostic: Diagnostic) {
         if !self.is_broken(place) {
+            self.keep(place, diagnostic);
+        }
+    }
+
+    fn keep(&self, place: &Place, diagnostic: Diagnostic) {
+        if diagnostic.severity == Severity::Error {
+            self.errors.set(self.errors.get() + 1);
+        }
+        if self.errors.get() <= ERRORS_MAX {
             self.found.borrow_mut().push((place.span.start, diagnostic));
         }
     }
@@ -86,11 +105,10 @@ impl<'a> Report<'a> {
         if self.broken_lines.is_empty() {
             return false;
         }
-        let lines = self.source.lines(&place.span);
         // A value that could not be read has no span.
         place.span.is_empty()
             || place.span.start >= self.trusted_until
-            || self.broken_lines.iter().any(|it| it.start < lines.end && lines.start < it.end)
+            || self.broken_lines.range(self.source.lines(&place.span)).next().is_some()
     }
 
     /// All diagnostics in the order of the file: as an error if there is one among them.
@@ -98,7 +116,7 @@ impl<'a> Report<'a> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|(start, _)| *start);
         let found: Vec<_> = found.into_iter().map(|(_, diagnostic)| diagnostic).collect();
-        if found.iter().any(|it| it.severity == Severity::Error) { Err(found) } else { Ok(found) }
+        if self.errors.get() > 0 { Err(found) } else { Ok(found) }
     }
 }
 

@@ -361,6 +361,14 @@ fn warnings_come_with_the_errors_in_the_order_of_the_file() {
 }
 
 #[test]
+fn a_data_file_is_not_answered_line_by_line() {
+    assert_eq!(parse(&"2024-01-01 12:00 GET /\n".repeat(20_000)).expect_err("errors").len(), 1000);
+    std::fs::write(base_dir().join("large.toml"), "#".repeat(1 << 20) + "#").expect("file");
+    let found = Config::load(&base_dir().join("large.toml")).expect_err("an error");
+    assert!(found[0].message.contains("file too large"), "{}", found[0]);
+}
+
+#[test]
 fn files_that_cannot_be_read_say_what_to_do() {
     let load = |name: &str| Config::load(&base_dir().join(name)).expect_err("an error")[0].to_string();
     let base = base_dir().display().to_string();

@@ -69,10 +69,9 @@ fn parse(text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
 
 /// The settings that a text without any fault stands for.
 fn config(text: &str) -> Config {
-    match parse(text) {
-        Ok((config, warnings)) if warnings.is_empty() => config,
-        Ok((_, found)) | Err(found) => panic!("{}", show(&found)),
-    }
+    let (config, warnings) = parse(text).map_err(|found| show(&found)).expect("a text without errors");
+    assert_eq!(show(&warnings), "");
+    config
 }
 
 /// One line each: line, column, severity, key, message, and the help behind a bar.

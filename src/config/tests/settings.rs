@@ -27,7 +27,8 @@ fn the_sample_means_what_it_says() {
     assert_eq!(link.config, TransferConfig::default());
     assert!(link.selects("audit.x") && link.selects("orders") && !link.selects("audit"));
 
-    let [filter, mask] = &link.pipeline[..] else { panic!("two stages") };
+    assert_eq!(link.pipeline.len(), 2);
+    let (filter, mask) = (&link.pipeline[0], &link.pipeline[1]);
     assert_eq!((&*filter.name, &*mask.name), ("only-large", "mask-cards"));
     assert_eq!(filter.plugin, base_dir().join("plugins/json-filter.wasm"));
     assert_eq!((filter.digest, mask.digest), (Some(Digest::of(b"")), None));
