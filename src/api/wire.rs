@@ -5,6 +5,7 @@
 mod daemon;
 mod link;
 mod problem;
+mod record;
 mod revision;
 mod time;
 mod topic;
@@ -15,6 +16,7 @@ pub use link::{
     LinkStatus, LinkTransition, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
 };
 pub use problem::Problem;
+pub use record::{Header, Record, RecordView, Records};
 pub use revision::{FirstOffset, Revision, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap};
 pub use time::Time;
 pub use topic::{Appended, CreateTopic, PartitionStatus, ProduceAnswer, ReadFrom, Retention, Topic, TopicSummary};

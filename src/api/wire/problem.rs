@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Appended;
+
 /// A problem document (RFC 9457). Every answer with a status from 400 on has this shape and the content type
 /// `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,4 +22,7 @@ pub struct Problem {
     /// What the caller can do about it; empty where there is nothing.
     #[serde(default)]
     pub remedy: String,
+    /// What a produce request had made durable, by partition, before it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub appended: Vec<Appended>,
 }
