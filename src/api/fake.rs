@@ -299,8 +299,13 @@ impl ControlPlane for Fake {
     }
 
     fn read(&self, cluster: &str, partition: &TopicPartition, read: Read) -> Result<ReadAnswer, ControlError> {
-        let end = self.topic(cluster, &partition.topic)?.partitions.get(partition.partition as usize).map(|it| it.end);
-        let end = end.ok_or_else(|| not_found("partition", &partition.to_string()))?;
+        if partition.partition >= self.partition_count(cluster, &partition.topic)? {
+            return Err(not_found("partition", &partition.to_string()));
+        }
+        // What comes during the wait is seen by the next read only: the API must not miss it between two.
+        let records = self.records(&partition.topic, partition.partition as usize);
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let end = records.len() as i64;
         let start = match read.from {
             ReadFrom::Earliest => 0,
             ReadFrom::Latest => end,
@@ -310,12 +315,10 @@ impl ControlPlane for Fake {
             let message = format!("offset {start} is after the end, {end}");
             return Err(ControlError::new(ErrorKind::Invalid, "offset-out-of-range", message, "read from earliest"));
         }
-        self.reads.fetch_add(1, Ordering::Relaxed);
         if start == end {
             std::thread::sleep(read.wait);
         }
         let mut builder = BatchBuilder::new();
-        let records = self.records(&partition.topic, partition.partition as usize);
         for (offset, record) in records.iter().enumerate().skip(start as usize).take(read.records_max) {
             let headers = record.headers.iter().map(Header::view);
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
@@ -323,6 +326,6 @@ impl ControlPlane for Fake {
         }
         let next_offset = start + builder.len() as i64;
         let batch = (!builder.is_empty()).then(|| builder.finish(partition.topic.clone(), partition.partition));
-        Ok(ReadAnswer { batch, next_offset, log_start: 0, end: records.len() as i64 })
+        Ok(ReadAnswer { batch, next_offset, log_start: 0, end })
     }
 }
