@@ -217,9 +217,12 @@ pub struct ProduceArgs {
     /// The partition for every record. Without it the key decides, and records without a key take turns by request.
     #[arg(long, value_name = "N")]
     pub partition: Option<u32>,
-    /// Each line is a JSON object: {"key","value","headers":[[name,value],…],"timestamp","partition"}, each missing or
-    /// null where absent; key_base64 and value_base64 for what is not UTF-8. The answer is JSON too.
-    #[arg(long)]
+    /// Each line is a record as JSON, and so is the answer.
+    #[arg(
+        long,
+        help = "Each line is a JSON object: {\"key\",\"value\",\"headers\":[[name,value],…],\"timestamp\",\"partition\"}, each missing \
+                or null where absent; key_base64 and value_base64 for what is not UTF-8. The answer is JSON too"
+    )]
     pub json: bool,
     /// Where the daemon listens.
     #[arg(long, env = "TIDEGATE_URL", default_value = "http://127.0.0.1:8081")]

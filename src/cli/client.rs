@@ -29,7 +29,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) enum RequestError {
     /// The daemon said no.
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The request did not reach a daemon.
     Unreachable(Failure),
     /// The request may have been carried out or not.
@@ -52,7 +52,7 @@ impl Client {
     /// A client of the daemon at `url`. Connects when it is used.
     pub(super) fn new(url: &str) -> Result<Self, Failure> {
         let base = url.trim_end_matches('/');
-        if !base.strip_prefix("http://").is_some_and(|host| !host.is_empty()) {
+        if base.strip_prefix("http://").is_none_or(str::is_empty) {
             let help = "write it as http://HOST:PORT, with --url or in TIDEGATE_URL";
             return Err(Failure::new(format!("not the URL of a daemon: {url}"), help));
         }
@@ -129,7 +129,8 @@ impl Client {
             ureq::Error::Http(_) => true,
             _ => false,
         };
-        if unsent { RequestError::Unreachable(self.unreachable(error)) } else { RequestError::Lost(self.lost(error)) }
+        let reason: &dyn std::fmt::Display = if let ureq::Error::Io(error) = error { error } else { error };
+        if unsent { RequestError::Unreachable(self.unreachable(reason)) } else { RequestError::Lost(self.lost(reason)) }
     }
 
     fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {

@@ -81,7 +81,7 @@ impl Done {
                 let before = self.tell();
                 self.add_partitions(&problem.appended);
                 let partly: u64 = problem.appended.iter().map(|appended| appended.records).sum();
-                let failure = Failure::from(RequestError::Refused(request.translate(problem)));
+                let failure = Failure::from(RequestError::Refused(Box::new(request.translate(*problem))));
                 let failure = failure.and(&before);
                 if partly == 0 {
                     return failure;
@@ -346,7 +346,7 @@ mod tests {
     fn what_stands_before_a_bad_line_goes_out_first() {
         let (requests, failure) = cut(b"{\"value\":\"a\"}\n\n{\"value\":\"b\"}\nnonsense\n{}".as_slice(), true);
         assert_eq!(values(&requests), [b"a", b"b"]);
-        let Some(Failure::Told { message, .. }) = failure else { panic!("{failure:?}") };
+        let Some(Failure::Told { message, .. }) = failure else { unreachable!("{failure:?}") };
         assert!(message.starts_with("line 4: not a record: "), "{message}");
     }
 

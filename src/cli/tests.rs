@@ -36,7 +36,7 @@ impl Scene {
     }
 
     fn produce(&self, words: &[&str], input: &[u8]) -> Result<String, Failure> {
-        let Command::Produce(args) = self.command(words) else { panic!("{words:?}") };
+        let Command::Produce(args) = self.command(words) else { unreachable!("{words:?}") };
         let mut out = Vec::new();
         produce::produce(&Client::new(&args.url)?, &args, input, &mut out)?;
         Ok(String::from_utf8(out).expect("text"))
@@ -52,7 +52,7 @@ impl Scene {
 fn told(done: Result<String, Failure>) -> (String, String) {
     match done {
         Err(Failure::Told { message, help }) => (message, help),
-        other => panic!("{other:?}"),
+        other => unreachable!("{other:?}"),
     }
 }
 
