@@ -1,1 +1,30 @@
-//! Stub
+//! The REST API: what a person, a script or the `tidegate` command asks of a running daemon.
+//!
+//! Reading order: [`wire`] has every shape that crosses the wire, [`control`] is the trait that the daemon implements,
+//! `server` has the router with all paths and limits. Then a file for each family of paths: `links`, `revisions`, `topics`,
+//! `records` (with `produce`, which divides a body among partitions), `daemon`. `error` makes problem documents.
+//!
+//! Invariants
+//! - Wire types are not domain types: nothing here is stored, and the data plane knows none of it.
+//! - A number that is not known is null, never 0.
+//! - Every answer from status 400 on is a [`wire::Problem`], unknown paths and methods included.
+//! - Handlers never block: whatever asks the daemon, decodes or encodes records runs on tokio's threads for blocking work.
+//! - What a produce request holds is checked as a whole before any of it is written.
+
+pub mod control;
+mod daemon;
+mod error;
+#[cfg(test)]
+pub(crate) mod fake;
+mod links;
+mod produce;
+mod records;
+mod revisions;
+mod server;
+#[cfg(test)]
+mod tests;
+mod topics;
+pub mod wire;
+
+pub use control::{ControlError, ControlPlane, ErrorKind};
+pub use server::{BODY_BYTES_MAX, COMPONENT_BYTES_MAX, PRODUCE_BYTES_MAX, serve};

@@ -1,1 +1,86 @@
-//! Stub
+//! The command line: the daemon itself (`run`, `check`, `plugin inspect`), and a client of its REST API (all else).
+//!
+//! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local`,
+//! `status`, `links`, `topics`, `produce`, `consume`, `plugins`. `failure` says how commands fail, `table` lays out text.
+//!
+//! Invariants
+//! - Exit status: 0 done, 1 refused or failed, 2 wrong usage. Whoever reads the output may stop reading: that is no failure.
+//! - Answers go to standard output, everything else to standard error as `error: …` and `help: …`.
+//! - `--json` prints the wire types of the API and nothing else.
+
+pub mod args;
+mod client;
+mod consume;
+mod failure;
+mod links;
+mod local;
+mod plugins;
+mod produce;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use serde::Serialize;
+
+use args::{Cli, Command, PluginCommand};
+use client::Client;
+use failure::Failure;
+
+/// Parse the arguments of this process, do what they say, and answer the exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _nobody_to_tell = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    // Not the lock: the daemon runs in here, and whatever else prints would wait for ever.
+    let mut out = BufWriter::new(io::stdout());
+    let done = dispatch(cli.command, &mut out).and_then(|()| Ok(out.flush()?));
+    match done {
+        Ok(()) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Err(Failure::Said) => {
+            let _nobody_to_tell = out.flush();
+            ExitCode::FAILURE
+        }
+        Err(Failure::Told { message, help }) => {
+            let _nobody_to_tell = out.flush().and_then(|()| tell(&message, &help));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell(message: &str, help: &str) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    writeln!(err, "error: {message}")?;
+    if !help.is_empty() {
+        writeln!(err, "help: {help}")?;
+    }
+    Ok(())
+}
+
+fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => local::run(&args),
+        Command::Check(args) => local::check(&args, out),
+        Command::Status(remote) => status::status(&Client::new(&remote.url)?, remote.json, out),
+        Command::Link(command) => links::link(&command, out),
+        Command::Topic(command) => topics::topic(&command, out),
+        Command::Produce(args) => produce::produce(&Client::new(&args.url)?, &args, io::stdin().lock(), out),
+        Command::Consume(args) => consume::consume(&Client::new(&args.url)?, &args, out),
+        Command::Plugin(PluginCommand::Inspect(args)) => local::inspect(&args, out),
+        Command::Plugin(command) => plugins::plugin(&command, out),
+    }
+}
+
+fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure> {
+    serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
+}

@@ -1,0 +1,150 @@
+//! What the API needs of the daemon.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::wire::{
+    CreateTopic, Link, LinkHealth, LinkMetrics, LinkTransition, ReadFrom, Revision, Status, Swap, Topic, TopicSummary,
+};
+use crate::model::{Batch, RevisionNumber, TopicPartition};
+
+/// Which class an error belongs to. It decides the HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such link, stage, revision, cluster, topic or partition (404).
+    NotFound,
+    /// The request makes sense, but not in the present state (409).
+    Conflict,
+    /// The request is refused for what it contains (422).
+    Invalid,
+    /// The daemon or a cluster cannot serve now; the same request may work later (503).
+    Unavailable,
+    /// A fault of the daemon itself (500).
+    Internal,
+}
+
+/// Why the daemon did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ControlError {
+    /// The class, and so the HTTP status.
+    pub kind: ErrorKind,
+    /// A stable word for programs, for example `link-not-found`.
+    pub code: &'static str,
+    /// What happened, for a person: lower case, no full stop at the end.
+    pub message: String,
+    /// What the caller can do about it; empty where there is nothing.
+    pub remedy: String,
+}
+
+impl ControlError {
+    /// An error of class `kind`.
+    pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { kind, code, message: message.into(), remedy: remedy.into() }
+    }
+}
+
+/// A component that shall replace the plugin of a stage.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// The stage.
+    pub stage: String,
+    /// The bytes of the component, not looked at yet.
+    pub component: Bytes,
+    /// The new configuration: any JSON. `None`: the stage keeps the one it has.
+    pub config: Option<serde_json::Value>,
+    /// Who published, for the history.
+    pub by: String,
+}
+
+/// Which records of a partition to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Where to begin.
+    pub from: ReadFrom,
+    /// At most this many records.
+    pub records_max: usize,
+    /// End after about this many bytes. One record is read even if it is larger.
+    pub bytes_max: usize,
+    /// If there is no record yet, wait this long for one. Never more than [`READ_WAIT_MAX`].
+    pub wait: Duration,
+}
+
+/// The longest wait that a single [`ControlPlane::read`] is asked for. The API cuts longer waits into several calls, so
+/// that a client that has gone, or a daemon that ends, is noticed within this time.
+pub const READ_WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// What was read.
+#[derive(Clone, Debug)]
+pub struct ReadAnswer {
+    /// The records, or `None` if there are none.
+    pub batch: Option<Batch>,
+    /// The offset to go on from; where nothing was read, the offset that reading began at.
+    pub next_offset: i64,
+    /// The first offset that is still in the partition.
+    pub log_start: i64,
+    /// The offset that the partition's next record will get.
+    pub end: i64,
+}
+
+/// Everything that the API needs of the daemon.
+///
+/// Every call may block (on a compiler, on the disk, on a lane): the API makes all of them on tokio's threads for
+/// blocking work. Calls come from several threads at once.
+///
+/// Errors: a link, stage, cluster, topic or partition that does not exist is [`ErrorKind::NotFound`] everywhere.
+pub trait ControlPlane: Send + Sync + 'static {
+    /// The daemon, its clusters and a line about each link.
+    fn status(&self) -> Result<Status, ControlError>;
+
+    /// Whether the daemon has opened its clusters and decided about every link; else `Unavailable` with the reason.
+    fn ready(&self) -> Result<(), ControlError>;
+
+    /// All links, by id.
+    fn links(&self) -> Result<Vec<Link>, ControlError>;
+
+    /// A link.
+    fn link(&self, link: &str) -> Result<Link, ControlError>;
+
+    /// Start, stop, pause or resume a link, durably, and answer the link after that took effect. A link that is already
+    /// where the transition leads is answered as it is; a transition that has no sense in the present state is a
+    /// `Conflict`.
+    fn steer(&self, link: &str, transition: LinkTransition) -> Result<Link, ControlError>;
+
+    /// What a link has done and how fast, with all partitions.
+    fn link_metrics(&self, link: &str) -> Result<LinkMetrics, ControlError>;
+
+    /// How a link is, measured now.
+    fn link_health(&self, link: &str) -> Result<LinkHealth, ControlError>;
+
+    /// Replace the plugin of a stage in a running link. Answers when the revision is durable and every lane has committed under
+    /// it (`state` is `complete`), or after a bounded wait (`pending`). A refused component changes nothing: `Invalid`.
+    fn publish(&self, link: &str, publish: Publish) -> Result<Swap, ControlError>;
+
+    /// Publish the content of revision `to` again under a new number; `None` is the revision before the present one. Waits
+    /// as [`ControlPlane::publish`] does. No revision to go back to is a `Conflict`.
+    fn rollback(&self, link: &str, to: Option<RevisionNumber>, by: &str) -> Result<Swap, ControlError>;
+
+    /// The revisions of a link, oldest first.
+    fn revisions(&self, link: &str) -> Result<Vec<Revision>, ControlError>;
+
+    /// The topics of a cluster, by name.
+    fn topics(&self, cluster: &str) -> Result<Vec<TopicSummary>, ControlError>;
+
+    /// A topic with its partitions.
+    fn topic(&self, cluster: &str, topic: &str) -> Result<Topic, ControlError>;
+
+    /// Make a topic. One that exists already is a `Conflict`.
+    fn create_topic(&self, cluster: &str, topic: &CreateTopic) -> Result<Topic, ControlError>;
+
+    /// How many partitions a topic has. Called for each produce request, so it should not read ranges.
+    fn partition_count(&self, cluster: &str, topic: &str) -> Result<u32, ControlError>;
+
+    /// Append records to a partition, durably, and answer the offset of the first. The batch is not empty; its offsets
+    /// do not matter.
+    fn append(&self, cluster: &str, partition: &TopicPartition, batch: &Batch) -> Result<i64, ControlError>;
+
+    /// Read a partition. An offset outside of the log is `Invalid`, and says where the log begins and ends.
+    fn read(&self, cluster: &str, partition: &TopicPartition, read: Read) -> Result<ReadAnswer, ControlError>;
+}

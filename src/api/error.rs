@@ -1,0 +1,99 @@
+//! Every way to fail, as a problem document.
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::control::{ControlError, ErrorKind};
+use super::wire::{Appended, Problem};
+
+/// An answer with a status from 400 on.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    remedy: String,
+    appended: Vec<Appended>,
+}
+
+impl ApiError {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { status, code, detail: detail.into(), remedy: remedy.into(), appended: Vec::new() }
+    }
+
+    /// A request that could not be understood.
+    pub(super) fn malformed(code: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail, remedy)
+    }
+
+    /// The same error, and what was done before it.
+    pub(super) fn after(mut self, appended: Vec<Appended>) -> Self {
+        self.appended = appended;
+        self
+    }
+}
+
+impl From<ControlError> for ApiError {
+    fn from(error: ControlError) -> Self {
+        let status = match error.kind {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        if status.is_server_error() {
+            tracing::warn!(code = error.code, "{}", error.message);
+        }
+        Self::new(status, error.code, error.message, error.remedy)
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let detail = "the body is larger than this path takes";
+            return Self::new(rejection.status(), "body-too-large", detail, "send less at once");
+        }
+        Self::malformed("body-unreadable", rejection.body_text().to_lowercase(), "send the request again")
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::malformed("bad-path", rejection.body_text().to_lowercase(), "write the path in percent-encoded UTF-8")
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        let text = rejection.body_text();
+        let detail = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        Self::malformed("bad-query", format!("bad query: {detail}"), "see the names and types of the parameters")
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            kind: format!("urn:tidegate:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or_default().to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.to_owned(),
+            remedy: self.remedy,
+            appended: self.appended,
+        };
+        let mut response = (self.status, Json(problem)).into_response();
+        let problem_json = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, problem_json);
+        response
+    }
+}

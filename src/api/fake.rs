@@ -1,0 +1,331 @@
+//! A daemon in memory, for tests of the API and of the command line.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, ReadAnswer};
+use super::wire::*;
+use crate::model::{Batch, BatchBuilder, Digest, RevisionNumber, TopicPartition};
+
+/// One link `orders` with one stage `mask`, one cluster `east`.
+#[derive(Default)]
+pub(crate) struct Fake {
+    state: Mutex<State>,
+    reads: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    active: bool,
+    revisions: Vec<Revision>,
+    topics: BTreeMap<String, Vec<Vec<Record>>>,
+    broken_partition: Option<u32>,
+}
+
+impl Fake {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics with the lock held")
+    }
+
+    /// From now on, nothing can be appended to this partition.
+    pub(crate) fn break_partition(&self, partition: u32) {
+        self.state().broken_partition = Some(partition);
+    }
+
+    /// Wait until reads were begun this often.
+    pub(crate) fn wait_for_reads(&self, count: usize) {
+        while self.reads.load(Ordering::Relaxed) < count {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    /// What is in a partition.
+    pub(crate) fn records(&self, topic: &str, partition: usize) -> Vec<Record> {
+        self.state().topics[topic][partition].clone()
+    }
+
+    /// Make a topic, as by the API.
+    pub(crate) fn topic_with(&self, topic: &str, partitions: usize) {
+        self.state().topics.insert(topic.into(), vec![Vec::new(); partitions]);
+    }
+
+    /// Append to a partition, as somebody else would.
+    pub(crate) fn put(&self, topic: &str, partition: usize, record: Record) {
+        self.state().topics.get_mut(topic).expect("a topic")[partition].push(record);
+    }
+
+    /// Serve on a free port of the loopback for the rest of the process.
+    pub(crate) fn serve(self: Arc<Self>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                super::serve(listener, self, std::future::pending()).await.expect("served");
+            });
+        });
+        address
+    }
+}
+
+pub(crate) fn not_found(what: &str, name: &str) -> ControlError {
+    ControlError::new(ErrorKind::NotFound, "not-found", format!("there is no {what} {name}"), "look at the list")
+}
+
+fn known(what: &str, name: &str, only: &str) -> Result<(), ControlError> {
+    if name == only { Ok(()) } else { Err(not_found(what, name)) }
+}
+
+fn link(state: &State) -> Link {
+    Link {
+        id: "orders".into(),
+        name: "East to West".into(),
+        kind: "active-passive".into(),
+        status: if state.active { LinkStatus::Active } else { LinkStatus::Stopped },
+        created_at: None,
+        started_at: state.active.then_some(Time(0)),
+        source: "east".into(),
+        target: "west".into(),
+        topics: vec!["orders".into()],
+        topic_prefix: String::new(),
+        revision: Some(1),
+        error: None,
+        metrics: MetricsSummary::default(),
+        health: HealthSummary {
+            status: HealthStatus::Healthy,
+            source_cluster_reachable: true,
+            target_cluster_reachable: true,
+        },
+        counters: LinkCounters::default(),
+        lanes: vec![Lane {
+            lane: 0,
+            state: LaneState::Running,
+            revision: Some(1),
+            epoch: None,
+            partitions: vec![LanePartition {
+                topic: "orders".into(),
+                partition: 0,
+                source_offset: Some(10),
+                target_offset: Some(7),
+                lag: Some(3),
+                lag_ms: None,
+            }],
+            last_commit_at: None,
+            last_swap_pause_us: None,
+            error: None,
+        }],
+        stages: Vec::new(),
+    }
+}
+
+fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &str, origin: RevisionOrigin) -> Swap {
+    let number = state.revisions.len() as u64 + 1;
+    let digest = Digest::of(&number.to_le_bytes());
+    state.revisions.push(Revision {
+        number,
+        digest,
+        time: Time(0),
+        by: by.into(),
+        origin,
+        stages: vec![content.clone()],
+        first_offsets: Vec::new(),
+        state: RevisionState::Complete,
+    });
+    Swap {
+        revision: number,
+        digest,
+        stage,
+        stages: vec![content],
+        state: RevisionState::Complete,
+        swap_pause_us_max: None,
+    }
+}
+
+impl ControlPlane for Fake {
+    fn status(&self) -> Result<Status, ControlError> {
+        Ok(Status {
+            version: "0.0.0".into(),
+            uptime_seconds: 3700,
+            pid: 1,
+            data_dir: "data".into(),
+            clusters: Vec::new(),
+            links: Vec::new(),
+        })
+    }
+
+    fn ready(&self) -> Result<(), ControlError> {
+        Err(ControlError::new(ErrorKind::Unavailable, "starting", "the daemon is starting", "wait a moment"))
+    }
+
+    fn links(&self) -> Result<Vec<Link>, ControlError> {
+        Ok(vec![link(&self.state())])
+    }
+
+    fn link(&self, id: &str) -> Result<Link, ControlError> {
+        known("link", id, "orders").map(|()| link(&self.state()))
+    }
+
+    fn steer(&self, id: &str, transition: LinkTransition) -> Result<Link, ControlError> {
+        known("link", id, "orders")?;
+        let mut state = self.state();
+        if transition == LinkTransition::Resume && !state.active {
+            return Err(ControlError::new(ErrorKind::Conflict, "not-paused", "the link is stopped", "start it"));
+        }
+        state.active = matches!(transition, LinkTransition::Start | LinkTransition::Resume);
+        Ok(link(&state))
+    }
+
+    fn link_metrics(&self, id: &str) -> Result<LinkMetrics, ControlError> {
+        known("link", id, "orders").map(|()| LinkMetrics::default())
+    }
+
+    fn link_health(&self, id: &str) -> Result<LinkHealth, ControlError> {
+        known("link", id, "orders").map(|()| LinkHealth {
+            status: HealthStatus::Healthy,
+            last_health_check: Time(0),
+            source_cluster_reachable: true,
+            target_cluster_reachable: true,
+            replication_lag_healthy: None,
+            error_rate_healthy: true,
+            checkpoint_healthy: true,
+            issues: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn publish(&self, id: &str, publish: Publish) -> Result<Swap, ControlError> {
+        known("link", id, "orders")?;
+        known("stage", &publish.stage, "mask")?;
+        if !publish.component.starts_with(b"\0asm") {
+            let message = "the file is not a WebAssembly component";
+            return Err(ControlError::new(ErrorKind::Invalid, "not-a-component", message, "build one"));
+        }
+        let stage = RevisionStage {
+            stage: publish.stage.clone(),
+            plugin: "redact".into(),
+            version: "1.0.0".into(),
+            digest: Digest::of(&publish.component),
+            config: publish.config.unwrap_or_default(),
+        };
+        Ok(swap(&mut self.state(), Some(publish.stage), stage, &publish.by, RevisionOrigin::Publish))
+    }
+
+    fn rollback(&self, id: &str, to: Option<RevisionNumber>, by: &str) -> Result<Swap, ControlError> {
+        known("link", id, "orders")?;
+        let mut state = self.state();
+        let to = to.map_or(state.revisions.len().saturating_sub(1) as u64, |to| to.0);
+        let Some(earlier) = state.revisions.iter().find(|revision| revision.number == to) else {
+            return Err(not_found("revision", &to.to_string()));
+        };
+        let stage = earlier.stages[0].clone();
+        Ok(swap(&mut state, None, stage, by, RevisionOrigin::Rollback))
+    }
+
+    fn revisions(&self, id: &str) -> Result<Vec<Revision>, ControlError> {
+        known("link", id, "orders").map(|()| self.state().revisions.clone())
+    }
+
+    fn topics(&self, cluster: &str) -> Result<Vec<TopicSummary>, ControlError> {
+        known("cluster", cluster, "east")?;
+        let state = self.state();
+        let summary = |(name, partitions): (&String, &Vec<_>)| TopicSummary {
+            name: name.clone(),
+            partitions: partitions.len() as u32,
+        };
+        Ok(state.topics.iter().map(summary).collect())
+    }
+
+    fn topic(&self, cluster: &str, topic: &str) -> Result<Topic, ControlError> {
+        known("cluster", cluster, "east")?;
+        let state = self.state();
+        let partitions = state.topics.get(topic).ok_or_else(|| not_found("topic", topic))?;
+        let status = |(partition, records): (usize, &Vec<Record>)| PartitionStatus {
+            partition: partition as u32,
+            log_start: 0,
+            end: records.len() as i64,
+            records: records.len() as u64,
+        };
+        Ok(Topic {
+            name: topic.into(),
+            partitions: partitions.iter().enumerate().map(status).collect(),
+            retention: Retention::default(),
+        })
+    }
+
+    fn create_topic(&self, cluster: &str, topic: &CreateTopic) -> Result<Topic, ControlError> {
+        known("cluster", cluster, "east")?;
+        if self.state().topics.contains_key(&topic.name) {
+            return Err(ControlError::new(
+                ErrorKind::Conflict,
+                "topic-exists",
+                "the topic exists",
+                "take another name",
+            ));
+        }
+        self.topic_with(&topic.name, topic.partitions as usize);
+        self.topic(cluster, &topic.name)
+    }
+
+    fn partition_count(&self, cluster: &str, topic: &str) -> Result<u32, ControlError> {
+        Ok(self.topic(cluster, topic)?.partitions.len() as u32)
+    }
+
+    fn append(&self, cluster: &str, partition: &TopicPartition, batch: &Batch) -> Result<i64, ControlError> {
+        known("cluster", cluster, "east")?;
+        let mut state = self.state();
+        if state.broken_partition == Some(partition.partition) {
+            return Err(ControlError::new(ErrorKind::Unavailable, "disk-full", "the disk is full", "make room"));
+        }
+        let records = state.topics.get_mut(&*partition.topic).ok_or_else(|| not_found("topic", &partition.topic))?;
+        let records = &mut records[partition.partition as usize];
+        let first = records.len() as i64;
+        records.extend(batch.records().map(|record| {
+            Record {
+                timestamp: Some(record.timestamp()),
+                key: record.key().map(<[u8]>::to_vec),
+                value: record.value().map(<[u8]>::to_vec),
+                headers: record
+                    .headers()
+                    .map(|header| Header { name: header.name.to_vec(), value: header.value.map(<[u8]>::to_vec) })
+                    .collect(),
+                ..Record::default()
+            }
+        }));
+        Ok(first)
+    }
+
+    fn read(&self, cluster: &str, partition: &TopicPartition, read: Read) -> Result<ReadAnswer, ControlError> {
+        if partition.partition >= self.partition_count(cluster, &partition.topic)? {
+            return Err(not_found("partition", &partition.to_string()));
+        }
+        // What comes during the wait is seen by the next read only: the API must not miss it between two.
+        let records = self.records(&partition.topic, partition.partition as usize);
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let end = records.len() as i64;
+        let start = match read.from {
+            ReadFrom::Earliest => 0,
+            ReadFrom::Latest => end,
+            ReadFrom::Offset(offset) => offset,
+        };
+        if start > end {
+            let message = format!("offset {start} is after the end, {end}");
+            return Err(ControlError::new(ErrorKind::Invalid, "offset-out-of-range", message, "read from earliest"));
+        }
+        if start == end {
+            std::thread::sleep(read.wait);
+        }
+        let mut builder = BatchBuilder::new();
+        for (offset, record) in records.iter().enumerate().skip(start as usize).take(read.records_max) {
+            let headers = record.headers.iter().map(Header::view);
+            let (key, value) = (record.key.as_deref(), record.value.as_deref());
+            builder.push(offset as i64, record.timestamp.unwrap_or_default(), key, value, headers);
+        }
+        let next_offset = start + builder.len() as i64;
+        let batch = (!builder.is_empty()).then(|| builder.finish(partition.topic.clone(), partition.partition));
+        Ok(ReadAnswer { batch, next_offset, log_start: 0, end })
+    }
+}

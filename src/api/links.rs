@@ -1,0 +1,43 @@
+//! Links: what they are and do, and their lifecycle.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::server::{Answer, Api, Segments};
+use super::wire::{Link, LinkHealth, LinkMetrics, LinkTransition};
+
+pub(super) async fn list(State(api): State<Api>) -> Answer<Vec<Link>> {
+    api.ask(|control| control.links()).await.map(Json)
+}
+
+pub(super) async fn show(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Link> {
+    api.ask(move |control| control.link(&link)).await.map(Json)
+}
+
+pub(super) async fn start(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Link> {
+    steer(api, link, LinkTransition::Start).await
+}
+
+pub(super) async fn stop(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Link> {
+    steer(api, link, LinkTransition::Stop).await
+}
+
+pub(super) async fn pause(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Link> {
+    steer(api, link, LinkTransition::Pause).await
+}
+
+pub(super) async fn resume(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Link> {
+    steer(api, link, LinkTransition::Resume).await
+}
+
+async fn steer(api: Api, link: String, transition: LinkTransition) -> Answer<Link> {
+    api.ask(move |control| control.steer(&link, transition)).await.map(Json)
+}
+
+pub(super) async fn metrics(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<LinkMetrics> {
+    api.ask(move |control| control.link_metrics(&link)).await.map(Json)
+}
+
+pub(super) async fn health(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<LinkHealth> {
+    api.ask(move |control| control.link_health(&link)).await.map(Json)
+}

@@ -1,0 +1,64 @@
+//! Hot swap: publish, roll back, history.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::control::Publish;
+use super::error::ApiError;
+use super::server::{Answer, Api, Body, Params, Segments};
+use super::wire::{Revision, RevisionState, RollbackRequest, Swap};
+use crate::model::RevisionNumber;
+
+/// Who did it, where the caller did not say.
+const ANONYMOUS: &str = "api";
+
+type Swapped = Result<(StatusCode, Json<Swap>), ApiError>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PublishParams {
+    by: Option<String>,
+    config: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RollbackParams {
+    by: Option<String>,
+}
+
+pub(super) async fn list(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<Revision>> {
+    api.ask(move |control| control.revisions(&link)).await.map(Json)
+}
+
+pub(super) async fn publish(
+    State(api): State<Api>,
+    Segments((link, stage)): Segments<(String, String)>,
+    Params(params): Params<PublishParams>,
+    Body(component): Body,
+) -> Swapped {
+    let config = params.config.as_deref().map(serde_json::from_str).transpose().map_err(|error| {
+        ApiError::malformed("bad-json", format!("config is not JSON: {error}"), "write it as JSON, percent-encoded")
+    })?;
+    let publish = Publish { stage, component, config, by: params.by.unwrap_or_else(|| ANONYMOUS.to_owned()) };
+    api.ask(move |control| control.publish(&link, publish)).await.map(swapped)
+}
+
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    Params(params): Params<RollbackParams>,
+    body: Body,
+) -> Swapped {
+    let request: RollbackRequest = if body.0.is_empty() { RollbackRequest::default() } else { body.json()? };
+    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    api.ask(move |control| control.rollback(&link, request.to.map(RevisionNumber), &by)).await.map(swapped)
+}
+
+/// 202 while some lane has not committed under the new revision yet.
+fn swapped(swap: Swap) -> (StatusCode, Json<Swap>) {
+    let pending = swap.state == RevisionState::Pending;
+    (if pending { StatusCode::ACCEPTED } else { StatusCode::CREATED }, Json(swap))
+}

@@ -1,0 +1,291 @@
+//! The router over real HTTP, with a daemon in memory behind it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::fake::Fake;
+use super::wire::{Link, Problem, Record, Records, Topic};
+use super::{BODY_BYTES_MAX, PRODUCE_BYTES_MAX};
+
+/// A served daemon and a client.
+struct Scene {
+    fake: Arc<Fake>,
+    base: String,
+    agent: ureq::Agent,
+}
+
+struct Answer {
+    status: u16,
+    content_type: String,
+    allow: String,
+    body: Vec<u8>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let fake = Arc::new(Fake::default());
+        let base = format!("http://{}/api/v1", fake.clone().serve());
+        Self { fake, base, agent: ureq::Agent::config_builder().http_status_as_error(false).build().into() }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        Answer::of(self.agent.get(format!("{}{path}", self.base)).call().expect(path))
+    }
+
+    fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        Answer::of(self.agent.post(format!("{}{path}", self.base)).send(body.as_ref()).expect(path))
+    }
+}
+
+impl Answer {
+    fn of(mut response: ureq::http::Response<ureq::Body>) -> Self {
+        let header = |name| response.headers().get(name).map_or("", |value| value.to_str().expect("text")).to_owned();
+        let (content_type, allow) = (header("content-type"), header("allow"));
+        let body = response.body_mut().read_to_vec().expect("a body");
+        Self { status: response.status().as_u16(), content_type, allow, body }
+    }
+
+    #[track_caller]
+    fn ok<T: serde::de::DeserializeOwned>(self, status: u16) -> T {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        assert_eq!(self.content_type, "application/json");
+        serde_json::from_slice(&self.body).expect("the shape")
+    }
+
+    #[track_caller]
+    fn problem(self, status: u16, code: &str) -> Problem {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        assert_eq!(self.content_type, "application/problem+json");
+        let problem: Problem = serde_json::from_slice(&self.body).expect("a problem");
+        assert_eq!((problem.status, problem.code.as_str()), (status, code));
+        assert_eq!(problem.kind, format!("urn:tidegate:problem:{code}"));
+        assert!(!problem.title.is_empty() && !problem.detail.is_empty());
+        problem
+    }
+}
+
+const RECORDS: &str = "/clusters/east/topics/t/records";
+
+#[test]
+fn an_unknown_path_is_a_problem() {
+    let scene = Scene::new();
+    for path in ["/nonsense", "/replication/links/orders/nonsense", "/replication/links/"] {
+        let problem = scene.get(path).problem(404, "path-not-found");
+        assert!(problem.detail.ends_with(path), "{}", problem.detail);
+    }
+    scene.get("/replication/links/%ff").problem(400, "bad-path");
+}
+
+#[test]
+fn a_wrong_method_is_a_problem_that_says_what_is_right() {
+    let scene = Scene::new();
+    let answer = scene.post("/replication/links", "");
+    assert_eq!(answer.allow, "GET,HEAD");
+    answer.problem(405, "method-not-allowed");
+    let answer = scene.get("/replication/links/orders/start");
+    assert_eq!(answer.allow, "POST");
+    answer.problem(405, "method-not-allowed");
+}
+
+#[test]
+fn unknown_names_are_not_found() {
+    let scene = Scene::new();
+    scene.fake.topic_with("t", 1);
+    for path in [
+        "/replication/links/nope",
+        "/replication/links/nope/metrics",
+        "/replication/links/nope/health",
+        "/replication/links/nope/revisions",
+        "/clusters/nope/topics",
+        "/clusters/east/topics/nope",
+        "/clusters/east/topics/t/records?partition=1",
+    ] {
+        let problem = scene.get(path).problem(404, "not-found");
+        assert_eq!(problem.remedy, "look at the list");
+    }
+    scene.post("/replication/links/nope/start", "").problem(404, "not-found");
+    scene.post("/clusters/east/topics/nope/records", "{}").problem(404, "not-found");
+    scene.post("/replication/links/orders/stages/nope/revisions", "\0asm").problem(404, "not-found");
+}
+
+#[test]
+fn a_link_has_the_documented_shape() {
+    let scene = Scene::new();
+    let links: Value = scene.get("/replication/links").ok(200);
+    let link = &links[0];
+    for field in ["id", "name", "type", "status", "created_at", "started_at", "topic_prefix", "revision", "error"] {
+        assert!(link.get(field).is_some(), "{field} in {link}");
+    }
+    assert_eq!(link["metrics"]["replication_lag"], Value::Null, "unknown is null");
+    assert_eq!(link["health"]["source_cluster_reachable"], true);
+    assert_eq!(link["records_out"], 0);
+    assert_eq!(link["lanes"][0]["partitions"][0]["lag_ms"], Value::Null);
+    let one: Value = scene.get("/replication/links/orders").ok(200);
+    assert_eq!(&one, link);
+    let metrics: Value = scene.get("/replication/links/orders/metrics").ok(200);
+    for field in ["total_messages_replicated", "max_replication_lag", "uptime_seconds", "partition_metrics"] {
+        assert!(metrics.get(field).is_some(), "{field} in {metrics}");
+    }
+}
+
+#[test]
+fn a_link_is_steered_and_answers_what_it_became() {
+    let scene = Scene::new();
+    for (transition, status) in [("start", "active"), ("start", "active"), ("stop", "stopped"), ("stop", "stopped")] {
+        let link: Link = scene.post(&format!("/replication/links/orders/{transition}"), "").ok(200);
+        assert_eq!(link.status.word(), status, "{transition}");
+    }
+    scene.post("/replication/links/orders/resume", "").problem(409, "not-paused");
+}
+
+#[test]
+fn a_plugin_is_published_and_rolled_back() {
+    let scene = Scene::new();
+    let publish = "/replication/links/orders/stages/mask/revisions";
+    let swap: Value = scene.post(&format!("{publish}?by=ann&config=%7B%22a%22%3A1%7D"), "\0asm1").ok(201);
+    assert_eq!((&swap["revision"], &swap["stage"], &swap["state"]), (&json!(1), &json!("mask"), &json!("complete")));
+    scene.post(publish, "\0asm2").ok::<Value>(201);
+    let swap: Value = scene.post("/replication/links/orders/rollback?by=bob", "").ok(201);
+    assert_eq!((&swap["revision"], swap.get("stage")), (&json!(3), None));
+    scene.post("/replication/links/orders/rollback", r#"{"to":2}"#).ok::<Value>(201);
+    let history: Value = scene.get("/replication/links/orders/revisions").ok(200);
+    let by: Vec<&Value> = history.as_array().expect("a list").iter().map(|revision| &revision["by"]).collect();
+    assert_eq!(by, ["ann", "api", "bob", "api"]);
+    assert_eq!(history[2]["stages"], history[0]["stages"]);
+    assert_eq!(history[0]["stages"][0]["config"], json!({"a": 1}));
+    assert_eq!(history[0]["time"], "1970-01-01T00:00:00.000Z");
+}
+
+#[test]
+fn a_publish_that_is_refused_says_why() {
+    let scene = Scene::new();
+    let publish = "/replication/links/orders/stages/mask/revisions";
+    scene.post(publish, "ELF").problem(422, "not-a-component");
+    scene.post(&format!("{publish}?config=nonsense"), "\0asm").problem(400, "bad-json");
+    scene.post(&format!("{publish}?confg=1"), "\0asm").problem(400, "bad-query");
+    scene.post("/replication/links/orders/rollback", r#"{"too":1}"#).problem(400, "bad-json");
+    scene.post("/replication/links/orders/rollback", r#"{"to":9}"#).problem(404, "not-found");
+    assert_eq!(scene.get("/replication/links/orders/revisions").ok::<Value>(200), json!([]));
+}
+
+#[test]
+fn a_topic_is_made_once() {
+    let scene = Scene::new();
+    let made: Topic = scene.post("/clusters/east/topics", r#"{"name":"a/b ü","partitions":2}"#).ok(201);
+    let shown: Topic = scene.get("/clusters/east/topics/a%2Fb%20%C3%BC").ok(200);
+    assert_eq!((shown.name.as_str(), shown.partitions.len()), ("a/b ü", 2));
+    assert_eq!(made, shown);
+    scene.post("/clusters/east/topics", r#"{"name":"a/b ü"}"#).problem(409, "topic-exists");
+    scene.post("/clusters/east/topics", r#"{"name":"#).problem(400, "bad-json");
+    scene.post("/clusters/east/topics", r#"{"name":"x","partition":1}"#).problem(400, "bad-json");
+}
+
+#[test]
+fn what_was_produced_is_read() {
+    let scene = Scene::new();
+    scene.fake.topic_with("t", 2);
+    let body = r#"[{"value":"a","partition":1,"timestamp":5},{"value_base64":"/w==","partition":1,"timestamp":6}]"#;
+    let answer: Value = scene.post(RECORDS, body).ok(200);
+    assert_eq!(answer, json!({"records": 2, "partitions": [{"partition": 1, "first_offset": 0, "records": 2}]}));
+    let page: Value = scene.get(&format!("{RECORDS}?partition=1&max_records=1")).ok(200);
+    assert_eq!(
+        page,
+        json!({
+            "records": [
+                {"topic": "t", "partition": 1, "offset": 0, "timestamp": 5, "key": null, "value": "a", "headers": []}
+            ],
+            "next_offset": 1, "log_start": 0, "end": 2,
+        })
+    );
+    let page: Records = scene.get(&format!("{RECORDS}?partition=1&offset=1")).ok(200);
+    assert_eq!(page.records[0].value, Some(vec![0xff]));
+    let page: Records = scene.get(&format!("{RECORDS}?partition=1&offset=latest")).ok(200);
+    assert_eq!((page.records.len(), page.next_offset), (0, 2));
+}
+
+#[test]
+fn a_wrong_record_writes_nothing() {
+    let scene = Scene::new();
+    scene.fake.topic_with("t", 1);
+    let problem = scene.post(RECORDS, "{}\n{\"value\":5}\n").problem(400, "bad-record");
+    assert!(problem.detail.starts_with("line 2: "), "{}", problem.detail);
+    assert!(scene.fake.records("t", 0).is_empty());
+}
+
+#[test]
+fn a_produce_that_fails_halfway_says_what_is_durable() {
+    let scene = Scene::new();
+    scene.fake.topic_with("t", 2);
+    scene.fake.break_partition(1);
+    let body = "{\"partition\":0}\n{\"partition\":1}\n{\"partition\":0}";
+    let problem = scene.post(RECORDS, body).problem(503, "disk-full");
+    assert_eq!(problem.appended.len(), 1);
+    assert_eq!((problem.appended[0].partition, problem.appended[0].records), (0, 2));
+}
+
+#[test]
+fn a_read_out_of_bounds_is_refused() {
+    let scene = Scene::new();
+    scene.fake.topic_with("t", 1);
+    for query in [
+        "",
+        "partition=x",
+        "partition=0&offset=-1",
+        "partition=0&offset=soon",
+        "partition=0&max_records=0",
+        "partition=0&max_records=10001",
+        "partition=0&wait_ms=30001",
+        "partition=0&max_record=1",
+    ] {
+        scene.get(&format!("{RECORDS}?{query}")).problem(400, "bad-query");
+    }
+    scene.get(&format!("{RECORDS}?partition=0&offset=1")).problem(422, "offset-out-of-range");
+}
+
+#[test]
+fn a_record_that_comes_during_a_long_poll_is_answered() {
+    let scene = Scene::new();
+    scene.fake.topic_with("t", 1);
+    let fake = scene.fake.clone();
+    let writer = std::thread::spawn(move || {
+        fake.wait_for_reads(2);
+        fake.put("t", 0, Record { value: Some(b"late".to_vec()), ..Record::default() });
+    });
+    let page: Records = scene.get(&format!("{RECORDS}?partition=0&offset=latest&wait_ms=30000")).ok(200);
+    assert_eq!(page.records[0].value.as_deref(), Some(b"late".as_slice()));
+    writer.join().expect("written");
+}
+
+#[test]
+fn each_path_has_its_own_limit() {
+    let scene = Scene::new();
+    scene.fake.topic_with("t", 1);
+    let over = |limit: usize| vec![b' '; limit + 1];
+    scene.post("/clusters/east/topics", over(BODY_BYTES_MAX)).problem(413, "body-too-large");
+    scene.post("/clusters/east/topics", &over(BODY_BYTES_MAX)[1..]).problem(400, "bad-json");
+    scene.post(RECORDS, &over(PRODUCE_BYTES_MAX)[1..]).ok::<Value>(200);
+    scene.post(RECORDS, over(PRODUCE_BYTES_MAX)).problem(413, "body-too-large");
+    let mut component = over(BODY_BYTES_MAX);
+    component[..4].copy_from_slice(b"\0asm");
+    scene.post("/replication/links/orders/stages/mask/revisions", component).ok::<Value>(201);
+}
+
+#[test]
+fn a_page_of_another_origin_is_refused() {
+    let scene = Scene::new();
+    let stop = format!("{}/replication/links/orders/stop", scene.base);
+    let with_origin =
+        |origin: &str| Answer::of(scene.agent.post(&stop).header("origin", origin).send_empty().expect("an answer"));
+    with_origin("https://example.com").problem(403, "foreign-origin");
+    with_origin("null").problem(403, "foreign-origin");
+    with_origin(scene.base.strip_suffix("/api/v1").expect("the base")).ok::<Link>(200);
+}
+
+#[test]
+fn alive_is_not_ready() {
+    let scene = Scene::new();
+    assert_eq!(scene.get("/healthz").ok::<Value>(200), json!({"status": "ok"}));
+    scene.get("/readyz").problem(503, "starting");
+    assert_eq!(scene.get("/status").ok::<Value>(200)["uptime_seconds"], 3700);
+}

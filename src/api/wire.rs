@@ -1,0 +1,41 @@
+//! The shapes that cross the wire, in both directions. The daemon writes them, the command line reads them.
+//!
+//! Times are RFC 3339 in UTC ([`Time`]), durations and sizes carry their unit in the name. What is not known is null.
+
+mod daemon;
+mod link;
+mod problem;
+mod record;
+mod revision;
+mod time;
+mod topic;
+
+pub use daemon::{ClusterStatus, Inspection, LinkSummary, Status};
+pub use link::{
+    HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Limits, Link, LinkCounters, LinkHealth, LinkMetrics,
+    LinkStatus, LinkTransition, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
+};
+pub use problem::Problem;
+pub use record::{Header, Record, RecordView, Records};
+pub use revision::{FirstOffset, Revision, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap};
+pub use time::Time;
+pub use topic::{Appended, CreateTopic, PartitionStatus, ProduceAnswer, ReadFrom, Retention, Topic, TopicSummary};
+
+/// Write and read an enum as the one word that serde has for it, also in texts, tables and paths.
+macro_rules! word {
+    ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// The word on the wire.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.word())
+            }
+        }
+    };
+}
+use word;

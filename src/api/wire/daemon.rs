@@ -1,0 +1,92 @@
+//! The daemon itself, and a plugin's file.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Limits, LinkStatus, Trouble};
+use crate::model::Digest;
+
+/// A running daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Its process id.
+    pub pid: u32,
+    /// Where it keeps its data.
+    pub data_dir: PathBuf,
+    /// Its clusters, by id.
+    pub clusters: Vec<ClusterStatus>,
+    /// Its links, by id.
+    pub links: Vec<LinkSummary>,
+}
+
+/// A cluster as the daemon sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// Its id in the configuration.
+    pub id: String,
+    /// `embedded`.
+    pub kind: String,
+    /// The file of an embedded cluster.
+    pub path: Option<PathBuf>,
+    /// `open`, or `failed`.
+    pub state: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Trouble>,
+}
+
+/// A line about a link.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkSummary {
+    /// Its id in the configuration.
+    pub id: String,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its state.
+    pub status: LinkStatus,
+    /// The source cluster.
+    pub source: String,
+    /// The target cluster.
+    pub target: String,
+    /// The newest revision, if one was ever made.
+    pub revision: Option<u64>,
+    /// Records written to the target.
+    pub records_out: u64,
+    /// Records a second, now.
+    pub messages_per_second: f64,
+    /// Milliseconds behind the source, if known.
+    pub replication_lag: Option<u64>,
+    /// Why it does not run, or did not a moment ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Trouble>,
+}
+
+/// What a plugin's file says about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// The world that it implements: `filter` or `transform`.
+    pub world: String,
+    /// Its name.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// The columns that it reads.
+    pub needs: Vec<String>,
+    /// JSON Schema of its configuration.
+    pub config_schema: serde_json::Value,
+    /// The interfaces that it imports.
+    pub imports: Vec<String>,
+    /// The interfaces that it exports.
+    pub exports: Vec<String>,
+    /// The size of the component.
+    pub size_bytes: u64,
+    /// The digest of the component.
+    pub digest: Digest,
+    /// The limits that a stage has unless the configuration says otherwise.
+    pub limits: Limits,
+}

@@ -1,0 +1,344 @@
+//! Links, their lanes and stages.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Time, word};
+use crate::model::Digest;
+
+/// A link, as of now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its id in the configuration.
+    pub id: String,
+    /// Its name in the configuration.
+    pub name: String,
+    /// `active-passive`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its state.
+    pub status: LinkStatus,
+    /// When the target first heard of it, if that is known.
+    pub created_at: Option<Time>,
+    /// When it was last started in this process; null while it does not run.
+    pub started_at: Option<Time>,
+    /// The source cluster.
+    pub source: String,
+    /// The target cluster.
+    pub target: String,
+    /// The topics as configured: names and `/regular expressions/`.
+    pub topics: Vec<String>,
+    /// What stands before a topic's name in the target.
+    pub topic_prefix: String,
+    /// The newest revision, if one was ever made.
+    pub revision: Option<u64>,
+    /// Why it failed, or what it is retrying.
+    pub error: Option<Trouble>,
+    /// What it has done, in short.
+    pub metrics: MetricsSummary,
+    /// How it is, in short.
+    pub health: HealthSummary,
+    /// Where the records went.
+    #[serde(flatten)]
+    pub counters: LinkCounters,
+    /// Its lanes, by number.
+    pub lanes: Vec<Lane>,
+    /// Its stages, in the order of the pipeline.
+    pub stages: Vec<Stage>,
+}
+
+/// The state of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkStatus {
+    /// Nothing of it runs.
+    Stopped,
+    /// Its plugins are compiled and its lanes opened.
+    Starting,
+    /// Records flow as they come.
+    Active,
+    /// Its lanes are open and wait.
+    Paused,
+    /// It stopped by itself; `error` says why.
+    Failed,
+}
+
+word!(LinkStatus {
+    Stopped = "stopped",
+    Starting = "starting",
+    Active = "active",
+    Paused = "paused",
+    Failed = "failed",
+});
+
+/// What a person can make a link do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkTransition {
+    /// From stopped, paused or failed to active.
+    Start,
+    /// To stopped: finish the open batch, commit, let go of the lanes.
+    Stop,
+    /// From active to paused: finish the open batch, commit, keep the lanes.
+    Pause,
+    /// From paused to active.
+    Resume,
+}
+
+word!(LinkTransition { Start = "start", Stop = "stop", Pause = "pause", Resume = "resume" });
+
+/// Why something does not work, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// A stable word, for example `plugin-trap`.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What the operator can do about it.
+    pub remedy: String,
+    /// The stage that it happened in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// The record that it happened at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// A record of a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The offset.
+    pub offset: i64,
+}
+
+/// Records since the link was started in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkCounters {
+    /// Read from the source.
+    pub records_in: u64,
+    /// Dropped by a filter or a transform.
+    pub records_filtered: u64,
+    /// Made or changed by a transform.
+    pub records_transformed: u64,
+    /// Written to the target and committed.
+    pub records_out: u64,
+}
+
+/// What a link has done, in short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MetricsSummary {
+    /// Records written to the target.
+    pub total_messages_replicated: u64,
+    /// Bytes of their keys, values and headers.
+    pub total_bytes_replicated: u64,
+    /// Records a second, now.
+    pub messages_per_second: f64,
+    /// Bytes a second, now.
+    pub bytes_per_second: f64,
+    /// Milliseconds behind the source: the worst of all partitions. Null if it is not known of one.
+    pub replication_lag: Option<u64>,
+}
+
+/// What a link has done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkMetrics {
+    /// The same as in the link.
+    #[serde(flatten)]
+    pub summary: MetricsSummary,
+    /// Milliseconds behind the source, the mean of the partitions.
+    pub average_replication_lag: Option<u64>,
+    /// The largest lag seen since the link was started, in milliseconds.
+    pub max_replication_lag: Option<u64>,
+    /// Errors since the link was started.
+    pub total_errors: u64,
+    /// Errors a second, now.
+    pub errors_per_second: f64,
+    /// Attempts that failed since the last commit.
+    pub consecutive_failures: u64,
+    /// Seconds since the link was started; 0 while it does not run.
+    pub uptime_seconds: u64,
+    /// Every source partition, by `<topic>-<partition>`.
+    pub partition_metrics: BTreeMap<String, PartitionMetrics>,
+}
+
+/// What a link has done in a source partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionMetrics {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The end of the source partition.
+    pub source_offset: Option<i64>,
+    /// The next source offset that is to be replicated.
+    pub target_offset: Option<i64>,
+    /// Records behind the source.
+    pub lag: Option<u64>,
+    /// Milliseconds behind the source.
+    pub lag_ms: Option<u64>,
+    /// Records of this partition written to the target since the link was started.
+    pub messages_replicated: u64,
+    /// Bytes of their keys, values and headers.
+    pub bytes_replicated: u64,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// All is well.
+    Healthy,
+    /// It works, and something is odd.
+    Degraded,
+    /// It does not do what it should.
+    Unhealthy,
+}
+
+word!(HealthStatus { Healthy = "healthy", Degraded = "degraded", Unhealthy = "unhealthy" });
+
+/// How a link is, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthSummary {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// Whether the source answers.
+    pub source_cluster_reachable: bool,
+    /// Whether the target answers.
+    pub target_cluster_reachable: bool,
+}
+
+/// How a link is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkHealth {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// When this was measured.
+    pub last_health_check: Time,
+    /// Whether the source answers.
+    pub source_cluster_reachable: bool,
+    /// Whether the target answers.
+    pub target_cluster_reachable: bool,
+    /// Whether the link keeps up; null while the lag is not known.
+    pub replication_lag_healthy: Option<bool>,
+    /// Whether the lanes work without errors.
+    pub error_rate_healthy: bool,
+    /// Whether checkpoints are committed as they should be.
+    pub checkpoint_healthy: bool,
+    /// What is wrong, a sentence each.
+    pub issues: Vec<String>,
+    /// What is odd, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Its number, from 0.
+    pub lane: u32,
+    /// What it does.
+    pub state: LaneState,
+    /// The revision that it last committed under.
+    pub revision: Option<u64>,
+    /// The epoch that its sink was opened with, where the cluster has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The source partitions that it owns.
+    pub partitions: Vec<LanePartition>,
+    /// When it last committed.
+    pub last_commit_at: Option<Time>,
+    /// How long its last swap of revisions took, in microseconds: from the last batch of the old one to the first of the new one.
+    pub last_swap_pause_us: Option<u64>,
+    /// Why it failed, or what it is retrying.
+    pub error: Option<Trouble>,
+}
+
+/// What a lane does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LaneState {
+    /// It fences its predecessor and reads the checkpoints.
+    Opening,
+    /// It moves records, or waits for some.
+    Running,
+    /// It is open and waits for `resume`.
+    Paused,
+    /// It waits before it opens again after an error.
+    Retrying,
+    /// It was stopped.
+    Stopped,
+    /// It stopped by itself.
+    Failed,
+}
+
+word!(LaneState {
+    Opening = "opening",
+    Running = "running",
+    Paused = "paused",
+    Retrying = "retrying",
+    Stopped = "stopped",
+    Failed = "failed",
+});
+
+/// A source partition of a lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanePartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The end of the source partition.
+    pub source_offset: Option<i64>,
+    /// The next source offset that is to be replicated: what the checkpoint says.
+    pub target_offset: Option<i64>,
+    /// Records behind the source.
+    pub lag: Option<u64>,
+    /// Milliseconds behind the source.
+    pub lag_ms: Option<u64>,
+}
+
+/// What a stage may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Linear memory of an instance.
+    pub memory_bytes: u64,
+    /// CPU time of a batch.
+    pub time_ms: u64,
+    /// Output of a batch.
+    pub output_bytes: u64,
+}
+
+/// A stage of a link's pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its name, unique in the link.
+    pub stage: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// `filter` or `transform`.
+    pub world: String,
+    /// The digest of the component.
+    pub digest: Digest,
+    /// What it may use.
+    pub limits: Limits,
+    /// Records handed to it.
+    pub records_in: u64,
+    /// Records that came out.
+    pub records_out: u64,
+    /// Records that it dropped.
+    pub dropped: u64,
+    /// Records that it rejected.
+    pub rejected: u64,
+    /// Calls that trapped.
+    pub traps: u64,
+    /// CPU time of all its calls, in nanoseconds.
+    pub cpu_time_ns: u64,
+    /// Linear memory of its instances now, all lanes together.
+    pub memory_bytes: u64,
+}

@@ -1,0 +1,404 @@
+//! Every command and flag.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::api::wire::ReadFrom;
+
+/// Replicate streams of records between clusters, exactly once, with WebAssembly plugins in the middle.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tidegate",
+    version,
+    after_help = "Examples:
+  tidegate run --config tidegate.toml    the daemon, in the foreground
+  tidegate status                        what it does
+  tidegate <command> --help              examples of each command"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground. SIGTERM finishes the open batch, commits, and ends.
+    #[command(after_help = "Examples:
+  tidegate run
+  tidegate run --config /etc/tidegate.toml
+  TIDEGATE_LOG=debug tidegate run")]
+    Run(RunArgs),
+    /// Validate a configuration and every plugin that it names, without starting anything.
+    #[command(after_help = "Examples:
+  tidegate check
+  tidegate check --config /etc/tidegate.toml --json")]
+    Check(CheckArgs),
+    /// Show the daemon, its clusters and its links.
+    #[command(after_help = "Examples:
+  tidegate status
+  tidegate status --json
+  tidegate status --url http://10.0.0.7:8081")]
+    Status(Remote),
+    /// Look at links, start and stop them.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate link list
+  tidegate link pause orders"
+    )]
+    Link(LinkCommand),
+    /// Look at topics and make them.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate topic list east
+  tidegate topic create east orders --partitions 4"
+    )]
+    Topic(TopicCommand),
+    /// Append records from standard input to a topic, one a line.
+    ///
+    /// Records go out in requests of up to 1,000 records or 1 MiB. If it fails halfway, it says how many records are durable.
+    #[command(after_help = "Examples:
+  echo hello | tidegate produce east greetings
+  echo 'k:hello' | tidegate produce east greetings --key-separator : --header source=shell
+  echo '{\"key\":\"k\",\"value\":\"v\",\"headers\":[[\"a\",\"1\"]]}' | tidegate produce east greetings --json")]
+    Produce(ProduceArgs),
+    /// Print the records of a topic, one a line.
+    ///
+    /// Without --follow it ends at the end as it was when it began. It starts at the beginning without --follow, and at the end with
+    /// it, unless told otherwise. Without --json a line is a record's value, and `null` for a tombstone.
+    #[command(after_help = "Examples:
+  tidegate consume west orders --max 10
+  tidegate consume west orders --follow --json
+  tidegate consume west orders --partition 2 --offset 4711 --json
+  tidegate consume west orders --json | tidegate produce east copy --json")]
+    Consume(ConsumeArgs),
+    /// Look at plugins, publish them to a running link, roll back.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate plugin inspect plugins/redact.wasm
+  tidegate plugin publish orders mask-cards plugins/redact.wasm
+  tidegate plugin rollback orders"
+    )]
+    Plugin(PluginCommand),
+}
+
+/// Where the daemon is, and how to print its answer.
+#[derive(Args, Clone, Debug)]
+pub struct Remote {
+    /// Where the daemon listens.
+    #[arg(long, env = "TIDEGATE_URL", default_value = "http://127.0.0.1:8081")]
+    pub url: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+    pub config: PathBuf,
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+    pub config: PathBuf,
+    /// Print what was found as a JSON array.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `link …`.
+#[derive(Debug, Subcommand)]
+pub enum LinkCommand {
+    /// A line about each link.
+    #[command(after_help = "Examples:\n  tidegate link list\n  tidegate link list --json")]
+    List(Remote),
+    /// State, lanes, checkpoints, lag, rates and the last error of a link.
+    #[command(after_help = "Examples:\n  tidegate link show orders\n  tidegate link show orders --json")]
+    Show(LinkArgs),
+    /// Start a link that is stopped, paused or failed.
+    #[command(after_help = "Examples:\n  tidegate link start orders")]
+    Start(LinkArgs),
+    /// Finish the open batch, commit, and stop.
+    #[command(after_help = "Examples:\n  tidegate link stop orders")]
+    Stop(LinkArgs),
+    /// Finish the open batch, commit, and wait with the lanes open.
+    #[command(after_help = "Examples:\n  tidegate link pause orders")]
+    Pause(LinkArgs),
+    /// Go on after a pause.
+    #[command(after_help = "Examples:\n  tidegate link resume orders")]
+    Resume(LinkArgs),
+}
+
+/// A link.
+#[derive(Args, Debug)]
+pub struct LinkArgs {
+    /// The link.
+    pub link: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
+/// `topic …`.
+#[derive(Debug, Subcommand)]
+pub enum TopicCommand {
+    /// The topics of a cluster.
+    #[command(after_help = "Examples:\n  tidegate topic list east\n  tidegate topic list east --json")]
+    List(ClusterArgs),
+    /// Make a topic.
+    #[command(after_help = "Examples:\n  tidegate topic create east orders --partitions 4")]
+    Create(CreateArgs),
+    /// The partitions of a topic: where they begin and end.
+    #[command(after_help = "Examples:\n  tidegate topic describe east orders")]
+    Describe(TopicArgs),
+}
+
+/// A cluster.
+#[derive(Args, Debug)]
+pub struct ClusterArgs {
+    /// The cluster.
+    pub cluster: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
+/// A topic.
+#[derive(Args, Debug)]
+pub struct TopicArgs {
+    /// The cluster.
+    pub cluster: String,
+    /// The topic.
+    pub topic: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
+/// `topic create`.
+#[derive(Args, Debug)]
+pub struct CreateArgs {
+    /// The cluster.
+    pub cluster: String,
+    /// The topic.
+    pub topic: String,
+    /// How many partitions it gets.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub partitions: u32,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
+/// `produce`.
+#[derive(Args, Debug)]
+pub struct ProduceArgs {
+    /// The cluster.
+    pub cluster: String,
+    /// The topic.
+    pub topic: String,
+    /// What stands between key and value in each line. Without it, records have no key.
+    #[arg(long, value_name = "TEXT", conflicts_with = "json", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub key_separator: Option<String>,
+    /// A header for every record, after those that it has. May be given several times.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// The partition for every record. Without it the key decides, and records without a key take turns by request.
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
+    /// Each line is a record as JSON, and so is the answer.
+    #[arg(
+        long,
+        help = "Each line is a JSON object: {\"key\",\"value\",\"headers\":[[name,value],…],\"timestamp\",\"partition\"}, each missing \
+                or null where absent; key_base64 and value_base64 for what is not UTF-8. The answer is JSON too"
+    )]
+    pub json: bool,
+    /// Where the daemon listens.
+    #[arg(long, env = "TIDEGATE_URL", default_value = "http://127.0.0.1:8081")]
+    pub url: String,
+}
+
+/// `consume`.
+#[derive(Args, Debug)]
+pub struct ConsumeArgs {
+    /// The cluster.
+    pub cluster: String,
+    /// The topic.
+    pub topic: String,
+    /// Start at the first record that is still there.
+    #[arg(long, conflicts_with = "offset")]
+    pub from_beginning: bool,
+    /// Start at this offset: a number, earliest or latest.
+    #[arg(long, value_name = "OFFSET", requires = "partition")]
+    pub offset: Option<ReadFrom>,
+    /// Only this partition.
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
+    /// End after this many records.
+    #[arg(long, value_name = "N")]
+    pub max: Option<u64>,
+    /// Wait for more records at the end.
+    #[arg(long)]
+    pub follow: bool,
+    /// Print each record as a JSON object, as `produce --json` takes it, with topic, partition and offset.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the daemon listens.
+    #[arg(long, env = "TIDEGATE_URL", default_value = "http://127.0.0.1:8081")]
+    pub url: String,
+}
+
+/// `plugin …`.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// World, name, version, columns, configuration schema, imports, size and digest of a plugin's file.
+    #[command(after_help = "Examples:\n  tidegate plugin inspect plugins/redact.wasm")]
+    Inspect(InspectArgs),
+    /// Replace the plugin of a stage in a running link. No record is lost, doubled or handled by both.
+    #[command(after_help = "Examples:
+  tidegate plugin publish orders mask-cards plugins/redact.wasm
+  tidegate plugin publish orders mask-cards plugins/redact.wasm --config '{\"pointers\":[\"/card\"],\"keep_last\":2}'")]
+    Publish(PublishArgs),
+    /// Publish the revision before the present one again.
+    #[command(after_help = "Examples:\n  tidegate plugin rollback orders\n  tidegate plugin rollback orders --to 3")]
+    Rollback(RollbackArgs),
+    /// The revisions of a link: what, when, by whom, and from which offsets on.
+    #[command(after_help = "Examples:\n  tidegate plugin history orders\n  tidegate plugin history orders --json")]
+    History(LinkArgs),
+}
+
+/// `plugin inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// The plugin: a WebAssembly component.
+    pub file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `plugin publish`.
+#[derive(Args, Debug)]
+pub struct PublishArgs {
+    /// The link.
+    pub link: String,
+    /// The stage.
+    pub stage: String,
+    /// The plugin: a WebAssembly component.
+    pub file: PathBuf,
+    /// The plugin's configuration. Without it the stage keeps the one it has.
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub config: Option<serde_json::Value>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
+/// `plugin rollback`.
+#[derive(Args, Debug)]
+pub struct RollbackArgs {
+    /// The link.
+    pub link: String,
+    /// The revision whose content comes back. Without it, the one before the present one.
+    #[arg(long, value_name = "REVISION")]
+    pub to: Option<u64>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
+fn header(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::error::ErrorKind> {
+        let words = std::iter::once("tidegate").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        fn visit(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("  tidegate ") || help.contains("| tidegate "), "{}", command.get_name());
+            command.get_subcommands().for_each(visit);
+        }
+        visit(&Cli::command());
+    }
+
+    #[test]
+    fn every_flag_is_understood() {
+        for line in [
+            "run",
+            "run --config x.toml",
+            "check --config x.toml --json",
+            "status --url http://h:1 --json",
+            "link list --json",
+            "link show orders",
+            "link start orders",
+            "link stop orders",
+            "link pause orders",
+            "link resume orders --json",
+            "topic list east",
+            "topic create east orders --partitions 4",
+            "topic describe east orders",
+            "produce east orders --key-separator : --header a=b --header a=c=d --partition 1",
+            "produce east orders --json",
+            "consume east orders --from-beginning --max 5 --follow --json",
+            "consume east orders --partition 1 --offset 7",
+            "consume east orders --partition 1 --offset latest",
+            "plugin inspect x.wasm --json",
+            "plugin publish orders mask x.wasm --config {}",
+            "plugin rollback orders --to 3",
+            "plugin history orders",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        use clap::error::ErrorKind::{ArgumentConflict, InvalidSubcommand, MissingRequiredArgument, ValueValidation};
+        for (line, kind) in [
+            ("nonsense", InvalidSubcommand),
+            ("link show", MissingRequiredArgument),
+            ("consume east orders --offset 7", MissingRequiredArgument),
+            ("consume east orders --partition 0 --offset -7", clap::error::ErrorKind::UnknownArgument),
+            ("consume east orders --partition 0 --offset soon", ValueValidation),
+            ("consume east orders --partition 0 --offset 7 --from-beginning", ArgumentConflict),
+            ("produce east orders --json --key-separator :", ArgumentConflict),
+            ("produce east orders --header nonsense", ValueValidation),
+            ("topic create east orders --partitions 0", ValueValidation),
+            ("plugin publish orders mask x.wasm --config {", ValueValidation),
+        ] {
+            assert_eq!(parse(line).map(|_| ()), Err(kind), "{line}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A client of the daemon's REST API.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::failure::Failure;
+use crate::api::wire::Problem;
+
+/// A daemon that does not take a connection in this time is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The daemon answers a publish in half a minute at most, compiling included, and everything else sooner.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The largest answer is a page of records. JSON may be six times as large as the 8 MiB in it.
+const ANSWER_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// A client of one daemon.
+pub(super) struct Client {
+    agent: ureq::Agent,
+    base: String,
+}
+
+/// Why a request has no good answer.
+#[derive(Debug)]
+pub(super) enum RequestError {
+    /// The daemon said no.
+    Refused(Box<Problem>),
+    /// The request did not reach a daemon.
+    Unreachable(Failure),
+    /// The request may have been carried out or not.
+    Lost(Failure),
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Refused(problem) => Self::new(problem.detail, problem.remedy),
+            RequestError::Unreachable(failure) | RequestError::Lost(failure) => failure,
+        }
+    }
+}
+
+/// The parameters behind the question mark.
+pub(super) type Query<'a> = &'a [(&'a str, String)];
+
+impl Client {
+    /// A client of the daemon at `url`. Connects when it is used.
+    pub(super) fn new(url: &str) -> Result<Self, Failure> {
+        let base = url.trim_end_matches('/');
+        if base.strip_prefix("http://").is_none_or(str::is_empty) {
+            let help = "write it as http://HOST:PORT, with --url or in TIDEGATE_URL";
+            return Err(Failure::new(format!("not the URL of a daemon: {url}"), help));
+        }
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            // Daemons are near. A proxy for the web would answer for a daemon that is not there.
+            .proxy(None)
+            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: config.into(), base: format!("{base}/api/v1") })
+    }
+
+    /// GET.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &[&str], query: Query<'_>) -> Result<T, RequestError> {
+        let request = self.agent.get(self.url(path)).query_pairs(query.iter().map(|(name, value)| (*name, value)));
+        self.answer(request.call())
+    }
+
+    /// POST of some bytes.
+    pub(super) fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<T, RequestError> {
+        let request = self.agent.post(self.url(path)).query_pairs(query.iter().map(|(name, value)| (*name, value)));
+        self.answer(request.content_type(content_type).send(body))
+    }
+
+    /// POST of JSON.
+    pub(super) fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        body: &impl Serialize,
+    ) -> Result<T, RequestError> {
+        let body = serde_json::to_vec(body).map_err(|error| RequestError::Unreachable(self.unreachable(&error)))?;
+        self.post(path, query, "application/json", &body)
+    }
+
+    fn url(&self, path: &[&str]) -> String {
+        path.iter().fold(self.base.clone(), |mut url, segment| {
+            url.push('/');
+            push_encoded(&mut url, segment);
+            url
+        })
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &self,
+        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<T, RequestError> {
+        let mut response = response.map_err(|error| self.request_error(&error))?;
+        let status = response.status();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = body.map_err(|error| RequestError::Lost(self.lost(&error)))?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| RequestError::Lost(self.lost(&error)));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(RequestError::Refused(problem)),
+            Err(_) => Err(RequestError::Lost(self.lost(&format!("status {status}")))),
+        }
+    }
+
+    fn request_error(&self, error: &ureq::Error) -> RequestError {
+        let unsent = match error {
+            ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+            ureq::Error::Timeout(timeout) => matches!(timeout, ureq::Timeout::Connect | ureq::Timeout::Resolve),
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::BadUri(_) => true,
+            ureq::Error::Http(_) => true,
+            _ => false,
+        };
+        let reason: &dyn std::fmt::Display = if let ureq::Error::Io(error) = error { error } else { error };
+        if unsent { RequestError::Unreachable(self.unreachable(reason)) } else { RequestError::Lost(self.lost(reason)) }
+    }
+
+    fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
+        let help = "start it with `tidegate run`, or say where it is with --url or TIDEGATE_URL";
+        Failure::new(format!("cannot reach the daemon at {}: {error}", self.daemon()), help)
+    }
+
+    fn lost(&self, error: &dyn std::fmt::Display) -> Failure {
+        let help = "see with `tidegate status` whether it runs, and that --url or TIDEGATE_URL names a tidegate";
+        Failure::new(format!("no good answer from the daemon at {}: {error}", self.daemon()), help)
+    }
+
+    fn daemon(&self) -> &str {
+        self.base.strip_suffix("/api/v1").unwrap_or(&self.base)
+    }
+}
+
+/// Append a segment of a path, percent-encoded.
+fn push_encoded(url: &mut String, segment: &str) {
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            let _never_fails = write!(url, "%{byte:02X}");
+        }
+    }
+}

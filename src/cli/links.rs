@@ -1,0 +1,183 @@
+//! `link …`.
+
+use std::io::{self, Write};
+
+use super::args::{LinkArgs, LinkCommand, Remote};
+use super::client::Client;
+use super::failure::Failure;
+use super::print_json;
+use super::table::{NOTHING, bytes, known, milliseconds, table};
+use crate::api::wire::{Lane, Link, LinkTransition, Stage, Trouble};
+
+pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        LinkCommand::List(remote) => list(remote, out),
+        LinkCommand::Show(args) => show(args, out),
+        LinkCommand::Start(args) => steer(args, LinkTransition::Start, out),
+        LinkCommand::Stop(args) => steer(args, LinkTransition::Stop, out),
+        LinkCommand::Pause(args) => steer(args, LinkTransition::Pause, out),
+        LinkCommand::Resume(args) => steer(args, LinkTransition::Resume, out),
+    }
+}
+
+fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
+    let links: Vec<Link> = Client::new(&remote.url)?.get(&["replication", "links"], &[])?;
+    if remote.json {
+        return print_json(out, &links);
+    }
+    let rows: Vec<_> = links
+        .iter()
+        .map(|link| {
+            [
+                link.id.clone(),
+                link.name.clone(),
+                link.status.to_string(),
+                link.source.clone(),
+                link.target.clone(),
+                known(link.revision),
+                link.counters.records_out.to_string(),
+                rate(link),
+                known(link.metrics.replication_lag.map(milliseconds)),
+            ]
+        })
+        .collect();
+    table(out, ["link", "name", "status", "from", "to", "revision", "out", "rate", "lag"], &rows)?;
+    links.iter().try_for_each(|link| trouble(out, &format!("link {}", link.id), link.error.as_ref()))?;
+    Ok(())
+}
+
+fn show(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let client = Client::new(&args.remote.url)?;
+    let link: Link = client.get(&["replication", "links", &args.link], &[])?;
+    if args.remote.json {
+        return print_json(out, &link);
+    }
+    Ok(print(&link, out)?)
+}
+
+fn steer(args: &LinkArgs, transition: LinkTransition, out: &mut dyn Write) -> Result<(), Failure> {
+    let client = Client::new(&args.remote.url)?;
+    let path = ["replication", "links", &args.link, transition.word()];
+    let link: Link = client.post(&path, &[], "application/json", b"")?;
+    if args.remote.json {
+        return print_json(out, &link);
+    }
+    writeln!(out, "{} is {}", link.id, link.status)?;
+    Ok(trouble(out, &format!("link {}", link.id), link.error.as_ref())?)
+}
+
+fn rate(link: &Link) -> String {
+    format!("{:.0}/s", link.metrics.messages_per_second)
+}
+
+fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
+    let counters = link.counters;
+    let since = link.started_at.map(|time| format!(" since {time}")).unwrap_or_default();
+    let prefix = if link.topic_prefix.is_empty() { String::new() } else { format!(", as {}…", link.topic_prefix) };
+    let up = |reachable: bool| if reachable { "reachable" } else { "not reachable" };
+    writeln!(out, "{}: {}", link.id, link.name)?;
+    writeln!(out, "  status    {}{since}", link.status)?;
+    writeln!(
+        out,
+        "  from      {} ({}): {}",
+        link.source,
+        up(link.health.source_cluster_reachable),
+        link.topics.join(", ")
+    )?;
+    writeln!(out, "  to        {} ({}){prefix}", link.target, up(link.health.target_cluster_reachable))?;
+    writeln!(out, "  health    {}", link.health.status)?;
+    writeln!(out, "  revision  {}", known(link.revision))?;
+    writeln!(out, "  lag       {}", known(link.metrics.replication_lag.map(milliseconds)))?;
+    writeln!(out, "  rate      {}, {}/s", rate(link), bytes(link.metrics.bytes_per_second))?;
+    writeln!(
+        out,
+        "  records   {} in, {} filtered, {} transformed, {} out",
+        counters.records_in, counters.records_filtered, counters.records_transformed, counters.records_out
+    )?;
+    trouble(out, "  link", link.error.as_ref())?;
+    print_lanes(&link.lanes, out)?;
+    print_partitions(&link.lanes, out)?;
+    print_stages(&link.stages, out)
+}
+
+fn print_lanes(lanes: &[Lane], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out)?;
+    let rows: Vec<_> = lanes
+        .iter()
+        .map(|lane| {
+            let pause = known(lane.last_swap_pause_us.map(|pause| format!("{pause} µs")));
+            [lane.lane.to_string(), lane.state.to_string(), known(lane.revision), known(lane.last_commit_at), pause]
+        })
+        .collect();
+    table(out, ["lane", "state", "revision", "last commit", "last swap"], &rows)?;
+    lanes.iter().try_for_each(|lane| trouble(out, &format!("  lane {}", lane.lane), lane.error.as_ref()))
+}
+
+fn print_partitions(lanes: &[Lane], out: &mut dyn Write) -> io::Result<()> {
+    let mut partitions: Vec<_> =
+        lanes.iter().flat_map(|lane| lane.partitions.iter().map(move |partition| (lane, partition))).collect();
+    partitions.sort_by(|(_, a), (_, b)| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    writeln!(out)?;
+    let rows: Vec<_> = partitions
+        .iter()
+        .map(|(lane, partition)| {
+            [
+                partition.topic.clone(),
+                partition.partition.to_string(),
+                lane.lane.to_string(),
+                known(partition.target_offset),
+                known(partition.source_offset),
+                known(partition.lag),
+                known(partition.lag_ms.map(milliseconds)),
+            ]
+        })
+        .collect();
+    table(out, ["topic", "partition", "lane", "checkpoint", "end", "lag", "lag time"], &rows)
+}
+
+fn print_stages(stages: &[Stage], out: &mut dyn Write) -> io::Result<()> {
+    if stages.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let rows: Vec<_> = stages
+        .iter()
+        .map(|stage| {
+            let per_record = stage.cpu_time_ns.checked_div(stage.records_in);
+            [
+                stage.stage.clone(),
+                format!("{} {}", stage.plugin, stage.version),
+                stage.world.clone(),
+                short(&stage.digest.hex()),
+                stage.records_in.to_string(),
+                stage.records_out.to_string(),
+                stage.dropped.to_string(),
+                stage.rejected.to_string(),
+                stage.traps.to_string(),
+                per_record.map_or_else(|| NOTHING.to_owned(), |time| format!("{time} ns")),
+                bytes(stage.memory_bytes as f64),
+            ]
+        })
+        .collect();
+    let titles =
+        ["stage", "plugin", "world", "digest", "in", "out", "dropped", "rejected", "traps", "cpu a record", "memory"];
+    table(out, titles, &rows)
+}
+
+/// The first digits of a digest: enough to tell plugins apart.
+pub(super) fn short(hex: &str) -> String {
+    hex.chars().take(12).collect()
+}
+
+/// Say what is wrong with `whom`, if something is.
+pub(super) fn trouble(out: &mut dyn Write, whom: &str, trouble: Option<&Trouble>) -> io::Result<()> {
+    let Some(trouble) = trouble else { return Ok(()) };
+    let stage = trouble.stage.as_ref().map(|stage| format!(" in stage {stage}")).unwrap_or_default();
+    let place = trouble.place.as_ref();
+    let place = place.map(|at| format!(" at {}-{} offset {}", at.topic, at.partition, at.offset)).unwrap_or_default();
+    writeln!(out, "{whom}: {} ({}{stage}{place})", trouble.message, trouble.code)?;
+    if !trouble.remedy.is_empty() {
+        writeln!(out, "  help: {}", trouble.remedy)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What needs no running daemon: `run`, `check`, `plugin inspect`.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use tracing_subscriber::EnvFilter;
+
+use super::args::{CheckArgs, InspectArgs, RunArgs};
+use super::failure::Failure;
+use super::print_json;
+use super::table::{bytes, milliseconds};
+use crate::daemon;
+
+/// The filter of the daemon's log, for example `debug` or `tidegate::link=debug,info`.
+const LOG_VARIABLE: &str = "TIDEGATE_LOG";
+
+pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    start_log()?;
+    daemon::run(&args.config).map_err(|error| {
+        let mut err = io::stderr().lock();
+        let _nobody_to_tell = error.diagnostics.iter().try_for_each(|diagnostic| writeln!(err, "{diagnostic}"));
+        Failure::new(error.message, error.remedy)
+    })
+}
+
+fn start_log() -> Result<(), Failure> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::try_new(&wanted).map_err(|error| {
+        let help = "write a level (error, warn, info, debug, trace), or module=level, separated by commas";
+        Failure::new(format!("{LOG_VARIABLE} is not a filter: {error}"), help)
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init()
+        .map_err(|error| Failure::new(format!("cannot start the log: {error}"), ""))
+}
+
+pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let checked = daemon::check(&args.config);
+    if args.json {
+        print_json(out, &checked.diagnostics)?;
+    } else {
+        checked.diagnostics.iter().try_for_each(|diagnostic| writeln!(out, "{diagnostic}"))?;
+        if checked.passed {
+            writeln!(out, "{} is good", args.config.display())?;
+        }
+    }
+    if checked.passed { Ok(()) } else { Err(Failure::Said) }
+}
+
+pub(super) fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let plugin = daemon::inspect(&args.file).map_err(|error| Failure::new(error.message, error.remedy))?;
+    if args.json {
+        return print_json(out, &plugin);
+    }
+    let limits = plugin.limits;
+    let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    writeln!(out, "{} {}", plugin.name, plugin.version)?;
+    writeln!(out, "  world    {}", plugin.world)?;
+    writeln!(out, "  reads    {}", list(&plugin.needs))?;
+    writeln!(out, "  imports  {}", list(&plugin.imports))?;
+    writeln!(out, "  exports  {}", list(&plugin.exports))?;
+    writeln!(out, "  size     {}", bytes(plugin.size_bytes as f64))?;
+    writeln!(out, "  digest   {}", plugin.digest)?;
+    let (memory, output) = (bytes(limits.memory_bytes as f64), bytes(limits.output_bytes as f64));
+    let time = milliseconds(limits.time_ms);
+    writeln!(out, "  limits   {memory} of memory; {time} of CPU and {output} of output a batch; unless configured")?;
+    writeln!(out, "  configuration schema:")?;
+    print_json(out, &plugin.config_schema)
+}

@@ -1,0 +1,77 @@
+//! Text for people: columns, sizes, durations.
+
+use std::io::{self, Write};
+
+/// What stands for a thing that is not known or not there.
+pub(super) const NOTHING: &str = "-";
+
+/// Print `rows` in columns as wide as their widest cell, under `titles`.
+pub(super) fn table<const N: usize>(out: &mut dyn Write, titles: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
+    let mut widths = titles.map(|title| title.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    print_row(out, &widths, titles.map(str::to_uppercase).each_ref().map(String::as_str))?;
+    rows.iter().try_for_each(|row| print_row(out, &widths, row.each_ref().map(String::as_str)))
+}
+
+fn print_row<const N: usize>(out: &mut dyn Write, widths: &[usize; N], cells: [&str; N]) -> io::Result<()> {
+    let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+    writeln!(out, "{}", padded.join("  ").trim_end())
+}
+
+/// The thing, or [`NOTHING`].
+pub(super) fn known(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
+}
+
+/// A number of bytes, to three digits or so.
+pub(super) fn bytes(count: f64) -> String {
+    let mut count = count;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if count < 1024.0 {
+            let decimals = usize::from(unit != "B" && count < 100.0);
+            return format!("{count:.decimals$} {unit}");
+        }
+        count /= 1024.0;
+    }
+    format!("{count:.1} TiB")
+}
+
+/// A duration in milliseconds, to two digits or more.
+pub(super) fn milliseconds(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} ms"),
+        1_000..120_000 => format!("{}.{} s", count / 1_000, count % 1_000 / 100),
+        120_000..7_200_000 => format!("{} min", count / 60_000),
+        7_200_000..172_800_000 => format!("{} h", count / 3_600_000),
+        _ => format!("{} days", count / 86_400_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut out = Vec::new();
+        let rows = [["ä".to_owned(), "1".to_owned()], ["orders".to_owned(), String::new()]];
+        table(&mut out, ["id", "lag"], &rows).expect("printed");
+        assert_eq!(String::from_utf8(out).expect("text"), "ID      LAG\nä       1\norders\n");
+    }
+
+    #[test]
+    fn sizes_and_durations_are_short() {
+        for (count, text) in [(0.0, "0 B"), (1023.0, "1023 B"), (1536.0, "1.5 KiB"), (524_288_000.0, "500 MiB")] {
+            assert_eq!(bytes(count), text);
+        }
+        for (count, text) in
+            [(0, "0 ms"), (1_250, "1.2 s"), (119_999, "119.9 s"), (120_000, "2 min"), (7_200_000, "2 h")]
+        {
+            assert_eq!(milliseconds(count), text);
+        }
+    }
+}
