@@ -6,6 +6,7 @@ mod config;
 pub mod export;
 mod filter;
 pub mod host;
+pub mod json;
 mod outputs;
 mod random;
 mod record;
