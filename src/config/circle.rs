@@ -48,7 +48,11 @@ pub(super) fn refuse_circles<'a>(
         for (selector, place) in read.link.topics.iter().zip(&read.topic_places) {
             for flow in flows(&read.link, selector, clusters) {
                 if let Some(circle) = search.follow(Step { link: &read.link, flow }) {
-                    report.error_with_help(place, describe(&circle), "set a topic_prefix, or choose other topics");
+                    report.error_if_all_was_read(
+                        place,
+                        describe(&circle),
+                        "set a topic_prefix, or choose other topics",
+                    );
                 }
             }
         }

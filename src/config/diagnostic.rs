@@ -87,19 +87,24 @@ impl fmt::Display for Diagnostic {
             self.fmt_excerpt(f, line, *width)?;
         }
         match &self.help {
-            Some(help) => write!(f, "\n  = help: {help}"),
+            Some(help) => write!(f, "\n{} = help: {help}", self.gutter()),
             None => Ok(()),
         }
     }
 }
 
 impl Diagnostic {
+    /// As wide as the line number.
+    fn gutter(&self) -> String {
+        " ".repeat(self.line.to_string().len())
+    }
+
     fn fmt_excerpt(&self, f: &mut fmt::Formatter<'_>, line: &str, width: usize) -> fmt::Result {
         // What is not text must not reach the terminal; a tab stays, so that the mark stands where the terminal puts it.
         let shown: String = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
         let indent: String =
             line.chars().take(self.column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let gutter = " ".repeat(self.line.to_string().len());
+        let gutter = self.gutter();
         write!(f, "\n{gutter} |\n{} | {shown}\n{gutter} | {indent}{}", self.line, "^".repeat(width))
     }
 }
@@ -220,10 +225,10 @@ mod tests {
 
     #[test]
     fn looks_like_a_compiler_wrote_it() {
-        let text = "\n\tlanes = 0 # none\n";
+        let text = "\n\n\n\n\n\n\n\n\n\tlanes = 0 # none\n";
         let diagnostic = Source::new("f.toml", text).error(&place(text, "lanes = 0"), "too few").with_help("write 1");
         let expected =
-            "f.toml:2:2: error: a.b: too few\n  |\n2 | \tlanes = 0 # none\n  | \t^^^^^^^^^\n  = help: write 1";
+            "f.toml:10:2: error: a.b: too few\n   |\n10 | \tlanes = 0 # none\n   | \t^^^^^^^^^\n   = help: write 1";
         assert_eq!(diagnostic.to_string(), expected);
     }
 

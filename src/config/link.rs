@@ -119,7 +119,7 @@ impl ReadLink {
         let name = table.item("name").and_then(|item| item.text()).unwrap_or(id).to_owned();
         let source = table.required("source", "write source = \"the id of a cluster\"");
         let target = table.required("target", "write target = \"the id of a cluster\"");
-        let topic_prefix = table.item("topic_prefix").and_then(|item| topic_prefix(&item)).unwrap_or_default();
+        let topic_prefix = table.item("topic_prefix").map_or(Some(""), |item| topic_prefix(&item));
         let topics = table.required("topics", "write topics = [\"a-topic\", \"/a regular expression/\"]");
         let lanes = table.integer("lanes", 1, 1..=LANES_MAX) as u32;
         let autostart = table.flag("autostart", true);
@@ -132,14 +132,15 @@ impl ReadLink {
         // All three before any `?`, so that all their errors are reported.
         let source = source.and_then(|item| cluster(&item, clusters));
         let target = target.and_then(|item| cluster(&item, clusters));
-        let (topics, topic_places) = topics.map(|item| read_topics(&item, topic_prefix)).unwrap_or_default();
+        let (topics, topic_places) =
+            topics.map(|item| read_topics(&item, topic_prefix.unwrap_or_default())).unwrap_or_default();
         let link = LinkConfig {
             id: id.into(),
             name,
             source: source?,
             target: target?,
             topics,
-            topic_prefix: topic_prefix.to_owned(),
+            topic_prefix: topic_prefix?.to_owned(),
             lanes,
             autostart,
             start,
@@ -201,7 +202,7 @@ fn cluster(item: &Item<'_>, clusters: &[&str]) -> Option<ClusterId> {
             [] => format!("write a table [clusters.{id}]"),
             clusters => suggest(id, clusters.iter().copied()),
         };
-        item.report.absent(&item.place, format!("there is no cluster {id:?}"), help);
+        item.report.error_if_all_was_read(&item.place, format!("there is no cluster {id:?}"), help);
         return None;
     }
     Some(id.into())

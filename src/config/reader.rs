@@ -49,7 +49,7 @@ impl<'a> Table<'a> {
     pub(super) fn required(&mut self, key: &'static str, help: &str) -> Option<Item<'a>> {
         let item = self.item(key);
         if item.is_none() {
-            self.report.absent(&self.place, format!("{key:?} is missing"), help);
+            self.report.error_if_all_was_read(&self.place, format!("{key:?} is missing"), help);
         }
         item
     }

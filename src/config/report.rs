@@ -73,9 +73,9 @@ impl<'a> Report<'a> {
         self.push(place, self.source.error(place, message).with_help(help));
     }
 
-    /// Something that should be elsewhere in the file is not there. After a syntax error it may stand in the part that could
-    /// not be read, so nothing is said then.
-    pub(super) fn absent(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+    /// Something is wrong at `place` because of what stands elsewhere, or does not. After a syntax error that may be the part that
+    /// could not be read, so nothing is said then.
+    pub(super) fn error_if_all_was_read(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
         if self.broken_lines.is_empty() {
             self.error_with_help(place, message, help);
         }

@@ -99,6 +99,15 @@ fn names_that_double_with_every_cluster_end_the_search() {
 }
 
 #[test]
+fn a_prefix_that_is_wrong_is_not_taken_for_none() {
+    let text = link("l", "east", "east", "'t'", "copy ");
+    let message = "a topic's name cannot have ' ': letters, digits, dot, underscore and hyphen are allowed";
+    check_with_clusters(&text, &[&format!("5:16 error links.l.topic_prefix: {message}")]);
+    let unreadable = text.replace("'copy '", "copy");
+    check_with_clusters(&unreadable, &["5:16 error : string values must be quoted, expected literal string"]);
+}
+
+#[test]
 fn topics_found_later_can_be_asked_about() {
     let text = link("inside", "east", "east", "'/a.*/'", "b.") + &link("across", "east", "west", "'/a.*/'", "");
     let config = config(&format!("{text}{CLUSTERS}"));
