@@ -296,6 +296,12 @@ fn each_path_has_its_own_limit() {
 }
 
 #[test]
+fn a_client_that_sends_far_too_much_still_hears_why() {
+    let scene = Scene::new();
+    scene.post("/clusters/east/topics", vec![b' '; 48 * BODY_BYTES_MAX]).problem(413, "body-too-large");
+}
+
+#[test]
 fn a_page_of_another_origin_is_refused() {
     let scene = Scene::new();
     let stop = format!("{}/replication/links/orders/stop", scene.base);
