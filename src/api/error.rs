@@ -1,7 +1,7 @@
 //! Every way to fail, as a problem document.
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -33,6 +33,17 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, code, detail, remedy)
     }
 
+    /// A body with more than `bytes_max` bytes.
+    pub(super) fn body_too_large(bytes_max: usize) -> Self {
+        let detail = format!("the body is larger than the {} MiB that this path takes", bytes_max / 1024 / 1024);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail, "send less at once")
+    }
+
+    /// A body that ended early or was not HTTP.
+    pub(super) fn body_unreadable(error: &axum::Error) -> Self {
+        Self::malformed("body-unreadable", format!("cannot read the body: {error}"), "send the request again")
+    }
+
     /// The same error, and what was done before it.
     pub(super) fn after(mut self, appended: Vec<Appended>) -> Self {
         self.appended = appended;
@@ -53,16 +64,6 @@ impl From<ControlError> for ApiError {
             tracing::warn!(code = error.code, "{}", error.message);
         }
         Self::new(status, error.code, error.message, error.remedy)
-    }
-}
-
-impl From<BytesRejection> for ApiError {
-    fn from(rejection: BytesRejection) -> Self {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let detail = "the body is larger than this path takes";
-            return Self::new(rejection.status(), "body-too-large", detail, "send less at once");
-        }
-        Self::malformed("body-unreadable", rejection.body_text().to_lowercase(), "send the request again")
     }
 }
 

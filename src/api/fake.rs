@@ -58,17 +58,25 @@ impl Fake {
 
     /// Serve on a free port of the loopback for the rest of the process.
     pub(crate) fn serve(self: Arc<Self>) -> SocketAddr {
+        self.serve_until(std::future::pending()).0
+    }
+
+    /// The same until `shutdown` is there.
+    pub(crate) fn serve_until(
+        self: Arc<Self>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> (SocketAddr, std::thread::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
-        std::thread::spawn(move || {
+        let server = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                super::serve(listener, self, std::future::pending()).await.expect("served");
+                super::serve(listener, self, shutdown).await.expect("served");
             });
         });
-        address
+        (address, server)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::control::Publish;
 use super::error::ApiError;
-use super::server::{Answer, Api, Body, Params, Segments};
+use super::server::{Answer, Api, Body, COMPONENT_BYTES_MAX, Params, Segments};
 use super::wire::{Revision, RevisionState, RollbackRequest, Swap};
 use crate::model::RevisionNumber;
 
@@ -37,7 +37,7 @@ pub(super) async fn publish(
     State(api): State<Api>,
     Segments((link, stage)): Segments<(String, String)>,
     Params(params): Params<PublishParams>,
-    Body(component): Body,
+    Body(component): Body<COMPONENT_BYTES_MAX>,
 ) -> Swapped {
     let config = params.config.as_deref().map(serde_json::from_str).transpose().map_err(|error| {
         ApiError::malformed("bad-json", format!("config is not JSON: {error}"), "write it as JSON, percent-encoded")

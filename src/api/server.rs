@@ -1,11 +1,14 @@
 //! The router, and the server around it.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request};
+use axum::body::HttpBody as _;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -30,6 +33,9 @@ pub const COMPONENT_BYTES_MAX: usize = 64 * MIB;
 
 /// Any other body.
 pub const BODY_BYTES_MAX: usize = MIB;
+
+/// How much of a body that is too large is read before the connection is given up.
+const THROW_AWAY_BYTES_MAX: usize = 512 * MIB;
 
 const MIB: usize = 1024 * 1024;
 
@@ -112,8 +118,6 @@ pub async fn serve(
 fn router(control: Arc<dyn ControlPlane>, ending: watch::Receiver<bool>) -> Router {
     let link = |rest: &str| format!("/api/v1/replication/links/{{link}}{rest}");
     let topic = |rest: &str| format!("/api/v1/clusters/{{cluster}}/topics{rest}");
-    let publish = post(revisions::publish).layer(DefaultBodyLimit::max(COMPONENT_BYTES_MAX));
-    let produce = post(records::produce).layer(DefaultBodyLimit::max(PRODUCE_BYTES_MAX));
     Router::new()
         .route("/api/v1/status", get(daemon::status))
         .route("/api/v1/healthz", get(daemon::healthz))
@@ -128,13 +132,12 @@ fn router(control: Arc<dyn ControlPlane>, ending: watch::Receiver<bool>) -> Rout
         .route(&link("/health"), get(links::health))
         .route(&link("/revisions"), get(revisions::list))
         .route(&link("/rollback"), post(revisions::rollback))
-        .route(&link("/stages/{stage}/revisions"), publish)
+        .route(&link("/stages/{stage}/revisions"), post(revisions::publish))
         .route(&topic(""), get(topics::list).post(topics::create))
         .route(&topic("/{topic}"), get(topics::show))
-        .route(&topic("/{topic}/records"), get(records::read).merge(produce))
+        .route(&topic("/{topic}/records"), get(records::read).post(records::produce))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(refuse_foreign_pages))
         .with_state(Api { control, ending, keyless_turn: Arc::default() })
 }
@@ -190,15 +193,36 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The body as it came, within the limit of its path.
-pub(super) struct Body(pub(super) Bytes);
+/// The body as it came, of at most so many bytes.
+pub(super) struct Body<const BYTES_MAX: usize = BODY_BYTES_MAX>(pub(super) Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl<const BYTES_MAX: usize, S: Send + Sync> FromRequest<S> for Body<BYTES_MAX> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        Ok(Self(Bytes::from_request(request, state).await?))
+    /// A body that is too large is read on and thrown away: to a client that is still sending, an early answer looks like
+    /// a broken connection.
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let mut body = request.into_body();
+        let mut bytes = Vec::with_capacity(expected_bytes(&body).min(BYTES_MAX));
+        let mut thrown_away = 0;
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let frame = frame.map_err(|error| ApiError::body_unreadable(&error))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if thrown_away == 0 && bytes.len() + data.len() <= BYTES_MAX {
+                bytes.extend_from_slice(&data);
+                continue;
+            }
+            thrown_away += std::mem::take(&mut bytes).len() + data.len();
+            if thrown_away > THROW_AWAY_BYTES_MAX {
+                break;
+            }
+        }
+        if thrown_away > 0 { Err(ApiError::body_too_large(BYTES_MAX)) } else { Ok(Self(bytes.into())) }
     }
+}
+
+fn expected_bytes(body: &axum::body::Body) -> usize {
+    body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
 }
 
 impl Body {

@@ -1,5 +1,6 @@
 //! The router over real HTTP, with a daemon in memory behind it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -25,7 +26,12 @@ struct Answer {
 impl Scene {
     fn new() -> Self {
         let fake = Arc::new(Fake::default());
-        let base = format!("http://{}/api/v1", fake.clone().serve());
+        let address = fake.clone().serve();
+        Self::at(fake, address)
+    }
+
+    fn at(fake: Arc<Fake>, address: SocketAddr) -> Self {
+        let base = format!("http://{address}/api/v1");
         Self { fake, base, agent: ureq::Agent::config_builder().http_status_as_error(false).build().into() }
     }
 
@@ -258,6 +264,24 @@ fn a_record_that_comes_during_a_long_poll_is_answered() {
 }
 
 #[test]
+fn a_shutdown_answers_those_who_wait() {
+    let fake = Arc::new(Fake::default());
+    fake.topic_with("t", 1);
+    let (shut_down, shutdown) = tokio::sync::oneshot::channel::<()>();
+    let (address, server) = fake.clone().serve_until(async { drop(shutdown.await) });
+    let scene = Scene::at(fake.clone(), address);
+    let ender = std::thread::spawn(move || {
+        fake.wait_for_reads(1);
+        shut_down.send(()).expect("the server listens");
+    });
+    let page: Records = scene.get(&format!("{RECORDS}?partition=0&wait_ms=30000")).ok(200);
+    assert!(page.records.is_empty());
+    ender.join().expect("ended");
+    server.join().expect("served to the end");
+    assert!(scene.agent.get(format!("{}/healthz", scene.base)).call().is_err());
+}
+
+#[test]
 fn each_path_has_its_own_limit() {
     let scene = Scene::new();
     scene.fake.topic_with("t", 1);
@@ -269,6 +293,12 @@ fn each_path_has_its_own_limit() {
     let mut component = over(BODY_BYTES_MAX);
     component[..4].copy_from_slice(b"\0asm");
     scene.post("/replication/links/orders/stages/mask/revisions", component).ok::<Value>(201);
+}
+
+#[test]
+fn a_client_that_sends_far_too_much_still_hears_why() {
+    let scene = Scene::new();
+    scene.post("/clusters/east/topics", vec![b' '; 48 * BODY_BYTES_MAX]).problem(413, "body-too-large");
 }
 
 #[test]

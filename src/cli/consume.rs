@@ -41,14 +41,20 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn new(args: &ConsumeArgs, range: &PartitionStatus) -> Self {
+    fn new(args: &ConsumeArgs, range: &PartitionStatus) -> Result<Self, Failure> {
+        let PartitionStatus { partition, log_start, end, .. } = *range;
         let default = if args.follow && !args.from_beginning { ReadFrom::Latest } else { ReadFrom::Earliest };
         let next = match args.offset.unwrap_or(default) {
-            ReadFrom::Earliest => range.log_start,
-            ReadFrom::Latest => range.end,
-            ReadFrom::Offset(offset) => offset,
+            ReadFrom::Earliest => log_start,
+            ReadFrom::Latest => end,
+            ReadFrom::Offset(offset) if (log_start..=end).contains(&offset) => offset,
+            ReadFrom::Offset(offset) => {
+                let message =
+                    format!("offset {offset} is not in partition {partition}, which has {log_start} to {end}");
+                return Err(Failure::new(message, "start at one of these, at earliest or at latest"));
+            }
         };
-        Self { partition: range.partition, next, end: (!args.follow).then_some(range.end) }
+        Ok(Self { partition, next, end: (!args.follow).then_some(end) })
     }
 
     fn is_done(&self) -> bool {
@@ -119,7 +125,7 @@ impl Consumer<'_> {
         }
         for range in ranges {
             if self.cursors.iter().all(|cursor| cursor.partition != range.partition) {
-                let cursor = Cursor::new(self.args, range);
+                let cursor = Cursor::new(self.args, range)?;
                 self.cursors.push(if first { cursor } else { Cursor { next: range.log_start, ..cursor } });
             }
         }

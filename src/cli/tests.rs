@@ -146,6 +146,8 @@ fn what_was_produced_is_consumed() {
     assert_eq!(scene.run(&["consume", "east", "t", "--max", "0"]).expect("consumed"), "");
     let (message, _) = told(scene.run(&["consume", "east", "t", "--partition", "2"]));
     assert_eq!(message, "t has 2 partitions, numbered from 0");
+    let (message, _) = told(scene.run(&["consume", "east", "t", "--partition", "0", "--offset", "1"]));
+    assert_eq!(message, "offset 1 is not in partition 0, which has 0 to 0");
 }
 
 #[test]
