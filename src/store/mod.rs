@@ -1,1 +1,2 @@
-//! Stub
+//! x
+pub mod stored;
