@@ -128,9 +128,28 @@ fn version_1_is_what_it_was() {
     let record = (1000, Some(b"k".to_vec()), None, vec![(b"n".to_vec(), Some(b"v".to_vec())), (vec![], None)]);
     let records = [record, (998, None, Some(b"value".to_vec()), vec![])];
     let expected = concat!(
-        "01", "5d01dca4", "00", "02000000", "02000000", "08000000", "e803000000000000", "e803000000000000",
-        "6b6e76", "76616c7565", "0000000000000000", "feffffffffffffff", "01000000", "ffffffff", "ffffffff",
-        "05000000", "02000000", "00000000", "01000000", "00000000", "01000000", "ffffffff",
+        "01",
+        "5d01dca4",
+        "00",
+        "02000000",
+        "02000000",
+        "08000000",
+        "e803000000000000",
+        "e803000000000000",
+        "6b6e76",
+        "76616c7565",
+        "0000000000000000",
+        "feffffffffffffff",
+        "01000000",
+        "ffffffff",
+        "ffffffff",
+        "05000000",
+        "02000000",
+        "00000000",
+        "01000000",
+        "00000000",
+        "01000000",
+        "ffffffff",
     );
     let stored = pack(&build(&records));
     // Too short to shrink enough, or compressed: read the uncompressed form, and write what is read.
