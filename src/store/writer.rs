@@ -93,7 +93,7 @@ impl Drop for StoppedOnPanic<'_> {
     }
 }
 
-fn commit(shared: &Shared, group: Vec<Job>) {
+pub(super) fn commit(shared: &Shared, group: Vec<Job>) {
     let mut changes = Changes::default();
     let written = match shared.stopped.get() {
         Some(_) => Err(shared.stopped()),
