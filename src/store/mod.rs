@@ -200,9 +200,9 @@ impl Store {
         *unpoisoned(self.shared.version.lock())
     }
 
-    /// Wait until [`Store::version`] is another one than `seen`, at most `timeout`. The version then.
+    /// Wait until [`Store::version`] is another one than `seen`, at most `timeout` and a day. The version then.
     pub fn wait_for_change(&self, seen: u64, timeout: Duration) -> u64 {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(Duration::from_secs(24 * 60 * 60));
         let mut version = unpoisoned(self.shared.version.lock());
         while *version == seen {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -80,6 +80,14 @@ impl Store {
         })
     }
 
+    /// Check that a reader can go on from `offset`.
+    ///
+    /// # Errors
+    /// If there is no such partition, or `offset` is below its log start or beyond its end.
+    pub fn check_offset(&self, topic: TopicId, partition: u32, offset: i64) -> Result<(), Error> {
+        self.place(topic, partition, offset).map(|_| ())
+    }
+
     fn place(&self, topic: TopicId, partition: u32, offset: i64) -> Result<Place, Error> {
         let (name, state) = self.find(topic, partition)?;
         if offset < state.log_start {
