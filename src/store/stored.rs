@@ -50,7 +50,7 @@ const HEADER_COLUMNS: usize = 8;
 
 /// Bodies from this size on are sampled before they are compressed: a smaller one costs less than the samples.
 const SAMPLED_FROM: usize = 64 * 1024;
-const SAMPLE_BYTES: usize = 4 * 1024;
+const SAMPLE_BYTES_MAX: usize = 4 * 1024;
 const SAMPLES: usize = 4;
 
 /// Records, encoded as they are stored.
@@ -79,6 +79,8 @@ pub struct RecordTooLarge(pub usize);
 /// Compresses. Keep one for a writer: it holds about a mebibyte of tables.
 pub struct Compressor {
     zstd: zstd::bulk::Compressor<'static>,
+    /// Whether the body before did not shrink: the next one is then sampled first.
+    doubt: bool,
 }
 
 impl Compressor {
@@ -88,13 +90,13 @@ impl Compressor {
         let mut zstd = zstd::bulk::Compressor::default();
         // Cannot fail for a level in the range; and with another level the result would be correct all the same.
         let _ = zstd.set_compression_level(level.clamp(*range.start(), *range.end()));
-        Self { zstd }
+        Self { zstd, doubt: true }
     }
 
     /// `bytes[HEADER_BYTES..]` compressed behind room for the header, if that is smaller.
     fn compress(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let body = &bytes[HEADER_BYTES..];
-        if body.len() >= SAMPLED_FROM && !self.samples_shrink(body) {
+        if self.doubt && body.len() >= SAMPLED_FROM && !self.samples_shrink(body) {
             return None;
         }
         let mut packed = Vec::with_capacity(HEADER_BYTES + zstd::zstd_safe::compress_bound(body.len()));
@@ -104,18 +106,21 @@ impl Compressor {
         self.zstd.compress_to_buffer(body, &mut cursor).ok()?;
         let mut packed = cursor.into_inner();
         packed.shrink_to_fit();
-        (packed.len() < bytes.len()).then_some(packed)
+        self.doubt = packed.len() >= bytes.len();
+        (!self.doubt).then_some(packed)
     }
 
     /// Whether a few samples lose a twentieth at least. Compressing what does not shrink costs as much as writing it.
     fn samples_shrink(&mut self, body: &[u8]) -> bool {
-        let stride = (body.len() - SAMPLE_BYTES) / (SAMPLES - 1);
-        let mut buffer = [0; SAMPLE_BYTES + 512];
+        // A sixty-fourth of the body: what it costs to find out stays small beside what it costs to store.
+        let length = (body.len() / (SAMPLES * 64)).min(SAMPLE_BYTES_MAX);
+        let stride = (body.len() - length) / (SAMPLES - 1);
+        let mut buffer = [0; SAMPLE_BYTES_MAX + 512];
         let packed: usize = (0..SAMPLES)
-            .map(|sample| &body[sample * stride..][..SAMPLE_BYTES])
-            .map(|sample| self.zstd.compress_to_buffer(sample, &mut buffer[..]).unwrap_or(SAMPLE_BYTES))
+            .map(|sample| &body[sample * stride..][..length])
+            .map(|sample| self.zstd.compress_to_buffer(sample, &mut buffer[..]).unwrap_or(length))
             .sum();
-        packed * 20 < SAMPLES * SAMPLE_BYTES * 19
+        packed * 20 < SAMPLES * length * 19
     }
 }
 

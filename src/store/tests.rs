@@ -173,7 +173,13 @@ fn a_copy_of_the_open_file_has_every_answered_commit() {
     }
     let copy = home.directory.path().join("copy.redb");
     std::fs::copy(home.path(), &copy).expect("copied");
-    let copy = Store::open(copy, Options::default()).expect("opens");
+    let repaired = Arc::new(AtomicBool::new(false));
+    let noted = repaired.clone();
+    let mut builder = redb::Builder::new();
+    builder.set_repair_callback(move |_| noted.store(true, Ordering::SeqCst));
+    let database = builder.open(&copy).expect("opens");
+    assert!(!repaired.load(Ordering::SeqCst), "nobody has to read the whole file after a crash");
+    let copy = Store::start(&copy, database, Options::default()).expect("starts");
     assert_eq!(values(&copy, orders, 0, 0), expected(0..1000));
     produce(&copy, orders, 1000..1001);
 }
