@@ -121,7 +121,7 @@ pub trait Source: Send {
 /// What [`Sink::open`] found in the target.
 #[derive(Clone, Debug, Default)]
 pub struct Opened {
-    /// How far the lane has come.
+    /// How far the link has come, in the partitions of all lanes: which of them are a lane's own, the sink cannot know.
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     /// The highest revision that any lane of the link has committed under.
     pub revision: Option<RevisionNumber>,

@@ -1,1 +1,251 @@
-//! Stub
+//! The embedded store: one file with topics, checkpoints and what else a cluster keeps. The only room that names the
+//! storage library (redb).
+//!
+//! Reading order: [`command`] says what can change, `apply` what that does to the [`tables`], `writer` how
+//! commands become durable; [`stored`] is the layout of records, `read` how they are found again, [`retention`] how they go.
+//!
+//! Invariants
+//! - Every change is one deterministic [`Command`]; it is applied whole or not at all, and is durable when it is answered.
+//! - One thread writes. Readers see what the last durable commit left, and never wait for the writer nor it for them.
+//! - After a failure of the storage nothing is written any more until the file is opened again.
+//! - A topic id is never used twice. The offsets of a partition have no holes.
+//! - Bytes from the file are checked before they become a batch.
+//!
+//! There is deliberately no deletion of topics yet, and no clock: who enforces retention brings the time.
+
+mod apply;
+pub mod command;
+mod error;
+mod open;
+mod read;
+pub mod retention;
+pub mod stored;
+pub mod tables;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub use command::{Append, Command, CommitLane, Outcome, Retention, StoredPartition, StoredTopic};
+pub use error::Error;
+pub use stored::{Compressor, Packer, StoredBatch};
+use tables::{Catalog, Changes};
+pub use writer::Ticket;
+use writer::{Job, QUEUE_COMMANDS, unpoisoned};
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Memory for pages of the file, in bytes. A commit uses half of it for what it has not written yet.
+    ///
+    /// The default, 8 MiB, is the least with which a commit of a mebibyte is not written in pieces (with 2 MiB
+    /// it takes nearly twice as long), and small enough that two idle stores stay far below 50 MiB.
+    pub cache_bytes: usize,
+    /// The zstd level of record batches. The default, 1, compresses about as fast as a disk writes.
+    pub compression_level: i32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 8 * 1024 * 1024, compression_level: 1 }
+    }
+}
+
+/// An open store. Dropping it finishes what was submitted and closes the file.
+pub struct Store {
+    shared: Arc<Shared>,
+    options: Options,
+    queue: Option<SyncSender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What the writer and the readers share.
+struct Shared {
+    path: PathBuf,
+    database: redb::Database,
+    catalog: RwLock<Catalog>,
+    /// Counts topics and partitions that come.
+    topology: AtomicU64,
+    /// Counts commits that readers can see something of.
+    version: Mutex<u64>,
+    version_changed: Condvar,
+    /// Why nothing is written any more.
+    stopped: OnceLock<String>,
+}
+
+impl Shared {
+    fn publish(&self, changes: Changes) {
+        if changes.topics.is_empty() && changes.partitions.is_empty() {
+            return;
+        }
+        if unpoisoned(self.catalog.write()).apply(changes) {
+            self.topology.fetch_add(1, Ordering::Release);
+        }
+        *unpoisoned(self.version.lock()) += 1;
+        self.version_changed.notify_all();
+    }
+
+    /// Stop for `cause`, unless something earlier was the cause.
+    fn stop(&self, cause: String) -> Error {
+        let _ = self.stopped.set(cause);
+        self.stopped()
+    }
+
+    fn stopped(&self) -> Error {
+        let cause = self.stopped.get().cloned().unwrap_or_else(|| "its writer ended".to_owned());
+        Error::Stopped { path: self.path.clone(), cause }
+    }
+}
+
+impl Store {
+    /// Open the file at `path`, or make it, and the directories above it.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or written, is in use, is something else, or has a newer layout.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
+        let path = path.as_ref();
+        Self::start(path, open::open(path, options.cache_bytes)?, options)
+    }
+
+    fn start(path: &Path, database: redb::Database, options: Options) -> Result<Self, Error> {
+        let catalog = Catalog::load(&database, path)?;
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            database,
+            catalog: RwLock::new(catalog),
+            topology: AtomicU64::new(0),
+            version: Mutex::new(0),
+            version_changed: Condvar::new(),
+            stopped: OnceLock::new(),
+        });
+        let (queue, jobs) = sync_channel(QUEUE_COMMANDS);
+        let writer = start_writer(&shared, jobs)?;
+        Ok(Self { shared, options, queue: Some(queue), writer: Some(writer) })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// A compressor for the records that go into this store.
+    pub fn compressor(&self) -> Compressor {
+        Compressor::new(self.options.compression_level)
+    }
+
+    /// Hand a command to the writer. Waits while too many others wait already.
+    pub fn submit(&self, command: Command) -> Ticket {
+        let (job, ticket) = Job::new(command, &self.shared);
+        // If the writer is gone the job is dropped here, and the ticket says that the store stopped.
+        let _ = self.queue.as_ref().map(|queue| queue.send(job));
+        ticket
+    }
+
+    /// Submit a command and wait until it is durable.
+    ///
+    /// # Errors
+    /// Why it was refused, or why the store stopped.
+    pub fn execute(&self, command: Command) -> Result<Outcome, Error> {
+        self.submit(command).finish()
+    }
+
+    /// Make a topic. One that exists gets more partitions if it has fewer, and keeps everything else.
+    ///
+    /// # Errors
+    /// If the name or the number of partitions cannot be, or the store stopped.
+    pub fn create_topic(&self, name: &str, partitions: u32, retention: Retention) -> Result<StoredTopic, Error> {
+        let existing = self.topic(name).filter(|topic| (1..=topic.partitions).contains(&partitions));
+        if let Some(topic) = existing {
+            return Ok(topic);
+        }
+        match self.execute(Command::CreateTopic { name: name.into(), partitions, retention })? {
+            Outcome::Topic(topic) => Ok(topic),
+            _ => self.topic(name).ok_or_else(|| Error::UnknownTopic(name.into())),
+        }
+    }
+
+    /// Drop what the retention of each topic gives up at `now_ms`, milliseconds since 1970-01-01 UTC. The number of records
+    /// dropped.
+    ///
+    /// # Errors
+    /// If a stored batch is damaged or the store stopped.
+    pub fn enforce_retention(&self, now_ms: i64) -> Result<u64, Error> {
+        let mut dropped = 0;
+        for topic in self.topics().into_iter().filter(|topic| topic.retention != Retention::default()) {
+            for partition in 0..topic.partitions {
+                dropped += self.enforce_on_partition(&topic, partition, now_ms)?;
+            }
+        }
+        Ok(dropped)
+    }
+
+    fn enforce_on_partition(&self, topic: &StoredTopic, partition: u32, now_ms: i64) -> Result<u64, Error> {
+        let start = self.range(topic.id, partition)?.log_start;
+        loop {
+            let state = self.range(topic.id, partition)?;
+            let oldest = self.oldest(topic, partition, TRUNCATED_AT_ONCE)?;
+            let Some(to) = retention::truncate_to(topic.retention, state, oldest, now_ms)? else {
+                return Ok(u64::try_from(state.log_start - start).unwrap_or_default());
+            };
+            self.execute(Command::Truncate { topic: topic.id, partition, to })?;
+        }
+    }
+
+    /// A number that changes whenever records, topics or partitions come or go.
+    pub fn version(&self) -> u64 {
+        *unpoisoned(self.shared.version.lock())
+    }
+
+    /// Wait until [`Store::version`] is another one than `seen`, at most `timeout` and a day. The version then.
+    pub fn wait_for_change(&self, seen: u64, timeout: Duration) -> u64 {
+        let deadline = Instant::now() + timeout.min(Duration::from_secs(24 * 60 * 60));
+        let mut version = unpoisoned(self.shared.version.lock());
+        while *version == seen {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            version = unpoisoned(self.shared.version_changed.wait_timeout(version, left)).0;
+        }
+        *version
+    }
+
+    /// A number that changes whenever a topic is made or gets more partitions.
+    pub fn topology_version(&self) -> u64 {
+        self.shared.topology.load(Ordering::Acquire)
+    }
+}
+
+/// How many stored batches one command of the retention drops: each is read, and others wait for the writer meanwhile.
+const TRUNCATED_AT_ONCE: usize = 64;
+
+fn start_writer(shared: &Arc<Shared>, jobs: Receiver<Job>) -> Result<JoinHandle<()>, Error> {
+    let writer = shared.clone();
+    std::thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || writer::run(&writer, &jobs))
+        .map_err(|error| Error::Open { path: shared.path.clone(), reason: error.to_string() })
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has said so by stopping the store.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! The embedded store as a cluster: a source, a sink, and what lies between the store's words and those of the room.
+//!
+//! Reading order: this file, [`source`], [`sink`].
+//!
+//! Invariants
+//! - A source holds the records of one stored batch at most: what it gives has been read from the store once.
+//! - A sink's transaction is one command to the store.
+
+pub mod sink;
+pub mod source;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Class, Cluster, Error, PartitionRange, RevisionStart, Sink, Source, Topic};
+use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicPartition};
+use crate::store::{Append, Command, Outcome, Packer, Retention, Store, StoredTopic, stored};
+use sink::EmbeddedSink;
+use source::EmbeddedSource;
+
+/// A store as a cluster.
+#[derive(Clone, Debug)]
+pub struct EmbeddedCluster {
+    store: Arc<Store>,
+}
+
+impl EmbeddedCluster {
+    /// The cluster that `store` holds.
+    pub fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+
+    /// The store behind it, for what only an embedded cluster has: retention, its file.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+}
+
+impl From<crate::store::Error> for Error {
+    fn from(error: crate::store::Error) -> Self {
+        let class = match error {
+            crate::store::Error::Fenced { .. } => Class::Fenced,
+            // All others come again as long as nobody does something about them.
+            _ => Class::Fatal,
+        };
+        Self { class, code: error.code(), message: error.to_string(), remedy: error.remedy() }
+    }
+}
+
+impl From<StoredTopic> for Topic {
+    fn from(topic: StoredTopic) -> Self {
+        Self { name: topic.name, id: topic.id, partitions: topic.partitions }
+    }
+}
+
+/// The topic with this name, or the error that there is none.
+fn find(store: &Store, name: &Arc<str>) -> Result<StoredTopic, Error> {
+    store.topic(name).ok_or_else(|| crate::store::Error::UnknownTopic(name.clone()).into())
+}
+
+fn too_large(stored::RecordTooLarge(bytes): stored::RecordTooLarge) -> Error {
+    crate::store::Error::RecordTooLarge { bytes, most: stored::RECORD_BYTES_MAX }.into()
+}
+
+/// Make sure that a topic has enough partitions. No command is needed where it has.
+fn ensure_topic(store: &Store, name: &str, partitions: u32) -> Result<Topic, Error> {
+    Ok(store.create_topic(name, partitions, Retention::default())?.into())
+}
+
+impl Cluster for EmbeddedCluster {
+    fn topics(&self) -> Result<Vec<Topic>, Error> {
+        Ok(self.store.topics().into_iter().map(Topic::from).collect())
+    }
+
+    fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error> {
+        let topic = find(&self.store, &partition.topic)?;
+        let range = self.store.range(topic.id, partition.partition)?;
+        Ok(PartitionRange { log_start: range.log_start, end: range.end })
+    }
+
+    fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
+        let topic = find(&self.store, &partition.topic)?;
+        Ok(self.store.timestamp_at(topic.id, partition.partition, offset)?)
+    }
+
+    fn topology_version(&self) -> u64 {
+        self.store.topology_version()
+    }
+
+    fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
+        ensure_topic(&self.store, name, partitions)
+    }
+
+    fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
+        let topic = find(&self.store, &partition.topic)?;
+        let end = self.store.range(topic.id, partition.partition)?.end;
+        if batch.is_empty() {
+            return Ok(end);
+        }
+        let mut compressor = self.store.compressor();
+        let mut packer = Packer::default();
+        for record in batch.records() {
+            packer.push(record, &mut compressor).map_err(too_large)?;
+        }
+        let batches = packer.finish(&mut compressor);
+        let append = Append { topic: topic.id, partition: partition.partition, batches };
+        match self.store.execute(Command::Append(vec![append]))? {
+            Outcome::Appended(bases) => Ok(bases.first().copied().unwrap_or(end)),
+            _ => Ok(end),
+        }
+    }
+
+    fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
+        Ok(self.store.checkpoints(link)?)
+    }
+
+    fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error> {
+        let starts = self.store.revision_starts(link)?.into_iter();
+        Ok(starts.map(|(revision, partition, offset)| RevisionStart { partition, revision, offset }).collect())
+    }
+
+    fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.store.metadata(link, key)?)
+    }
+
+    fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error> {
+        let command = Command::PutMetadata { link: link.clone(), key: key.to_owned(), value: value.to_vec() };
+        self.store.execute(command)?;
+        Ok(())
+    }
+
+    fn artifact(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.store.artifact(digest)?)
+    }
+
+    fn put_artifact(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
+        self.store.execute(Command::PutArtifact { digest: *digest, bytes: bytes.to_vec() })?;
+        Ok(())
+    }
+
+    fn source(&self) -> Result<Box<dyn Source>, Error> {
+        Ok(Box::new(EmbeddedSource::new(self.store.clone())))
+    }
+
+    fn sink(&self, link: &LinkId, lane: u32) -> Result<Box<dyn Sink>, Error> {
+        Ok(Box::new(EmbeddedSink::new(self.store.clone(), link.clone(), lane)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Reads partitions of an embedded store in turn.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::find;
+use crate::connector::{Error, Source};
+use crate::model::{Batch, TopicId, TopicPartition};
+use crate::store::Store;
+
+/// The longest that one poll waits: a bound that keeps the arithmetic of instants sound.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A reader of an embedded store.
+///
+/// A turn of a partition is one stored batch, about a mebibyte at most: it is decoded once, and given out in as
+/// many pieces as [`Source::poll`] asks for before the next partition has its turn.
+#[derive(Debug)]
+pub struct EmbeddedSource {
+    store: Arc<Store>,
+    /// The partition at the front has the next turn.
+    positions: VecDeque<Position>,
+    /// What is left of the stored batch whose turn it is.
+    current: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Position {
+    partition: TopicPartition,
+    topic: TopicId,
+    offset: i64,
+}
+
+#[derive(Debug)]
+struct Current {
+    batch: Batch,
+    /// How many of its records were given out.
+    given: usize,
+}
+
+impl EmbeddedSource {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store, positions: VecDeque::new(), current: None }
+    }
+
+    /// Give the next partition that has records its turn. Whether there is one.
+    fn next_turn(&mut self) -> Result<bool, Error> {
+        for _ in 0..self.positions.len() {
+            let Some(mut position) = self.positions.pop_front() else { break };
+            let read = self.store.read(position.topic, position.partition.partition, position.offset);
+            if let Ok(Some(batch)) = &read {
+                position.offset = batch.next_offset;
+            }
+            self.positions.push_back(position);
+            if let Some(batch) = read? {
+                self.current = Some(Current { batch, given: 0 });
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The next records of the current batch, or `None` if it is used up.
+    fn give(&mut self, max_records: usize, max_bytes: usize) -> Option<Batch> {
+        let current = self.current.as_mut()?;
+        let start = current.given;
+        let end = cut(&current.batch, start, max_records, max_bytes);
+        let whole = (start, end) == (0, current.batch.len());
+        current.given = end;
+        let used_up = end == current.batch.len();
+        let piece = if whole { None } else { Some(current.batch.slice(start..end)) };
+        if used_up {
+            let last = self.current.take()?;
+            return Some(piece.unwrap_or(last.batch));
+        }
+        piece
+    }
+}
+
+/// Where a piece of `batch` that starts at `start` ends.
+fn cut(batch: &Batch, start: usize, max_records: usize, max_bytes: usize) -> usize {
+    let most = batch.len().min(start.saturating_add(max_records.max(1)));
+    if batch.arena.len() <= max_bytes {
+        return most;
+    }
+    let mut bytes = 0;
+    for index in start..most {
+        let record = batch.record(index);
+        let headers = record.headers().map(|header| header.name.len() + header.value.map_or(0, <[u8]>::len));
+        bytes += record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len) + headers.sum::<usize>();
+        if bytes > max_bytes && index > start {
+            return index;
+        }
+    }
+    most
+}
+
+impl Source for EmbeddedSource {
+    fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), Error> {
+        let topic = find(&self.store, &partition.topic)?.id;
+        // An offset that is not there is an error of this call, not of the next poll.
+        self.store.check_offset(topic, partition.partition, offset)?;
+        self.positions.retain(|position| position.partition != *partition);
+        self.current.take_if(|current| {
+            current.batch.topic == partition.topic && current.batch.partition == partition.partition
+        });
+        self.positions.push_back(Position { partition: partition.clone(), topic, offset });
+        Ok(())
+    }
+
+    fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error> {
+        let deadline = Instant::now() + wait.min(WAIT_MAX);
+        loop {
+            // Before the look at the partitions, so that what comes after the look ends the wait.
+            let version = self.store.version();
+            if self.current.is_some() || self.next_turn()? {
+                return Ok(self.give(max_records, max_bytes));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.store.wait_for_change(version, left);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What each command does to the tables.
+//!
+//! A command is checked before it writes anything. So one that is refused leaves no trace in the
+//! transaction that it shares with others.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
+
+use super::command::{
+    Append, Command, CommitLane, Outcome, Retention, StoredPartition, StoredTopic, check_partitions, check_topic_name,
+};
+use super::error::Error;
+use super::tables::{
+    ARTIFACTS, BATCHES, CHECKPOINTS, Changes, LANES, META, METADATA, NEXT_TOPIC_ID, PARTITIONS, REVISION_STARTS,
+    TOPIC_IDS, TOPICS, decode_topic, encode_topic, partition_of_row, row_of_partition,
+};
+use crate::model::{LinkId, TopicId};
+
+/// Why a command was not applied.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The command is wrong. The transaction is as it was before.
+    Refused(Error),
+    /// The storage failed. The transaction is lost.
+    Storage(String),
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// The tables, open for writing.
+pub(super) struct Tables<'t> {
+    meta: Table<'t, &'static str, u64>,
+    topic_ids: Table<'t, &'static str, u64>,
+    topics: Table<'t, u64, &'static [u8]>,
+    partitions: Table<'t, (u64, u32), (i64, i64, u64)>,
+    batches: Table<'t, (u64, u32, i64), &'static [u8]>,
+    lanes: Table<'t, (&'static str, u32), u64>,
+    checkpoints: Table<'t, (&'static str, &'static str, u32), &'static [u8]>,
+    revision_starts: Table<'t, (&'static str, u64, &'static str, u32), i64>,
+    metadata: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    artifacts: Table<'t, &'static [u8; 32], &'static [u8]>,
+}
+
+impl<'t> Tables<'t> {
+    /// Open all tables; those that do not exist are made.
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
+        Ok(Self {
+            meta: transaction.open_table(META)?,
+            topic_ids: transaction.open_table(TOPIC_IDS)?,
+            topics: transaction.open_table(TOPICS)?,
+            partitions: transaction.open_table(PARTITIONS)?,
+            batches: transaction.open_table(BATCHES)?,
+            lanes: transaction.open_table(LANES)?,
+            checkpoints: transaction.open_table(CHECKPOINTS)?,
+            revision_starts: transaction.open_table(REVISION_STARTS)?,
+            metadata: transaction.open_table(METADATA)?,
+            artifacts: transaction.open_table(ARTIFACTS)?,
+        })
+    }
+
+    /// Apply a command, and note in `changes` what readers have to know once it is durable.
+    pub(super) fn apply(&mut self, command: &Command, changes: &mut Changes) -> Result<Outcome, Failure> {
+        match command {
+            Command::CreateTopic { name, partitions, retention } => {
+                self.create_topic(name, *partitions, *retention, changes)
+            }
+            Command::Append(appends) => {
+                self.check_appends(appends)?;
+                Ok(Outcome::Appended(self.append(appends, changes)?))
+            }
+            Command::OpenLane { link, lane } => self.open_lane(link, *lane),
+            Command::CommitLane(commit) => self.commit_lane(commit, changes),
+            Command::PutMetadata { link, key, value } => {
+                self.metadata.insert((&**link, key.as_str()), value.as_slice())?;
+                Ok(Outcome::Done)
+            }
+            Command::PutArtifact { digest, bytes } => {
+                self.artifacts.insert(digest.as_bytes(), bytes.as_slice())?;
+                Ok(Outcome::Done)
+            }
+            Command::Truncate { topic, partition, to } => self.truncate(*topic, *partition, *to, changes),
+        }
+    }
+
+    fn create_topic(
+        &mut self,
+        name: &std::sync::Arc<str>,
+        partitions: u32,
+        retention: Retention,
+        changes: &mut Changes,
+    ) -> Result<Outcome, Failure> {
+        check_topic_name(name)?;
+        check_partitions(partitions)?;
+        let existing = self.topic_ids.get(&**name)?.map(|id| id.value());
+        let topic = match existing {
+            Some(id) => {
+                let mut topic = self.topic(TopicId(id))?;
+                if topic.partitions >= partitions {
+                    return Ok(Outcome::Topic(topic));
+                }
+                topic.partitions = partitions;
+                topic
+            }
+            None => {
+                let id = self.meta.get(NEXT_TOPIC_ID)?.map_or(1, |id| id.value());
+                self.meta.insert(NEXT_TOPIC_ID, id + 1)?;
+                self.topic_ids.insert(&**name, id)?;
+                StoredTopic { id: TopicId(id), name: name.clone(), partitions, retention }
+            }
+        };
+        self.topics.insert(topic.id.0, encode_topic(&topic).as_slice())?;
+        changes.topics.push(topic.clone());
+        Ok(Outcome::Topic(topic))
+    }
+
+    fn topic(&self, id: TopicId) -> Result<StoredTopic, Failure> {
+        let row = self.topics.get(id.0)?.ok_or(Error::UnknownTopicId(id))?;
+        decode_topic(id.0, row.value())
+            .map_err(|error| Failure::Storage(format!("the topic with id {} is damaged: {error}", id.0)))
+    }
+
+    fn check_partition(&self, id: TopicId, partition: u32) -> Result<(), Failure> {
+        let topic = self.topic(id)?;
+        if partition < topic.partitions {
+            return Ok(());
+        }
+        Err(Error::UnknownPartition { topic: topic.name, partition, partitions: topic.partitions }.into())
+    }
+
+    fn partition(&self, topic: TopicId, partition: u32) -> Result<StoredPartition, StorageError> {
+        let row = self.partitions.get((topic.0, partition))?;
+        Ok(row.map(|row| partition_of_row(row.value())).unwrap_or_default())
+    }
+
+    fn put_partition(
+        &mut self,
+        topic: TopicId,
+        partition: u32,
+        state: StoredPartition,
+        changes: &mut Changes,
+    ) -> Result<(), StorageError> {
+        self.partitions.insert((topic.0, partition), row_of_partition(&state))?;
+        changes.partitions.insert((topic, partition), state);
+        Ok(())
+    }
+
+    fn check_appends(&self, appends: &[Append]) -> Result<(), Failure> {
+        appends.iter().try_for_each(|append| self.check_partition(append.topic, append.partition))
+    }
+
+    /// Append what was checked; the offset of the first record of each.
+    fn append(&mut self, appends: &[Append], changes: &mut Changes) -> Result<Vec<i64>, Failure> {
+        let mut bases = Vec::with_capacity(appends.len());
+        for append in appends {
+            let mut state = self.partition(append.topic, append.partition)?;
+            bases.push(state.end);
+            for batch in &append.batches {
+                self.batches.insert((append.topic.0, append.partition, state.end), batch.as_bytes())?;
+                state.end += i64::from(batch.records());
+                state.bytes += batch.as_bytes().len() as u64;
+            }
+            self.put_partition(append.topic, append.partition, state, changes)?;
+        }
+        Ok(bases)
+    }
+
+    fn epoch(&self, link: &LinkId, lane: u32) -> Result<u64, StorageError> {
+        Ok(self.lanes.get((&**link, lane))?.map_or(0, |epoch| epoch.value()))
+    }
+
+    fn open_lane(&mut self, link: &LinkId, lane: u32) -> Result<Outcome, Failure> {
+        let epoch = self.epoch(link, lane)? + 1;
+        self.lanes.insert((&**link, lane), epoch)?;
+        Ok(Outcome::Opened(epoch))
+    }
+
+    fn commit_lane(&mut self, commit: &CommitLane, changes: &mut Changes) -> Result<Outcome, Failure> {
+        let CommitLane { link, lane, epoch, .. } = commit;
+        let current = self.epoch(link, *lane)?;
+        if *epoch != current {
+            return Err(Error::Fenced { link: link.clone(), lane: *lane, epoch: *epoch, current }.into());
+        }
+        self.check_appends(&commit.appends)?;
+        let mut targets = BTreeMap::new();
+        for checkpoint in commit.checkpoints.values() {
+            targets.insert(checkpoint.target_topic_id, self.topic(checkpoint.target_topic_id)?.partitions);
+        }
+        let bases = self.append(&commit.appends, changes)?;
+        for (source, checkpoint) in &commit.checkpoints {
+            let target = checkpoint.target_topic_id;
+            let partition = source.partition % targets.get(&target).copied().unwrap_or(1);
+            let mut checkpoint = checkpoint.clone();
+            checkpoint.target_end_offset = self.partition(target, partition)?.end;
+            self.checkpoints.insert((&**link, &*source.topic, source.partition), checkpoint.encode().as_slice())?;
+        }
+        for ((source, revision), offset) in &commit.revision_starts {
+            let key = (&**link, revision.0, &*source.topic, source.partition);
+            if self.revision_starts.get(key)?.is_none() {
+                self.revision_starts.insert(key, *offset)?;
+            }
+        }
+        Ok(Outcome::Appended(bases))
+    }
+
+    fn truncate(&mut self, topic: TopicId, partition: u32, to: i64, changes: &mut Changes) -> Result<Outcome, Failure> {
+        self.check_partition(topic, partition)?;
+        let mut state = self.partition(topic, partition)?;
+        let to = to.min(state.end);
+        if to <= state.log_start {
+            return Ok(Outcome::Done);
+        }
+        let bases = self.bases(topic, partition, to)?;
+        for (index, base) in bases.iter().enumerate() {
+            let end = bases.get(index + 1).copied().unwrap_or(state.end);
+            if end > to {
+                break;
+            }
+            if let Some(batch) = self.batches.remove((topic.0, partition, *base))? {
+                state.bytes = state.bytes.saturating_sub(batch.value().len() as u64);
+            }
+        }
+        state.log_start = to;
+        self.put_partition(topic, partition, state, changes)?;
+        Ok(Outcome::Done)
+    }
+
+    /// The base offsets up to `to`, and the one after: where a batch ends is where the next one begins.
+    fn bases(&self, topic: TopicId, partition: u32, to: i64) -> Result<Vec<i64>, StorageError> {
+        let all = (topic.0, partition, i64::MIN)..=(topic.0, partition, i64::MAX);
+        let mut bases = Vec::new();
+        for row in self.batches.range(all)? {
+            let base = row?.0.value().2;
+            bases.push(base);
+            if base >= to {
+                break;
+            }
+        }
+        Ok(bases)
+    }
+}

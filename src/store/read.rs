@@ -1,0 +1,273 @@
+//! Reading: topics, records, checkpoints and the rest. Every read sees one durable commit.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use redb::ReadableDatabase;
+
+use super::command::{StoredPartition, StoredTopic};
+use super::error::Error;
+use super::retention::Age;
+use super::stored::{self, StoredHeader};
+use super::tables::{ARTIFACTS, BATCHES, CHECKPOINTS, METADATA, REVISION_STARTS, open};
+use super::writer::unpoisoned;
+use super::{Shared, Store};
+use crate::model::{Batch, Checkpoint, Digest, RevisionNumber, TopicId, TopicPartition};
+
+impl Store {
+    /// All topics, by name.
+    pub fn topics(&self) -> Vec<StoredTopic> {
+        unpoisoned(self.shared.catalog.read()).topics.values().cloned().collect()
+    }
+
+    /// The topic with this name.
+    pub fn topic(&self, name: &str) -> Option<StoredTopic> {
+        unpoisoned(self.shared.catalog.read()).topics.get(name).cloned()
+    }
+
+    /// What is in a partition.
+    ///
+    /// # Errors
+    /// If there is no such topic or partition.
+    pub fn range(&self, topic: TopicId, partition: u32) -> Result<StoredPartition, Error> {
+        self.find(topic, partition).map(|(_, state)| state)
+    }
+
+    fn find(&self, id: TopicId, partition: u32) -> Result<(Arc<str>, StoredPartition), Error> {
+        let catalog = unpoisoned(self.shared.catalog.read());
+        let topic = catalog.topic(id).ok_or(Error::UnknownTopicId(id))?;
+        if partition >= topic.partitions {
+            let partitions = topic.partitions;
+            return Err(Error::UnknownPartition { topic: topic.name.clone(), partition, partitions });
+        }
+        Ok((topic.name.clone(), catalog.partitions.get(&(id, partition)).copied().unwrap_or_default()))
+    }
+
+    /// The records from `offset` to the end of the stored batch that holds it, or `None` at the end of the partition.
+    /// They take about [`stored::STORED_BYTES_MAX`] at most, or are one record.
+    ///
+    /// # Errors
+    /// If there is no such partition, `offset` is below its log start or beyond its end, or the batch is damaged.
+    pub fn read(&self, topic: TopicId, partition: u32, offset: i64) -> Result<Option<Batch>, Error> {
+        let place = self.place(topic, partition, offset)?;
+        if offset == place.state.end {
+            return Ok(None);
+        }
+        let batch = self.with_stored(&place, offset, |base, bytes| {
+            stored::decode(bytes, base, &place.name, partition)
+                .map_err(|damage| place.corrupt(&self.shared, base, damage))
+        })?;
+        match usize::try_from(offset - batch.offsets.first().copied().unwrap_or(offset)) {
+            Ok(0) => Ok(Some(batch)),
+            Ok(skip) if skip < batch.len() => Ok(Some(batch.slice(skip..batch.len()))),
+            _ => Err(place.corrupt(&self.shared, offset, "no stored batch holds the offset")),
+        }
+    }
+
+    /// The timestamp of the first record in the stored batch that holds `offset`, or `None` at the end of the partition.
+    ///
+    /// # Errors
+    /// As [`Store::read`]; the checksum is not looked at.
+    pub fn timestamp_at(&self, topic: TopicId, partition: u32, offset: i64) -> Result<Option<i64>, Error> {
+        let place = self.place(topic, partition, offset)?;
+        if offset == place.state.end {
+            return Ok(None);
+        }
+        self.with_stored(&place, offset, |base, bytes| {
+            let header = StoredHeader::read(bytes).map_err(|damage| place.corrupt(&self.shared, base, damage))?;
+            Ok(Some(header.first_timestamp))
+        })
+    }
+
+    /// Check that a reader can go on from `offset`.
+    ///
+    /// # Errors
+    /// If there is no such partition, or `offset` is below its log start or beyond its end.
+    pub fn check_offset(&self, topic: TopicId, partition: u32, offset: i64) -> Result<(), Error> {
+        self.place(topic, partition, offset).map(|_| ())
+    }
+
+    fn place(&self, topic: TopicId, partition: u32, offset: i64) -> Result<Place, Error> {
+        let (name, state) = self.find(topic, partition)?;
+        if offset < state.log_start {
+            return Err(Error::DataLost { topic: name, partition, asked: offset, log_start: state.log_start });
+        }
+        if offset > state.end {
+            return Err(Error::OffsetBeyondEnd { topic: name, partition, asked: offset, end: state.end });
+        }
+        Ok(Place { topic, name, partition, state })
+    }
+
+    /// Call `visit` with the stored batch that has the highest base offset up to `offset`.
+    fn with_stored<T>(
+        &self,
+        place: &Place,
+        offset: i64,
+        visit: impl FnOnce(i64, &[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let found = self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let batches = open(&transaction, BATCHES, &self.shared.path)?;
+            let (topic, partition) = (place.topic.0, place.partition);
+            let row = batches
+                .range((topic, partition, i64::MIN)..=(topic, partition, offset))
+                .and_then(|mut range| range.next_back().transpose())
+                .map_err(|error| self.shared.read_failed(error))?;
+            row.map(|(key, value)| visit(key.value().2, value.value())).transpose()
+        })?;
+        match found {
+            Some(value) => Ok(value),
+            // Retention may have come between the look at the range and this one.
+            None => {
+                self.place(place.topic, place.partition, offset)?;
+                Err(place.corrupt(&self.shared, offset, "no stored batch holds the offset"))
+            }
+        }
+    }
+
+    /// The oldest stored batches of a partition, `most` at most.
+    pub(super) fn oldest(
+        &self,
+        topic: &StoredTopic,
+        partition: u32,
+        most: usize,
+    ) -> Result<impl Iterator<Item = Result<Age, Error>> + '_, Error> {
+        let transaction = self.shared.begin_read()?;
+        let batches = open(&transaction, BATCHES, &self.shared.path)?;
+        let id = topic.id;
+        let name = topic.name.clone();
+        let rows = batches
+            .range((id.0, partition, i64::MIN)..=(id.0, partition, i64::MAX))
+            .map_err(|error| self.shared.read_failed(error))?;
+        let state = self.range(id, partition)?;
+        let place = Place { topic: id, name, partition, state };
+        Ok(rows.take(most).map(move |row| {
+            // The transaction has to live as long as its rows.
+            let _ = &transaction;
+            let (key, value) = row.map_err(|error| self.shared.read_failed(error))?;
+            let (base, bytes) = (key.value().2, value.value());
+            let header = StoredHeader::read(bytes).map_err(|damage| place.corrupt(&self.shared, base, damage))?;
+            let end = base.saturating_add(i64::from(header.records));
+            Ok(Age { end, bytes: bytes.len() as u64, max_timestamp: header.max_timestamp })
+        }))
+    }
+
+    /// All checkpoints of a link, by source partition.
+    ///
+    /// # Errors
+    /// If one is damaged or newer than this program, or the read fails.
+    pub fn checkpoints(&self, link: &str) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let table = open(&transaction, CHECKPOINTS, &self.shared.path)?;
+            let rows = table.range((link, "", 0)..).map_err(|error| self.shared.read_failed(error))?;
+            let mut checkpoints = BTreeMap::new();
+            for row in rows {
+                let (key, value) = row.map_err(|error| self.shared.read_failed(error))?;
+                let (of, topic, partition) = key.value();
+                if of != link {
+                    break;
+                }
+                let checkpoint = Checkpoint::decode(value.value()).map_err(|error| {
+                    let what = format!("the checkpoint of link {link} for {topic}-{partition}");
+                    Error::corrupt(&self.shared.path, what, error)
+                })?;
+                checkpoints.insert(TopicPartition::new(topic, partition), checkpoint);
+            }
+            Ok(checkpoints)
+        })
+    }
+
+    /// Where each revision of a link began: revision, source partition, first offset; ordered by revision.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn revision_starts(&self, link: &str) -> Result<Vec<(RevisionNumber, TopicPartition, i64)>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let table = open(&transaction, REVISION_STARTS, &self.shared.path)?;
+            let rows = table.range((link, 0, "", 0)..).map_err(|error| self.shared.read_failed(error))?;
+            let mut starts = Vec::new();
+            for row in rows {
+                let (key, value) = row.map_err(|error| self.shared.read_failed(error))?;
+                let (of, revision, topic, partition) = key.value();
+                if of != link {
+                    break;
+                }
+                starts.push((RevisionNumber(revision), TopicPartition::new(topic, partition), value.value()));
+            }
+            Ok(starts)
+        })
+    }
+
+    /// What was stored about a link under `key`.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn metadata(&self, link: &str, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let table = open(&transaction, METADATA, &self.shared.path)?;
+            let value = table.get((link, key)).map_err(|error| self.shared.read_failed(error))?;
+            Ok(value.map(|value| value.value().to_vec()))
+        })
+    }
+
+    /// The plugin component with this digest.
+    ///
+    /// # Errors
+    /// If its bytes have another digest, or the read fails.
+    pub fn artifact(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let bytes = self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let table = open(&transaction, ARTIFACTS, &self.shared.path)?;
+            let value = table.get(digest.as_bytes()).map_err(|error| self.shared.read_failed(error))?;
+            Ok(value.map(|value| value.value().to_vec()))
+        })?;
+        match bytes {
+            Some(bytes) if Digest::of(&bytes) != *digest => {
+                let what = format!("the plugin {digest}");
+                Err(Error::corrupt(&self.shared.path, what, "its bytes have another digest"))
+            }
+            bytes => Ok(bytes),
+        }
+    }
+}
+
+impl Shared {
+    fn begin_read(&self) -> Result<redb::ReadTransaction, Error> {
+        self.database.begin_read().map_err(|error| self.read_failed(error))
+    }
+
+    fn read_failed(&self, error: impl std::fmt::Display) -> Error {
+        // After a failed write the storage library answers reads with "previous error": say which.
+        if self.stopped.get().is_some() { self.stopped() } else { Error::read(&self.path, error) }
+    }
+
+    /// The storage library asserts on pages that only damage can bring forth: make that an error of this read.
+    fn reading<T>(&self, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        catch_unwind(AssertUnwindSafe(read))
+            .unwrap_or_else(|_| Err(Error::corrupt(&self.path, "the structure", "the storage library gave up on it")))
+    }
+}
+
+/// A partition as a reader found it.
+struct Place {
+    topic: TopicId,
+    name: Arc<str>,
+    partition: u32,
+    state: StoredPartition,
+}
+
+impl Place {
+    fn corrupt(&self, shared: &Shared, base: i64, reason: impl std::fmt::Display) -> Error {
+        Error::CorruptBatch {
+            path: shared.path.clone(),
+            topic: self.name.clone(),
+            partition: self.partition,
+            base,
+            reason: reason.to_string(),
+        }
+    }
+}
