@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::Reject;
 
 /// A JSON Pointer (RFC 6901), for example `/card/number`. The empty one is the whole document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pointer {
     tokens: Vec<Token>,
@@ -57,11 +57,13 @@ impl TryFrom<String> for Pointer {
 
 impl From<Pointer> for String {
     fn from(pointer: Pointer) -> Self {
-        pointer
-            .tokens
-            .iter()
-            .flat_map(|token| ["/".to_owned(), token.name.replace('~', "~0").replace('/', "~1")])
-            .collect()
+        pointer.to_string()
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tokens.iter().try_for_each(|token| write!(f, "/{}", token.name.replace('~', "~0").replace('/', "~1")))
     }
 }
 
@@ -135,6 +137,14 @@ impl Pointer {
         Ok(found)
     }
 
+    /// The text of the string, number or boolean that this points to; see [`plain_text`].
+    ///
+    /// # Errors
+    /// The document is not JSON.
+    pub fn find_text<'a>(&self, document: &'a str) -> Result<Option<Cow<'a, str>>, NotJson> {
+        self.find(document)?.map_or(Ok(None), plain_text)
+    }
+
     /// All parts of `document` that this points to, in their order: more than one if a name occurs twice in an object.
     ///
     /// # Errors
@@ -165,15 +175,15 @@ pub fn elements(document: &str) -> Result<Option<Vec<&str>>, NotJson> {
     Ok(Some(elements.into_iter().map(RawValue::get).collect()))
 }
 
-/// The text that the string or number `part` stands for; `None` for anything else.
+/// The text of a string, or a number or boolean as it is written; `None` for anything else.
 ///
 /// # Errors
 /// A string that JSON can write but no text can hold: half of a surrogate pair.
 pub fn plain_text(part: &str) -> Result<Option<Cow<'_, str>>, NotJson> {
     match part.as_bytes().first() {
         Some(b'"') => string(part).map(Some),
-        Some(b'-' | b'0'..=b'9') => Ok(Some(part.into())),
-        _ => Ok(None),
+        Some(b'n' | b'[' | b'{') | None => Ok(None),
+        Some(_) => Ok(Some(part.into())),
     }
 }
 
