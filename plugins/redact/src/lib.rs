@@ -82,7 +82,9 @@ impl Redact {
                         fields.push(start..start + part.len());
                     }
                     // To pass it on could show what was meant to be hidden.
-                    _ => return Err(Reject::new("not-text", format!("{pointer} is neither a string nor a number"))),
+                    _ => {
+                        return Err(Reject::new("not-text", format!("\"{pointer}\" is neither a string nor a number")));
+                    }
                 }
             }
         }
