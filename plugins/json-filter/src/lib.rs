@@ -120,7 +120,7 @@ impl JsonFilter {
             (None, Missing::Drop) => Ok(false),
             (None, Missing::Keep) => Ok(true),
             (None, Missing::Reject) => {
-                Err(Reject::new("missing", format!("the value has no field {}", String::from(self.pointer.clone()))))
+                Err(Reject::new("missing", format!("the value has no field \"{}\"", self.pointer)))
             }
         }
     }

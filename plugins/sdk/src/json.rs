@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::Reject;
 
 /// A JSON Pointer (RFC 6901), for example `/card/number`. The empty one is the whole document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pointer {
     tokens: Vec<Token>,
@@ -57,11 +57,13 @@ impl TryFrom<String> for Pointer {
 
 impl From<Pointer> for String {
     fn from(pointer: Pointer) -> Self {
-        pointer
-            .tokens
-            .iter()
-            .flat_map(|token| ["/".to_owned(), token.name.replace('~', "~0").replace('/', "~1")])
-            .collect()
+        pointer.to_string()
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tokens.iter().try_for_each(|token| write!(f, "/{}", token.name.replace('~', "~0").replace('/', "~1")))
     }
 }
 
@@ -135,6 +137,14 @@ impl Pointer {
         Ok(found)
     }
 
+    /// The text of the string, number or boolean that this points to; see [`plain_text`].
+    ///
+    /// # Errors
+    /// The document is not JSON.
+    pub fn find_text<'a>(&self, document: &'a str) -> Result<Option<Cow<'a, str>>, NotJson> {
+        self.find(document)?.map_or(Ok(None), plain_text)
+    }
+
     /// All parts of `document` that this points to, in their order: more than one if a name occurs twice in an object.
     ///
     /// # Errors
@@ -165,15 +175,15 @@ pub fn elements(document: &str) -> Result<Option<Vec<&str>>, NotJson> {
     Ok(Some(elements.into_iter().map(RawValue::get).collect()))
 }
 
-/// The text that the string or number `part` stands for; `None` for anything else.
+/// The text of a string, or a number or boolean as it is written; `None` for anything else.
 ///
 /// # Errors
 /// A string that JSON can write but no text can hold: half of a surrogate pair.
 pub fn plain_text(part: &str) -> Result<Option<Cow<'_, str>>, NotJson> {
     match part.as_bytes().first() {
         Some(b'"') => string(part).map(Some),
-        Some(b'-' | b'0'..=b'9') => Ok(Some(part.into())),
-        _ => Ok(None),
+        Some(b'n' | b'[' | b'{') | None => Ok(None),
+        Some(_) => Ok(Some(part.into())),
     }
 }
 
@@ -205,7 +215,7 @@ fn children<'a>(document: &'a str, token: &Token, found: impl FnMut(&'a str)) ->
     match document.trim_start().as_bytes().first() {
         Some(b'{') => json.deserialize_map(visitor)?,
         Some(b'[') => json.deserialize_seq(visitor)?,
-        _ => whole(document).map(drop)?,
+        _ => return whole(document).map(drop),
     }
     Ok(json.end()?)
 }
@@ -266,5 +276,147 @@ impl Visitor<'_> for Named<'_> {
 
     fn visit_str<E>(self, name: &str) -> Result<bool, E> {
         Ok(name == self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn pointer(text: &str) -> Pointer {
+        Pointer::try_from(text.to_owned()).expect(text)
+    }
+
+    #[test]
+    fn refuses_what_is_no_pointer() {
+        for text in ["a", "~", "/~", "/a~2", "/~~0", "#/a"] {
+            assert_eq!(Pointer::try_from(text.to_owned()), Err(NotAPointer), "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        for text in ["", "/", "/a~1b/~01/0/00", "//"] {
+            assert_eq!(pointer(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn finds_the_bytes_as_they_are_written() {
+        let document = " { \"a\" : [ 1.50 , { \"b\":\"\\u00e9\" } ] } ";
+        for (text, part) in [
+            ("", Some("{ \"a\" : [ 1.50 , { \"b\":\"\\u00e9\" } ] }")),
+            ("/a/0", Some("1.50")),
+            ("/a/1", Some("{ \"b\":\"\\u00e9\" }")),
+            ("/a/1/b", Some("\"\\u00e9\"")),
+            ("/a/2", None),
+            ("/a/-", None),
+            ("/a/0/x", None),
+        ] {
+            assert_eq!(pointer(text).find(document).expect("JSON"), part, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_json_wherever_it_looks() {
+        for document in
+            ["", " ", "{", "[1,]", "{\"a\":1,}", "{\"a\":01}", "{'a':1}", "1 2", "nul", "{\"a\":1}}", "[1}", "\u{a0}1"]
+        {
+            for text in ["", "/a", "/0", "/a/b", "/x/y"] {
+                assert!(pointer(text).find(document).is_err(), "{document} {text}");
+                assert!(pointer(text).find_all(document).is_err(), "{document} {text}");
+            }
+            assert!(elements(document).is_err(), "{document}");
+        }
+    }
+
+    #[test]
+    fn finds_the_last_of_a_name_or_all() {
+        let document = r#"{"a":{"b":1},"a":{"b":2,"b":3},"a":{}}"#;
+        assert_eq!(pointer("/a/b").find(document).expect("JSON"), None);
+        assert_eq!(pointer("/a/b").find_all(document).expect("JSON"), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn numbers_beyond_any_type_are_passed_over() {
+        let document = r#"{"a":1e999,"b":[123456789012345678901234567890]}"#;
+        assert_eq!(pointer("/a").find(document).expect("JSON"), Some("1e999"));
+        assert_eq!(pointer("/b/0").find(document).expect("JSON"), Some("123456789012345678901234567890"));
+    }
+
+    #[test]
+    fn nesting_has_no_limit() {
+        let depth = 10_000;
+        let document = "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(pointer("/0/0").find(&document).expect("JSON").map(str::len), Some(2 * depth - 4));
+    }
+
+    #[test]
+    fn texts_of_parts() {
+        for (part, text) in [
+            ("\"a\\n\"", Some("a\n")),
+            ("-1.0", Some("-1.0")),
+            ("true", Some("true")),
+            ("null", None),
+            ("[]", None),
+            ("{}", None),
+        ] {
+            assert_eq!(plain_text(part).expect("JSON").as_deref(), text, "{part}");
+        }
+        assert!(plain_text("\"\\ud800\"").is_err());
+    }
+
+    #[test]
+    fn elements_as_they_are_written() {
+        assert_eq!(elements(" [ 1 ,[2, 3],\"]\"] ").expect("JSON"), Some(vec!["1", "[2, 3]", "\"]\""]));
+        assert_eq!(elements("{\"a\":[]}").expect("JSON"), None);
+    }
+
+    /// Numbers that look random, always the same ones.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 = self.0.wrapping_add(1);
+            crate::random::of_record(self.0, 0, 0) % end
+        }
+    }
+
+    const NAMES: [&str; 8] = ["a", "b", "0", "1", "00", "a/b", "~", "\u{e9}\n\""];
+
+    fn document(numbers: &mut Numbers, depth: u64) -> Value {
+        match numbers.below(if depth == 0 { 5 } else { 9 }) {
+            0 => Value::Null,
+            1 => Value::Bool(numbers.below(2) == 0),
+            2 => Value::from(numbers.below(1000) as i64 - 500),
+            3 => Value::from(numbers.below(1000) as f64 / 8.0),
+            4 => Value::from(NAMES[numbers.below(8) as usize]),
+            5 | 6 => (0..numbers.below(4)).map(|_| document(numbers, depth - 1)).collect(),
+            _ => (0..numbers.below(12))
+                .map(|_| (NAMES[numbers.below(8) as usize].to_owned(), document(numbers, depth - 1)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_document_in_memory() {
+        let mut numbers = Numbers(0);
+        let mut hits = 0;
+        for round in 0..20_000 {
+            let value = document(&mut numbers, 4);
+            let tokens: Vec<&str> = (0..numbers.below(4)).map(|_| NAMES[numbers.below(8) as usize]).collect();
+            let path: String = tokens.iter().map(|t| format!("/{}", t.replace('~', "~0").replace('/', "~1"))).collect();
+            let written =
+                if round % 2 == 0 { value.to_string() } else { serde_json::to_string_pretty(&value).expect("JSON") };
+            let found = pointer(&path).find(&written).expect("JSON");
+            let parsed: Option<Value> = found.map(|part| serde_json::from_str(part).expect("JSON"));
+            assert_eq!(parsed.as_ref(), value.pointer(&path), "{path} in {written}");
+            assert_eq!(pointer(&path).find_all(&written).expect("JSON"), Vec::from_iter(found));
+            hits += usize::from(found.is_some() && !tokens.is_empty());
+        }
+        assert!(hits > 1000, "only {hits} pointers pointed to something");
     }
 }
