@@ -31,7 +31,7 @@ impl Daemon {
 
     fn find_topic(&self, cluster: &str, topic: &str) -> Result<(&RunningCluster, wire::TopicSummary), ControlError> {
         let running = self.find_cluster(cluster)?;
-        match running.cluster.topic(topic).map_err(cluster_error)? {
+        match running.store().topic(topic) {
             Some(found) => {
                 Ok((running, wire::TopicSummary { name: found.name.to_string(), partitions: found.partitions }))
             }
@@ -58,7 +58,7 @@ impl ControlPlane for Daemon {
     fn status(&self) -> Result<wire::Status, ControlError> {
         let now = now_ms();
         let clusters = self.clusters.values().map(|running| {
-            let failure = running.cluster.failure();
+            let failure = running.store().failure().map(Error::from);
             wire::ClusterStatus {
                 id: running.config.id.to_string(),
                 kind: "embedded".to_owned(),
@@ -160,17 +160,17 @@ impl ControlPlane for Daemon {
             let records = (range.end - range.log_start).max(0) as u64;
             Ok(wire::PartitionStatus { partition, log_start: range.log_start, end: range.end, records })
         };
-        let (age_ms_max, bytes_max) = running.cluster.retention(topic).map_err(cluster_error)?;
+        let retention = running.store().topic(topic).map(|topic| topic.retention).unwrap_or_default();
         Ok(wire::Topic {
             name: summary.name,
             partitions: (0..summary.partitions).map(partition).collect::<Result<_, _>>()?,
-            retention: wire::Retention { age_ms_max, bytes_max },
+            retention: wire::Retention { age_ms_max: retention.retention_ms, bytes_max: retention.retention_bytes },
         })
     }
 
     fn create_topic(&self, cluster: &str, topic: &wire::CreateTopic) -> Result<wire::Topic, ControlError> {
         let running = self.find_cluster(cluster)?;
-        if running.cluster.topic(&topic.name).map_err(cluster_error)?.is_some() {
+        if running.store().topic(&topic.name).is_some() {
             let message = format!("topic {} exists in {cluster}", topic.name);
             return Err(ControlError::new(ErrorKind::Conflict, "topic-exists", message, ""));
         }
@@ -243,7 +243,7 @@ fn failure_error(failure: Failure) -> ControlError {
 
 fn cluster_error(error: Error) -> ControlError {
     let kind = match error.code {
-        "invalid-topic" | "invalid-partitions" => ErrorKind::Invalid,
+        "invalid-topic-name" | "invalid-partitions" | "record-too-large" => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
     };
     ControlError::new(kind, error.code, error.message, error.remedy)

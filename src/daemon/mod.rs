@@ -17,6 +17,7 @@ use crate::config::{ClusterConfig, Diagnostic};
 use crate::connector::embedded::EmbeddedCluster;
 use crate::link::Link;
 use crate::model::{ClusterId, LinkId};
+use crate::store::Store;
 
 pub use check::{Checked, check, inspect};
 pub use run::run;
@@ -51,4 +52,10 @@ struct Daemon {
 struct RunningCluster {
     config: ClusterConfig,
     cluster: Arc<EmbeddedCluster>,
+}
+
+impl RunningCluster {
+    fn store(&self) -> &Store {
+        self.cluster.store()
+    }
 }

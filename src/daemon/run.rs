@@ -22,6 +22,7 @@ use crate::connector::embedded::EmbeddedCluster;
 use crate::link::Link;
 use crate::model::{ClusterId, LinkId};
 use crate::plugin::PluginEngine;
+use crate::store::{self, Retention, Store};
 
 /// How often rates are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -109,10 +110,16 @@ fn assemble(checked: CheckedConfig, engine: &PluginEngine, started: Instant) -> 
     Ok(Daemon { data_dir: checked.config.daemon.data_dir, started, clusters, links })
 }
 
+/// Open a cluster and make the topics that its configuration declares.
 fn open(config: ClusterConfig) -> Result<RunningCluster, Error> {
-    let named = |error: crate::connector::Error| Error::new(format!("cluster {}: {error}", config.id), error.remedy);
-    let cluster = EmbeddedCluster::open(&config).map_err(named)?;
-    Ok(RunningCluster { cluster: Arc::new(cluster), config })
+    let named = |error: store::Error| Error::new(format!("cluster {}: {error}", config.id), error.remedy());
+    let options = store::Options { compression_level: config.compression_level, ..store::Options::default() };
+    let store = Store::open(&config.path, options).map_err(named)?;
+    for (name, topic) in &config.topics {
+        let retention = Retention { retention_ms: topic.retention_ms, retention_bytes: topic.retention_bytes };
+        store.create_topic(name, topic.partitions, retention).map_err(named)?;
+    }
+    Ok(RunningCluster { cluster: Arc::new(EmbeddedCluster::new(Arc::new(store))), config })
 }
 
 /// Sample rates and enforce retention until the daemon ends.
@@ -134,8 +141,8 @@ fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<
 fn enforce_retention(daemon: &Daemon) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
     for (id, running) in &daemon.clusters {
-        if let Err(error) = running.cluster.enforce_retention(now) {
-            tracing::error!(cluster = &**id, code = error.code, "retention: {error}");
+        if let Err(error) = running.store().enforce_retention(now) {
+            tracing::error!(cluster = &**id, code = error.code(), "retention: {error}");
         }
     }
 }

@@ -132,6 +132,11 @@ impl Store {
         &self.shared.path
     }
 
+    /// Why the store takes no change any more, if it stopped.
+    pub fn failure(&self) -> Option<Error> {
+        self.shared.stopped.get().map(|_| self.shared.stopped())
+    }
+
     /// A compressor for the records that go into this store.
     pub fn compressor(&self) -> Compressor {
         Compressor::new(self.options.compression_level)
