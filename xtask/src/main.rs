@@ -2,22 +2,28 @@
 
 #![allow(clippy::print_stderr, reason = "this talks to a person at a terminal")]
 
+mod demo;
 mod plugins;
+mod test;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use plugins::Result;
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
+  demo                   a million records through two plugins, a swap, a kill, and a check of every record
+  test                   everything that must be green: formatting, clippy, documentation, plugins, tests
   plugins [NAME …]       build the plugins in plugins/ (all, or those named) into target/plugins/
   plugins --path DIR     build the plugins of the package or workspace in DIR into target/plugins/";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.split_first() {
+        Some((task, [])) if task == "demo" => demo::run(),
+        Some((task, [])) if task == "test" => test::run(),
         Some((task, rest)) if task == "plugins" => plugins(rest),
         _ => Err(USAGE.to_owned()),
     };
@@ -42,6 +48,23 @@ fn plugins(arguments: &[String]) -> Result<()> {
         eprintln!("{}", path.display());
     }
     Ok(())
+}
+
+/// Run cargo on this workspace.
+fn cargo(arguments: &[&str]) -> Result<()> {
+    cargo_with(arguments, &[])
+}
+
+/// Run cargo on this workspace with more variables in its environment.
+fn cargo_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let status = Command::new(cargo)
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("cargo: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
 }
 
 /// The root of this workspace.
