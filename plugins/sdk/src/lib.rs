@@ -118,6 +118,7 @@ pub mod json;
 mod outputs;
 mod random;
 mod record;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod transform;
