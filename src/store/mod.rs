@@ -16,6 +16,7 @@
 mod apply;
 pub mod command;
 mod error;
+mod memory;
 mod open;
 mod read;
 pub mod retention;
@@ -108,6 +109,7 @@ impl Store {
     /// If the file cannot be opened or written, is in use, is something else, or has a newer layout.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
         let path = path.as_ref();
+        memory::keep_freed();
         Self::start(path, open::open(path, options.cache_bytes)?, options)
     }
 
