@@ -16,6 +16,7 @@
 mod apply;
 pub mod command;
 mod error;
+mod memory;
 mod open;
 mod read;
 pub mod retention;
@@ -42,8 +43,8 @@ use writer::{Job, QUEUE_COMMANDS, unpoisoned};
 pub struct Options {
     /// Memory for pages of the file, in bytes. A commit uses half of it for what it has not written yet.
     ///
-    /// The default, 8 MiB, is the least with which a commit of a mebibyte is not written in pieces (with 2 MiB
-    /// it takes nearly twice as long), and small enough that two idle stores stay far below 50 MiB.
+    /// The default is 8 MiB: a commit of a mebibyte fits and is written in one go (with 2 MiB it takes half as long
+    /// again), and two idle stores stay far below 50 MiB.
     pub cache_bytes: usize,
     /// The zstd level of record batches. The default, 1, compresses about as fast as a disk writes.
     pub compression_level: i32,
@@ -108,6 +109,7 @@ impl Store {
     /// If the file cannot be opened or written, is in use, is something else, or has a newer layout.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
         let path = path.as_ref();
+        memory::keep_freed();
         Self::start(path, open::open(path, options.cache_bytes)?, options)
     }
 

@@ -166,6 +166,8 @@ impl Packer {
             self.close(compressor);
         }
         if self.bytes.is_empty() {
+            // A large record comes alone: room for it and its columns at once, so that it is not moved.
+            self.bytes.reserve(HEADER_BYTES + size);
             self.bytes.resize(HEADER_BYTES, 0);
             self.max_timestamp = record.timestamp();
         }

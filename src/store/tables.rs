@@ -10,7 +10,7 @@
 //! | `partitions` | topic id, partition | log start, end, stored bytes; none for a partition never written to |
 //! | `batches` | topic id, partition, base offset | see [`stored`](super::stored) |
 //! | `lanes` | link, lane | epoch |
-//! | `checkpoints` | link, source topic, source partition | JSON, see [`Checkpoint`] |
+//! | `checkpoints` | link, source topic, source partition | JSON, see [`Checkpoint`](crate::model::Checkpoint) |
 //! | `revision_starts` | link, revision, source topic, source partition | the revision's first offset there |
 //! | `metadata` | link, key | any bytes |
 //! | `artifacts` | SHA-256 of the value | a plugin component |
