@@ -28,7 +28,7 @@ impl Client {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        let answer = self.agent.get(format!("http://127.0.0.1:{}/readyz", self.port)).call();
+        let answer = self.agent.get(self.url("/readyz")).call();
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 

@@ -64,6 +64,11 @@ fn step(text: &str) {
     eprintln!("\n» {text}");
 }
 
+/// A line above the bar; also where there is no terminal to draw a bar on.
+fn say(bar: &ProgressBar, text: &str) {
+    bar.suspend(|| eprintln!("{text}"));
+}
+
 fn bar(len: u64, what: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("  {bar:40.cyan} {human_pos:>9} of {human_len} {msg}  {per_sec}");
     let bar = ProgressBar::new(len).with_message(what.to_owned());
@@ -154,17 +159,17 @@ fn play(root: &Path, config: &Path, client: &Client, daemon: &mut Daemon) -> Res
     let swapped =
         client.publish("orders", "mask-cards", &component, &json!({"pointers": ["/card"], "keep_last": 0}))?;
     let pause = Duration::from_micros(swapped["swap_pause_us_max"].as_u64().unwrap_or_default());
-    bar.println(format!("  swapped mask-cards while records flow: revision {}, pause {pause:?}", swapped["revision"]));
+    say(&bar, &format!("  swapped mask-cards while records flow: revision {}, pause {pause:?}", swapped["revision"]));
     wait_for_progress(client, &bar, KILL_AT)?;
 
     let before = client.progress()?;
     daemon.kill()?;
     let killed = Instant::now();
-    bar.println(format!("  kill -9 after {before} records; starting again"));
+    say(&bar, &format!("  kill -9 after {before} records; starting again"));
     *daemon = Daemon::start(root, config, client)?;
     wait_for_progress(client, &bar, before + 1)?;
     let progress_after_kill = killed.elapsed();
-    bar.println(format!("  first new record {progress_after_kill:.0?} after the kill"));
+    say(&bar, &format!("  first new record {progress_after_kill:.0?} after the kill"));
     wait_for_progress(client, &bar, RECORDS)?;
     bar.finish();
     let seconds = begun.elapsed().as_secs_f64();
