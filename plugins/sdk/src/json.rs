@@ -88,9 +88,15 @@ impl Token {
 
     /// Whether this is the member with that name, which may have escapes. A name that no text can hold is none that a
     /// pointer has.
-    fn is(&self, written: &str) -> bool {
-        written == self.name
-            || written.contains('\\') && string(&format!("\"{written}\"")).is_ok_and(|s| s == self.name)
+    #[inline(always)]
+    fn is(&self, written: &[u8]) -> bool {
+        written == self.name.as_bytes() || written.contains(&b'\\') && self.is_escaped(written)
+    }
+
+    #[cold]
+    fn is_escaped(&self, written: &[u8]) -> bool {
+        let quoted = format!("\"{}\"", String::from_utf8_lossy(written));
+        string(&quoted).is_ok_and(|name| name == self.name)
     }
 }
 
@@ -184,7 +190,7 @@ pub fn elements(document: &str) -> Result<Option<Vec<&str>>, NotJson> {
         return whole(document).map(|_| None);
     }
     let mut elements = Vec::new();
-    json.array(|element| elements.push(element))?;
+    json.array(|element| elements.push(&document[element]))?;
     json.end()?;
     Ok(Some(elements))
 }
@@ -216,7 +222,7 @@ fn whole(document: &str) -> Result<&str, NotJson> {
     let mut json = Scanner::new(document);
     let whole = json.value()?;
     json.end()?;
-    Ok(whole)
+    Ok(&document[whole])
 }
 
 fn last_child<'a>(document: &'a str, token: &Token) -> Result<Option<&'a str>, NotJson> {
@@ -231,14 +237,14 @@ fn children<'a>(document: &'a str, token: &Token, mut found: impl FnMut(&'a str)
     match json.peek() {
         Some(b'{') => json.object(|name, value| {
             if token.is(name) {
-                found(value);
+                found(&document[value]);
             }
         })?,
         Some(b'[') => {
             let mut index = 0;
             json.array(|element| {
                 if token.index == Some(index) {
-                    found(element);
+                    found(&document[element]);
                 }
                 index += 1;
             })?;
