@@ -1,0 +1,126 @@
+//! What the benches share: records, medians, and the native twin of the plugin `byte-filter`.
+
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each bench uses a part; a bench may fail loudly"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tidegate::connector::{Cluster, Error, PartitionRange, RevisionStart, Sink, Source, Topic};
+use tidegate::model::{Batch, BatchBuilder, Checkpoint, Digest, LinkId, TopicPartition};
+
+/// The component of a plugin that `cargo xtask plugins` has built.
+pub(crate) fn component(name: &str) -> Vec<u8> {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/plugins/{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins` first", path.display()))
+}
+
+/// A batch of `count` records with values of `len` bytes.
+pub(crate) fn batch(count: usize, len: usize, first_offset: i64) -> Batch {
+    let mut builder = BatchBuilder::new();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ first_offset as u64;
+    let mut value = vec![0; len];
+    for index in 0..count {
+        for byte in &mut value {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = b'a' + (state >> 59) as u8;
+        }
+        builder.push(first_offset + index as i64, 1_700_000_000_000, Some(b"key"), Some(&value), []);
+    }
+    builder.finish("orders", 0)
+}
+
+/// What the plugin `byte-filter` decides, natively.
+pub(crate) fn native_filter(batch: &mut Batch) {
+    let keep: Vec<u8> = batch
+        .records()
+        .map(|record| u8::from(record.value().and_then(<[u8]>::last).is_some_and(|byte| byte % 8 != 0)))
+        .collect();
+    batch.retain(&keep);
+}
+
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+pub(crate) fn percentile(values: &mut [f64], percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() * percent / 100).min(values.len() - 1)]
+}
+
+/// The CPU time that this process has used.
+pub(crate) fn process_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// A cluster whose sources filter natively: a link that reads it does the plugin's work without the plugin.
+pub(crate) struct Filtered(pub(crate) Arc<dyn Cluster>);
+
+struct FilteredSource(Box<dyn Source>);
+
+impl Source for FilteredSource {
+    fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), Error> {
+        self.0.seek(partition, offset)
+    }
+
+    fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error> {
+        let mut batch = self.0.poll(max_records, max_bytes, wait)?;
+        batch.iter_mut().for_each(native_filter);
+        Ok(batch)
+    }
+}
+
+impl Cluster for Filtered {
+    fn topics(&self) -> Result<Vec<Topic>, Error> {
+        self.0.topics()
+    }
+    fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error> {
+        self.0.range(partition)
+    }
+    fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
+        self.0.timestamp_at(partition, offset)
+    }
+    fn topology_version(&self) -> u64 {
+        self.0.topology_version()
+    }
+    fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
+        self.0.create_topic(name, partitions)
+    }
+    fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
+        self.0.produce(partition, batch)
+    }
+    fn checkpoints(&self, link: &LinkId) -> Result<std::collections::BTreeMap<TopicPartition, Checkpoint>, Error> {
+        self.0.checkpoints(link)
+    }
+    fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error> {
+        self.0.revision_starts(link)
+    }
+    fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.0.metadata(link, key)
+    }
+    fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error> {
+        self.0.put_metadata(link, key, value)
+    }
+    fn artifact(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        self.0.artifact(digest)
+    }
+    fn put_artifact(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
+        self.0.put_artifact(digest, bytes)
+    }
+    fn source(&self) -> Result<Box<dyn Source>, Error> {
+        Ok(Box::new(FilteredSource(self.0.source()?)))
+    }
+    fn sink(&self, link: &LinkId, lane: u32) -> Result<Box<dyn Sink>, Error> {
+        self.0.sink(link, lane)
+    }
+}
