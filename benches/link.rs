@@ -28,8 +28,8 @@ use tidegate::plugin::PluginEngine;
 use tidegate::store::{Options, Store};
 
 const PARTITIONS: u32 = 4;
-const RECORDS: usize = 800_000;
-const PAIRS: usize = 7;
+const RECORDS: usize = 2_000_000;
+const PAIRS: usize = 9;
 const SWAPS: usize = 100;
 const KILLS: usize = 10;
 

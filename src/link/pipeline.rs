@@ -3,11 +3,11 @@
 //! A [`Pipeline`] is what all lanes share: compiled plugins and their configuration. Each lane makes a [`Run`] of it: one
 //! configured instance of each stage.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::failure::{Failure, Place};
 use super::revision::{RevisionRecord, StageSpec};
-use super::status::StageStats;
+use super::status::{StageStats, lock};
 use crate::model::{Batch, RevisionNumber};
 use crate::plugin::{ConfigError, Instance, Plugin, Reject, Trap};
 
@@ -18,7 +18,12 @@ pub struct Pipeline {
     pub record: RevisionRecord,
     /// Its stages, in order.
     pub stages: Vec<Stage>,
+    /// Instances that a publish has made for the lanes, so that a swap need not wait for them.
+    spares: Mutex<Vec<Instances>>,
 }
+
+/// An instance for each stage; `None` only after it trapped.
+type Instances = Vec<Option<Instance>>;
 
 /// A compiled stage.
 #[derive(Clone, Debug)]
@@ -35,7 +40,7 @@ pub struct Stage {
 #[derive(Debug)]
 pub(super) struct Run {
     pipeline: Arc<Pipeline>,
-    instances: Vec<Option<Instance>>,
+    instances: Instances,
 }
 
 /// What became of a batch.
@@ -63,6 +68,23 @@ impl Stage {
 }
 
 impl Pipeline {
+    /// A pipeline without instances.
+    pub(super) fn new(record: RevisionRecord, stages: Vec<Stage>) -> Self {
+        Self { record, stages, spares: Mutex::default() }
+    }
+
+    /// Make instances for this many lanes ahead of time.
+    pub(super) fn make_spares(&self, link: &str, lanes: u32) -> Result<(), Failure> {
+        let spares = (0..lanes).map(|_| self.instances(link)).collect::<Result<_, _>>()?;
+        *lock(&self.spares) = spares;
+        Ok(())
+    }
+
+    fn instances(&self, link: &str) -> Result<Instances, Failure> {
+        let configure = |stage: &Stage| stage.configure(link).map(Some).map_err(|error| not_configured(stage, &error));
+        self.stages.iter().map(configure).collect()
+    }
+
     /// The revision's number.
     pub fn number(&self) -> RevisionNumber {
         self.record.number
@@ -71,8 +93,8 @@ impl Pipeline {
 
 impl Run {
     pub(super) fn new(link: &str, pipeline: &Arc<Pipeline>) -> Result<Self, Failure> {
-        let configure = |stage: &Stage| stage.configure(link).map(Some).map_err(|error| not_configured(stage, &error));
-        let instances = pipeline.stages.iter().map(configure).collect::<Result<_, _>>()?;
+        let spare = lock(&pipeline.spares).pop();
+        let instances = spare.map_or_else(|| pipeline.instances(link), Ok)?;
         Ok(Self { pipeline: pipeline.clone(), instances })
     }
 

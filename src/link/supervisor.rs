@@ -459,6 +459,9 @@ impl Link {
     ) -> Result<Publication, PublishError> {
         let record = history.push(stages, origin, by, now_ms()).clone();
         let pipeline = self.compile(record.clone()).map_err(PublishError::Failed)?;
+        if running.is_some() {
+            pipeline.make_spares(&self.config.id, self.config.lanes).map_err(PublishError::Failed)?;
+        }
         self.store_history(history).map_err(PublishError::Failed)?;
         tracing::info!(link = &*self.config.id, revision = record.number.0, digest = %record.digest, by, "published");
         let Some(running) = running else { return Ok(Publication { record, complete: false, pause_max: None }) };
@@ -484,7 +487,7 @@ impl Link {
             Ok(Stage { spec: spec.clone(), plugin, stats: self.stats(&spec.name) })
         };
         let stages = record.stages.iter().map(stage).collect::<Result<_, Failure>>()?;
-        Ok(Pipeline { record, stages })
+        Ok(Pipeline::new(record, stages))
     }
 
     fn load(&self, digest: &Digest) -> Result<Arc<Plugin>, Failure> {

@@ -198,7 +198,8 @@ impl Instance {
     /// Let the plugin work on a batch.
     ///
     /// # Errors
-    /// The plugin trapped, and is gone: that is why this takes `self`.
+    /// The plugin trapped, and is gone: that is why this takes `self`. The batch comes back as it was.
+    #[allow(clippy::result_large_err, reason = "a trap is rare, and the batch would be copied to make it smaller")]
     pub fn call(mut self, mut batch: Batch) -> Result<(Self, Done), (Batch, Trap)> {
         let answer = match &self.work {
             Work::Filter(filter) => run(&mut self.store, |store| filter.call_filter(store, lower(&batch, self.needs)))
