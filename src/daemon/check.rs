@@ -8,6 +8,7 @@ use super::Error;
 use crate::api::wire;
 use crate::config::{Config, Diagnostic, LinkConfig, Severity, StageConfig, would_loop};
 use crate::link::StageSpec;
+use crate::model::Digest;
 use crate::plugin::{ConfigError, Limits, Plugin, PluginEngine, StageMetrics};
 
 /// What a check found.
@@ -81,6 +82,10 @@ fn check_stage(
     let plugin_error = |message: String| vec![config.source.error(&stage.plugin_place, message)];
     let file = stage.plugin.display();
     let bytes = fs::read(&stage.plugin).map_err(|error| plugin_error(format!("{file}: {error}")))?;
+    // The pin was compared when the configuration was read; the file may be another one by now.
+    if stage.digest.is_some_and(|pinned| pinned != Digest::of(&bytes)) {
+        return Err(plugin_error(format!("{file} has just changed: it has not the digest that is pinned")));
+    }
     let plugin = engine.load(&bytes).map_err(|refusal| plugin_error(format!("{file}: {refusal}")))?;
     let spec = spec(stage, &plugin);
     let metrics = Arc::<StageMetrics>::default();

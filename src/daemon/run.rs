@@ -22,7 +22,7 @@ use crate::connector::embedded::EmbeddedCluster;
 use crate::link::Link;
 use crate::model::{ClusterId, LinkId};
 use crate::plugin::PluginEngine;
-use crate::store::{self, Retention, Store};
+use crate::store::{self, Command, Retention, Store};
 
 /// How often rates are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -117,7 +117,10 @@ fn open(config: ClusterConfig) -> Result<RunningCluster, Error> {
     let store = Store::open(&config.path, options).map_err(named)?;
     for (name, topic) in &config.topics {
         let retention = Retention { retention_ms: topic.retention_ms, retention_bytes: topic.retention_bytes };
-        store.create_topic(name, topic.partitions, retention).map_err(named)?;
+        let made = store.create_topic(name, topic.partitions, retention).map_err(named)?;
+        if made.retention != retention {
+            store.execute(Command::SetRetention { topic: made.id, retention }).map_err(named)?;
+        }
     }
     Ok(RunningCluster { cluster: Arc::new(EmbeddedCluster::new(Arc::new(store))), config })
 }

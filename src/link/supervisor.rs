@@ -612,7 +612,7 @@ impl Link {
     fn check_genesis(&self, genesis: Genesis) -> Result<Genesis, Failure> {
         if genesis.v > 1 {
             let message = format!("the link has layout version {}: a newer tidegate made it", genesis.v);
-            return Err(Failure::fatal("layout-newer", message, "use the newer tidegate"));
+            return Err(Failure::fatal("newer-layout", message, "use the newer tidegate"));
         }
         if genesis.lanes != self.config.lanes {
             let message = format!("the link was made with {} lanes, and has {} now", genesis.lanes, self.config.lanes);

@@ -81,6 +81,10 @@ impl<'t> Tables<'t> {
             Command::CreateTopic { name, partitions, retention } => {
                 self.create_topic(name, *partitions, *retention, changes)
             }
+            Command::SetRetention { topic, retention } => {
+                let topic = StoredTopic { retention: *retention, ..self.topic(*topic)? };
+                self.put_topic(topic, changes)
+            }
             Command::Append(appends) => {
                 self.check_appends(appends)?;
                 Ok(Outcome::Appended(self.append(appends, changes)?))
@@ -125,6 +129,10 @@ impl<'t> Tables<'t> {
                 StoredTopic { id: TopicId(id), name: name.clone(), partitions, retention }
             }
         };
+        self.put_topic(topic, changes)
+    }
+
+    fn put_topic(&mut self, topic: StoredTopic, changes: &mut Changes) -> Result<Outcome, Failure> {
         self.topics.insert(topic.id.0, encode_topic(&topic).as_slice())?;
         changes.topics.push(topic.clone());
         Ok(Outcome::Topic(topic))

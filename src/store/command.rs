@@ -64,6 +64,13 @@ pub enum Command {
         /// How long records are kept.
         retention: Retention,
     },
+    /// Change how long a topic's records are kept.
+    SetRetention {
+        /// The topic.
+        topic: TopicId,
+        /// How long records are kept from now on.
+        retention: Retention,
+    },
     /// Append records to partitions.
     Append(Vec<Append>),
     /// Give a lane a new epoch, which fences whoever has an earlier one.
@@ -113,7 +120,7 @@ impl Command {
             Self::CommitLane(commit) => appended(&commit.appends),
             Self::PutMetadata { value, .. } => value.len(),
             Self::PutArtifact { bytes, .. } => bytes.len(),
-            Self::CreateTopic { .. } | Self::OpenLane { .. } | Self::Truncate { .. } => 0,
+            Self::CreateTopic { .. } | Self::SetRetention { .. } | Self::OpenLane { .. } | Self::Truncate { .. } => 0,
         }
     }
 }
