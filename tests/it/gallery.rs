@@ -55,8 +55,10 @@ fn batch(records: &[wire::Record]) -> Batch {
 fn outputs(batch: &Batch) -> Vec<Value> {
     let output = |index: usize| {
         let record = batch.record(index);
-        let header =
-            |header: HeaderRef<'_>| wire::Header { name: header.name.to_vec(), value: header.value.map(<[u8]>::to_vec) };
+        let header = |header: HeaderRef<'_>| wire::Header {
+            name: header.name.to_vec(),
+            value: header.value.map(<[u8]>::to_vec),
+        };
         let placement = batch.placement(index);
         let record = wire::Record {
             topic: placement.topic.map(|topic| batch.topics[topic as usize].to_string()),

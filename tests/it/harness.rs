@@ -253,10 +253,6 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// SIGKILL: it cannot finish anything.
     pub fn kill(mut self) {
         self.child.kill().expect("a child to kill");

@@ -4,6 +4,10 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+mod bad_input;
 mod crash;
+mod gallery;
 mod harness;
+mod house;
 mod oracle;
+mod swap;
