@@ -1,0 +1,137 @@
+//! The rules of the house: which room may use which, and how large a file may grow.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each room may name of the others.
+const TABLE: [(&str, &[&str]); 9] = [
+    ("model", &[]),
+    ("config", &["model"]),
+    ("plugin", &["model"]),
+    ("store", &["model"]),
+    ("connector", &["model", "config", "store"]),
+    ("link", &["model", "config", "plugin", "connector"]),
+    ("api", &["model", "config"]),
+    ("cli", &["api", "config", "model", "daemon"]),
+    ("daemon", &["api", "cli", "config", "connector", "link", "model", "plugin", "store"]),
+];
+
+/// The only rooms that name these crates.
+const CRATES: [(&str, &str); 2] = [("redb", "store"), ("wasmtime", "plugin")];
+
+const LINES_MAX: usize = 600;
+
+/// A source file: its path below `src`, and its code without comments.
+struct SourceFile {
+    name: String,
+    room: String,
+    lines: usize,
+    code: String,
+}
+
+fn source_files() -> Vec<SourceFile> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    let mut waiting = vec![root.clone()];
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(entries(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a source file");
+            let name = path.strip_prefix(&root).expect("below src").display().to_string();
+            let room = name.split(['/', '.']).next().unwrap_or_default().to_owned();
+            let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+            files.push(SourceFile { name, room, lines: text.lines().count(), code: code.join("\n") });
+        }
+    }
+    assert!(files.len() > 50, "the source files were not found");
+    files
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path()).collect()
+}
+
+/// The rooms that a text names with `crate::`, in `use` or elsewhere: `crate::a::b` and `crate::{a::b, c}`.
+fn rooms_named(code: &str) -> Vec<String> {
+    let first_word = |text: &str| -> String {
+        text.trim_start().chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+    };
+    let mut rooms = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(list) = rest.strip_prefix('{') else {
+            rooms.push(first_word(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut start = 0;
+        for (at, letter) in list.char_indices() {
+            match letter {
+                '{' => depth += 1,
+                '}' if depth == 0 => {
+                    rooms.push(first_word(&list[start..at]));
+                    break;
+                }
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    rooms.push(first_word(&list[start..at]));
+                    start = at + 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    rooms.retain(|room| TABLE.iter().any(|(known, _)| known == room));
+    rooms
+}
+
+#[test]
+fn rooms_are_found_in_every_form_of_use() {
+    assert_eq!(rooms_named("use crate::model::Batch; let x = crate::store::y();"), ["model", "store"]);
+    assert_eq!(rooms_named("use crate::{api::{wire, x}, link,\n plugin::Y};"), ["api", "link", "plugin"]);
+    assert_eq!(rooms_named("use super::model; use crate::unknown;"), Vec::<String>::new());
+}
+
+#[test]
+fn every_room_uses_only_what_the_table_allows() {
+    let mut broken = Vec::new();
+    for file in source_files() {
+        let Some((_, allowed)) = TABLE.iter().find(|(room, _)| *room == file.room) else {
+            assert!(["main", "lib"].contains(&&*file.room), "src/{} belongs to no room of the table", file.name);
+            continue;
+        };
+        for room in rooms_named(&file.code) {
+            if room != file.room && !allowed.contains(&&*room) {
+                broken.push(format!("src/{}: {} may not use {room}", file.name, file.room));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn one_room_alone_names_the_store_and_the_engine_of_webassembly() {
+    let names = |code: &str, name: &str| {
+        code.match_indices(name).any(|(at, _)| {
+            let before = code[..at].chars().next_back().is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+            let rest = code[at + name.len()..].trim_start();
+            !before && (rest.starts_with("::") || (code[..at].trim_end().ends_with("use") && rest.starts_with(';')))
+        })
+    };
+    for (name, room) in CRATES {
+        let found = source_files().into_iter().filter(|file| names(&file.code, name));
+        let strangers: Vec<String> = found.filter(|file| file.room != room).map(|file| file.name).collect();
+        assert!(strangers.is_empty(), "{name} belongs to src/{room}, and these name it too: {strangers:?}");
+        assert!(source_files().iter().any(|file| file.room == room && names(&file.code, name)), "{name} is not found");
+    }
+}
+
+#[test]
+fn no_file_is_too_long_to_be_read() {
+    let long: Vec<String> = source_files()
+        .into_iter()
+        .filter(|file| file.lines > LINES_MAX)
+        .map(|file| format!("src/{}: {} lines", file.name, file.lines))
+        .collect();
+    assert!(long.is_empty(), "more than {LINES_MAX} lines: {}", long.join(", "));
+}

@@ -1,0 +1,13 @@
+//! Tests of the whole: the real binary, the built plugins, real files, real signals.
+//!
+//! The plugins must have been built: `cargo xtask plugins`.
+
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+mod bad_input;
+mod crash;
+mod gallery;
+mod harness;
+mod house;
+mod oracle;
+mod swap;
