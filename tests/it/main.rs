@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod crash;
+mod examples;
 mod gallery;
 mod harness;
 mod house;

@@ -4,6 +4,7 @@
 
 mod demo;
 mod plugins;
+mod soak;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ usage: cargo xtask TASK
 
   demo                   a million records through two plugins, a swap, a kill, and a check of every record
   test                   everything that must be green: formatting, clippy, documentation, plugins, tests
+  soak                   the crash oracle with 50 kills -9 of each pipeline (TIDEGATE_KILLS, TIDEGATE_SEED)
+  breaks                 break a copy of the engine on purpose and see the crash oracle turn red
   plugins [NAME …]       build the plugins in plugins/ (all, or those named) into target/plugins/
   plugins --path DIR     build the plugins of the package or workspace in DIR into target/plugins/";
 
@@ -24,6 +27,8 @@ fn main() -> ExitCode {
     let done = match arguments.split_first() {
         Some((task, [])) if task == "demo" => demo::run(),
         Some((task, [])) if task == "test" => test::run(),
+        Some((task, [])) if task == "soak" => soak::soak(),
+        Some((task, [])) if task == "breaks" => soak::breaks(),
         Some((task, rest)) if task == "plugins" => plugins(rest),
         _ => Err(USAGE.to_owned()),
     };

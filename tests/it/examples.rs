@@ -1,0 +1,61 @@
+//! Every folder in `examples/` does what its README says: the commands are read from there.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::harness::{Site, binary};
+
+fn run_example(name: &str, link: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+    let read = |file: &str| fs::read_to_string(folder.join(file)).expect("a file of the example");
+    let (readme, expected) = (read("README.md"), read("expected.jsonl"));
+    assert!(readme.contains(&expected), "{name}: the README shows something else than expected.jsonl");
+
+    let site = Site::new("");
+    let listen = format!("data_dir = \"./data\"\nlisten = \"127.0.0.1:{}\"", site.port);
+    let config = read("tidegate.toml");
+    site.write_config(&config.replace("data_dir = \"./data\"", &listen).replace("../../target/plugins", "PLUGINS"));
+    let _daemon = site.start();
+
+    produce(&site, &commands(&readme, "produce"), folder.join("records.jsonl"));
+    site.client.await_caught_up(link);
+    let found: String = commands(&readme, "consume").iter().map(|words| consume(&site, words)).collect();
+    assert_eq!(found, expected, "{name}");
+}
+
+/// The arguments of every `$ tidegate <command> …` in a README, up to a redirection.
+fn commands(readme: &str, command: &str) -> Vec<Vec<String>> {
+    let lines = readme.lines().filter_map(|line| line.strip_prefix("$ tidegate "));
+    let words = lines.map(|line| line.split_whitespace().take_while(|word| *word != "<").map(str::to_owned).collect());
+    words.filter(|words: &Vec<String>| words.first().is_some_and(|first| first == command)).collect()
+}
+
+fn produce(site: &Site, produces: &[Vec<String>], records: PathBuf) {
+    let [words] = produces else { panic!("the README produces once") };
+    let input = File::open(records).expect("records.jsonl");
+    let status = Command::new(binary()).args(words).env("TIDEGATE_URL", &site.client.url).stdin(input).output();
+    assert!(status.expect("the command runs").status.success());
+}
+
+fn consume(site: &Site, words: &[String]) -> String {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let output = site.cli(&words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn filter_and_mask() {
+    run_example("filter-and-mask", "orders");
+}
+
+#[test]
+fn route_by_type() {
+    run_example("route-by-type", "by-type");
+}
+
+#[test]
+fn explode_array() {
+    run_example("explode-array", "lines");
+}

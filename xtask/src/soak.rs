@@ -1,0 +1,76 @@
+//! The long forms: `cargo xtask soak` and `cargo xtask breaks`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::plugins::{self, Result};
+
+/// Kills of each pipeline in the long form.
+const SOAK_KILLS: &str = "50";
+
+/// Kills that have caught every break so far, with room to spare.
+const BREAK_KILLS: &str = "20";
+
+/// The crash oracle with many kills.
+pub(crate) fn soak() -> Result<()> {
+    plugins::build(&[], &crate::root().join("target/plugins"))?;
+    let kills = std::env::var("TIDEGATE_KILLS").unwrap_or_else(|_| SOAK_KILLS.to_owned());
+    let arguments = ["test", "--release", "--test", "it", "crash::", "--", "--nocapture", "--test-threads", "1"];
+    crate::cargo_with(&arguments, &[("TIDEGATE_KILLS", &kills)])
+}
+
+/// Break a copy of the engine on purpose, in each of the ways in `tests/breaks/`, and see the crash oracle turn red.
+pub(crate) fn breaks() -> Result<()> {
+    let root = crate::root();
+    let copy = root.join("target/breaks");
+    let patches = patches(&root.join("tests/breaks"))?;
+    copy_tree(&root, &copy)?;
+    let mut survived = Vec::new();
+    for patch in &patches {
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        eprintln!("\n» {name}");
+        run(Command::new("git").arg("apply").arg(patch).current_dir(&copy))?;
+        let caught = !oracle_passes(&root, &copy)?;
+        run(Command::new("git").args(["apply", "--reverse"]).arg(patch).current_dir(&copy))?;
+        eprintln!("  {}", if caught { "caught" } else { "NOT caught" });
+        survived.extend((!caught).then_some(name));
+    }
+    if survived.is_empty() { Ok(()) } else { Err(format!("the oracle missed: {}", survived.join(", "))) }
+}
+
+fn patches(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+    paths.sort();
+    Ok(paths)
+}
+
+/// A copy of what is committed, with the plugins that were built.
+fn copy_tree(root: &Path, copy: &Path) -> Result<()> {
+    let _absent_the_first_time = fs::remove_dir_all(copy);
+    run(Command::new("git").args(["clone", "--quiet", "--local"]).arg(root).arg(copy))?;
+    plugins::build(&[], &copy.join("target/plugins")).map(|_| ())
+}
+
+/// Build the broken engine, and whether the oracle finds nothing wrong with it. An engine that does not build is an error.
+fn oracle_passes(root: &Path, copy: &Path) -> Result<bool> {
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        // Its own copy of our crates, and what is built of all others.
+        command.args(arguments).current_dir(copy).env("CARGO_TARGET_DIR", root.join("target/broken"));
+        command.env("TIDEGATE_KILLS", BREAK_KILLS);
+        command
+    };
+    run(&mut cargo(&["test", "--release", "--test", "it", "--no-run"]))?;
+    let mut test = cargo(&["test", "--release", "--test", "it", "crash::"]);
+    let status =
+        test.stdout(Stdio::null()).stderr(Stdio::null()).status().map_err(|error| format!("cargo: {error}"))?;
+    Ok(status.success())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?} failed")) }
+}
