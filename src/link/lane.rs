@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::failure::{Backoff, Failure};
+use super::orders::Desired;
 use super::pipeline::{Pipeline, Run};
 use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
-use super::supervisor::{Desired, Shared};
+use super::supervisor::Shared;
 use crate::config::{Start, would_loop};
 use crate::connector::{Commit, Opened, RevisionStart, Sink, Source, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
