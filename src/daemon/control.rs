@@ -8,8 +8,8 @@ use super::{Daemon, RunningCluster};
 use crate::api::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, ReadAnswer};
 use crate::api::wire;
 use crate::connector::{Cluster, Error};
-use crate::link::supervisor::{Desired, LinkState, PublishError};
-use crate::link::{Failure, Link, Publication};
+use crate::link::supervisor::{LinkState, PublishError};
+use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
 impl Daemon {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::failure::{Backoff, Failure};
+use super::orders::Desired;
 use super::pipeline::{Pipeline, Run};
 use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
-use super::supervisor::{Desired, Shared};
+use super::supervisor::Shared;
 use crate::config::{Start, would_loop};
 use crate::connector::{Commit, Opened, RevisionStart, Sink, Source, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
@@ -435,10 +436,15 @@ impl Session {
 
     /// Make the topics that plugins may route to, and refuse those that the link reads.
     fn prepare_routes(&mut self) -> Result<(), Failure> {
-        let Some(partitions) = self.positions.keys().map(|partition| partition.partition + 1).max() else {
-            return Ok(());
-        };
         let routes: Vec<Arc<str>> = self.run.routes().cloned().collect();
+        if routes.is_empty() {
+            return Ok(());
+        }
+        // Of the whole source, not of this lane: a topic that another lane makes larger a moment later would send a
+        // partition key to another partition than before.
+        let topics = self.link.source.topics()?;
+        let read = topics.iter().filter(|topic| self.link.config.selects(&topic.name));
+        let Some(partitions) = read.map(|topic| topic.partitions).max() else { return Ok(()) };
         for topic in routes {
             if would_loop(&self.link.config, &topic) {
                 return Err(loops("a routed record", &topic));

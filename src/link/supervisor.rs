@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::lane::{Lane, now_ms};
+use super::orders::{Desired, Orders};
 use super::pipeline::{Pipeline, Stage};
 use super::revision::{History, Origin, RevisionRecord, StageSpec, digest_of};
 use super::status::{Counters, LaneState, LaneStatus, Meter, StageStats, lock};
@@ -30,18 +31,6 @@ const GENESIS: &str = "genesis";
 
 /// How long a publish waits for the lanes before it answers that it is under way.
 const SWAP_PATIENCE: Duration = Duration::from_secs(10);
-
-/// What a link is told to do. It is kept in the target and outlives the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Desired {
-    /// Nothing.
-    Stopped,
-    /// Keep the lanes open and wait.
-    Paused,
-    /// Move records.
-    Running,
-}
 
 /// What is written about a link before its first commit. What it says can never change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,56 +62,6 @@ impl Shared {
     /// Where a partition ended at genesis, if the link starts at `latest` and the partition was there.
     pub(super) fn genesis_end(&self, partition: &TopicPartition) -> Option<i64> {
         self.genesis.ends.get(&partition.to_string()).copied()
-    }
-}
-
-/// What the lanes are to do, and a bell that rings when that or their progress changes.
-pub(super) struct Orders {
-    desired: Mutex<Desired>,
-    bell: Condvar,
-}
-
-impl Orders {
-    pub(super) fn desired(&self) -> Desired {
-        *lock(&self.desired)
-    }
-
-    fn set(&self, desired: Desired) {
-        *lock(&self.desired) = desired;
-        self.bell.notify_all();
-    }
-
-    /// Something has changed that somebody may wait for.
-    pub(super) fn notify(&self) {
-        self.bell.notify_all();
-    }
-
-    /// Wait as long as the order is `desired`, but not longer than `patience`.
-    pub(super) fn wait_while(&self, desired: Desired, patience: Duration) {
-        let _ = self.bell.wait_timeout_while(lock(&self.desired), patience, |now| *now == desired);
-    }
-
-    /// Wait for `patience`; whether the order to stop came.
-    pub(super) fn wait_for_stop(&self, patience: Duration) -> bool {
-        let _ = self.bell.wait_timeout_while(lock(&self.desired), patience, |now| *now != Desired::Stopped);
-        self.desired() == Desired::Stopped
-    }
-
-    /// Wait until `done` holds; `false` if it did not within `patience`.
-    fn wait_until(&self, patience: Duration, mut done: impl FnMut() -> bool) -> bool {
-        let until = Instant::now() + patience;
-        loop {
-            if done() {
-                return true;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            // The bell may ring between the look and the wait: look again soon in any case.
-            let guard = lock(&self.desired);
-            let _ = self.bell.wait_timeout(guard, left.min(Duration::from_millis(5)));
-        }
     }
 }
 
@@ -563,7 +502,7 @@ impl Link {
             source: self.source.clone(),
             target: self.target.clone(),
             slot: ArcSwap::from_pointee(self.compile(record)?),
-            orders: Orders { desired: Mutex::new(desired), bell: Condvar::new() },
+            orders: Orders::new(desired),
             lanes: (0..self.config.lanes).map(|_| Mutex::default()).collect(),
             counters: self.counters.clone(),
             genesis,
