@@ -140,7 +140,7 @@ pub enum PublishError {
 }
 
 impl Link {
-    /// A link that does not run yet. `configured` is the pipeline of the configuration file, with the bytes of its components.
+    /// A link that does not run yet, and is starting until it was told what to do. `configured` is the pipeline of the configuration file, with the bytes of its components.
     pub fn new(
         config: LinkConfig,
         source: Arc<dyn Cluster>,
@@ -156,7 +156,7 @@ impl Link {
             configured,
             stages: Mutex::default(),
             running: Mutex::new(None),
-            view: Mutex::new(View { stopped: true, ..View::default() }),
+            view: Mutex::new(View { starting: true, ..View::default() }),
             counters: Arc::default(),
             meter: Meter::default(),
             lag_ms_max: AtomicU64::new(0),
@@ -216,7 +216,10 @@ impl Link {
     /// Do what the desired state says, when the daemon starts. It may take as long as a plugin takes to compile.
     pub fn resume_desired(&self) {
         let outcome = self.desired().and_then(|desired| match desired {
-            Desired::Stopped => Ok(()),
+            Desired::Stopped => {
+                self.view_anew(|view| view.stopped = true);
+                Ok(())
+            }
             Desired::Paused | Desired::Running => self.launch(desired),
         });
         if let Err(failure) = outcome {
