@@ -48,7 +48,7 @@ fn print_swap(link: &str, swap: &Swap, json: bool, out: &mut dyn Write) -> Resul
         return print_json(out, swap);
     }
     if swap.state == RevisionState::Pending {
-        let watch = format!("watch it with `tidegate plugin history {link}`");
+        let watch = format!("`tidegate link show {link}` says what each lane does; one that failed needs `link start`");
         return Ok(writeln!(
             out,
             "revision {} of {link} is durable; not every lane runs it yet: {watch}",

@@ -10,5 +10,6 @@ mod examples;
 mod gallery;
 mod harness;
 mod house;
+mod limits;
 mod oracle;
 mod swap;
