@@ -40,7 +40,7 @@ pub use diagnostic::{Diagnostic, Place, Severity, Source};
 pub use json::PluginConfig;
 pub use link::{LinkConfig, Start, TransferConfig};
 pub use stage::{LimitsConfig, StageConfig};
-pub use topics::{TopicPattern, TopicSelector};
+pub use topics::{TopicPattern, TopicSelector, check_topic_name};
 
 use reader::Table;
 use report::Report;

@@ -110,7 +110,7 @@ fn compile(expression: &str) -> Result<Regex, String> {
 ///
 /// # Errors
 /// What is wrong.
-pub(super) fn check_topic_name(name: &str) -> Result<(), String> {
+pub fn check_topic_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX || name == "." || name == ".." {
         return Err(format!("a topic's name has 1 to {TOPIC_NAME_BYTES_MAX} characters and is neither . nor .."));
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::api::wire;
-use crate::config::{Config, Diagnostic, LinkConfig, Severity, StageConfig, would_loop};
+use crate::config::{Config, Diagnostic, LinkConfig, Severity, StageConfig};
 use crate::link::StageSpec;
+use crate::link::pipeline::check_routes;
 use crate::model::Digest;
 use crate::plugin::{ConfigError, Limits, Plugin, PluginEngine, StageMetrics};
 
@@ -91,10 +92,8 @@ fn check_stage(
     let metrics = Arc::<StageMetrics>::default();
     let configured = plugin.configure(&stage.name, &stage.config.value.to_string(), &spec.limits(), &metrics);
     let instance = configured.map_err(|error| config_errors(config, stage, &error))?;
-    match instance.routes().iter().find(|topic| would_loop(link, topic)) {
-        Some(topic) => Err(plugin_error(format!("the plugin would route to {topic}, which the link itself reads"))),
-        None => Ok((spec, bytes.into())),
-    }
+    check_routes(link, instance.routes()).map_err(plugin_error)?;
+    Ok((spec, bytes.into()))
 }
 
 fn config_errors(config: &Config, stage: &StageConfig, error: &ConfigError) -> Vec<Diagnostic> {

@@ -11,6 +11,7 @@
 //! - While a commit is under way the lane reads and transforms the next records; it never has more than one commit under way.
 
 pub mod failure;
+pub mod genesis;
 mod lane;
 pub mod orders;
 pub mod pipeline;

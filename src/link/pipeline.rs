@@ -1,6 +1,6 @@
 //! The stages that a link's records go through.
 //!
-//! A [`Pipeline`] is what all lanes share: compiled plugins and their configuration. Each lane makes a [`Run`] of it: one
+//! A [`Pipeline`] is what all lanes share: compiled plugins and their configuration. Each lane makes a `Run` of it: one
 //! configured instance of each stage.
 
 use std::sync::{Arc, Mutex};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::failure::{Failure, Place};
 use super::revision::{RevisionRecord, StageSpec};
 use super::status::{StageStats, lock};
+use crate::config::{LinkConfig, check_topic_name, would_loop};
 use crate::model::{Batch, RevisionNumber};
 use crate::plugin::{ConfigError, Instance, Plugin, Reject, Trap};
 
@@ -34,6 +35,20 @@ pub struct Stage {
     pub plugin: Arc<Plugin>,
     /// What it has done, in all lanes and revisions.
     pub stats: Arc<StageStats>,
+}
+
+/// Whether a link may write to the topics that a plugin declares.
+///
+/// # Errors
+/// A sentence about the first that it may not write to.
+pub fn check_routes(config: &LinkConfig, routes: &[Arc<str>]) -> Result<(), String> {
+    for topic in routes {
+        check_topic_name(topic).map_err(|error| format!("the plugin would route to {topic:?}: {error}"))?;
+        if would_loop(config, topic) {
+            return Err(format!("the plugin would route to {topic}, which the link itself reads"));
+        }
+    }
+    Ok(())
 }
 
 /// A lane's instances of a pipeline.

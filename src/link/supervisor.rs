@@ -8,16 +8,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::failure::Failure;
+use super::genesis::{GENESIS_VERSION, Genesis};
 use super::lane::{Lane, now_ms};
 use super::orders::{Desired, Orders};
-use super::pipeline::{Pipeline, Stage};
+use super::pipeline::{Pipeline, Stage, check_routes};
 use super::revision::{History, Origin, RevisionRecord, StageSpec, digest_of};
 use super::status::{Counters, LaneState, LaneStatus, Meter, StageStats, lock};
-use crate::config::{LinkConfig, Start, would_loop};
+use crate::config::{LinkConfig, Start};
 use crate::connector::{Cluster, RevisionStart};
 use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::{Plugin, PluginEngine};
@@ -31,20 +31,6 @@ const GENESIS: &str = "genesis";
 
 /// How long a publish waits for the lanes before it answers that it is under way.
 const SWAP_PATIENCE: Duration = Duration::from_secs(10);
-
-/// What is written about a link before its first commit. What it says can never change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Genesis {
-    v: u32,
-    /// When the link was made, in milliseconds since 1970-01-01 UTC.
-    pub at_ms: i64,
-    /// The number of lanes: it decides which lane owns which partition.
-    pub lanes: u32,
-    /// The source cluster.
-    pub source: String,
-    /// For a link that starts at `latest`: the end of each partition at genesis, by `<topic>-<partition>`.
-    ends: BTreeMap<String, i64>,
-}
 
 /// What the lanes of a link share.
 pub(super) struct Shared {
@@ -215,13 +201,8 @@ impl Link {
 
     /// Do what the desired state says, when the daemon starts. It may take as long as a plugin takes to compile.
     pub fn resume_desired(&self) {
-        let outcome = self.desired().and_then(|desired| match desired {
-            Desired::Stopped => {
-                self.view_anew(|view| view.stopped = true);
-                Ok(())
-            }
-            Desired::Paused | Desired::Running => self.launch(desired),
-        });
+        let mut running = lock(&self.running);
+        let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
         if let Err(failure) = outcome {
             tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
             self.fail(failure);
@@ -233,25 +214,23 @@ impl Link {
     /// # Errors
     /// The target cannot be written, or the link cannot start.
     pub fn order(&self, desired: Desired) -> Result<(), Failure> {
+        // What is stored and what runs change under one lock, or two orders at once could leave them apart.
+        let mut running = lock(&self.running);
         let text = serde_json::to_vec(&desired).unwrap_or_default();
         self.target.put_metadata(&self.config.id, DESIRED, &text)?;
-        match desired {
-            Desired::Stopped => self.halt(),
-            Desired::Paused | Desired::Running => {
-                self.launch(desired).inspect_err(|failure| self.fail(failure.clone()))?
-            }
-        }
-        Ok(())
+        self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone()))
     }
 
     /// Stop the lanes after they have committed, without touching the desired state: the daemon ends.
     pub fn halt(&self) {
-        let mut running = lock(&self.running);
-        if let Some(Running { shared, threads }) = running.take() {
-            shared.orders.set(Desired::Stopped);
-            threads.into_iter().for_each(|thread| drop(thread.join()));
-        }
+        self.stop_lanes(&mut lock(&self.running));
         self.view_anew(|view| view.stopped = true);
+    }
+
+    fn stop_lanes(&self, running: &mut Option<Running>) {
+        if let Some(Running { shared, threads }) = running.take() {
+            stop(&shared, threads);
+        }
     }
 
     /// The state, and why if it failed.
@@ -335,11 +314,9 @@ impl Link {
         // Compiling may take seconds: before the lock.
         let plugin = self.engine.load(bytes).map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
         let running = lock(&self.running);
+        // What the file says comes first, or it would replace what is published at the next start.
+        let mut stages = self.revision_to_run().map_err(PublishError::Failed)?.stages;
         let mut history = self.history().map_err(PublishError::Failed)?;
-        let mut stages = match history.last() {
-            Some(last) => last.stages.clone(),
-            None => self.configured.iter().map(|(spec, _)| spec.clone()).collect(),
-        };
         let spec = stages.iter_mut().find(|spec| spec.name == stage);
         let spec = spec.ok_or_else(|| PublishError::NoStage(stage.to_owned()))?;
         self.check_world(spec, &plugin)?;
@@ -349,7 +326,9 @@ impl Link {
         if let Some(config) = config {
             spec.config = config;
         }
-        self.check_stage(spec, &plugin)?;
+        // A component is stored when it is known to work, and loaded from there like any other.
+        let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.stats(&spec.name) };
+        self.check_stage(&stage)?;
         self.target.put_artifact(&plugin.digest(), bytes).map_err(|error| PublishError::Failed(error.into()))?;
         self.release(running.as_ref(), &mut history, stages, Origin::Publish, by)
     }
@@ -360,6 +339,7 @@ impl Link {
     /// As [`Link::publish`].
     pub fn rollback(&self, to: Option<RevisionNumber>, by: &str) -> Result<Publication, PublishError> {
         let running = lock(&self.running);
+        self.revision_to_run().map_err(PublishError::Failed)?;
         let mut history = self.history().map_err(PublishError::Failed)?;
         let old = match to {
             Some(number) => history.get(number),
@@ -371,7 +351,8 @@ impl Link {
 
     /// A refused plugin of another world: the stage's place in the pipeline was made for what it has.
     fn check_world(&self, spec: &StageSpec, new: &Plugin) -> Result<(), PublishError> {
-        let old = self.load(&spec.plugin_digest).map_err(PublishError::Failed)?;
+        // Publishing is also the cure for an old component that is gone or damaged.
+        let Ok(old) = self.load(&spec.plugin_digest) else { return Ok(()) };
         if old.world() == new.world() {
             return Ok(());
         }
@@ -379,15 +360,9 @@ impl Link {
         Err(PublishError::Refused(format!("wrong world: stage {name} runs a {old}, and this plugin is a {new}")))
     }
 
-    fn check_stage(&self, spec: &StageSpec, plugin: &Arc<Plugin>) -> Result<(), PublishError> {
-        let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.stats(&spec.name) };
+    fn check_stage(&self, stage: &Stage) -> Result<(), PublishError> {
         let instance = stage.configure(&self.config.id).map_err(|error| PublishError::Refused(error.to_string()))?;
-        match instance.routes().iter().find(|topic| would_loop(&self.config, topic)) {
-            Some(topic) => {
-                Err(PublishError::Refused(format!("the plugin would route to {topic}, which the link itself reads")))
-            }
-            None => Ok(()),
-        }
+        check_routes(&self.config, instance.routes()).map_err(PublishError::Refused)
     }
 
     /// Number a pipeline, make it durable, and only then let the lanes see it.
@@ -401,6 +376,7 @@ impl Link {
     ) -> Result<Publication, PublishError> {
         let record = history.push(stages, origin, by, now_ms()).clone();
         let pipeline = self.compile(record.clone()).map_err(PublishError::Failed)?;
+        pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;
         if running.is_some() {
             pipeline.make_spares(&self.config.id, self.config.lanes).map_err(PublishError::Failed)?;
         }
@@ -462,9 +438,13 @@ impl Link {
         change(&mut view);
     }
 
-    /// Bring the lanes up, or tell those that are up what to do.
-    fn launch(&self, desired: Desired) -> Result<(), Failure> {
-        let mut running = lock(&self.running);
+    /// Bring the lanes up or down, or tell those that are up what to do.
+    fn bring(&self, running: &mut Option<Running>, desired: Desired) -> Result<(), Failure> {
+        if desired == Desired::Stopped {
+            self.stop_lanes(running);
+            self.view_anew(|view| view.stopped = true);
+            return Ok(());
+        }
         if let Some(up) = &*running {
             let healthy = up.shared.lanes.iter().all(|lane| lock(lane).state != LaneState::Failed);
             if healthy {
@@ -474,13 +454,10 @@ impl Link {
             }
         }
         // Lanes that failed are brought up anew, together with the others.
-        if let Some(Running { shared, threads }) = running.take() {
-            shared.orders.set(Desired::Stopped);
-            threads.into_iter().for_each(|thread| drop(thread.join()));
-        }
+        self.stop_lanes(running);
         self.view_anew(|view| view.starting = true);
         let shared = Arc::new(self.shared(desired)?);
-        let threads = (0..self.config.lanes).map(|lane| spawn(&shared, lane)).collect::<Result<_, _>>()?;
+        let threads = spawn_lanes(&shared)?;
         let view = View { shared: Some(shared.clone()), started_ms: Some(now_ms()), ..View::default() };
         *lock(&self.view) = view;
         self.await_lanes(&shared, desired);
@@ -538,33 +515,16 @@ impl Link {
     /// What the link was made with; it is made if the target does not know it.
     fn genesis(&self) -> Result<Genesis, Failure> {
         if let Some(genesis) = self.stored_genesis()? {
-            return self.check_genesis(genesis);
+            return genesis.checked(&self.config);
         }
         let ends = match self.config.start {
             Start::Latest => self.source_ends()?,
             Start::Earliest => BTreeMap::new(),
         };
         let source = self.config.source.to_string();
-        let genesis = Genesis { v: 1, at_ms: now_ms(), lanes: self.config.lanes, source, ends };
+        let genesis = Genesis { v: GENESIS_VERSION, at_ms: now_ms(), lanes: self.config.lanes, source, ends };
         let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
         self.target.put_metadata(&self.config.id, GENESIS, &bytes)?;
-        Ok(genesis)
-    }
-
-    fn check_genesis(&self, genesis: Genesis) -> Result<Genesis, Failure> {
-        if genesis.v > 1 {
-            let message = format!("the link has layout version {}: a newer tidegate made it", genesis.v);
-            return Err(Failure::fatal("newer-layout", message, "use the newer tidegate"));
-        }
-        if genesis.lanes != self.config.lanes {
-            let message = format!("the link was made with {} lanes, and has {} now", genesis.lanes, self.config.lanes);
-            return Err(Failure::fatal("lanes-changed", message, "set `lanes` to what it was, or make a new link"));
-        }
-        if *genesis.source != *self.config.source {
-            let message =
-                format!("the link was made for source {}, and reads {} now", genesis.source, self.config.source);
-            return Err(Failure::fatal("source-changed", message, "set `source` to what it was, or make a new link"));
-        }
         Ok(genesis)
     }
 
@@ -578,6 +538,26 @@ impl Link {
         }
         Ok(ends)
     }
+}
+
+fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>) {
+    shared.orders.set(Desired::Stopped);
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+}
+
+/// All lanes, or none.
+fn spawn_lanes(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, Failure> {
+    let mut threads = Vec::new();
+    for number in 0..shared.config.lanes {
+        match spawn(shared, number) {
+            Ok(thread) => threads.push(thread),
+            Err(failure) => {
+                stop(shared, threads);
+                return Err(failure);
+            }
+        }
+    }
+    Ok(threads)
 }
 
 fn spawn(shared: &Arc<Shared>, number: u32) -> Result<JoinHandle<()>, Failure> {

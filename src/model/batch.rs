@@ -156,11 +156,12 @@ impl Batch {
         self.placements.get(index).copied().unwrap_or(Placement::KEEP)
     }
 
-    /// The bytes that spans cover: keys, values and headers.
+    /// The bytes that spans cover: keys, values, headers and partition keys. Bytes that several spans cover count for each.
     pub fn payload_bytes(&self) -> usize {
         let length = |span: &Span| if span.is_null() { 0 } else { span.len as usize };
         let headers = self.headers.iter().map(|header| length(&header.name) + length(&header.value));
-        self.keys.iter().chain(&self.values).map(length).sum::<usize>() + headers.sum::<usize>()
+        let keys = self.placements.iter().map(|placement| length(&placement.partition_key));
+        self.keys.iter().chain(&self.values).map(length).sum::<usize>() + headers.sum::<usize>() + keys.sum::<usize>()
     }
 
     /// The bytes this batch keeps in memory.
@@ -252,7 +253,8 @@ impl Batch {
             low = low.min(span.start);
             high = high.max(span.start + span.len);
         });
-        if low >= high {
+        // No span at all; spans without bytes are spans, and have a place too.
+        if low > high {
             low = 0;
             high = 0;
         }
@@ -451,6 +453,21 @@ mod tests {
                 .collect();
             assert_eq!(plain(&kept), expected, "{mask:b}");
             assert_eq!(kept.next_offset, 16);
+        }
+    }
+
+    /// Spans without bytes behind other records once pointed outside of the narrowed arena.
+    #[test]
+    fn a_slice_of_empty_values_is_sound() {
+        let mut builder = BatchBuilder::new();
+        builder.push(0, 0, None, Some(b"hello"), []);
+        builder.push(1, 0, None, Some(b""), [HeaderRef { name: b"", value: Some(b"") }]);
+        builder.push(2, 0, None, None, []);
+        let whole = builder.finish("orders", 0);
+        for start in 0..=3 {
+            for end in start..=3 {
+                assert_eq!(plain(&whole.slice(start..end)), plain(&whole)[start..end], "{start}..{end}");
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use wasmtime::{AsContextMut, Store};
 use super::bindings::{filtering, lifecycle, transforming, types};
 use super::component::{Columns, Description, Plugin, WorkIndices, one_line};
 use super::host::{HostState, StageMetrics};
-use super::limits::Limits;
-use super::outputs::{self, Outputs};
+use super::limits::{LOG_LINE_BYTES_MAX, Limits};
+use super::outputs::{self, Fault, Outputs};
 use crate::model::Batch;
 
 /// What ended a call, and with it the instance.
@@ -178,7 +178,8 @@ impl Instance {
         })
         .map_err(ConfigError::Trapped)?;
         let setup = answer.map_err(|faults| {
-            let fault = |fault: lifecycle::ConfigError| ConfigFault { path: fault.path, message: fault.message };
+            let fault =
+                |fault: lifecycle::ConfigError| ConfigFault { path: cut(fault.path), message: cut(fault.message) };
             ConfigError::Refused(faults.into_iter().map(fault).collect())
         })?;
         let routes = setup.routes.into_iter().map(Arc::from).collect();
@@ -210,7 +211,11 @@ impl Instance {
             }
         };
         let cpu_time = self.store.data().cpu_time_of_call();
-        match answer.and_then(|answer| apply(answer, &mut batch, &self.routes).map_err(contract)) {
+        let output_bytes = self.store.data().limits().output_bytes;
+        let applied = answer.and_then(|answer| {
+            apply(answer, &mut batch, &self.routes, output_bytes).map_err(|fault| blame(fault, output_bytes))
+        });
+        match applied {
             Ok(Applied { rejects, dropped, changed }) => {
                 Ok((self, Done { batch, rejects, dropped, changed, cpu_time }))
             }
@@ -231,12 +236,13 @@ struct Applied {
 }
 
 /// Check an answer, then apply it.
-fn apply(answer: Answer, batch: &mut Batch, routes: &[Arc<str>]) -> Result<Applied, String> {
+fn apply(answer: Answer, batch: &mut Batch, routes: &[Arc<str>], bytes_max: usize) -> Result<Applied, Fault> {
     let count = batch.len();
     match answer {
         Answer::Filter(mut keep, rejects) => {
             if keep.len() != batch.len() {
-                return Err(format!("the filter answered {} verdicts for {} records", keep.len(), batch.len()));
+                let (found, wanted) = (keep.len(), batch.len());
+                return Err(format!("the filter answered {found} verdicts for {wanted} records").into());
             }
             let rejects = check_rejects(rejects, batch)?;
             rejects.iter().for_each(|reject| keep[reject.index] = 0);
@@ -258,7 +264,7 @@ fn apply(answer: Answer, batch: &mut Batch, routes: &[Arc<str>]) -> Result<Appli
                 partition_keys: answer.partition_keys,
             };
             let changed;
-            (*batch, changed) = outputs::apply(outputs, batch, routes, &rejects)?;
+            (*batch, changed) = outputs::apply(outputs, batch, routes, &rejects, bytes_max)?;
             Ok(Applied { dropped: count - used - rejects.len(), rejects, changed })
         }
     }
@@ -278,8 +284,20 @@ fn check_rejects(rejects: Vec<types::Reject>, batch: &Batch) -> Result<Vec<Rejec
     Ok(rejects.into_iter().map(reject).collect())
 }
 
-fn contract(message: String) -> Trap {
-    Trap { kind: TrapKind::Contract, message }
+fn blame(fault: Fault, output_bytes: usize) -> Trap {
+    match fault {
+        Fault::Contract(message) => Trap { kind: TrapKind::Contract, message },
+        Fault::TooLarge => Trap {
+            kind: TrapKind::Output,
+            message: format!("its records take more than {output_bytes} bytes beside those of the input"),
+        },
+    }
+}
+
+/// A text of the plugin's, cut to what a log line may have.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
+    text
 }
 
 fn new_store(plugin: &Plugin, stage: &Arc<str>, limits: &Limits, metrics: &Arc<StageMetrics>) -> Store<HostState> {

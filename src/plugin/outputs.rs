@@ -29,17 +29,36 @@ pub struct Outputs {
     pub partition_keys: Vec<u32>,
 }
 
+/// What is wrong with an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It breaks the contract.
+    Contract(String),
+    /// It stands for more than the limit.
+    TooLarge,
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self::Contract(message)
+    }
+}
+
 /// The batch that `outputs` makes of `input`, and how many of its records changed: those that differ from their input, are routed,
 /// or are one of several.
 ///
+/// Ranges may overlap, and a split repeats what it keeps, so a small answer can stand for much more: what the outputs take when each has
+/// bytes of its own is bounded by `bytes_max` beside the input's own size.
+///
 /// # Errors
-/// What in the answer breaks the contract.
+/// What in the answer breaks the contract, or that it is too large.
 pub fn apply(
     outputs: Outputs,
     input: &Batch,
     routes: &[Arc<str>],
     rejects: &[Reject],
-) -> Result<(Batch, usize), String> {
+    bytes_max: usize,
+) -> Result<(Batch, usize), Fault> {
     check_sources(&outputs.sources, input.len(), rejects)?;
     let count = outputs.sources.len();
     check_len("timestamps", outputs.timestamps.len(), count)?;
@@ -54,10 +73,13 @@ pub fn apply(
         routes: &outputs.routes,
     };
     if let Some(route) = columns.routes.iter().find(|route| **route as usize > routes.len()) {
-        return Err(format!("a record is routed to topic {route}, and {} are declared", routes.len()));
+        return Err(format!("a record is routed to topic {route}, and {} are declared", routes.len()).into());
+    }
+    if columns.expanded_bytes(&outputs.sources, input) > (bytes_max + input.payload_bytes()) as u64 {
+        return Err(Fault::TooLarge);
     }
     if outputs.arena.len() + input.arena.len() > u32::MAX as usize {
-        return Err("the batch would have more than 4 GiB".to_owned());
+        return Err(Fault::TooLarge);
     }
     let shift = outputs.arena.len() as u32;
     let changed = count_changed(&outputs.sources, &columns);
@@ -79,6 +101,28 @@ struct Columns<'a> {
 }
 
 impl Columns<'_> {
+    /// The bytes of all outputs, when none shares them with another.
+    fn expanded_bytes(&self, sources: &[u32], input: &Batch) -> u64 {
+        let length = |span: Span| if span.is_null() { 0 } else { u64::from(span.len) };
+        let header = |header: &HeaderSpan| length(header.name) + length(header.value) + size_of::<HeaderSpan>() as u64;
+        let chosen = |new: &[Span], old: Span, index: usize| match new.get(index) {
+            Some(span) if span.len != KEEP => length(*span),
+            _ => length(old),
+        };
+        let kept_headers = |index: usize, source: usize| match self.header_counts.get(index) {
+            Some(count) if *count != KEEP => 0,
+            _ => input.header_spans(source).iter().map(header).sum(),
+        };
+        let output = |(index, source): (usize, usize)| {
+            chosen(self.keys, input.keys[source], index)
+                + chosen(self.values, input.values[source], index)
+                + chosen(self.partition_keys, input.placement(source).partition_key, index)
+                + kept_headers(index, source)
+        };
+        let outputs = sources.iter().map(|source| *source as usize).enumerate().map(output).sum::<u64>();
+        outputs + self.headers.iter().map(header).sum::<u64>()
+    }
+
     fn gather(&self, sources: &[u32], input: &Batch, shift: u32, routes: &[Arc<str>]) -> Batch {
         let shifted = |span: Span| if span.is_null() { span } else { Span { start: span.start + shift, ..span } };
         let sources = || sources.iter().map(|source| *source as usize).enumerate();
@@ -259,7 +303,7 @@ mod tests {
             routes: vec![0, 1, 2],
             partition_keys: vec![0, u32::MAX, 0, KEEP, 0, 3],
         };
-        let (batch, changed) = apply(outputs, &input(), &["a".into(), "b".into()], &[reject(1)]).expect("valid");
+        let (batch, changed) = apply(outputs, &input(), &["a".into(), "b".into()], &[reject(1)], 1000).expect("valid");
         let records: Vec<_> = batch
             .records()
             .map(|record| {
@@ -284,7 +328,7 @@ mod tests {
     #[test]
     fn empty_lists_keep_everything() {
         let outputs = Outputs { sources: vec![0, 1, 2], ..Outputs::default() };
-        let (batch, changed) = apply(outputs, &input(), &[], &[]).expect("valid");
+        let (batch, changed) = apply(outputs, &input(), &[], &[], 1000).expect("valid");
         assert_eq!(batch.record(2).value(), Some(&b"v2"[..]));
         assert_eq!((batch.len(), changed, batch.placements.len()), (3, 0, 0));
     }
@@ -307,7 +351,24 @@ mod tests {
             ("header range", Outputs { header_counts: vec![1, 0], headers: vec![0, 1, 2, 1], ..good() }),
             ("partition key", Outputs { partition_keys: vec![0, 3, 0, 0], ..good() }),
         ] {
-            assert!(apply(outputs, &input(), &["a".into()], &[reject(2)]).is_err(), "{name}");
+            assert!(
+                matches!(apply(outputs, &input(), &["a".into()], &[reject(2)], 1000), Err(Fault::Contract(_))),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_small_answer_that_stands_for_much_is_refused() {
+        let wide = || Outputs { sources: vec![0; 100], arena: vec![b'x'; 20], ..Outputs::default() };
+        for (name, outputs) in [
+            ("kept values, headers and keys", wide()),
+            ("the same new value", Outputs { values: [0, 20].repeat(100), ..wide() }),
+            ("the same partition key", Outputs { partition_keys: [0, 20].repeat(100), ..wide() }),
+            ("the same header", Outputs { header_counts: vec![1; 100], headers: [0, 20, 0, 20].repeat(100), ..wide() }),
+        ] {
+            let refused = apply(outputs, &input(), &[], &[], 200);
+            assert_eq!(refused.err(), Some(Fault::TooLarge), "{name}");
         }
     }
 
@@ -324,7 +385,7 @@ mod tests {
                 sources, arena, keys: next(), values: next(), header_counts: next(), headers: next(),
                 timestamps: vec![], routes: next(), partition_keys: next(),
             };
-            if let Ok((batch, _)) = apply(outputs, &input(), &["a".into()], &[]) {
+            if let Ok((batch, _)) = apply(outputs, &input(), &["a".into()], &[], 1000) {
                 for (index, record) in batch.records().enumerate() {
                     let _ = (record.key(), record.value(), record.headers().count());
                     let _ = batch.placement(index).partition_key.get(&batch.arena);

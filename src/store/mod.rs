@@ -195,7 +195,7 @@ impl Store {
         loop {
             let state = self.range(topic.id, partition)?;
             let oldest = self.oldest(topic, partition, TRUNCATED_AT_ONCE)?;
-            let Some(to) = retention::truncate_to(topic.retention, state, oldest, now_ms)? else {
+            let Some(to) = retention::truncate_to(topic.retention, state, oldest, now_ms) else {
                 return Ok(u64::try_from(state.log_start - start).unwrap_or_default());
             };
             self.execute(Command::Truncate { topic: topic.id, partition, to })?;

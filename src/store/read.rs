@@ -126,31 +126,28 @@ impl Store {
         }
     }
 
-    /// The oldest stored batches of a partition, `most` at most.
-    pub(super) fn oldest(
-        &self,
-        topic: &StoredTopic,
-        partition: u32,
-        most: usize,
-    ) -> Result<impl Iterator<Item = Result<Age, Error>> + '_, Error> {
-        let transaction = self.shared.begin_read()?;
-        let batches = open(&transaction, BATCHES, &self.shared.path)?;
-        let id = topic.id;
-        let name = topic.name.clone();
-        let rows = batches
-            .range((id.0, partition, i64::MIN)..=(id.0, partition, i64::MAX))
-            .map_err(|error| self.shared.read_failed(error))?;
-        let state = self.range(id, partition)?;
-        let place = Place { topic: id, name, partition, state };
-        Ok(rows.take(most).map(move |row| {
-            // The transaction has to live as long as its rows.
-            let _ = &transaction;
-            let (key, value) = row.map_err(|error| self.shared.read_failed(error))?;
-            let (base, bytes) = (key.value().2, value.value());
-            let header = StoredHeader::read(bytes).map_err(|damage| place.corrupt(&self.shared, base, damage))?;
-            let end = base.saturating_add(i64::from(header.records));
-            Ok(Age { end, bytes: bytes.len() as u64, max_timestamp: header.max_timestamp })
-        }))
+    /// The oldest stored batches of a partition, `most` at most. They decide what is deleted, so their checksums are looked at.
+    pub(super) fn oldest(&self, topic: &StoredTopic, partition: u32, most: usize) -> Result<Vec<Age>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let batches = open(&transaction, BATCHES, &self.shared.path)?;
+            let id = topic.id;
+            let rows = batches
+                .range((id.0, partition, i64::MIN)..=(id.0, partition, i64::MAX))
+                .map_err(|error| self.shared.read_failed(error))?;
+            let state = self.range(id, partition)?;
+            let place = Place { topic: id, name: topic.name.clone(), partition, state };
+            rows.take(most)
+                .map(|row| {
+                    let (key, value) = row.map_err(|error| self.shared.read_failed(error))?;
+                    let (base, bytes) = (key.value().2, value.value());
+                    let header = StoredHeader::read_checked(bytes)
+                        .map_err(|damage| place.corrupt(&self.shared, base, damage))?;
+                    let end = base.saturating_add(i64::from(header.records));
+                    Ok(Age { end, bytes: bytes.len() as u64, max_timestamp: header.max_timestamp })
+                })
+                .collect()
+        })
     }
 
     /// All checkpoints of a link, by source partition.

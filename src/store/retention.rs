@@ -15,22 +15,18 @@ pub struct Age {
 
 /// The offset to truncate a partition to, or `None` if everything stays. `batches` are its stored batches from the oldest on;
 /// no more of them are taken than go, and one.
-///
-/// # Errors
-/// The first that `batches` brings.
-pub fn truncate_to<E>(
+pub fn truncate_to(
     retention: Retention,
     partition: StoredPartition,
-    batches: impl IntoIterator<Item = Result<Age, E>>,
+    batches: impl IntoIterator<Item = Age>,
     now_ms: i64,
-) -> Result<Option<i64>, E> {
+) -> Option<i64> {
     let mut to = None;
     let mut bytes = partition.bytes;
     if retention == Retention::default() {
-        return Ok(None);
+        return None;
     }
     for batch in batches {
-        let batch = batch?;
         let age = now_ms.saturating_sub(batch.max_timestamp);
         let too_old = retention.retention_ms.is_some_and(|most| age > i64::try_from(most).unwrap_or(i64::MAX));
         let too_much = retention.retention_bytes.is_some_and(|most| bytes > most);
@@ -40,21 +36,19 @@ pub fn truncate_to<E>(
         bytes = bytes.saturating_sub(batch.bytes);
         to = Some(batch.end);
     }
-    Ok(to)
+    to
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
 
     /// Batches of ten records and 100 bytes, one a second from 1,000 ms on.
     fn plan(retention_ms: Option<u64>, retention_bytes: Option<u64>, now_ms: i64) -> Option<i64> {
-        let batch = |index: i64| Ok::<_, Infallible>(Age { end: index * 10, bytes: 100, max_timestamp: index * 1000 });
+        let batch = |index: i64| Age { end: index * 10, bytes: 100, max_timestamp: index * 1000 };
         let partition = StoredPartition { log_start: 0, end: 50, bytes: 500 };
         let retention = Retention { retention_ms, retention_bytes };
-        truncate_to(retention, partition, (1..=5).map(batch), now_ms).expect("infallible")
+        truncate_to(retention, partition, (1..=5).map(batch), now_ms)
     }
 
     #[test]

@@ -330,6 +330,13 @@ impl StoredHeader {
         })
     }
 
+    /// Read the header of a batch that is what was written.
+    pub(super) fn read_checked(bytes: &[u8]) -> Result<Self, Damage> {
+        let header = Self::read(bytes)?;
+        let found = crc_fast::crc32_iscsi(&bytes[5..]);
+        if found == header.checksum { Ok(header) } else { Err(Damage::Checksum { expected: header.checksum, found }) }
+    }
+
     fn columns_bytes(&self) -> u64 {
         let headers = u64::from(self.headers);
         let record = if headers == 0 { RECORD_COLUMNS } else { RECORD_COLUMNS_WITH_HEADERS };
@@ -351,11 +358,7 @@ thread_local! {
 /// Decode a stored batch whose first record has offset `base`. Any bytes give a batch that keeps the invariants of
 /// [`Batch`] or an error, and never take more memory than a small multiple of [`RECORD_BYTES_MAX`].
 pub fn decode(bytes: &[u8], base: i64, topic: &Arc<str>, partition: u32) -> Result<Batch, Damage> {
-    let header = StoredHeader::read(bytes)?;
-    let found = crc_fast::crc32_iscsi(&bytes[5..]);
-    if found != header.checksum {
-        return Err(Damage::Checksum { expected: header.checksum, found });
-    }
+    let header = StoredHeader::read_checked(bytes)?;
     let mut body = decode_body(&header, &bytes[HEADER_BYTES..])?;
     let next_offset = base.checked_add(i64::from(header.records)).ok_or(Damage::Lengths)?;
     let columns = Columns::split(&header, &body[header.arena as usize..]);

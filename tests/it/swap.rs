@@ -163,6 +163,22 @@ fn a_published_revision_outlives_the_daemon_and_a_changed_file_replaces_it() {
     assert_eq!((history.len(), history[2].origin), (3, RevisionOrigin::Toml));
 }
 
+/// What was published before the first start was once replaced by the file's pipeline at that start.
+#[test]
+fn a_publish_to_a_link_that_was_never_started_runs_when_it_starts() {
+    let stopped =
+        link("flow", "", r#"{ pointer = "/n", at_least = 10 }"#).replace("lanes = 2", "lanes = 2\nautostart = false");
+    let site = Site::new(&(CLUSTERS.to_owned() + &stopped));
+    let _daemon = site.start();
+    site.client.produce("east", "in", &numbers(0..40));
+    assert_eq!(publish(&site, r#"{"pointer":"/n","at_least":30}"#).revision, 2);
+    site.cli_json::<Value>(&["link", "start", "flow"]);
+    site.client.await_caught_up("flow");
+    assert_eq!(copied(&site, "in"), (30..40).collect::<Vec<u64>>());
+    let origins: Vec<_> = history(&site).iter().map(|revision| revision.origin).collect();
+    assert_eq!(origins, [RevisionOrigin::Toml, RevisionOrigin::Publish]);
+}
+
 #[test]
 fn a_refused_publish_changes_nothing_and_says_why() {
     let site = one_link();
