@@ -18,4 +18,4 @@ wasmtime::component::bindgen!({
 });
 
 pub(super) use exports::tidegate::plugin::{filtering, lifecycle, transforming};
-pub(super) use tidegate::plugin::{host, types};
+pub(super) use self::tidegate::plugin::{host, types};
