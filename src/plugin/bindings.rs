@@ -17,5 +17,5 @@ wasmtime::component::bindgen!({
     ownership: Borrowing { duplicate_if_necessary: true },
 });
 
-pub(super) use exports::tidegate::plugin::{filtering, lifecycle, transforming};
 pub(super) use self::tidegate::plugin::{host, types};
+pub(super) use exports::tidegate::plugin::{filtering, lifecycle, transforming};
