@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::api::wire;
-use crate::config::{Config, Diagnostic, LinkConfig, Severity, StageConfig};
+use crate::config::{Config, Diagnostic, LinkConfig, StageConfig};
 use crate::link::StageSpec;
 use crate::link::pipeline::check_routes;
 use crate::model::Digest;
@@ -121,11 +121,6 @@ fn spec(stage: &StageConfig, plugin: &Plugin) -> StageSpec {
         output_bytes: stage.limits.output_bytes,
         log_lines_per_s: stage.limits.log_lines_per_s,
     }
-}
-
-/// Whether any of these stops the daemon from starting.
-pub(super) fn has_errors(diagnostics: &[Diagnostic]) -> bool {
-    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
 }
 
 /// What a plugin's file says about itself.

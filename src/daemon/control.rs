@@ -1,7 +1,6 @@
 //! Answers the REST API.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::view::{self, View};
 use super::{Daemon, RunningCluster};
@@ -250,5 +249,5 @@ fn cluster_error(error: Error) -> ControlError {
 }
 
 fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+    wire::Time::now().0
 }
