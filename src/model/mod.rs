@@ -1,15 +1,22 @@
 //! The nouns of Tidegate. No IO, no async, and nothing of the other rooms.
 //!
 //! Read [`batch`] first: a batch of records is the unit of everything else. [`checkpoint`] says how far a
-//! link has come, [`ids`] names things, [`partition`] says which lane and which partition a record belongs to.
+//! link has come, [`ids`] names things, [`partition`] says which lane and which partition a record belongs to,
+//! [`state`] is what a stateful stage remembers, [`limits`] and [`policy`] are the settings of a stage that many rooms share.
 
 pub mod batch;
 pub mod checkpoint;
 pub mod digest;
 pub mod ids;
+pub mod limits;
 pub mod partition;
+pub mod policy;
+pub mod state;
 
 pub use batch::{Batch, BatchBuilder, HeaderRef, Placement, RecordRef, Span};
 pub use checkpoint::Checkpoint;
 pub use digest::Digest;
 pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};
+pub use limits::Limits;
+pub use policy::OnError;
+pub use state::{StateHead, StateRow};

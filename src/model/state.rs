@@ -1,0 +1,101 @@
+//! What a stateful stage remembers of one source partition, as it is stored in the target.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, RevisionNumber};
+
+/// The version of [`StateHead`]'s encoding that this program writes.
+pub const STATE_VERSION: u32 = 1;
+
+/// Entries that never expire have this time.
+pub const NEVER: i64 = i64::MAX;
+
+/// The value of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateRow {
+    /// The value.
+    pub value: Vec<u8>,
+    /// The record time at which the entry is gone, in milliseconds since 1970-01-01 UTC; [`NEVER`] for one that stays.
+    pub expires: i64,
+}
+
+impl StateRow {
+    /// The stored form: the time as 8 bytes, little-endian, then the value.
+    pub fn encode(&self) -> Vec<u8> {
+        [&self.expires.to_le_bytes()[..], &self.value].concat()
+    }
+
+    /// Read the stored form; `None` if it is too short to be one.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (expires, value) = bytes.split_first_chunk()?;
+        Some(Self { expires: i64::from_le_bytes(*expires), value: value.to_vec() })
+    }
+}
+
+/// What is stored once for each stage and source partition, beside the entries.
+///
+/// Its encoding is a JSON object with the version in the field `v`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateHead {
+    /// The version of this encoding.
+    pub v: u32,
+    /// The next source offset: that of the checkpoint which was committed with it, or the state does not belong to it.
+    pub next_offset: i64,
+    /// The record time, in milliseconds since 1970-01-01 UTC; the smallest number before the first record.
+    pub time: i64,
+    /// The version of the entries' layout: the plugin's `state-version`.
+    pub layout: u32,
+    /// The plugin that wrote the entries.
+    pub plugin: Digest,
+    /// The revision that it wrote them under.
+    pub revision: RevisionNumber,
+}
+
+impl StateHead {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Read the stored form.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be read.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let head: Self = serde_json::from_slice(bytes).map_err(|error| format!("not the head of a state: {error}"))?;
+        if head.v > STATE_VERSION {
+            return Err(format!("the head of a state of version {}: a newer tidegate wrote it", head.v));
+        }
+        Ok(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_1_is_what_it_was() {
+        let digest = Digest::of(b"component");
+        let head = StateHead {
+            v: 1,
+            next_offset: 42,
+            time: 7,
+            layout: 2,
+            plugin: digest,
+            revision: RevisionNumber(3),
+        };
+        let text = format!(r#"{{"v":1,"next_offset":42,"time":7,"layout":2,"plugin":"{digest}","revision":3}}"#);
+        assert_eq!(String::from_utf8(head.encode()).expect("text"), text);
+        assert_eq!(StateHead::decode(text.as_bytes()), Ok(head));
+        assert!(StateHead::decode(br#"{"v":2,"next_offset":1}"#).is_err());
+    }
+
+    #[test]
+    fn a_row_is_its_time_and_its_value() {
+        let row = StateRow { value: b"v".to_vec(), expires: 258 };
+        assert_eq!(row.encode(), b"\x02\x01\0\0\0\0\0\0v");
+        assert_eq!(StateRow::decode(&row.encode()), Some(row));
+        assert_eq!(StateRow::decode(b"short"), None);
+    }
+}
