@@ -77,14 +77,7 @@ mod tests {
     #[test]
     fn version_1_is_what_it_was() {
         let digest = Digest::of(b"component");
-        let head = StateHead {
-            v: 1,
-            next_offset: 42,
-            time: 7,
-            layout: 2,
-            plugin: digest,
-            revision: RevisionNumber(3),
-        };
+        let head = StateHead { v: 1, next_offset: 42, time: 7, layout: 2, plugin: digest, revision: RevisionNumber(3) };
         let text = format!(r#"{{"v":1,"next_offset":42,"time":7,"layout":2,"plugin":"{digest}","revision":3}}"#);
         assert_eq!(String::from_utf8(head.encode()).expect("text"), text);
         assert_eq!(StateHead::decode(text.as_bytes()), Ok(head));

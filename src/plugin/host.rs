@@ -81,6 +81,8 @@ pub(super) struct Call {
     pub(super) memory_denied: bool,
     /// The last line logged at level error: a panic's message, if the plugin logs it.
     pub(super) last_error: Option<String>,
+    /// The record that the plugin says it works on.
+    pub(super) working_on: Option<u32>,
 }
 
 impl HostState {
@@ -185,6 +187,10 @@ impl host::Host for HostState {
 
     fn gauge(&mut self, name: String, new: f64) {
         self.metrics.update(&name, |value| *value = new);
+    }
+
+    fn working_on(&mut self, index: u32) {
+        self.call.working_on = Some(index);
     }
 }
 
