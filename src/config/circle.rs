@@ -45,6 +45,7 @@ pub(super) fn refuse_circles<'a>(
     let links: Vec<_> = links.collect();
     let mut search = Search { links: &links, circles: BTreeSet::new() };
     for read in &links {
+        refuse_own_dead_letters(read, report);
         for (selector, place) in read.link.topics.iter().zip(&read.topic_places) {
             for flow in flows(&read.link, selector, clusters) {
                 if let Some(circle) = search.follow(Step { link: &read.link, flow }) {
@@ -56,6 +57,16 @@ pub(super) fn refuse_circles<'a>(
                 }
             }
         }
+    }
+}
+
+/// Report a link that would read the records that it put aside.
+fn refuse_own_dead_letters(read: &ReadLink, report: &Report<'_>) {
+    let link = &read.link;
+    if link.has_dead_letters() && would_loop(link, &link.dead_letters) {
+        let message = format!("the link would read its own dead letters from {:?}", link.dead_letters);
+        let help = "set dead_letters to a topic that it does not read, or choose other topics";
+        report.error_if_all_was_read(&read.dead_letters_place, message, help);
     }
 }
 
@@ -83,33 +94,50 @@ impl<'a> Search<'a> {
         let mut paths = vec![vec![start]];
         for _ in 0..STEPS_MAX {
             let path = paths.pop()?;
-            let Some((cluster, flow)) = path.last().and_then(Step::output) else { continue };
-            let readers = self.links.iter().map(|read| &read.link).filter(|link| link.source == *cluster);
-            for link in readers.filter(|link| lets_in(link, &flow)) {
+            let Some(last) = path.last() else { continue };
+            for (link, flow) in self.next(last) {
                 if let Some(first) = path.iter().position(|step| step.link.id == link.id) {
                     let circle = &path[first..];
                     if self.circles.insert(circle.iter().map(|step| &*step.link.id).collect()) {
                         return Some(circle.to_vec());
                     }
                 } else if seen.insert((&link.id, flow.clone())) {
-                    let step = Step { link, flow: flow.clone() };
-                    paths.push(path.iter().cloned().chain([step]).collect());
+                    paths.push(path.iter().cloned().chain([Step { link, flow }]).collect());
                 }
             }
         }
         None
     }
+
+    /// The links that read what comes out of a step, and what goes into each.
+    fn next(&self, step: &Step<'a>) -> Vec<(&'a LinkConfig, Flow)> {
+        let readers = |flow: Option<Flow>| {
+            let lets_in = |link: &LinkConfig, flow: &Flow| link.source == step.link.target && lets_in(link, flow);
+            flow.into_iter().flat_map(move |flow| {
+                let links = self.links.iter().map(|read| &read.link).filter(|link| lets_in(link, &flow));
+                links.map(|link| (link, flow.clone())).collect::<Vec<_>>()
+            })
+        };
+        // A link that reads its own dead letters is reported by itself.
+        let of_others = readers(step.dead_letters()).filter(|(link, _)| link.id != step.link.id);
+        readers(step.output()).chain(of_others).collect()
+    }
 }
 
-impl<'a> Step<'a> {
-    /// What comes out, and where. `None` if that cannot be said.
-    fn output(&self) -> Option<(&'a ClusterId, Flow)> {
+impl Step<'_> {
+    /// What comes out for the records that go on. `None` if that cannot be said.
+    fn output(&self) -> Option<Flow> {
         let flow = match &self.flow {
             Flow::Name(name) => Some(Flow::Name(self.link.target_topic(name).into())),
             Flow::Matching(_) => self.link.topic_prefix.is_empty().then(|| self.flow.clone()),
         };
         let too_long = |flow: &Flow| matches!(flow, Flow::Name(name) if name.len() > TOPIC_NAME_BYTES_MAX);
-        Some((&self.link.target, flow.filter(|flow| !too_long(flow))?))
+        flow.filter(|flow| !too_long(flow))
+    }
+
+    /// What comes out for the records that are put aside, if any are.
+    fn dead_letters(&self) -> Option<Flow> {
+        self.link.has_dead_letters().then(|| Flow::Name(self.link.dead_letters.as_str().into()))
     }
 }
 

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::model::Limits;
+
+use super::limits::read_limits;
 use super::reader::{Item, Table};
 
 /// Settings of the process.
@@ -12,6 +15,8 @@ pub struct DaemonConfig {
     pub data_dir: PathBuf,
     /// The address of the REST API.
     pub listen: SocketAddr,
+    /// What the plugins of a stage may use unless the stage says otherwise.
+    pub limits: Limits,
 }
 
 impl DaemonConfig {
@@ -20,10 +25,12 @@ impl DaemonConfig {
     pub(super) fn read(mut table: Table<'_>, base_dir: &Path) -> Self {
         let data_dir = table.item("data_dir").and_then(|item| path(&item));
         let listen = table.item("listen").and_then(|item| address(&item));
+        let limits = read_limits(table.table("limits"), &Limits::default());
         table.finish();
         Self {
             data_dir: base_dir.join(data_dir.unwrap_or("tidegate-data")),
             listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081))),
+            limits,
         }
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::model::{ClusterId, LinkId};
+use crate::model::{ClusterId, Limits, LinkId, OnError};
 
+use super::breaker::BreakerConfig;
 use super::check_id;
 use super::diagnostic::Place;
+use super::probation::ProbationConfig;
 use super::reader::{Item, Table, suggest};
 use super::stage::{StageConfig, read_pipeline};
-use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters};
+use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name};
 
 /// The most lanes of a link: each is a thread and a transaction in the target.
 const LANES_MAX: u64 = 1024;
@@ -29,6 +31,8 @@ pub struct LinkConfig {
     pub topics: Vec<TopicSelector>,
     /// What stands before a topic's name in the target.
     pub topic_prefix: String,
+    /// The topic of the target that records go to which a stage could not handle, if the stage is configured so.
+    pub dead_letters: String,
     /// The number of lanes.
     pub lanes: u32,
     /// Whether it starts with the daemon when nobody has started or stopped it yet.
@@ -37,6 +41,10 @@ pub struct LinkConfig {
     pub start: Start,
     /// How it moves records.
     pub config: TransferConfig,
+    /// When so many records are bad that it must not go on.
+    pub breaker: BreakerConfig,
+    /// How a new revision is watched.
+    pub probation: ProbationConfig,
     /// What happens to the records on the way.
     pub pipeline: Vec<StageConfig>,
 }
@@ -63,6 +71,9 @@ pub struct TransferConfig {
     pub checkpoint_interval_ms: u64,
     /// Whether output and checkpoint must be one transaction.
     pub enable_exactly_once: bool,
+    /// A transaction of the target that is older than this many milliseconds may be aborted. The search for a record that a
+    /// plugin cannot handle takes a quarter of it at most, so that what was searched can still be committed.
+    pub transaction_timeout_ms: u64,
 }
 
 impl Default for TransferConfig {
@@ -73,6 +84,7 @@ impl Default for TransferConfig {
             max_messages: None,
             checkpoint_interval_ms: 100,
             enable_exactly_once: true,
+            transaction_timeout_ms: 60_000,
         }
     }
 }
@@ -87,22 +99,40 @@ impl LinkConfig {
     pub fn target_topic(&self, topic: &str) -> String {
         format!("{}{topic}", self.topic_prefix)
     }
+
+    /// Whether a stage puts records aside.
+    pub fn has_dead_letters(&self) -> bool {
+        self.pipeline.iter().any(|stage| stage.on_error == OnError::DeadLetter)
+    }
 }
 
-/// A link, and where the entries of its `topics` were written.
+/// What is around the links, and they refer to.
+pub(super) struct Around<'a> {
+    /// The ids of clusters that occur in the file.
+    pub(super) clusters: &'a [&'a str],
+    /// What the plugins of a stage may use unless the stage says otherwise.
+    pub(super) limits: &'a Limits,
+    /// What paths are relative to.
+    pub(super) base_dir: &'a Path,
+}
+
+/// A link, and where parts of it were written.
 pub(super) struct ReadLink {
     pub(super) link: LinkConfig,
+    /// The entries of its `topics`.
     pub(super) topic_places: Vec<Place>,
+    /// Its `dead_letters`, or the link where it has none.
+    pub(super) dead_letters_place: Place,
 }
 
-/// All links. `clusters` are the ids that occur in the file.
-pub(super) fn read_links(table: Table<'_>, clusters: &[&str], base_dir: &Path) -> BTreeMap<LinkId, ReadLink> {
+/// All links.
+pub(super) fn read_links(table: Table<'_>, around: &Around<'_>) -> BTreeMap<LinkId, ReadLink> {
     let report = table.report;
     let mut links = BTreeMap::new();
     for (id, id_place, item) in table.named() {
         let valid = check_id("link", id, &id_place, report);
         let Some(table) = item.table() else { continue };
-        if let Some(link) = ReadLink::read(table, id, clusters, base_dir).filter(|_| valid) {
+        if let Some(link) = ReadLink::read(table, id, around).filter(|_| valid) {
             links.insert(id.into(), link);
         }
     }
@@ -111,7 +141,7 @@ pub(super) fn read_links(table: Table<'_>, clusters: &[&str], base_dir: &Path) -
 
 impl ReadLink {
     /// `None` if something is missing or wrong that has no default.
-    fn read(mut table: Table<'_>, id: &str, clusters: &[&str], base_dir: &Path) -> Option<Self> {
+    fn read(mut table: Table<'_>, id: &str, around: &Around<'_>) -> Option<Self> {
         refuse_keys_of_later_versions(&mut table);
         if let Some(kind) = table.item("type") {
             kind.choice(&[("active-passive", ())], &["active-active", "star"]);
@@ -121,19 +151,24 @@ impl ReadLink {
         let target = table.required("target", "write target = \"the id of a cluster\"");
         let topic_prefix = table.item("topic_prefix").map_or(Some(""), |item| topic_prefix(&item));
         let topics = table.required("topics", "write topics = [\"a-topic\", \"/a regular expression/\"]");
+        let dead_letters = table.item("dead_letters");
         let lanes = table.integer("lanes", 1, 1..=LANES_MAX) as u32;
         let autostart = table.flag("autostart", true);
         let starts = [("earliest", Start::Earliest), ("latest", Start::Latest)];
         let start = table.item("start").and_then(|item| item.choice(&starts, &[])).unwrap_or(Start::Earliest);
         let config = TransferConfig::read(table.table("config"));
-        let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, base_dir)).unwrap_or_default();
+        let breaker = BreakerConfig::read(table.table("breaker"));
+        let probation = ProbationConfig::read(table.table("probation"));
+        let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, around)).unwrap_or_default();
+        let dead_letters_place = dead_letters.as_ref().map_or(&table.place, |item| &item.place).clone();
         table.finish();
 
-        // All three before any `?`, so that all their errors are reported.
-        let source = source.and_then(|item| cluster(&item, clusters));
-        let target = target.and_then(|item| cluster(&item, clusters));
+        // All before any `?`, so that all their errors are reported.
+        let source = source.and_then(|item| cluster(&item, around.clusters));
+        let target = target.and_then(|item| cluster(&item, around.clusters));
         let (topics, topic_places) =
             topics.map(|item| read_topics(&item, topic_prefix.unwrap_or_default())).unwrap_or_default();
+        let dead_letters = dead_letters.map_or_else(|| Some(format!("{id}.dead-letters")), |item| topic_name(&item));
         let link = LinkConfig {
             id: id.into(),
             name,
@@ -141,13 +176,16 @@ impl ReadLink {
             target: target?,
             topics,
             topic_prefix: topic_prefix?.to_owned(),
+            dead_letters: dead_letters?,
             lanes,
             autostart,
             start,
             config,
+            breaker,
+            probation,
             pipeline,
         };
-        Some(Self { link, topic_places })
+        Some(Self { link, topic_places, dead_letters_place })
     }
 }
 
@@ -167,6 +205,11 @@ impl TransferConfig {
             max_messages: table.item("max_messages").and_then(|item| item.integer(1..=u32::MAX.into())),
             checkpoint_interval_ms: table.integer("checkpoint_interval_ms", default.checkpoint_interval_ms, 1..=60_000),
             enable_exactly_once: exactly_once(&mut table).unwrap_or(default.enable_exactly_once),
+            transaction_timeout_ms: table.integer(
+                "transaction_timeout_ms",
+                default.transaction_timeout_ms,
+                10_000..=900_000,
+            ),
         };
         table.finish();
         config
@@ -211,6 +254,11 @@ fn cluster(item: &Item<'_>, clusters: &[&str]) -> Option<ClusterId> {
 fn topic_prefix<'a>(item: &Item<'a>) -> Option<&'a str> {
     let prefix = item.text()?;
     item.parsed(check_topic_characters(prefix).map(|()| prefix))
+}
+
+fn topic_name(item: &Item<'_>) -> Option<String> {
+    let name = item.text()?;
+    item.parsed(check_topic_name(name).map(|()| name.to_owned()))
 }
 
 fn read_topics(item: &Item<'_>, prefix: &str) -> (Vec<TopicSelector>, Vec<Place>) {

@@ -8,16 +8,19 @@
 //! - Relative paths are relative to the directory of the file, whatever the current directory is.
 //! - An unknown key is an error: a slip of the hand must not become a default.
 //!
-//! Reading order: [`daemon`], [`cluster`], [`link`], [`stage`] hold the settings, each with its own part of the file; [`circle`]
-//! looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
+//! Reading order: [`daemon`], [`cluster`], [`link`] with [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
+//! own part of the file; `limits` reads what plugins may use; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
+pub mod breaker;
 pub mod circle;
 pub mod cluster;
 pub mod daemon;
 pub mod diagnostic;
 pub mod json;
+mod limits;
 pub mod link;
+pub mod probation;
 mod reader;
 mod report;
 pub mod stage;
@@ -33,13 +36,15 @@ use toml::de::DeTable;
 
 use crate::model::{ClusterId, LinkId};
 
+pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
 pub use cluster::{ClusterConfig, TopicConfig};
 pub use daemon::DaemonConfig;
 pub use diagnostic::{Diagnostic, Place, Severity, Source};
 pub use json::PluginConfig;
 pub use link::{LinkConfig, Start, TransferConfig};
-pub use stage::{LimitsConfig, StageConfig};
+pub use probation::ProbationConfig;
+pub use stage::StageConfig;
 pub use topics::{TopicPattern, TopicSelector, check_topic_name};
 
 use reader::Table;
@@ -100,7 +105,8 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
     let table = root.table("clusters");
     let cluster_ids: Vec<&str> = table.keys().collect();
     let clusters = cluster::read_clusters(table, &daemon.data_dir, base_dir);
-    let links = link::read_links(root.table("links"), &cluster_ids, base_dir);
+    let around = link::Around { clusters: &cluster_ids, limits: &daemon.limits, base_dir };
+    let links = link::read_links(root.table("links"), &around);
     if !root.keys().any(|key| key == "clusters" || key == "links") {
         let help = "write a table [clusters.east] with kind = \"embedded\"";
         root.report.warning(&root.place, "there is no cluster, so the daemon has nothing to do", help);

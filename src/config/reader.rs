@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Place;
 use super::report::Report;
-use super::units::{parse_duration_ms, parse_size, show_size};
+use super::units::{parse_duration_ms, parse_size, show_duration, show_size};
 
 /// A table that is being read.
 pub(super) struct Table<'a> {
@@ -70,6 +70,16 @@ impl<'a> Table<'a> {
     /// Bytes in `range`: a number, or a text like `64MiB`.
     pub(super) fn size(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
         self.item(key).and_then(|item| item.size(range)).unwrap_or(default)
+    }
+
+    /// A share in percent: a whole number from 0 to 100.
+    pub(super) fn percent(&mut self, key: &'static str, default: u32) -> u32 {
+        self.integer(key, default.into(), 0..=100) as u32
+    }
+
+    /// The milliseconds, in `range`, of a text like `7d`.
+    pub(super) fn duration_ms(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.item(key).and_then(|item| item.duration_ms_in(range)).unwrap_or(default)
     }
 
     /// True or false.
@@ -198,6 +208,23 @@ impl<'a> Item<'a> {
             DeValue::String(text) => self.parsed(parse_duration_ms(text)),
             _ => self.wrong_type("a duration: a string like \"7d\""),
         }
+    }
+
+    /// The milliseconds of a text like `7d`, in `range`.
+    fn duration_ms_in(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let time = self.duration_ms()?;
+        if !range.contains(&time) {
+            let (low, high) = range.into_inner();
+            let message = format!(
+                "{} is out of range: write a duration from {} to {}",
+                show_duration(time),
+                show_duration(low),
+                show_duration(high)
+            );
+            self.report.error(&self.place, message);
+            return None;
+        }
+        Some(time)
     }
 
     /// One of `choices`. What is in `later` is known, and not supported yet.

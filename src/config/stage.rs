@@ -5,12 +5,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::Digest;
 use crate::model::digest::NotADigest;
+use crate::model::{Digest, Limits, OnError};
 
 use super::daemon::path;
 use super::diagnostic::Place;
 use super::json::PluginConfig;
+use super::limits::read_limits;
+use super::link::Around;
 use super::reader::{Item, Table};
 
 /// One stage: a plugin with its configuration.
@@ -26,52 +28,18 @@ pub struct StageConfig {
     pub digest: Option<Digest>,
     /// What the plugin is configured with.
     pub config: PluginConfig,
+    /// What becomes of a record that the plugin rejects or traps on.
+    pub on_error: OnError,
     /// What the plugin may use.
-    pub limits: LimitsConfig,
-}
-
-/// What a plugin may use. Who needs more says so in the stage's `limits`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitsConfig {
-    /// The bytes of the instance's linear memory.
-    pub memory_bytes: u64,
-    /// The milliseconds of CPU time for a batch.
-    pub time_ms: u64,
-    /// The bytes of a batch's output.
-    pub output_bytes: u64,
-    /// The lines a second that reach the log; more are dropped and counted.
-    pub log_lines_per_s: u32,
-}
-
-const MIB: u64 = 1 << 20;
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self { memory_bytes: 64 * MIB, time_ms: 1000, output_bytes: 64 * MIB, log_lines_per_s: 100 }
-    }
-}
-
-impl LimitsConfig {
-    fn read(mut table: Table<'_>) -> Self {
-        let default = Self::default();
-        let limits = Self {
-            memory_bytes: table.size("memory", default.memory_bytes, MIB..=4096 * MIB),
-            time_ms: table.integer("time_ms", default.time_ms, 1..=60_000),
-            // The upper bound keeps ranges in an output within 32 bits.
-            output_bytes: table.size("output_bytes", default.output_bytes, 1024..=1024 * MIB),
-            log_lines_per_s: table.integer("log_lines_per_s", default.log_lines_per_s.into(), 0..=100_000) as u32,
-        };
-        table.finish();
-        limits
-    }
+    pub limits: Limits,
 }
 
 /// All stages of a link, in order.
-pub(super) fn read_pipeline(item: &Item<'_>, base_dir: &Path) -> Vec<StageConfig> {
+pub(super) fn read_pipeline(item: &Item<'_>, around: &Around<'_>) -> Vec<StageConfig> {
     let mut stages: Vec<StageConfig> = Vec::new();
     for item in item.items("an array of tables, each under [[ ]]").into_iter().flatten() {
         let Some(table) = item.table() else { continue };
-        let Some((stage, name_place)) = StageConfig::read(table, base_dir) else { continue };
+        let Some((stage, name_place)) = StageConfig::read(table, around) else { continue };
         if stages.iter().any(|earlier| earlier.name == stage.name) {
             let message = format!("stage {:?} occurs twice", stage.name);
             item.report.error_with_help(&name_place, message, "give each stage of the link a name of its own");
@@ -83,19 +51,17 @@ pub(super) fn read_pipeline(item: &Item<'_>, base_dir: &Path) -> Vec<StageConfig
 
 impl StageConfig {
     /// The stage and the place of its name. `None` if something is missing that has no default.
-    fn read(mut table: Table<'_>, base_dir: &Path) -> Option<(Self, Place)> {
+    fn read(mut table: Table<'_>, around: &Around<'_>) -> Option<(Self, Place)> {
         let name = table.required("stage", "write stage = \"a-name\"");
         let plugin = table.required("plugin", "write plugin = \"path/to/plugin.wasm\"");
         let digest = table.item("digest").and_then(|item| digest(&item));
-        if let Some(on_error) = table.item("on_error") {
-            on_error.choice(&[("stop", ())], &["dead-letter", "skip", "pass"]);
-        }
+        let on_error = table.item("on_error").and_then(|item| item.choice(&OnError::ALL, &[])).unwrap_or_default();
         let config = table.item("config").map(|item| PluginConfig::read(&item));
-        let limits = LimitsConfig::read(table.table("limits"));
+        let limits = read_limits(table.table("limits"), around.limits);
         let place = table.place.clone();
         table.finish();
 
-        let file = plugin.as_ref().and_then(|item| plugin_file(item, base_dir, digest.as_ref()));
+        let file = plugin.as_ref().and_then(|item| plugin_file(item, around.base_dir, digest.as_ref()));
         let (name, plugin) = (name?, plugin?);
         let stage = Self {
             name: stage_name(&name)?,
@@ -103,6 +69,7 @@ impl StageConfig {
             plugin_place: plugin.place,
             digest: digest.map(|(digest, _)| digest),
             config: config.unwrap_or_else(|| Some(PluginConfig::empty(place)))?,
+            on_error,
             limits,
         };
         Some((stage, name.place))

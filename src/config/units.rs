@@ -54,6 +54,12 @@ pub(super) fn show_size(bytes: u64) -> String {
     largest.map_or_else(|| format!("{bytes}B"), |(unit, scale)| format!("{}{unit}", bytes / scale))
 }
 
+/// Milliseconds in the largest unit that shows them without a fraction.
+pub(super) fn show_duration(ms: u64) -> String {
+    let largest = DURATION_UNITS.iter().rev().find(|(_, scale)| ms >= *scale && ms.is_multiple_of(*scale));
+    largest.map_or_else(|| format!("{ms}ms"), |(unit, scale)| format!("{}{unit}", ms / scale))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +101,13 @@ mod tests {
         let expected = [(0, "0B"), (1000, "1000B"), (1024, "1KiB"), (1 << 30, "1GiB"), ((1 << 20) + 1024, "1025KiB")];
         for (bytes, text) in expected {
             assert_eq!(show_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn durations_are_shown_without_fractions() {
+        for (ms, text) in [(0, "0ms"), (1500, "1500ms"), (60_000, "1m"), (90_000, "90s"), (86_400_000, "1d")] {
+            assert_eq!(show_duration(ms), text);
         }
     }
 }

@@ -116,3 +116,42 @@ fn topics_found_later_can_be_asked_about() {
     assert!(would_loop(inside, "ab"));
     assert!(!would_loop(across, "ab"));
 }
+
+/// A link with a stage.
+fn staged(id: &str, from: &str, to: &str, topics: &str, more: &str) -> String {
+    let stage = "pipeline = [{ stage = 's', plugin = 'plugins/redact.wasm' }]\n";
+    link(id, from, to, topics, "copy.") + stage + more
+}
+
+#[test]
+fn a_link_does_not_read_its_own_dead_letters() {
+    let message = "the link would read its own dead letters from";
+    let help = "set dead_letters to a topic that it does not read, or choose other topics";
+    let error = |place, topic| format!("{place}: {message} {topic:?} | {help}");
+    let default = staged("l", "east", "east", "'t', '/.*letters/'", "");
+    check_with_clusters(&default, &[&error("1:1 error links.l", "l.dead-letters")]);
+    let written = staged("l", "east", "east", "'t'", "dead_letters = 't'\n");
+    check_with_clusters(&written, &[&error("7:16 error links.l.dead_letters", "t")]);
+
+    check_with_clusters(&staged("l", "east", "east", "'/.*letters/'", "dead_letters = 'bad'\n"), &[]);
+    check_with_clusters(&staged("l", "east", "west", "'/.*letters/'", ""), &[]);
+    // Nothing is put aside here.
+    check_with_clusters(&default.replace("redact.wasm'", "redact.wasm', on_error = 'skip'"), &[]);
+    check_with_clusters(&link("l", "east", "east", "'/.*letters/'", "copy."), &[]);
+}
+
+#[test]
+fn another_link_may_read_dead_letters_but_not_bring_them_back() {
+    let there = |topics| staged("there", "east", "west", topics, "");
+    let back = link("back", "west", "east", "'/.*dead-letters/'", "");
+    check_with_clusters(&(there("'t'") + &back), &[]);
+    let message = "records would go round for ever: \"t\" on east, links.there, \"there.dead-letters\" on west, links.back, and so on";
+    check_with_clusters(
+        &(there("'t', '/there.*/'") + &back),
+        &[&format!("4:11 error links.there.topics[0]: {message} | {HELP}")],
+    );
+    check_with_clusters(
+        &(there("'t', '/there.*/'").replace("redact.wasm'", "redact.wasm', on_error = 'stop'") + &back),
+        &[],
+    );
+}

@@ -19,8 +19,8 @@ fn unknown_keys_are_errors_with_a_suggestion() {
             "3:1 error links.l.suorce: unknown key \"suorce\" | did you mean \"source\"?",
             "7:12 error links.l.config.batchsize: unknown key \"batchsize\" | did you mean \"batch_size\"?",
             "7:27 error links.l.config.x: unknown key \"x\" | known here: batch_size, max_bytes, max_messages, \
-             checkpoint_interval_ms, enable_exactly_once",
-            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, listen",
+             checkpoint_interval_ms, enable_exactly_once, transaction_timeout_ms",
+            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, listen, limits",
             "12:1 error clusters.north.file: unknown key \"file\" | known here: kind, path, compression_level, topics",
             "13:10 error clusters.north.topics.t.partition: unknown key \"partition\" | did you mean \"partitions\"?",
         ],
@@ -35,8 +35,9 @@ fn unknown_keys_of_a_stage_are_errors() {
         ),
         &[
             "9:1 error links.l.pipeline[0].limit: unknown key \"limit\" | did you mean \"limits\"?",
-            "10:12 error links.l.pipeline[0].limits.mem: unknown key \"mem\" | known here: memory, time_ms, output_bytes, \
-             log_lines_per_s",
+            "10:12 error links.l.pipeline[0].limits.mem: unknown key \"mem\" | known here: time_ms, record_time_ms, memory, \
+             table_elements, instances, handles, output_bytes, records_per_input, host_calls_per_record, log_lines_per_s, metric_names, \
+             state_bytes, component_bytes",
         ],
     );
 }
@@ -47,7 +48,7 @@ fn keys_and_values_of_later_versions_say_so() {
         &format!(
             "{LINK}type = 'star'\nfilter = {{}}\ntransform = 1\nfailover_config.x = 1\n[links.l.config]\nconcurrent_partitions = 10\n\
              enable_compression = true\ncompression_type = 'zstd'\nthrottle_rate_bytes_per_sec = 1\nenable_idempotence = true\n\
-             [[links.l.pipeline]]\nstage = 's'\nplugin = 'plugins/redact.wasm'\non_error = 'skip'\n[clusters.k]\nkind = 'kafka'\n"
+             [clusters.k]\nkind = 'kafka'\n"
         ),
         &[
             "6:8 error links.l.type: \"star\" is not supported by this version | this version has \"active-passive\"",
@@ -64,8 +65,7 @@ fn keys_and_values_of_later_versions_say_so() {
              remove it: the link runs as fast as source, plugins and target allow",
             "15:1 error links.l.config.enable_idempotence: \"enable_idempotence\" is not supported by this version | \
              remove it: \"enable_exactly_once\" includes it",
-            "19:12 error links.l.pipeline[0].on_error: \"skip\" is not supported by this version | this version has \"stop\"",
-            "21:8 error clusters.k.kind: \"kafka\" is not supported by this version | this version has \"embedded\"",
+            "17:8 error clusters.k.kind: \"kafka\" is not supported by this version | this version has \"embedded\"",
         ],
     );
 }
@@ -73,11 +73,16 @@ fn keys_and_values_of_later_versions_say_so() {
 #[test]
 fn values_that_nobody_knows_get_a_suggestion() {
     check_with_clusters(
-        &format!("{LINK}type = 'active_passive'\nstart = 'oldest'\n[clusters.k]\nkind = 'embeded'\n"),
+        &format!(
+            "{LINK}type = 'active_passive'\nstart = 'oldest'\nbreaker.then = 'stop'\n[[links.l.pipeline]]\nstage = 's'\n\
+             plugin = 'plugins/redact.wasm'\non_error = 'dead-letters'\n[clusters.k]\nkind = 'embeded'\n"
+        ),
         &[
             "6:8 error links.l.type: \"active_passive\" is not known here | did you mean \"active-passive\"?",
             "7:9 error links.l.start: \"oldest\" is not known here | known here: earliest, latest",
-            "9:8 error clusters.k.kind: \"embeded\" is not known here | did you mean \"embedded\"?",
+            "8:16 error links.l.breaker.then: \"stop\" is not known here | known here: pause, rollback",
+            "12:12 error links.l.pipeline[0].on_error: \"dead-letters\" is not known here | did you mean \"dead-letter\"?",
+            "14:8 error clusters.k.kind: \"embeded\" is not known here | did you mean \"embedded\"?",
         ],
     );
 }
@@ -144,6 +149,94 @@ fn values_out_of_range_say_the_range() {
             "19:42 error clusters.c.topics.t.retention: \"7w\" is not a duration: write a whole number and one of ms, s, m, h, d, like \"7d\"",
             "19:66 error clusters.c.topics.t.retention_bytes: \"10G\" is not a size: write a whole number and one of B, KB, MB, GB, KiB, MiB, \
              GiB, TiB, like \"64MiB\"",
+        ],
+    );
+}
+
+#[test]
+fn limits_out_of_range_say_the_range() {
+    check_with_clusters(
+        "[daemon.limits]\ntime_ms = 0\nrecord_time_ms = 60_001\nmemory = '5GiB'\ntable_elements = 0\ninstances = 1001\nhandles = 0\n\
+         output_bytes = 1023\nrecords_per_input = 0\nhost_calls_per_record = 0\nlog_lines_per_s = 100_001\nmetric_names = -1\n\
+         state_bytes = '1TiB'\ncomponent_bytes = '65MiB'\n",
+        &[
+            "2:11 error daemon.limits.time_ms: 0 is out of range: write a number from 1 to 60000",
+            "3:18 error daemon.limits.record_time_ms: 60001 is out of range: write a number from 1 to 60000",
+            "4:10 error daemon.limits.memory: 5GiB is out of range: write a size from 1MiB to 4GiB",
+            "5:18 error daemon.limits.table_elements: 0 is out of range: write a number from 1 to 10000000",
+            "6:13 error daemon.limits.instances: 1001 is out of range: write a number from 1 to 1000",
+            "7:11 error daemon.limits.handles: 0 is out of range: write a number from 1 to 1000000",
+            "8:16 error daemon.limits.output_bytes: 1023 is out of range: write a size from 1KiB to 1GiB",
+            "9:21 error daemon.limits.records_per_input: 0 is out of range: write a number from 1 to 1000000",
+            "10:25 error daemon.limits.host_calls_per_record: 0 is out of range: write a number from 1 to 1000000",
+            "11:19 error daemon.limits.log_lines_per_s: 100001 is out of range: write a number from 0 to 100000",
+            "12:16 error daemon.limits.metric_names: -1 is out of range: write a number from 0 to 10000",
+            "13:15 error daemon.limits.state_bytes: 1TiB is out of range: write a size from 1KiB to 64GiB",
+            "14:19 error daemon.limits.component_bytes: 65MiB is out of range: write a size from 1KiB to 64MiB",
+        ],
+    );
+}
+
+#[test]
+fn a_record_with_more_time_than_its_batch_is_an_error() {
+    let stage = "[[links.l.pipeline]]\nstage = 's'\nplugin = 'plugins/redact.wasm'\n";
+    check_with_clusters(
+        &format!("{LINK}{stage}limits = {{ time_ms = 10, record_time_ms = 11 }}\n"),
+        &[
+            "9:43 error links.l.pipeline[0].limits.record_time_ms: a record would have 11 ms, and its whole batch 10 ms | \
+           write 10 at most, or raise \"time_ms\"",
+        ],
+    );
+    // The batch's time may be the daemon's, and one that is wrong is not compared with.
+    check_with_clusters(
+        &format!("daemon.limits.time_ms = 20\n{LINK}{stage}limits.record_time_ms = 21\n"),
+        &[
+            "10:25 error links.l.pipeline[0].limits.record_time_ms: a record would have 21 ms, and its whole batch 20 ms | \
+           write 20 at most, or raise \"time_ms\"",
+        ],
+    );
+    check_with_clusters(
+        &format!("{LINK}{stage}limits = {{ time_ms = 0, record_time_ms = 5000 }}\n"),
+        &["9:22 error links.l.pipeline[0].limits.time_ms: 0 is out of range: write a number from 1 to 60000"],
+    );
+}
+
+#[test]
+fn breaker_and_probation_have_their_ranges() {
+    check_with_clusters(
+        &format!(
+            "{LINK}config.transaction_timeout_ms = 9999\n[links.l.breaker]\nwindow_records = 99\nrejected_percent = 101\ntrapped_percent = -1\n\
+             if = 1\n[links.l.probation]\nrecords = 1_000_000_001\ntime = '999ms'\nrejected_percent = 101\ntrapped_percent = 1.5\n\
+             slowdown = 1\nfor = 1\n[links.m]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\nprobation.time = '31d'\n\
+             config.transaction_timeout_ms = 900_001\n"
+        ),
+        &[
+            "6:33 error links.l.config.transaction_timeout_ms: 9999 is out of range: write a number from 10000 to 900000",
+            "8:18 error links.l.breaker.window_records: 99 is out of range: write a number from 100 to 10000000",
+            "9:20 error links.l.breaker.rejected_percent: 101 is out of range: write a number from 0 to 100",
+            "10:19 error links.l.breaker.trapped_percent: -1 is out of range: write a number from 0 to 100",
+            "11:1 error links.l.breaker.if: unknown key \"if\" | known here: window_records, rejected_percent, trapped_percent, then",
+            "13:11 error links.l.probation.records: 1000000001 is out of range: write a number from 0 to 1000000000",
+            "14:8 error links.l.probation.time: 999ms is out of range: write a duration from 1s to 30d",
+            "15:20 error links.l.probation.rejected_percent: 101 is out of range: write a number from 0 to 100",
+            "16:19 error links.l.probation.trapped_percent: expected a whole number, found a number with a fraction",
+            "17:12 error links.l.probation.slowdown: 1 is out of range: write a number from 2 to 1000",
+            "18:1 error links.l.probation.for: unknown key \"for\" | known here: records, time, rejected_percent, trapped_percent, slowdown",
+            "23:18 error links.m.probation.time: 31d is out of range: write a duration from 1s to 30d",
+            "24:33 error links.m.config.transaction_timeout_ms: 900001 is out of range: write a number from 10000 to 900000",
+        ],
+    );
+}
+
+#[test]
+fn dead_letters_go_to_a_topic() {
+    check_with_clusters(
+        &format!(
+            "{LINK}dead_letters = 'a b'\n[links.m]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\ndead_letters = ''\n"
+        ),
+        &[
+            "6:16 error links.l.dead_letters: a topic's name cannot have ' ': letters, digits, dot, underscore and hyphen are allowed",
+            "11:16 error links.m.dead_letters: a topic's name has 1 to 249 characters and is neither . nor ..",
         ],
     );
 }

@@ -14,6 +14,8 @@ use super::{Config, Diagnostic};
 const SAMPLE: &str = r#"[daemon]
 data_dir = "./tidegate-data"
 listen   = "127.0.0.1:8081"
+[daemon.limits]
+log_lines_per_s = 50
 
 [clusters.east]
 kind = "embedded"
@@ -27,13 +29,26 @@ source = "east"
 target = "west"
 topics = ["orders", "/audit\\..*/"]
 topic_prefix = ""
+dead_letters = "orders.dead-letters"
 lanes  = 2
 autostart = true
 [links.orders.config]
 batch_size = 1000
 max_bytes = 10485760
 checkpoint_interval_ms = 100
+transaction_timeout_ms = 60000
 enable_exactly_once = true
+[links.orders.breaker]
+window_records = 10000
+rejected_percent = 50
+trapped_percent = 5
+then = "pause"
+[links.orders.probation]
+records = 10000
+time = "5m"
+rejected_percent = 5
+trapped_percent = 1
+slowdown = 10
 [[links.orders.pipeline]]
 stage    = "only-large"
 plugin   = "plugins/json-filter.wasm"

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::config::{Config, LimitsConfig, Start, TopicConfig, TransferConfig};
-use crate::model::Digest;
+use crate::config::{BreakerAction, BreakerConfig, Config, ProbationConfig, Start, TopicConfig, TransferConfig};
+use crate::model::{Digest, Limits, OnError};
 
 use super::{CLUSTERS, SAMPLE, base_dir, config, parse, show};
 
@@ -24,7 +24,9 @@ fn the_sample_means_what_it_says() {
     let topics: Vec<_> = link.topics.iter().map(ToString::to_string).collect();
     assert_eq!(topics, ["orders", "/audit\\..*/"]);
     assert_eq!((&*link.topic_prefix, link.lanes, link.autostart, link.start), ("", 2, true, Start::Earliest));
+    assert_eq!(link.dead_letters, "orders.dead-letters");
     assert_eq!(link.config, TransferConfig::default());
+    assert_eq!((&link.breaker, &link.probation), (&BreakerConfig::default(), &ProbationConfig::default()));
     assert!(link.selects("audit.x") && link.selects("orders") && !link.selects("audit"));
 
     assert_eq!(link.pipeline.len(), 2);
@@ -34,7 +36,9 @@ fn the_sample_means_what_it_says() {
     assert_eq!((filter.digest, mask.digest), (Some(Digest::of(b"")), None));
     assert_eq!(filter.config.value, json!({"pointer": "/amount", "at_least": 100}));
     assert_eq!(mask.config.value, json!({"pointers": ["/card"], "keep_last": 4}));
-    assert_eq!((&filter.limits, &mask.limits), (&LimitsConfig::default(), &LimitsConfig::default()));
+    assert_eq!((filter.on_error, mask.on_error), (OnError::Stop, OnError::DeadLetter));
+    let limits = Limits { log_lines_per_s: 50, ..Limits::default() };
+    assert_eq!((&config.daemon.limits, &filter.limits, &mask.limits), (&limits, &limits, &limits));
 }
 
 #[test]
@@ -60,8 +64,11 @@ fn every_setting_can_differ_from_its_default() {
         lanes = 1024
         autostart = false
         start = "latest"
-        config = { batch_size = 1, max_bytes = "1KiB", max_messages = 7, checkpoint_interval_ms = 60000 }
-        pipeline = [{ stage = "s", plugin = "plugins/redact.wasm", limits = { memory = "4GiB", time_ms = 1, output_bytes = 1024, log_lines_per_s = 0 } }]
+        dead_letters = "bad"
+        config = { batch_size = 1, max_bytes = "1KiB", max_messages = 7, checkpoint_interval_ms = 60000, transaction_timeout_ms = 10000 }
+        breaker = { window_records = 100, rejected_percent = 0, trapped_percent = 100, then = "rollback" }
+        probation = { records = 0, time = "30d", rejected_percent = 100, trapped_percent = 0, slowdown = 1000 }
+        pipeline = [{ stage = "s", plugin = "plugins/redact.wasm", on_error = "pass" }]
         "#,
     );
     assert_eq!(config.daemon.data_dir.to_str(), Some("/var/lib/tidegate"));
@@ -84,10 +91,21 @@ fn every_setting_can_differ_from_its_default() {
         max_messages: Some(7),
         checkpoint_interval_ms: 60_000,
         enable_exactly_once: true,
+        transaction_timeout_ms: 10_000,
     };
     assert_eq!(link.config, transfer);
-    let limits = LimitsConfig { memory_bytes: 4 << 30, time_ms: 1, output_bytes: 1024, log_lines_per_s: 0 };
-    assert_eq!(link.pipeline[0].limits, limits);
+    assert_eq!((&*link.dead_letters, link.pipeline[0].on_error), ("bad", OnError::Pass));
+    let breaker =
+        BreakerConfig { window_records: 100, rejected_percent: 0, trapped_percent: 100, then: BreakerAction::Rollback };
+    assert_eq!(link.breaker, breaker);
+    let probation = ProbationConfig {
+        records: 0,
+        time_ms: 2_592_000_000,
+        rejected_percent: 100,
+        trapped_percent: 0,
+        slowdown: 1000,
+    };
+    assert_eq!(link.probation, probation);
     assert_eq!(link.pipeline[0].config.value, json!({}));
 }
 
@@ -100,7 +118,76 @@ fn what_is_left_out_has_its_default() {
     let link = &config.links["l"];
     assert_eq!((&*link.name, link.lanes, link.autostart, link.start), ("l", 1, true, Start::Earliest));
     assert_eq!(link.config, TransferConfig::default());
+    assert_eq!(link.dead_letters, "l.dead-letters");
+    let breaker =
+        BreakerConfig { window_records: 10_000, rejected_percent: 50, trapped_percent: 5, then: BreakerAction::Pause };
+    let probation =
+        ProbationConfig { records: 10_000, time_ms: 300_000, rejected_percent: 5, trapped_percent: 1, slowdown: 10 };
+    assert_eq!((&link.breaker, &link.probation), (&breaker, &probation));
+    assert_eq!(link.config.transaction_timeout_ms, 60_000);
+    assert_eq!(config.daemon.limits, Limits::default());
     assert!(link.pipeline.is_empty());
+}
+
+/// A link with a stage that has these limits.
+fn with_limits(limits: &str) -> String {
+    format!(
+        "[links.l]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\n[[links.l.pipeline]]\nstage = 's'\n\
+         plugin = 'plugins/redact.wasm'\nlimits = {{ {limits} }}\n{CLUSTERS}"
+    )
+}
+
+#[test]
+fn every_limit_can_be_set_for_a_stage_and_for_the_daemon() {
+    let written = "time_ms = 60000, record_time_ms = 7, memory = '4GiB', table_elements = 1, instances = 2, handles = 3, \
+                   output_bytes = '1GiB', records_per_input = 4, host_calls_per_record = 5, log_lines_per_s = 0, \
+                   metric_names = 6, state_bytes = '64GiB', component_bytes = '1MiB'";
+    let expected = Limits {
+        time_ms: 60_000,
+        record_time_ms: 7,
+        memory_bytes: 4 << 30,
+        table_elements: 1,
+        instances: 2,
+        handles: 3,
+        output_bytes: 1 << 30,
+        records_per_input: 4,
+        host_calls_per_record: 5,
+        log_lines_per_s: 0,
+        metric_names: 6,
+        state_bytes: 64 << 30,
+        component_bytes: 1 << 20,
+    };
+    let of_stage = config(&with_limits(written));
+    assert_eq!((&of_stage.links["l"].pipeline[0].limits, &of_stage.daemon.limits), (&expected, &Limits::default()));
+    let of_daemon = config(&format!("daemon.limits = {{ {written} }}\n{}", with_limits("handles = 9")));
+    assert_eq!(of_daemon.daemon.limits, expected);
+    assert_eq!(of_daemon.links["l"].pipeline[0].limits, Limits { handles: 9, ..expected });
+}
+
+#[test]
+fn a_record_has_no_more_time_than_its_batch() {
+    let times = |text: &str| {
+        let config = config(text);
+        let limits = &config.links["l"].pipeline[0].limits;
+        (limits.time_ms, limits.record_time_ms)
+    };
+    assert_eq!(times(&with_limits("time_ms = 99")), (99, 99));
+    assert_eq!(times(&with_limits("time_ms = 101")), (101, 100));
+    assert_eq!(times(&with_limits("record_time_ms = 1000")), (1000, 1000));
+    assert_eq!(times(&format!("daemon.limits.time_ms = 50\n{}", with_limits("time_ms = 60"))), (60, 50));
+}
+
+#[test]
+fn every_answer_to_a_bad_record_has_a_name() {
+    for (name, policy) in [
+        ("dead-letter", OnError::DeadLetter),
+        ("skip", OnError::Skip),
+        ("stop", OnError::Stop),
+        ("pass", OnError::Pass),
+    ] {
+        let config = config(&SAMPLE.replace("on_error = \"stop\"", &format!("on_error = \"{name}\"")));
+        assert_eq!(config.links["orders"].pipeline[0].on_error, policy, "{name}");
+    }
 }
 
 #[test]
@@ -119,15 +206,15 @@ fn errors_of_a_plugin_find_their_place() {
     let config = config(SAMPLE);
     let stage = &config.links["orders"].pipeline[1];
     let at = |pointer: &str| show(&[config.source.error(stage.config.place(pointer), "x")]);
-    assert_eq!(at(""), "34:10 error links.orders.pipeline[1].config: x");
-    assert_eq!(at("/keep_last"), "34:46 error links.orders.pipeline[1].config.keep_last: x");
-    assert_eq!(at("/pointers/0"), "34:24 error links.orders.pipeline[1].config.pointers[0]: x");
+    assert_eq!(at(""), "49:10 error links.orders.pipeline[1].config: x");
+    assert_eq!(at("/keep_last"), "49:46 error links.orders.pipeline[1].config.keep_last: x");
+    assert_eq!(at("/pointers/0"), "49:24 error links.orders.pipeline[1].config.pointers[0]: x");
     // What the user did not write is shown at what is around it.
-    assert_eq!(at("/pointers/7/x"), "34:23 error links.orders.pipeline[1].config.pointers: x");
+    assert_eq!(at("/pointers/7/x"), "49:23 error links.orders.pipeline[1].config.pointers: x");
     assert_eq!(at("/missing"), at(""));
     assert_eq!(at("not a pointer"), at(""));
     let plugin = show(&[config.source.error(&stage.plugin_place, "x")]);
-    assert_eq!(plugin, "33:10 error links.orders.pipeline[1].plugin: x");
+    assert_eq!(plugin, "48:10 error links.orders.pipeline[1].plugin: x");
 }
 
 #[test]

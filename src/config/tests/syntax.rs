@@ -10,7 +10,7 @@ fn syntax_errors_come_with_the_others() {
         "# ä\n[daemon]\nlisten = localhost\nport = 1\n[clusters.east]\nkind = \n[links.ä]\nlanes = 1\n[links.l]\nlanes = 0\nname = 'ü\ntopics = 1\n",
         &[
             "3:10 error : string values must be quoted, expected literal string",
-            "4:1 error daemon.port: unknown key \"port\" | known here: data_dir, listen",
+            "4:1 error daemon.port: unknown key \"port\" | known here: data_dir, listen, limits",
             "6:8 error : string values must be quoted, expected literal string",
             &format!("7:8 error : invalid unquoted key, expected letters, numbers, `-`, `_` | {HELP}"),
         ],
@@ -43,15 +43,15 @@ fn duplicates_are_errors_and_the_rest_is_read() {
 fn an_open_bracket_is_one_error() {
     check(
         &SAMPLE.replace("/audit\\\\..*/\"]", "/audit\\\\..*/\""),
-        &[&format!("16:1 error : missing comma between array elements, expected `,` | {HELP}")],
+        &[&format!("18:1 error : missing comma between array elements, expected `,` | {HELP}")],
     );
     check(
         &SAMPLE.replace("at_least = 100 }", "at_least = 100"),
-        &[&format!("30:1 error : missing comma between key-value pairs, expected `,` | {HELP}")],
+        &[&format!("45:1 error : missing comma between key-value pairs, expected `,` | {HELP}")],
     );
     check(
         &SAMPLE.replace("[[links.orders.pipeline]]", "[[links.orders.pipeline]"),
-        &[&format!("24:25 error : unclosed array table, expected `]` | {HELP}")],
+        &[&format!("39:25 error : unclosed array table, expected `]` | {HELP}")],
     );
 }
 
