@@ -9,7 +9,10 @@ use super::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, ReadA
 use super::wire::*;
 use crate::model::{Batch, BatchBuilder, Digest, RevisionNumber, TopicPartition};
 
-/// One link `orders` with one stage `mask`, one cluster `east`.
+/// The topic of the link's dead letters.
+pub(crate) const DEAD_LETTERS: &str = "orders.dead-letters";
+
+/// One link `orders` with one stage `mask`, one cluster `east`, and in `west` nothing but the link's dead letters.
 #[derive(Default)]
 pub(crate) struct Fake {
     state: Mutex<State>,
@@ -88,6 +91,15 @@ fn known(what: &str, name: &str, only: &str) -> Result<(), ControlError> {
     if name == only { Ok(()) } else { Err(not_found(what, name)) }
 }
 
+/// Whether a topic of this name would be in this cluster.
+fn known_place(cluster: &str, topic: &str) -> Result<(), ControlError> {
+    let only = if topic == DEAD_LETTERS { "west" } else { "east" };
+    match cluster {
+        "east" | "west" if cluster != only => Err(not_found("topic", topic)),
+        _ => known("cluster", cluster, only),
+    }
+}
+
 fn link(state: &State) -> Link {
     Link {
         id: "orders".into(),
@@ -100,6 +112,7 @@ fn link(state: &State) -> Link {
         target: "west".into(),
         topics: vec!["orders".into()],
         topic_prefix: String::new(),
+        dead_letters: DEAD_LETTERS.into(),
         revision: Some(1),
         error: None,
         metrics: MetricsSummary::default(),
@@ -248,7 +261,7 @@ impl ControlPlane for Fake {
     }
 
     fn topic(&self, cluster: &str, topic: &str) -> Result<Topic, ControlError> {
-        known("cluster", cluster, "east")?;
+        known_place(cluster, topic)?;
         let state = self.state();
         let partitions = state.topics.get(topic).ok_or_else(|| not_found("topic", topic))?;
         let status = |(partition, records): (usize, &Vec<Record>)| PartitionStatus {

@@ -76,6 +76,14 @@ pub enum Command {
   tidegate consume west orders --partition 2 --offset 4711 --json
   tidegate consume west orders --json | tidegate produce east copy --json")]
     Consume(ConsumeArgs),
+    /// Look at dead letters: records that a link has put aside, because a plugin could not handle them.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate dlq list orders
+  tidegate dlq show orders 0 17"
+    )]
+    Dlq(DlqCommand),
     /// Look at plugins, publish them to a running link, roll back.
     #[command(
         subcommand,
@@ -259,6 +267,51 @@ pub struct ConsumeArgs {
     pub url: String,
 }
 
+/// `dlq …`.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// The newest dead letters of a link, oldest first: where each is, where its record came from, and what was wrong.
+    ///
+    /// With --json, `record` is the record as the link read it, in the form that `produce --json` takes.
+    #[command(after_help = "Examples:
+  tidegate dlq list orders
+  tidegate dlq list orders --max 1000 --json
+  tidegate dlq list orders --json | jq -c '.[] | select(.reason.code == \"not-json\") | .record' | tidegate produce east orders --json")]
+    List(DlqListArgs),
+    /// All that is known of a dead letter: where its record came from, what could not handle it and why, and the record.
+    #[command(after_help = "Examples:
+  tidegate dlq show orders 0 17
+  tidegate dlq show orders 0 17 --json | jq -c .record | tidegate produce east orders --json")]
+    Show(DlqShowArgs),
+}
+
+/// `dlq list`.
+#[derive(Args, Debug)]
+pub struct DlqListArgs {
+    /// The link.
+    pub link: String,
+    /// At most this many letters.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max: u64,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
+/// `dlq show`.
+#[derive(Args, Debug)]
+pub struct DlqShowArgs {
+    /// The link.
+    pub link: String,
+    /// The partition of the letter, as `dlq list` shows it.
+    pub partition: u32,
+    /// The offset of the letter, as `dlq list` shows it.
+    pub offset: i64,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
 /// `plugin …`.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
@@ -374,6 +427,8 @@ mod tests {
             "consume east orders --from-beginning --max 5 --follow --json",
             "consume east orders --partition 1 --offset 7",
             "consume east orders --partition 1 --offset latest",
+            "dlq list orders --max 7 --json",
+            "dlq show orders 0 17 --json",
             "plugin inspect x.wasm --json",
             "plugin publish orders mask x.wasm --config {}",
             "plugin rollback orders --to 3",
@@ -396,6 +451,9 @@ mod tests {
             ("produce east orders --json --key-separator :", ArgumentConflict),
             ("produce east orders --header nonsense", ValueValidation),
             ("topic create east orders --partitions 0", ValueValidation),
+            ("dlq list orders --max 0", ValueValidation),
+            ("dlq show orders 0", MissingRequiredArgument),
+            ("dlq show orders 0 x", ValueValidation),
             ("plugin publish orders mask x.wasm --config {", ValueValidation),
         ] {
             assert_eq!(parse(line).map(|_| ()), Err(kind), "{line}");

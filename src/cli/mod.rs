@@ -1,17 +1,19 @@
 //! The command line: the daemon itself (`run`, `check`, `plugin inspect`), and a client of its REST API (all else).
 //!
 //! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local`,
-//! `status`, `links`, `topics`, `produce`, `consume`, `plugins`. `failure` says how commands fail, `table` lays out text.
+//! `status`, `links`, `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `plugins`. `failure` says how commands fail, `table` lays out text.
 //!
 //! Invariants
 //! - Exit status: 0 done, 1 refused or failed, 2 wrong usage. Whoever reads the output may stop reading: that is no failure.
 //! - Answers go to standard output, everything else to standard error as `error: …` and `help: …`.
-//! - `--json` prints the wire types of the API and nothing else.
+//! - `--json` prints the wire types of the API, and for dead letters `letter::Letter` around one of them; nothing else.
 
 pub mod args;
 mod client;
 mod consume;
+mod dlq;
 mod failure;
+mod letter;
 mod links;
 mod local;
 mod plugins;
@@ -75,6 +77,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Topic(command) => topics::topic(&command, out),
         Command::Produce(args) => produce::produce(&Client::new(&args.url)?, &args, io::stdin().lock(), out),
         Command::Consume(args) => consume::consume(&Client::new(&args.url)?, &args, out),
+        Command::Dlq(command) => dlq::dlq(&command, out),
         Command::Plugin(PluginCommand::Inspect(args)) => local::inspect(&args, out),
         Command::Plugin(command) => plugins::plugin(&command, out),
     }

@@ -67,6 +67,7 @@ impl<'a> View<'a> {
             target: config.target.to_string(),
             topics: config.topics.iter().map(ToString::to_string).collect(),
             topic_prefix: config.topic_prefix.clone(),
+            dead_letters: config.dead_letters.clone(),
             revision: self.revision(),
             error: self.failure.as_ref().map(trouble),
             metrics: self.summary(),

@@ -31,6 +31,8 @@ pub struct Link {
     pub topics: Vec<String>,
     /// What stands before a topic's name in the target.
     pub topic_prefix: String,
+    /// The topic of the target for records that a stage could not handle. It need not exist before the first.
+    pub dead_letters: String,
     /// The newest revision, if one was ever made.
     pub revision: Option<u64>,
     /// Why it failed, or what it is retrying.

@@ -1,0 +1,206 @@
+//! `dlq …`: the records that a link has put aside.
+
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::args::{DlqCommand, DlqListArgs, DlqShowArgs};
+use super::client::{Client, RequestError};
+use super::failure::Failure;
+use super::letter::{Letter, Reason};
+use super::print_json;
+use super::table::{NOTHING, known, table};
+use crate::api::wire::{Link, PartitionStatus, Record, Records, Time, Topic};
+
+/// A page: large enough for a good rate, small enough for an answer.
+const PAGE_RECORDS_MAX: u64 = 1_000;
+
+/// The longest message in a table: with the other columns a line fits a wide terminal. `show` has all of it.
+const MESSAGE_CHARS_MAX: usize = 60;
+
+pub(super) fn dlq(command: &DlqCommand, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        DlqCommand::List(args) => list(args, out),
+        DlqCommand::Show(args) => show(args, out),
+    }
+}
+
+fn list(args: &DlqListArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let client = Client::new(&args.remote.url)?;
+    let mailbox = Mailbox::open(&client, &args.link)?;
+    let letters = mailbox.newest(args.max)?;
+    if args.remote.json {
+        return print_json(out, &letters);
+    }
+    if letters.is_empty() {
+        return Ok(writeln!(out, "{} has no dead letters; they would be in {}", args.link, mailbox.name())?);
+    }
+    let rows: Vec<_> = letters.iter().map(row).collect();
+    table(out, ["letter", "from", "stage", "code", "message", "time"], &rows)?;
+    let all: u64 = mailbox.partitions.iter().map(|range| range.records).sum();
+    if all > letters.len() as u64 {
+        writeln!(out, "the newest {} of {all}: --max shows more", letters.len())?;
+    }
+    Ok(())
+}
+
+fn row(letter: &Letter) -> [String; 6] {
+    let place = format!("{} {}", letter.partition, letter.offset);
+    let time = letter.time.to_string();
+    let cells = match &letter.reason {
+        Some(reason) => {
+            [place, source(&letter.record), reason.stage.clone(), reason.code.clone(), reason.message.clone(), time]
+        }
+        None => {
+            let nothing = || NOTHING.to_owned();
+            [place, nothing(), nothing(), nothing(), letter.problem.clone().unwrap_or_default(), time]
+        }
+    };
+    cells.map(|cell| cut(&printable(&cell).replace(['\n', '\t'], " ")))
+}
+
+fn show(args: &DlqShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let client = Client::new(&args.remote.url)?;
+    let mailbox = Mailbox::open(&client, &args.link)?;
+    let letter = mailbox.letter(args.partition, args.offset)?;
+    if args.remote.json {
+        return print_json(out, &letter);
+    }
+    writeln!(out, "letter {} {} in {}", letter.partition, letter.offset, mailbox.name())?;
+    field(out, "time", &letter.time.to_string())?;
+    match &letter.reason {
+        Some(reason) => print_reason(reason, &letter.record, out)?,
+        None => field(out, "problem", letter.problem.as_deref().unwrap_or_default())?,
+    }
+    print_record(&letter.record, out)
+}
+
+fn print_reason(reason: &Reason, record: &Record, out: &mut dyn Write) -> Result<(), Failure> {
+    let written = known(record.timestamp.map(Time));
+    field(
+        out,
+        "from",
+        &format!("{} on {}, ordinal {}, written {written}", source(record), reason.cluster, reason.ordinal),
+    )?;
+    field(out, "link", &format!("{}, revision {}", reason.link, reason.revision))?;
+    field(out, "stage", &reason.stage)?;
+    field(out, "plugin", &reason.plugin)?;
+    field(out, "digest", &reason.digest)?;
+    field(out, "code", &reason.code)?;
+    field(out, "message", &reason.message)?;
+    field(out, "tries", &reason.tries.to_string())?;
+    Ok(reason.cut.iter().try_for_each(|cut| field(out, "cut", cut))?)
+}
+
+fn print_record(record: &Record, out: &mut dyn Write) -> Result<(), Failure> {
+    field(out, "key", &content(record.key.as_deref(), NOTHING))?;
+    field(out, "value", &content(record.value.as_deref(), "- (a tombstone)"))?;
+    for header in &record.headers {
+        let (name, value) = (content(Some(&header.name), NOTHING), content(header.value.as_deref(), NOTHING));
+        field(out, "header", &format!("{name}: {value}"))?;
+    }
+    Ok(())
+}
+
+/// The topic that a link puts records aside in.
+struct Mailbox<'a> {
+    client: &'a Client,
+    link: Link,
+    /// Its partitions; empty while the topic is not there.
+    partitions: Vec<PartitionStatus>,
+}
+
+impl<'a> Mailbox<'a> {
+    fn open(client: &'a Client, link: &str) -> Result<Self, Failure> {
+        let link: Link = client.get(&["replication", "links", link], &[])?;
+        let topic: Result<Topic, _> = client.get(&["clusters", &link.target, "topics", &link.dead_letters], &[]);
+        let partitions = match topic {
+            Ok(topic) => topic.partitions,
+            // As long as nothing was put aside, the topic need not be there.
+            Err(RequestError::Refused(problem)) if problem.status == 404 => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { client, link, partitions })
+    }
+
+    fn name(&self) -> String {
+        format!("{} on {}", self.link.dead_letters, self.link.target)
+    }
+
+    /// The newest letters, oldest first.
+    fn newest(&self, max: u64) -> Result<Vec<Letter>, Failure> {
+        let keep = usize::try_from(max).unwrap_or(usize::MAX);
+        let mut letters: Vec<Letter> = Vec::new();
+        for range in &self.partitions {
+            letters.extend(self.tail(range, max)?);
+            letters.sort_by_key(|letter| (letter.time, letter.partition, letter.offset));
+            letters.drain(..letters.len().saturating_sub(keep));
+        }
+        Ok(letters)
+    }
+
+    /// The last letters of a partition.
+    fn tail(&self, range: &PartitionStatus, max: u64) -> Result<Vec<Letter>, Failure> {
+        let mut letters = Vec::new();
+        let mut next = range.end.saturating_sub_unsigned(max).max(range.log_start);
+        while next < range.end {
+            let page = self.page(range.partition, next, PAGE_RECORDS_MAX)?;
+            let before_end = |record: &Record| record.offset.is_some_and(|offset| offset < range.end);
+            letters.extend(page.records.into_iter().filter(before_end).map(Letter::new));
+            // A page without progress before the end means that the end is not there any more.
+            next = if page.next_offset > next { page.next_offset } else { range.end };
+        }
+        Ok(letters)
+    }
+
+    fn letter(&self, partition: u32, offset: i64) -> Result<Letter, Failure> {
+        let range = self.partitions.iter().find(|range| range.partition == partition);
+        let is_there = range.is_some_and(|range| (range.log_start..range.end).contains(&offset));
+        let page = if is_there { Some(self.page(partition, offset, 1)?) } else { None };
+        let record = page.and_then(|page| page.records.into_iter().find(|record| record.offset == Some(offset)));
+        record.map(Letter::new).ok_or_else(|| {
+            let help = format!("`tidegate dlq list {}` shows which there are", self.link.id);
+            Failure::new(format!("there is no letter {partition} {offset} in {}", self.name()), help)
+        })
+    }
+
+    fn page(&self, partition: u32, offset: i64, records_max: u64) -> Result<Records, Failure> {
+        let path = ["clusters", &self.link.target, "topics", &self.link.dead_letters, "records"];
+        let query = [
+            ("partition", partition.to_string()),
+            ("offset", offset.to_string()),
+            ("max_records", records_max.to_string()),
+        ];
+        Ok(self.client.get(&path, &query)?)
+    }
+}
+
+/// Where a record was read.
+fn source(record: &Record) -> String {
+    let topic = record.topic.as_deref().unwrap_or(NOTHING);
+    format!("{topic}-{}@{}", known(record.partition), known(record.offset))
+}
+
+/// Bytes as text, or in base64 where they are none.
+fn content(bytes: Option<&[u8]>, null: &str) -> String {
+    let Some(bytes) = bytes else { return null.to_owned() };
+    str::from_utf8(bytes).map_or_else(|_| format!("{} (base64)", BASE64.encode(bytes)), str::to_owned)
+}
+
+/// Print a text of any number of lines behind its name. Lines are indented, so that no text looks like another field.
+fn field(out: &mut dyn Write, name: &str, text: &str) -> io::Result<()> {
+    writeln!(out, "  {name:<9} {}", printable(text).replace('\n', "\n            "))
+}
+
+/// The text without what could steer a terminal: strangers wrote it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c }).collect()
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some(_) => text.chars().take(MESSAGE_CHARS_MAX - 1).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
+}
