@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::wire::{
-    CreateTopic, Link, LinkHealth, LinkMetrics, LinkTransition, ReadFrom, Revision, Status, Swap, Topic, TopicSummary,
+    CreateTopic, Event, Link, LinkHealth, LinkMetrics, LinkTransition, ReadFrom, Revision, Status, Swap, Topic,
+    TopicSummary,
 };
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -125,6 +126,9 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Publish the content of revision `to` again under a new number; `None` is the revision before the present one. Waits
     /// as [`ControlPlane::publish`] does. No revision to go back to is a `Conflict`.
     fn rollback(&self, link: &str, to: Option<RevisionNumber>, by: &str) -> Result<Swap, ControlError>;
+
+    /// What happened to a link lately, oldest first.
+    fn events(&self, link: &str) -> Result<Vec<Event>, ControlError>;
 
     /// The revisions of a link, oldest first.
     fn revisions(&self, link: &str) -> Result<Vec<Revision>, ControlError>;

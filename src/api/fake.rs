@@ -151,6 +151,7 @@ fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &s
         digest,
         time: Time(0),
         by: by.into(),
+        reason: None,
         origin,
         stages: vec![content.clone()],
         first_offsets: Vec::new(),
@@ -244,6 +245,19 @@ impl ControlPlane for Fake {
         };
         let stage = earlier.stages[0].clone();
         Ok(swap(&mut state, None, stage, by, RevisionOrigin::Rollback))
+    }
+
+    fn events(&self, id: &str) -> Result<Vec<Event>, ControlError> {
+        known("link", id, "orders")?;
+        let event = |kind: &str, count, message: &str| Event {
+            time: Time(0),
+            kind: kind.into(),
+            count,
+            message: message.into(),
+            stage: None,
+            place: None,
+        };
+        Ok(vec![event("published", 1, "revision 2 by ada"), event("record-not-handled", 7, "not-json: no JSON")])
     }
 
     fn revisions(&self, id: &str) -> Result<Vec<Revision>, ControlError> {

@@ -12,8 +12,8 @@ mod topic;
 
 pub use daemon::{ClusterStatus, Inspection, LinkSummary, Status};
 pub use link::{
-    HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Limits, Link, LinkCounters, LinkHealth, LinkMetrics,
-    LinkStatus, LinkTransition, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
+    CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Link, LinkCounters, LinkHealth,
+    LinkMetrics, LinkStatus, LinkTransition, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
 };
 pub use problem::Problem;
 pub use record::{Header, Record, RecordView, Records};

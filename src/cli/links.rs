@@ -153,7 +153,7 @@ fn print_stages(stages: &[Stage], out: &mut dyn Write) -> io::Result<()> {
                 stage.records_out.to_string(),
                 stage.dropped.to_string(),
                 stage.rejected.to_string(),
-                stage.traps.to_string(),
+                stage.trapped.to_string(),
                 per_record.map_or_else(|| NOTHING.to_owned(), |time| format!("{time} ns")),
                 bytes(stage.memory_bytes as f64),
             ]

@@ -5,7 +5,7 @@
 //! in the sink alone.
 //!
 //! Invariants
-//! - A sink commits the records, the checkpoints and the first offsets of a revision together or not at all.
+//! - A sink commits the records, the state of stages, the checkpoints and the first offsets of a revision together or not at all.
 //! - [`Sink::open`] fences every earlier opener of the same lane: after it returns, none of them can commit.
 //! - Nothing retries inside: an [`Error`] says by its [`Class`] what the lane may do.
 
@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Batch, Checkpoint, Digest, LinkId, RevisionNumber, TopicId, TopicPartition};
+use crate::model::{
+    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId, TopicPartition,
+};
 
 /// What a lane may do after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,12 @@ pub trait Cluster: Send + Sync {
 
     /// Append records to a partition, durably, and answer the offset of the first one. Offsets and placements in `batch` do not matter.
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error>;
+
+    /// What the stages of a link remember of a source partition, by stage, as it was committed last.
+    fn states(&self, link: &LinkId, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error>;
+
+    /// The largest record that the topic takes: the bytes of its key, value and headers.
+    fn record_bytes_max(&self, topic: &str) -> Result<usize, Error>;
 
     /// All checkpoints of a link.
     fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error>;
@@ -168,6 +176,8 @@ pub trait Sink: Send {
 pub struct Commit {
     /// The new checkpoint of each source partition that moved.
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    /// What changes in the state of stages.
+    pub states: Vec<StateChange>,
     /// The first offset of each partition that was handled by a revision, where it is the revision's first commit there.
     pub started: Vec<RevisionStart>,
 }

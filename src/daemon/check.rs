@@ -9,8 +9,8 @@ use crate::api::wire;
 use crate::config::{Config, Diagnostic, LinkConfig, StageConfig};
 use crate::link::StageSpec;
 use crate::link::pipeline::check_routes;
-use crate::model::Digest;
-use crate::plugin::{ConfigError, Limits, Plugin, PluginEngine, StageMetrics};
+use crate::model::{Digest, Limits};
+use crate::plugin::{ConfigError, Plugin, PluginEngine, StageMetrics};
 
 /// What a check found.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ fn check_stage(
     let plugin = engine.load(&bytes).map_err(|refusal| plugin_error(format!("{file}: {refusal}")))?;
     let spec = spec(stage, &plugin);
     let metrics = Arc::<StageMetrics>::default();
-    let configured = plugin.configure(&stage.name, &stage.config.value.to_string(), &spec.limits(), &metrics);
+    let configured = plugin.configure(&stage.name, &stage.config.value.to_string(), &spec.limits, &metrics);
     let instance = configured.map_err(|error| config_errors(config, stage, &error))?;
     check_routes(link, instance.routes()).map_err(plugin_error)?;
     Ok((spec, bytes.into()))
@@ -116,10 +116,8 @@ fn spec(stage: &StageConfig, plugin: &Plugin) -> StageSpec {
         plugin_name: description.name.clone(),
         plugin_version: description.version.clone(),
         config: stage.config.value.clone(),
-        memory_bytes: stage.limits.memory_bytes,
-        time_ms: stage.limits.time_ms,
-        output_bytes: stage.limits.output_bytes,
-        log_lines_per_s: stage.limits.log_lines_per_s,
+        on_error: stage.on_error,
+        limits: stage.limits.clone(),
     }
 }
 
@@ -136,7 +134,6 @@ pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
         .map_err(|refusal| Error::new(format!("{file}: {refusal}"), "wit/README.md says what a plugin is"))?;
     let description = plugin.description();
     let schema = serde_json::from_str(&description.config_schema);
-    let limits = Limits::default();
     Ok(wire::Inspection {
         world: plugin.world().to_string(),
         name: description.name.clone(),
@@ -147,10 +144,6 @@ pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
         exports: plugin.exports().to_vec(),
         size_bytes: plugin.size_bytes() as u64,
         digest: plugin.digest(),
-        limits: wire::Limits {
-            memory_bytes: limits.memory_bytes as u64,
-            time_ms: limits.time.as_millis() as u64,
-            output_bytes: limits.output_bytes as u64,
-        },
+        limits: Limits::default(),
     })
 }

@@ -136,6 +136,10 @@ impl ControlPlane for Daemon {
         self.find_link(link)?.rollback(to, by).map(|done| swap(&done, None)).map_err(publish_error)
     }
 
+    fn events(&self, link: &str) -> Result<Vec<wire::Event>, ControlError> {
+        Ok(self.find_link(link)?.events().all().iter().map(view::event).collect())
+    }
+
     fn revisions(&self, link: &str) -> Result<Vec<wire::Revision>, ControlError> {
         let found = self.find_link(link)?;
         let history = found.history().map_err(failure_error)?;

@@ -57,8 +57,11 @@ pub fn run(path: &Path) -> Result<(), Error> {
     let upkeep = upkeep(daemon.clone(), stopping.clone());
     let starting: Vec<_> =
         daemon.links.values().cloned().map(|link| thread::spawn(move || link.resume_desired())).collect();
+    let wardens: Vec<_> = daemon.links.values().cloned().map(|link| thread::spawn(move || link.guard())).collect();
     let served = runtime.block_on(api::serve(listener, daemon.clone(), termination()));
     starting.into_iter().for_each(|thread| drop(thread.join()));
+    daemon.links.values().for_each(|link| link.dismiss());
+    wardens.into_iter().for_each(|thread| drop(thread.join()));
     stopping.store(true, Ordering::Relaxed);
     upkeep.thread().unpark();
     tracing::info!("ending: links commit what they have read");

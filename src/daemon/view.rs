@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::api::wire;
 use crate::connector::RevisionStart;
+use crate::link::events::Event;
+use crate::link::failure::Place;
 use crate::link::pipeline::Stage;
 use crate::link::revision::History;
+use crate::link::stats::{CALL_TIME_BOUNDS_US, StageStats};
 use crate::link::status::{LaneState, LaneStatus, Progress};
 use crate::link::supervisor::LinkState;
 use crate::link::{Failure, Link, Origin, RevisionRecord, StageSpec};
@@ -77,10 +80,16 @@ impl<'a> View<'a> {
                 records_filtered: counters.records_filtered.load(Relaxed),
                 records_transformed: counters.records_transformed.load(Relaxed),
                 records_out: counters.records_out.load(Relaxed),
+                records_put_aside: counters.records_put_aside.load(Relaxed),
             },
             lanes: self.lanes.iter().enumerate().map(|(number, lane)| self.lane(number as u32, lane)).collect(),
-            stages: self.link.stages().iter().map(stage).collect(),
+            stages: self.stages(),
         }
+    }
+
+    fn stages(&self) -> Vec<wire::Stage> {
+        let state_bytes = |index: usize| self.lanes.iter().filter_map(|lane| lane.state_bytes.get(index)).sum();
+        self.link.stages().iter().enumerate().map(|(index, at)| stage(at, state_bytes(index))).collect()
     }
 
     pub(super) fn line(&self) -> wire::LinkSummary {
@@ -291,16 +300,33 @@ pub(super) fn trouble(failure: &Failure) -> wire::Trouble {
         message: failure.message.clone(),
         remedy: failure.remedy.clone(),
         stage: failure.stage.clone(),
-        place: failure.place.as_ref().map(|place| wire::Place {
-            topic: place.topic.clone(),
-            partition: place.partition,
-            offset: place.offset,
-        }),
+        place: failure.place.as_ref().map(place),
     }
 }
 
-fn stage(stage: &Stage) -> wire::Stage {
+fn place(place: &Place) -> wire::Place {
+    wire::Place { topic: place.topic.clone(), partition: place.partition, offset: place.offset }
+}
+
+pub(super) fn event(event: &Event) -> wire::Event {
+    wire::Event {
+        time: wire::Time(event.at_ms),
+        kind: event.kind.to_owned(),
+        count: event.count,
+        message: event.message.clone(),
+        stage: event.stage.clone(),
+        place: event.place.as_ref().map(place),
+    }
+}
+
+fn call_times(stats: &StageStats) -> Vec<wire::CallTimes> {
+    let bounds = CALL_TIME_BOUNDS_US.into_iter().map(Some).chain([None]);
+    bounds.zip(stats.call_times()).map(|(up_to_us, calls)| wire::CallTimes { up_to_us, calls }).collect()
+}
+
+fn stage(stage: &Stage, state_bytes: u64) -> wire::Stage {
     let (spec, stats) = (&stage.spec, &stage.stats);
+    let dropped = stats.metrics.dropped();
     let count = |counter: &AtomicU64| counter.load(Relaxed);
     wire::Stage {
         stage: spec.name.clone(),
@@ -308,18 +334,22 @@ fn stage(stage: &Stage) -> wire::Stage {
         version: spec.plugin_version.clone(),
         world: stage.plugin.world().to_string(),
         digest: spec.plugin_digest,
-        limits: wire::Limits {
-            memory_bytes: spec.memory_bytes,
-            time_ms: spec.time_ms,
-            output_bytes: spec.output_bytes,
-        },
+        on_error: spec.on_error,
+        limits: spec.limits.clone(),
         records_in: count(&stats.records_in),
         records_out: count(&stats.records_out),
         dropped: count(&stats.dropped),
         rejected: count(&stats.rejected),
-        traps: count(&stats.traps),
+        trapped: count(&stats.trapped),
+        not_handled_by_code: stats.codes(),
+        traps_by_kind: stats.traps().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
         cpu_time_ns: count(&stats.cpu_time_ns),
+        call_times: call_times(stats),
         memory_bytes: count(&stats.memory_bytes),
+        state_bytes: stage.plugin.state_version().map(|_| state_bytes),
+        log_lines_dropped: dropped.log_lines,
+        metrics_dropped: dropped.metrics,
+        metrics: stats.metrics.values(),
     }
 }
 
@@ -345,10 +375,12 @@ pub(super) fn revisions(link: &Arc<Link>, history: &History, starts: &[RevisionS
         digest: record.digest,
         time: wire::Time(record.at_ms),
         by: record.by.clone(),
+        reason: record.reason.clone(),
         origin: match record.origin {
             Origin::Toml => wire::RevisionOrigin::Toml,
             Origin::Publish => wire::RevisionOrigin::Publish,
             Origin::Rollback => wire::RevisionOrigin::Rollback,
+            Origin::Automatic => wire::RevisionOrigin::Automatic,
         },
         stages: stages(&record.stages),
         first_offsets: first_offsets(record.number),

@@ -39,6 +39,11 @@ impl Failure {
         let (message, remedy) = (message.into(), remedy.into());
         Self { class: Class::Fatal, code, message, remedy, stage: None, place: None }
     }
+
+    /// The same, in a stage.
+    pub(super) fn at_stage(self, stage: &str) -> Self {
+        Self { stage: Some(stage.to_owned()), ..self }
+    }
 }
 
 impl From<Error> for Failure {

@@ -3,19 +3,23 @@
 //! It opens (fence, read the checkpoints, seek), then reads, transforms and writes batches, and commits at intervals. After
 //! any doubt it drops what it has in memory and opens again: that is the only recovery there is.
 
+mod topology;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::events::Event;
 use super::failure::{Backoff, Failure};
+use super::letters::dead_letters;
+use super::memory::{self, Memory};
 use super::orders::Desired;
-use super::pipeline::{Pipeline, Run};
+use super::pipeline::Pipeline;
+use super::run::{Processed, Run, Stop};
 use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
 use super::supervisor::Shared;
-use crate::config::{Start, would_loop};
-use crate::connector::{Commit, Opened, RevisionStart, Sink, Source, Target, Topic};
+use crate::connector::{Commit, Opened, RevisionStart, Sink, Source, Target};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
-use crate::model::partition::lane_of;
 use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
 
 /// How long a lane waits for records before it looks at its orders and at the slot again.
@@ -43,6 +47,7 @@ impl Lane {
                 return;
             };
             self.link.counters.add_failure();
+            self.link.blame(&failure);
             let wait = self.backoff.after(failure.class);
             tracing::error!(link = &*self.link.config.id, lane = self.number, code = failure.code, retry = ?wait, "{failure}");
             self.status(|status| {
@@ -112,6 +117,7 @@ struct Session {
     source: Box<dyn Source>,
     sink: Box<dyn Sink>,
     run: Run,
+    memory: Memory,
     /// The source's topology when the positions were taken.
     topology: Option<u64>,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
@@ -120,6 +126,8 @@ struct Session {
     /// What the commit under way stands for.
     committing: Option<Transaction>,
     committed_once: bool,
+    /// Whether state was migrated that is to be committed before the next record.
+    migrated: bool,
 }
 
 /// What has been written but not committed.
@@ -150,7 +158,7 @@ impl Session {
         let Opened { checkpoints, revision } = sink.open()?;
         let pipeline = link.slot.load_full();
         check_revision(revision, &pipeline)?;
-        let run = Run::new(&link.config.id, &pipeline)?;
+        let run = Run::new(&link.config, &pipeline)?;
         let transaction = Transaction { revision: pipeline.number(), ..Transaction::default() };
         let mut session = Self {
             topology: None,
@@ -159,11 +167,13 @@ impl Session {
             source,
             sink,
             run,
+            memory: Memory::default(),
             checkpoints,
             positions: BTreeMap::new(),
             transaction,
             committing: None,
             committed_once: false,
+            migrated: false,
         };
         session.follow_topology()?;
         // A lane without partitions names its revision too.
@@ -176,6 +186,9 @@ impl Session {
         self.swap_if_published()?;
         self.follow_topology()?;
         self.finish_commit(Duration::ZERO)?;
+        if self.run.pipeline().watch.is_held() {
+            return self.wait_held();
+        }
         let config = &self.link.config.config;
         let interval = Duration::from_millis(config.checkpoint_interval_ms);
         let wait = match self.transaction.begun {
@@ -201,25 +214,137 @@ impl Session {
         result
     }
 
+    /// There is trouble under this revision: commit what is done, and wait for what becomes of it.
+    fn wait_held(&mut self) -> Result<(), Failure> {
+        self.drain()?;
+        self.link.orders.wait_while(Desired::Running, IDLE_WAIT);
+        Ok(())
+    }
+
     fn handle(&mut self, batch: Batch) -> Result<(), Failure> {
         let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
         let (records_in, next_offset) = (batch.len() as u64, batch.next_offset);
-        let processed = self.run.process(batch);
-        let processed = self.settle(processed)?;
-        let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
-        self.sink.write(&processed.batch, &position.target)?;
+        match self.process(&partition, batch, None) {
+            Ok(processed) => self.write(&partition, processed, records_in, next_offset),
+            Err(Stop::Halted(halted)) => {
+                let (batch, failure) = *halted;
+                let before = failure.place.as_ref().map_or(0, |place| place.offset);
+                let records = batch.offsets.partition_point(|offset| *offset < before);
+                let (fine, next) = (batch.slice(0..records), before);
+                // The records before the one that stops the lane went well a moment ago.
+                if let Ok(processed) = self.process(&partition, fine, Some(self.deadline())) {
+                    self.write(&partition, processed, records as u64, next)?;
+                }
+                self.settle(Err(failure))
+            }
+            Err(Stop::Breaker(reason)) => {
+                let next = self.positions.get(&partition).map_or(next_offset, |position| position.next);
+                self.source.seek(&partition, next)?;
+                self.run.forget_windows();
+                self.run.pipeline().watch.raise(self.link.config.breaker.then, reason);
+                self.link.alarm.ring();
+                Ok(())
+            }
+            Err(Stop::Poisoned(_)) => self.settle(Err(internal("a search that was not asked for"))),
+            Err(Stop::Failed(failure)) => self.settle(Err(*failure)),
+        }
+    }
+
+    /// Let a batch go through the pipeline. Unless it is processed, no trace of it is left.
+    fn process(
+        &mut self,
+        partition: &TopicPartition,
+        batch: Batch,
+        deadline: Option<Instant>,
+    ) -> Result<Processed, Stop> {
+        let states = self.memory.of(partition);
+        let processed = self.run.process(batch, states, deadline);
+        match processed {
+            Ok(processed) => {
+                memory::accept(states);
+                if self.run.pipeline().watch.add(&processed.tallies) {
+                    self.link.alarm.ring();
+                }
+                Ok(processed)
+            }
+            Err(Stop::Poisoned(batch)) if deadline.is_none() => {
+                memory::undo(states);
+                // What precedes is on its way before the search begins: it may take long.
+                self.commit().map_err(|failure| Stop::Failed(Box::new(failure)))?;
+                self.process(partition, *batch, Some(self.deadline()))
+            }
+            Err(stop) => {
+                memory::undo(states);
+                Err(stop)
+            }
+        }
+    }
+
+    /// Until when a search may take: a quarter of what a target gives a transaction.
+    fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.link.config.config.transaction_timeout_ms / 4)
+    }
+
+    fn write(
+        &mut self,
+        partition: &TopicPartition,
+        processed: Processed,
+        records_in: u64,
+        next_offset: i64,
+    ) -> Result<(), Failure> {
+        self.write_letters(&processed)?;
+        let Some(position) = self.positions.get_mut(partition) else { return Ok(()) };
         position.next = next_offset;
-        let (records_out, bytes_out) = (processed.batch.len() as u64, processed.batch.payload_bytes() as u64);
-        let progress = self.transaction.touch(&partition, next_offset);
+        let (mut records_out, mut bytes_out) = (0, 0);
+        for batch in &processed.outputs {
+            self.sink.write(batch, &position.target)?;
+            records_out += batch.len() as u64;
+            bytes_out += batch.payload_bytes() as u64;
+        }
+        let progress = self.transaction.touch(partition, next_offset);
         progress.records_out += records_out;
         progress.bytes_out += bytes_out;
         let tally = &mut self.transaction.tally;
-        tally.records_in += records_in;
-        tally.records_filtered += processed.dropped;
-        tally.records_transformed += processed.changed;
         tally.records_out += records_out;
         tally.bytes_out += bytes_out;
+        tally.records_in += records_in;
+        for stage in &processed.tallies {
+            tally.records_filtered += stage.dropped;
+            tally.records_transformed += stage.changed;
+            tally.records_put_aside += stage.rejected + stage.trapped;
+        }
+        self.tell(&processed);
         Ok(())
+    }
+
+    fn write_letters(&mut self, processed: &Processed) -> Result<(), Failure> {
+        if processed.letters.is_empty() {
+            return Ok(());
+        }
+        let config = &self.link.config;
+        let topic: Arc<str> = config.dead_letters.as_str().into();
+        let partitions = self.most_partitions()?.unwrap_or(1);
+        self.sink.prepare(&Target { topic: topic.clone(), partitions })?;
+        let bytes_max = self.link.target.record_bytes_max(&topic)?;
+        let pipeline = self.run.pipeline();
+        match dead_letters(&processed.letters, &config.id, &config.source, pipeline, bytes_max) {
+            Some(batch) => Ok(self.sink.write(&batch, &topic)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Tell people what was put aside.
+    fn tell(&self, processed: &Processed) {
+        for (stage, tally) in self.run.pipeline().stages.iter().zip(&processed.tallies) {
+            for (code, incident) in &tally.incidents {
+                self.link.events.push(Event {
+                    count: incident.count,
+                    stage: Some(stage.spec.name.clone()),
+                    place: Some(incident.place.clone()),
+                    ..Event::new("record-not-handled", format!("{code}: {}", incident.message))
+                });
+            }
+        }
     }
 
     fn is_due(&self, interval: Duration) -> bool {
@@ -248,7 +373,13 @@ impl Session {
             })
             .collect();
         let started = std::mem::take(&mut transaction.started);
-        self.sink.begin_commit(Commit { checkpoints, started })?;
+        let pipeline = self.run.pipeline().clone();
+        let states = transaction
+            .moved
+            .iter()
+            .flat_map(|(partition, progress)| self.memory.take_changes(partition, progress.next_offset, &pipeline));
+        let states = states.collect();
+        self.sink.begin_commit(Commit { checkpoints, states, started })?;
         self.committing = Some(transaction);
         self.finish_commit(Duration::ZERO).map(|_| ())
     }
@@ -280,6 +411,7 @@ impl Session {
         }
         status.revision = Some(transaction.revision);
         status.last_commit_ms = Some(now_ms());
+        status.state_bytes = self.memory.bytes();
         drop(status);
         self.link.orders.notify();
     }
@@ -306,12 +438,23 @@ impl Session {
         let pipeline = Arc::clone(&pipeline);
         let begun = Instant::now();
         // The old instances live until the new ones stand.
-        let run = Run::new(&self.link.config.id, &pipeline);
-        self.run = self.settle(run)?;
+        let run = Run::new(&self.link.config, &pipeline);
+        let run = self.settle(run)?;
+        let old = self.run.pipeline().clone();
+        if memory::migrates(&old, &pipeline) {
+            // A migration that fails must find nothing to commit but what was there before it.
+            self.drain()?;
+        }
+        let migrated = self.memory.swap(&self.link.config.id, &old, &pipeline)?;
+        self.run = run;
         self.transaction.revision = pipeline.number();
         self.transaction.begun.get_or_insert_with(Instant::now);
         self.name_revision();
         self.prepare_routes()?;
+        if migrated {
+            // State in the new layout is committed with a checkpoint that says so, before the first record.
+            self.commit()?;
+        }
         let pause = begun.elapsed();
         lock(&self.link.lanes[self.lane as usize]).last_swap_pause = Some(pause);
         tracing::info!(
@@ -334,124 +477,6 @@ impl Session {
                 self.transaction.started.push(start);
             }
         }
-    }
-
-    /// Take in topics and partitions that are new in the source.
-    fn follow_topology(&mut self) -> Result<(), Failure> {
-        let version = self.link.source.topology_version();
-        if self.topology == Some(version) {
-            return Ok(());
-        }
-        for topic in self.link.source.topics()? {
-            if self.link.config.selects(&topic.name) {
-                self.follow_topic(&topic)?;
-            }
-        }
-        self.topology = Some(version);
-        self.name_revision();
-        self.prepare_routes()
-    }
-
-    fn follow_topic(&mut self, topic: &Topic) -> Result<(), Failure> {
-        let target: Arc<str> = self.link.config.target_topic(&topic.name).into();
-        if would_loop(&self.link.config, &target) {
-            return Err(loops(&topic.name, &target));
-        }
-        let mine = (0..topic.partitions)
-            .map(|partition| TopicPartition::new(topic.name.clone(), partition))
-            .filter(|partition| lane_of(partition, self.link.config.lanes) == self.lane)
-            .filter(|partition| !self.positions.contains_key(partition));
-        for partition in mine.collect::<Vec<_>>() {
-            let prepared = self.sink.prepare(&Target { topic: target.clone(), partitions: topic.partitions })?;
-            self.follow_partition(partition, topic, &prepared)?;
-        }
-        Ok(())
-    }
-
-    fn follow_partition(&mut self, partition: TopicPartition, topic: &Topic, target: &Topic) -> Result<(), Failure> {
-        let range = self.link.source.range(&partition)?;
-        let checkpoint = self.checkpoints.get(&partition);
-        let next = match checkpoint {
-            Some(checkpoint) => {
-                self.check(&partition, checkpoint, topic, target)?;
-                checkpoint.next_offset
-            }
-            None => match (self.link.config.start, self.link.genesis_end(&partition)) {
-                (Start::Latest, Some(end)) => end,
-                _ => range.log_start,
-            },
-        };
-        self.source.seek(&partition, next)?;
-        let progress = Progress { next_offset: next, ..self.progress_before(&partition) };
-        let position = Position {
-            next,
-            source_id: topic.id,
-            log_start: range.log_start,
-            target: target.name.clone(),
-            target_id: target.id,
-            revision: checkpoint.map(|checkpoint| checkpoint.revision),
-            progress,
-        };
-        lock(&self.link.lanes[self.lane as usize]).committed.insert(partition.clone(), progress);
-        self.positions.insert(partition, position);
-        Ok(())
-    }
-
-    /// What was counted of the partition before the lane opened again.
-    fn progress_before(&self, partition: &TopicPartition) -> Progress {
-        lock(&self.link.lanes[self.lane as usize]).committed.get(partition).copied().unwrap_or_default()
-    }
-
-    /// Compare the checkpoint with what source and target are now: loss is a state with a name, never a jump.
-    fn check(
-        &self,
-        partition: &TopicPartition,
-        checkpoint: &Checkpoint,
-        topic: &Topic,
-        target: &Topic,
-    ) -> Result<(), Failure> {
-        let source = self.link.source.range(partition)?;
-        let written = self.link.target.range(&TopicPartition::new(target.name.clone(), partition.partition))?;
-        let next = checkpoint.next_offset;
-        let name = &target.name;
-        let (code, message) = if checkpoint.source_topic_id != topic.id {
-            ("source-recreated", format!("the source topic of {partition} was deleted and made again"))
-        } else if next < source.log_start {
-            let start = source.log_start;
-            ("data-lost", format!("{partition}: records {next} to {} are gone from the source", start - 1))
-        } else if next > source.end {
-            let end = source.end;
-            ("source-truncated", format!("{partition} ends at {end}, and records up to {} were copied", next - 1))
-        } else if checkpoint.target_topic_id != target.id {
-            ("target-recreated", format!("the target topic {name} of {partition} was deleted and made again"))
-        } else if checkpoint.target_end_offset > written.end {
-            let (had, has) = (checkpoint.target_end_offset, written.end);
-            ("target-truncated", format!("the target partition of {partition} ended at {had} and ends at {has} now"))
-        } else {
-            return Ok(());
-        };
-        let remedy = "restore the cluster's data, or copy into a new link with another target topic";
-        Err(Failure::fatal(code, message, remedy))
-    }
-
-    /// Make the topics that plugins may route to, and refuse those that the link reads.
-    fn prepare_routes(&mut self) -> Result<(), Failure> {
-        let routes: Vec<Arc<str>> = self.run.routes().cloned().collect();
-        if routes.is_empty() {
-            return Ok(());
-        }
-        // Of the whole source, not of this lane: a topic that another lane makes larger a moment later would send a
-        // partition key to another partition than before.
-        let topics = self.link.source.topics()?;
-        let read = topics.iter().filter(|topic| self.link.config.selects(&topic.name));
-        let Some(partitions) = read.map(|topic| topic.partitions).max() else { return Ok(()) };
-        for topic in routes {
-            if would_loop(&self.link.config, &topic) {
-                return Err(loops("a routed record", &topic));
-            }
-            self.sink.prepare(&Target { topic, partitions })?;
-        }
-        Ok(())
     }
 }
 
@@ -480,12 +505,8 @@ fn check_revision(committed: Option<RevisionNumber>, pipeline: &Pipeline) -> Res
     }
 }
 
-fn loops(what: &str, target: &str) -> Failure {
-    Failure::fatal(
-        "would-loop",
-        format!("{what} would go to {target}, which the link itself reads"),
-        "give the link a topic_prefix, or narrow its topics",
-    )
+fn internal(what: &str) -> Failure {
+    Failure::fatal("internal", what, "report this, then start the link")
 }
 
 pub(super) fn now_ms() -> i64 {

@@ -1,23 +1,35 @@
 //! The data plane: lanes move records from a source through a pipeline to a sink.
 //!
-//! Reading order: [`failure`] (what can go wrong, and what then), [`pipeline`] (the stages, and a lane's instances of them),
-//! [`revision`] (numbered pipelines and their history), [`status`] (what lanes tell the rest of the daemon), [`orders`] (what
-//! lanes are told), `lane` (the loop), [`supervisor`] (a link: its threads, publish and rollback).
+//! Reading order: [`failure`] (what can go wrong, and what then), [`pipeline`] (the stages), `run` (a lane's instances of them: how a batch
+//! goes through, and how a bad record is found), `letters` (what becomes of it), `memory` (what stages remember), `watch`
+//! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`] and [`events`] (what lanes tell
+//! the rest of the daemon), [`orders`] (what lanes are told), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
+//! link: its threads, publish and rollback), `warden` (what happens to a link in trouble).
 //!
 //! Invariants
 //! - A lane reads its position from the target when it opens, and from nowhere else. After any doubt it opens again.
 //! - A batch is handled by one revision: a lane looks at the slot between batches only.
+//! - Output, dead letters, what stages remember and checkpoints of a batch are one transaction.
+//! - A batch that is not written leaves no trace in what stages remember.
 //! - Revision numbers only grow. A revision is durable in the target before any lane sees it.
 //! - While a commit is under way the lane reads and transforms the next records; it never has more than one commit under way.
 
+mod components;
+pub mod events;
 pub mod failure;
 pub mod genesis;
 mod lane;
+pub mod letters;
+mod memory;
 pub mod orders;
 pub mod pipeline;
 pub mod revision;
+mod run;
+pub mod stats;
 pub mod status;
 pub mod supervisor;
+mod warden;
+mod watch;
 
 pub use failure::Failure;
 pub use orders::Desired;

@@ -19,6 +19,17 @@ pub enum Desired {
     Running,
 }
 
+/// What a link was told last, as it is kept in the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) desired: Desired,
+    /// Why, if it was not a person who said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub(super) at_ms: i64,
+}
+
 /// What the lanes are to do, and a bell that rings when that or their progress changes.
 pub(super) struct Orders {
     desired: Mutex<Desired>,

@@ -1,16 +1,18 @@
 //! The stages that a link's records go through.
 //!
-//! A [`Pipeline`] is what all lanes share: compiled plugins and their configuration. Each lane makes a `Run` of it: one
-//! configured instance of each stage.
+//! A [`Pipeline`] is what all lanes share: compiled plugins and their configuration. Each lane makes a
+//! [`Run`](super::run::Run) of it: one configured instance of each stage.
 
 use std::sync::{Arc, Mutex};
 
-use super::failure::{Failure, Place};
+use super::failure::Failure;
 use super::revision::{RevisionRecord, StageSpec};
-use super::status::{StageStats, lock};
+use super::stats::StageStats;
+use super::status::lock;
+use super::watch::Watch;
 use crate::config::{LinkConfig, check_topic_name, would_loop};
-use crate::model::{Batch, RevisionNumber};
-use crate::plugin::{ConfigError, Instance, Plugin, Reject, Trap};
+use crate::model::RevisionNumber;
+use crate::plugin::{ConfigError, Instance, Plugin};
 
 /// A compiled revision.
 #[derive(Debug)]
@@ -19,12 +21,14 @@ pub struct Pipeline {
     pub record: RevisionRecord,
     /// Its stages, in order.
     pub stages: Vec<Stage>,
+    /// How it does.
+    pub(super) watch: Watch,
     /// Instances that a publish has made for the lanes, so that a swap need not wait for them.
     spares: Mutex<Vec<Instances>>,
 }
 
 /// An instance for each stage; `None` only after it trapped.
-type Instances = Vec<Option<Instance>>;
+pub(super) type Instances = Vec<Option<Instance>>;
 
 /// A compiled stage.
 #[derive(Clone, Debug)]
@@ -51,24 +55,6 @@ pub fn check_routes(config: &LinkConfig, routes: &[Arc<str>]) -> Result<(), Stri
     Ok(())
 }
 
-/// A lane's instances of a pipeline.
-#[derive(Debug)]
-pub(super) struct Run {
-    pipeline: Arc<Pipeline>,
-    instances: Instances,
-}
-
-/// What became of a batch.
-#[derive(Debug)]
-pub(super) struct Processed {
-    /// What is to be written.
-    pub(super) batch: Batch,
-    /// Records that some stage dropped.
-    pub(super) dropped: u64,
-    /// Records that some stage changed.
-    pub(super) changed: u64,
-}
-
 impl Stage {
     /// A configured instance for one lane of `link`.
     ///
@@ -78,14 +64,23 @@ impl Stage {
         let stage: Arc<str> = self.spec.name.as_str().into();
         let config = self.spec.config.to_string();
         tracing::debug!(link, stage = &*stage, plugin = ?self.plugin, "configuring");
-        self.plugin.configure(&stage, &config, &self.spec.limits(), &self.stats.metrics)
+        self.plugin.configure(&stage, &config, &self.spec.limits, &self.stats.metrics)
+    }
+
+    /// The same, for a lane.
+    pub(super) fn instance(&self, link: &str) -> Result<Instance, Failure> {
+        self.configure(link).map_err(|error| {
+            let message = format!("stage {}: {error}", self.spec.name);
+            let remedy = "publish a plugin or a configuration that works";
+            Failure::fatal("plugin-not-configured", message, remedy).at_stage(&self.spec.name)
+        })
     }
 }
 
 impl Pipeline {
     /// A pipeline without instances.
-    pub(super) fn new(record: RevisionRecord, stages: Vec<Stage>) -> Self {
-        Self { record, stages, spares: Mutex::default() }
+    pub(super) fn new(record: RevisionRecord, stages: Vec<Stage>, watch: Watch) -> Self {
+        Self { record, stages, watch, spares: Mutex::default() }
     }
 
     /// Make instances for this many lanes ahead of time.
@@ -95,98 +90,23 @@ impl Pipeline {
         Ok(())
     }
 
+    /// An instance of each stage.
+    pub(super) fn take_instances(&self, link: &str) -> Result<Instances, Failure> {
+        let spare = lock(&self.spares).pop();
+        spare.map_or_else(|| self.instances(link), Ok)
+    }
+
     fn instances(&self, link: &str) -> Result<Instances, Failure> {
-        let configure = |stage: &Stage| stage.configure(link).map(Some).map_err(|error| not_configured(stage, &error));
-        self.stages.iter().map(configure).collect()
+        self.stages.iter().map(|stage| stage.instance(link).map(Some)).collect()
     }
 
     /// The revision's number.
     pub fn number(&self) -> RevisionNumber {
         self.record.number
     }
-}
 
-impl Run {
-    pub(super) fn new(link: &str, pipeline: &Arc<Pipeline>) -> Result<Self, Failure> {
-        let spare = lock(&pipeline.spares).pop();
-        let instances = spare.map_or_else(|| pipeline.instances(link), Ok)?;
-        Ok(Self { pipeline: pipeline.clone(), instances })
+    /// The stage of this name.
+    pub(super) fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.spec.name == name)
     }
-
-    /// The topics that the stages may route to.
-    pub(super) fn routes(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.instances.iter().flatten().flat_map(|instance| instance.routes())
-    }
-
-    /// Let a batch go through all stages. After an error this run is of no use any more.
-    pub(super) fn process(&mut self, mut batch: Batch) -> Result<Processed, Failure> {
-        let (mut dropped, mut changed) = (0, 0);
-        for (stage, slot) in self.pipeline.stages.iter().zip(&mut self.instances) {
-            if batch.is_empty() {
-                break;
-            }
-            let records_in = batch.len();
-            let Some(instance) = slot.take() else { return Err(gone(stage)) };
-            batch.compact_if_sparse();
-            let (instance, done) = instance.call(batch).map_err(|(batch, trap)| trapped(stage, &batch, &trap))?;
-            stage.stats.add_call(records_in, &done, instance.memory_bytes());
-            *slot = Some(instance);
-            if let Some(reject) = done.rejects.first() {
-                return Err(rejected(stage, &done.batch, reject));
-            }
-            dropped += done.dropped as u64;
-            changed += done.changed as u64;
-            batch = done.batch;
-        }
-        Ok(Processed { batch, dropped, changed })
-    }
-}
-
-fn not_configured(stage: &Stage, error: &ConfigError) -> Failure {
-    let message = format!("stage {}: {error}", stage.spec.name);
-    let failure = Failure::fatal("plugin-not-configured", message, "publish a plugin or a configuration that works");
-    Failure { stage: Some(stage.spec.name.clone()), ..failure }
-}
-
-fn gone(stage: &Stage) -> Failure {
-    Failure::fatal("internal", format!("stage {} has no instance", stage.spec.name), "report this")
-}
-
-fn trapped(stage: &Stage, batch: &Batch, trap: &Trap) -> Failure {
-    stage.stats.add_trap();
-    let (first, last) = (batch.offsets.first(), batch.offsets.last());
-    let message = format!(
-        "stage {}: the plugin {} failed on the records of {}-{} from offset {} to {}: {}",
-        stage.spec.name,
-        stage.spec.plugin_name,
-        batch.topic,
-        batch.partition,
-        first.copied().unwrap_or_default(),
-        last.copied().unwrap_or_default(),
-        trap.message
-    );
-    let remedy = "publish a plugin that handles these records, then start the link";
-    Failure {
-        stage: Some(stage.spec.name.clone()),
-        place: first.map(|offset| place(batch, *offset)),
-        ..Failure::fatal(trap.kind.code(), message, remedy)
-    }
-}
-
-fn rejected(stage: &Stage, batch: &Batch, reject: &Reject) -> Failure {
-    let offset = reject.offset;
-    let message = format!(
-        "stage {} rejects the record of {}-{} at offset {offset}: {}: {}",
-        stage.spec.name, batch.topic, batch.partition, reject.code, reject.message
-    );
-    let remedy = "publish a plugin or a configuration that handles this record, then start the link";
-    Failure {
-        stage: Some(stage.spec.name.clone()),
-        place: Some(place(batch, offset)),
-        ..Failure::fatal("record-rejected", message, remedy)
-    }
-}
-
-fn place(batch: &Batch, offset: i64) -> Place {
-    Place { topic: batch.topic.to_string(), partition: batch.partition, offset }
 }

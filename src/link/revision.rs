@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{Digest, RevisionNumber};
-use crate::plugin::Limits;
+use crate::model::{Digest, Limits, OnError, RevisionNumber};
 
 /// The version of [`History`]'s encoding that this program writes.
 const HISTORY_VERSION: u32 = 1;
@@ -22,26 +21,16 @@ pub struct StageSpec {
     pub plugin_version: String,
     /// What it is configured with.
     pub config: Value,
-    /// Bytes of linear memory.
-    pub memory_bytes: u64,
-    /// Milliseconds of CPU time for a batch.
-    pub time_ms: u64,
-    /// Bytes of output for a batch.
-    pub output_bytes: u64,
-    /// Log lines a second.
-    pub log_lines_per_s: u32,
+    /// What becomes of a record that it cannot handle. The first histories had no word for it, and stopped.
+    #[serde(default = "stop")]
+    pub on_error: OnError,
+    /// What the plugin may use.
+    #[serde(flatten)]
+    pub limits: Limits,
 }
 
-impl StageSpec {
-    /// The limits as the plugin room takes them.
-    pub fn limits(&self) -> Limits {
-        Limits {
-            memory_bytes: self.memory_bytes as usize,
-            time: std::time::Duration::from_millis(self.time_ms),
-            output_bytes: self.output_bytes as usize,
-            log_lines_per_s: self.log_lines_per_s,
-        }
-    }
+fn stop() -> OnError {
+    OnError::Stop
 }
 
 /// Where a revision came from.
@@ -54,6 +43,8 @@ pub enum Origin {
     Publish,
     /// An earlier revision, published again.
     Rollback,
+    /// An earlier revision, brought back because the one after it did not pass its probation, or opened a breaker.
+    Automatic,
 }
 
 /// A revision as the history keeps it.
@@ -69,8 +60,22 @@ pub struct RevisionRecord {
     pub by: String,
     /// Where it came from.
     pub origin: Origin,
+    /// Why it was published, where somebody has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Its stages, in order.
     pub stages: Vec<StageSpec>,
+}
+
+/// Who publishes, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Publisher<'a> {
+    /// Where the revision comes from.
+    pub origin: Origin,
+    /// Who it is.
+    pub by: &'a str,
+    /// Why, if there is a reason to tell.
+    pub reason: Option<&'a str>,
 }
 
 /// All revisions of a link, oldest first. It is stored in the target as JSON.
@@ -136,10 +141,11 @@ impl History {
     }
 
     /// Append a revision; it gets the next number.
-    pub fn push(&mut self, stages: Vec<StageSpec>, origin: Origin, by: &str, at_ms: i64) -> &RevisionRecord {
+    pub fn push(&mut self, stages: Vec<StageSpec>, publisher: Publisher<'_>, at_ms: i64) -> &RevisionRecord {
         let number = RevisionNumber(self.last().map_or(1, |last| last.number.0 + 1));
         let digest = digest_of(&stages);
-        self.revisions.push(RevisionRecord { number, digest, at_ms, by: by.to_owned(), origin, stages });
+        let (by, reason) = (publisher.by.to_owned(), publisher.reason.map(str::to_owned));
+        self.revisions.push(RevisionRecord { number, digest, at_ms, by, origin: publisher.origin, reason, stages });
         &self.revisions[self.revisions.len() - 1]
     }
 }
@@ -161,17 +167,16 @@ mod tests {
             plugin_name: "p".to_owned(),
             plugin_version: "1.0.0".to_owned(),
             config: serde_json::json!({"b": 1, "a": 2}),
-            memory_bytes: 1,
-            time_ms: 2,
-            output_bytes: 3,
-            log_lines_per_s: 4,
+            on_error: OnError::Stop,
+            limits: Limits { memory_bytes: 1, time_ms: 2, output_bytes: 3, log_lines_per_s: 4, ..Limits::default() },
         }
     }
 
     fn history(contents: &[&str]) -> History {
         let mut history = History::default();
         for content in contents {
-            history.push(vec![stage(content)], Origin::Publish, "test", 7);
+            let publisher = Publisher { origin: Origin::Publish, by: "test", reason: None };
+            history.push(vec![stage(content)], publisher, 7);
         }
         history
     }
@@ -199,7 +204,8 @@ mod tests {
             .replace("sha256:D", &digest_of(&[stage("a")]).to_string())
             .replace("sha256:C", &Digest::of(b"component").to_string());
         assert_eq!(History::decode(text.as_bytes()).expect("readable"), history(&["a"]));
-        assert_eq!(String::from_utf8(history(&["a"]).encode()).expect("text"), text);
+        let again = History::decode(&history(&["a"]).encode()).expect("readable");
+        assert_eq!(again, history(&["a"]));
     }
 
     #[test]

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use crate::model::{RevisionNumber, TopicPartition};
-use crate::plugin::StageMetrics;
-use crate::plugin::instance::Done;
 
 /// How far back rates look.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
@@ -37,6 +35,8 @@ pub struct LaneStatus {
     pub committed: BTreeMap<TopicPartition, Progress>,
     /// When it last committed, in milliseconds since 1970-01-01 UTC.
     pub last_commit_ms: Option<i64>,
+    /// The state that each stage keeps for its partitions, in bytes.
+    pub state_bytes: Vec<u64>,
     /// How long its last swap took.
     pub last_swap_pause: Option<Duration>,
     /// Why it failed, or what it is retrying.
@@ -61,6 +61,8 @@ pub struct Counters {
     pub records_in: AtomicU64,
     /// Records that a stage dropped.
     pub records_filtered: AtomicU64,
+    /// Records that a stage could not handle and that were put aside.
+    pub records_put_aside: AtomicU64,
     /// Records that a stage changed or made.
     pub records_transformed: AtomicU64,
     /// Records written.
@@ -78,6 +80,7 @@ pub struct Counters {
 pub(super) struct Tally {
     pub(super) records_in: u64,
     pub(super) records_filtered: u64,
+    pub(super) records_put_aside: u64,
     pub(super) records_transformed: u64,
     pub(super) records_out: u64,
     pub(super) bytes_out: u64,
@@ -87,6 +90,7 @@ impl Counters {
     pub(super) fn add(&self, tally: Tally) {
         self.records_in.fetch_add(tally.records_in, Relaxed);
         self.records_filtered.fetch_add(tally.records_filtered, Relaxed);
+        self.records_put_aside.fetch_add(tally.records_put_aside, Relaxed);
         self.records_transformed.fetch_add(tally.records_transformed, Relaxed);
         self.records_out.fetch_add(tally.records_out, Relaxed);
         self.bytes_out.fetch_add(tally.bytes_out, Relaxed);
@@ -96,42 +100,6 @@ impl Counters {
     pub(super) fn add_failure(&self) {
         self.errors.fetch_add(1, Relaxed);
         self.consecutive_failures.fetch_add(1, Relaxed);
-    }
-}
-
-/// What a stage has done, in all lanes, since the daemon started.
-#[derive(Debug, Default)]
-pub struct StageStats {
-    /// Records handed to it.
-    pub records_in: AtomicU64,
-    /// Records that came out.
-    pub records_out: AtomicU64,
-    /// Records that it dropped.
-    pub dropped: AtomicU64,
-    /// Records that it rejected.
-    pub rejected: AtomicU64,
-    /// Calls that trapped.
-    pub traps: AtomicU64,
-    /// CPU time of all calls, in nanoseconds.
-    pub cpu_time_ns: AtomicU64,
-    /// Linear memory of the instance that was called last, in bytes.
-    pub memory_bytes: AtomicU64,
-    /// What its instances count themselves.
-    pub metrics: Arc<StageMetrics>,
-}
-
-impl StageStats {
-    pub(super) fn add_call(&self, records_in: usize, done: &Done, memory_bytes: usize) {
-        self.records_in.fetch_add(records_in as u64, Relaxed);
-        self.records_out.fetch_add(done.batch.len() as u64, Relaxed);
-        self.dropped.fetch_add(done.dropped as u64, Relaxed);
-        self.rejected.fetch_add(done.rejects.len() as u64, Relaxed);
-        self.cpu_time_ns.fetch_add(done.cpu_time.as_nanos() as u64, Relaxed);
-        self.memory_bytes.store(memory_bytes as u64, Relaxed);
-    }
-
-    pub(super) fn add_trap(&self) {
-        self.traps.fetch_add(1, Relaxed);
     }
 }
 

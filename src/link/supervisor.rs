@@ -5,19 +5,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
+use super::components::Components;
+use super::events::{Event, Events};
 use super::failure::Failure;
 use super::genesis::{GENESIS_VERSION, Genesis};
 use super::lane::{Lane, now_ms};
-use super::orders::{Desired, Orders};
+use super::orders::{Desired, Order, Orders};
 use super::pipeline::{Pipeline, Stage, check_routes};
-use super::revision::{History, Origin, RevisionRecord, StageSpec, digest_of};
-use super::status::{Counters, LaneState, LaneStatus, Meter, StageStats, lock};
-use crate::config::{LinkConfig, Start};
+use super::revision::{History, Origin, Publisher, RevisionRecord, StageSpec, digest_of};
+use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
+use super::warden::Alarm;
+use super::watch::{Probation, Watch};
+use crate::config::{BreakerAction, LinkConfig, Start};
 use crate::connector::{Cluster, RevisionStart};
 use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::{Plugin, PluginEngine};
@@ -41,6 +45,9 @@ pub(super) struct Shared {
     pub(super) orders: Orders,
     pub(super) lanes: Vec<Mutex<LaneStatus>>,
     pub(super) counters: Arc<Counters>,
+    pub(super) events: Arc<Events>,
+    pub(super) alarm: Arc<Alarm>,
+    components: Arc<Components>,
     genesis: Genesis,
 }
 
@@ -49,6 +56,35 @@ impl Shared {
     pub(super) fn genesis_end(&self, partition: &TopicPartition) -> Option<i64> {
         self.genesis.ends.get(&partition.to_string()).copied()
     }
+
+    /// A stage as an earlier revision had it.
+    pub(super) fn stage_of(&self, stage: &str, plugin: Digest, revision: RevisionNumber) -> Result<Stage, Failure> {
+        let history = read_history(&*self.target, &self.config)?;
+        let record = history.get(revision);
+        let spec = record.and_then(|record| record.stages.iter().find(|spec| spec.name == stage));
+        let spec = spec.filter(|spec| spec.plugin_digest == plugin).ok_or_else(|| {
+            let message = format!("revision {revision}, which wrote the state of stage {stage}, is not in the history");
+            Failure::fatal(
+                "revision-unknown",
+                message,
+                "the link's history in the target is damaged: restore the target",
+            )
+        })?;
+        self.components.stage(spec)
+    }
+
+    /// A lane cannot go on. If it is the plugins' fault, a revision on probation has not passed.
+    pub(super) fn blame(&self, failure: &Failure) {
+        self.events.push(Event {
+            stage: failure.stage.clone(),
+            ..Event::new("lane-failed", format!("{}: {}", failure.code, failure.message))
+        });
+        let watch = &self.slot.load().watch;
+        if failure.stage.is_some() && watch.is_on_probation() {
+            watch.raise(BreakerAction::Rollback, failure.message.clone());
+            self.alarm.ring();
+        }
+    }
 }
 
 /// A replication from one cluster to another.
@@ -56,14 +92,15 @@ pub struct Link {
     config: LinkConfig,
     source: Arc<dyn Cluster>,
     target: Arc<dyn Cluster>,
-    engine: PluginEngine,
-    /// The pipeline as the configuration file has it, with the components' bytes.
-    configured: Vec<(StageSpec, Arc<[u8]>)>,
-    stages: Mutex<BTreeMap<String, Arc<StageStats>>>,
+    components: Arc<Components>,
+    pub(super) events: Arc<Events>,
+    pub(super) alarm: Arc<Alarm>,
     /// Held for the length of a start, stop, publish or rollback: one after the other.
-    running: Mutex<Option<Running>>,
+    pub(super) running: Mutex<Option<Running>>,
     /// What reads look at: never held for long.
     view: Mutex<View>,
+    /// Why it was paused, if it was not a person who did it.
+    held: Mutex<Option<Failure>>,
     counters: Arc<Counters>,
     meter: Meter,
     /// One more than the largest lag seen; 0 is none.
@@ -81,8 +118,8 @@ struct View {
     stopped: bool,
 }
 
-struct Running {
-    shared: Arc<Shared>,
+pub(super) struct Running {
+    pub(super) shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -137,12 +174,13 @@ impl Link {
         Self {
             config,
             source,
+            components: Arc::new(Components::new(engine, target.clone(), configured)),
             target,
-            engine,
-            configured,
-            stages: Mutex::default(),
+            events: Arc::default(),
+            alarm: Arc::default(),
             running: Mutex::new(None),
             view: Mutex::new(View { starting: true, ..View::default() }),
+            held: Mutex::default(),
             counters: Arc::default(),
             meter: Meter::default(),
             lag_ms_max: AtomicU64::new(0),
@@ -162,6 +200,11 @@ impl Link {
     /// The cluster it writes.
     pub fn target(&self) -> &Arc<dyn Cluster> {
         &self.target
+    }
+
+    /// What happened to it lately.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// What it has done since the daemon started.
@@ -194,14 +237,44 @@ impl Link {
     /// # Errors
     /// The target cannot be read.
     pub fn desired(&self) -> Result<Desired, Failure> {
-        let stored = self.target.metadata(&self.config.id, DESIRED)?;
-        let stored = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Ok(stored.unwrap_or(if self.config.autostart { Desired::Running } else { Desired::Stopped }))
+        let otherwise = if self.config.autostart { Desired::Running } else { Desired::Stopped };
+        Ok(self.stored_order()?.map_or(otherwise, |order| order.desired))
+    }
+
+    fn stored_order(&self) -> Result<Option<Order>, Failure> {
+        let Some(bytes) = self.target.metadata(&self.config.id, DESIRED)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            Failure::fatal("order-unreadable", format!("the link's desired state: {error}"), "start or stop the link")
+        })
+    }
+
+    pub(super) fn store_order(&self, order: &Order) -> Result<(), Failure> {
+        let text = serde_json::to_vec(order).unwrap_or_default();
+        self.target.put_metadata(&self.config.id, DESIRED, &text)?;
+        self.hold(order);
+        Ok(())
+    }
+
+    /// Show why the link is paused, if it was not a person who paused it.
+    fn hold(&self, order: &Order) {
+        let failure = order.reason.as_ref().map(|reason| {
+            let remedy = "publish a plugin that handles these records, or change on_error; then resume the link";
+            Failure::fatal("breaker-open", reason.clone(), remedy)
+        });
+        *lock(&self.held) = failure;
+    }
+
+    /// The pipeline that lanes run, or have run last.
+    pub(super) fn present(&self) -> Option<Arc<Pipeline>> {
+        lock(&self.view).shared.as_ref().map(|shared| shared.slot.load_full())
     }
 
     /// Do what the desired state says, when the daemon starts. It may take as long as a plugin takes to compile.
     pub fn resume_desired(&self) {
         let mut running = lock(&self.running);
+        if let Ok(Some(order)) = self.stored_order() {
+            self.hold(&order);
+        }
         let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
         if let Err(failure) = outcome {
             tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
@@ -216,8 +289,7 @@ impl Link {
     pub fn order(&self, desired: Desired) -> Result<(), Failure> {
         // What is stored and what runs change under one lock, or two orders at once could leave them apart.
         let mut running = lock(&self.running);
-        let text = serde_json::to_vec(&desired).unwrap_or_default();
-        self.target.put_metadata(&self.config.id, DESIRED, &text)?;
+        self.store_order(&Order { desired, reason: None, at_ms: now_ms() })?;
         self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone()))
     }
 
@@ -252,7 +324,7 @@ impl Link {
         } else if lanes.iter().any(|lane| lane.state == LaneState::Opening) {
             LinkState::Starting
         } else if shared.orders.desired() == Desired::Paused {
-            LinkState::Paused
+            return (LinkState::Paused, failure.or_else(|| lock(&self.held).clone()));
         } else {
             LinkState::Active
         };
@@ -275,10 +347,7 @@ impl Link {
     /// # Errors
     /// The target cannot be read.
     pub fn history(&self) -> Result<History, Failure> {
-        let Some(bytes) = self.target.metadata(&self.config.id, HISTORY)? else { return Ok(History::default()) };
-        History::decode(&bytes).map_err(|message| {
-            Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate")
-        })
+        read_history(&*self.target, &self.config)
     }
 
     /// Where each revision began.
@@ -312,7 +381,8 @@ impl Link {
         by: &str,
     ) -> Result<Publication, PublishError> {
         // Compiling may take seconds: before the lock.
-        let plugin = self.engine.load(bytes).map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
+        let plugin =
+            self.components.engine().load(bytes).map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
         let running = lock(&self.running);
         // What the file says comes first, or it would replace what is published at the next start.
         let mut stages = self.revision_to_run().map_err(PublishError::Failed)?.stages;
@@ -327,10 +397,11 @@ impl Link {
             spec.config = config;
         }
         // A component is stored when it is known to work, and loaded from there like any other.
-        let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.stats(&spec.name) };
+        let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.components.stats(&spec.name) };
         self.check_stage(&stage)?;
         self.target.put_artifact(&plugin.digest(), bytes).map_err(|error| PublishError::Failed(error.into()))?;
-        self.release(running.as_ref(), &mut history, stages, Origin::Publish, by)
+        let publisher = Publisher { origin: Origin::Publish, by, reason: None };
+        self.release(running.as_ref(), &mut history, stages, publisher)
     }
 
     /// Publish the content of an earlier revision again.
@@ -346,14 +417,15 @@ impl Link {
             None => history.previous(),
         };
         let stages = old.ok_or(PublishError::NoRevision)?.stages.clone();
-        self.release(running.as_ref(), &mut history, stages, Origin::Rollback, by)
+        let publisher = Publisher { origin: Origin::Rollback, by, reason: None };
+        self.release(running.as_ref(), &mut history, stages, publisher)
     }
 
     /// A refused plugin of another world: the stage's place in the pipeline was made for what it has.
     fn check_world(&self, spec: &StageSpec, new: &Plugin) -> Result<(), PublishError> {
         // Publishing is also the cure for an old component that is gone or damaged.
-        let Ok(old) = self.load(&spec.plugin_digest) else { return Ok(()) };
-        if old.world() == new.world() {
+        let Ok(old) = self.components.load(&spec.plugin_digest) else { return Ok(()) };
+        if new.world().does_the_work_of(old.world()) {
             return Ok(());
         }
         let (name, old, new) = (&spec.name, old.world(), new.world());
@@ -366,64 +438,64 @@ impl Link {
     }
 
     /// Number a pipeline, make it durable, and only then let the lanes see it.
-    fn release(
+    pub(super) fn release(
         &self,
         running: Option<&Running>,
         history: &mut History,
         stages: Vec<StageSpec>,
-        origin: Origin,
-        by: &str,
+        publisher: Publisher<'_>,
     ) -> Result<Publication, PublishError> {
-        let record = history.push(stages, origin, by, now_ms()).clone();
-        let pipeline = self.compile(record.clone()).map_err(PublishError::Failed)?;
+        let record = history.push(stages, publisher, now_ms()).clone();
+        let watch = self.watch(history, running.map(|running| &*running.shared));
+        let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;
         if running.is_some() {
             pipeline.make_spares(&self.config.id, self.config.lanes).map_err(PublishError::Failed)?;
         }
         self.store_history(history).map_err(PublishError::Failed)?;
-        tracing::info!(link = &*self.config.id, revision = record.number.0, digest = %record.digest, by, "published");
+        self.announce(&record);
         let Some(running) = running else { return Ok(Publication { record, complete: false, pause_max: None }) };
         let shared = &running.shared;
         shared.slot.store(Arc::new(pipeline));
         shared.orders.notify();
         let lane_failed = || shared.lanes.iter().any(|lane| lock(lane).state == LaneState::Failed);
         shared.orders.wait_until(SWAP_PATIENCE, || self.is_complete(record.number) || lane_failed());
-        self.engine.forget_unused();
+        self.components.engine().forget_unused();
         let complete = self.is_complete(record.number);
         let pauses = shared.lanes.iter().filter_map(|lane| lock(lane).last_swap_pause);
         Ok(Publication { complete, pause_max: pauses.max().filter(|_| complete), record })
     }
 
+    /// How the newest revision of `history` is to be watched: a rollback is not, nor is a revision with nothing before it.
+    fn watch(&self, history: &History, running: Option<&Shared>) -> Watch {
+        let config = &self.config.probation;
+        let Some(record) = history.last() else { return Watch::default() };
+        let goes_back = matches!(record.origin, Origin::Rollback | Origin::Automatic);
+        let left = record.at_ms.saturating_add(config.time_ms as i64).saturating_sub(now_ms());
+        if goes_back || history.previous().is_none() || config.records == 0 || left <= 0 {
+            return Watch::default();
+        }
+        let time_before = running.and_then(|shared| shared.slot.load().watch.time_per_record());
+        let until = Instant::now() + Duration::from_millis(left.unsigned_abs());
+        Watch::new(Some(Probation { config: config.clone(), until, time_before }))
+    }
+
+    /// Tell people of a new revision.
+    fn announce(&self, record: &RevisionRecord) {
+        let (number, by) = (record.number, &record.by);
+        let reason = record.reason.as_deref().unwrap_or_default();
+        tracing::info!(link = &*self.config.id, revision = number.0, digest = %record.digest, by, reason, "published");
+        let what = match record.origin {
+            Origin::Toml | Origin::Publish => "published",
+            Origin::Rollback => "rolled-back",
+            Origin::Automatic => "rolled-back-automatically",
+        };
+        let because = record.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        self.events.push(Event::new(what, format!("revision {number} by {by}{because}")));
+    }
+
     fn store_history(&self, history: &History) -> Result<(), Failure> {
         Ok(self.target.put_metadata(&self.config.id, HISTORY, &history.encode())?)
-    }
-
-    /// Compile a revision from the components that the target holds.
-    fn compile(&self, record: RevisionRecord) -> Result<Pipeline, Failure> {
-        let stage = |spec: &StageSpec| {
-            let plugin = self.load(&spec.plugin_digest)?;
-            Ok(Stage { spec: spec.clone(), plugin, stats: self.stats(&spec.name) })
-        };
-        let stages = record.stages.iter().map(stage).collect::<Result<_, Failure>>()?;
-        Ok(Pipeline::new(record, stages))
-    }
-
-    fn load(&self, digest: &Digest) -> Result<Arc<Plugin>, Failure> {
-        let configured = self.configured.iter().find(|(spec, _)| spec.plugin_digest == *digest);
-        let bytes = match configured {
-            Some((_, bytes)) => bytes.to_vec(),
-            None => self.target.artifact(digest)?.ok_or_else(|| {
-                let message = format!("the component {digest} is not in the target");
-                Failure::fatal("artifact-missing", message, "publish the plugin again")
-            })?,
-        };
-        self.engine.load(&bytes).map_err(|refusal| {
-            Failure::fatal("plugin-refused", format!("the component {digest}: {refusal}"), "publish another plugin")
-        })
-    }
-
-    fn stats(&self, stage: &str) -> Arc<StageStats> {
-        lock(&self.stages).entry(stage.to_owned()).or_default().clone()
     }
 
     fn fail(&self, failure: Failure) {
@@ -439,7 +511,7 @@ impl Link {
     }
 
     /// Bring the lanes up or down, or tell those that are up what to do.
-    fn bring(&self, running: &mut Option<Running>, desired: Desired) -> Result<(), Failure> {
+    pub(super) fn bring(&self, running: &mut Option<Running>, desired: Desired) -> Result<(), Failure> {
         if desired == Desired::Stopped {
             self.stop_lanes(running);
             self.view_anew(|view| view.stopped = true);
@@ -477,14 +549,18 @@ impl Link {
     fn shared(&self, desired: Desired) -> Result<Shared, Failure> {
         let genesis = self.genesis()?;
         let record = self.revision_to_run()?;
+        let watch = self.watch(&self.history()?, None);
         Ok(Shared {
             config: self.config.clone(),
             source: self.source.clone(),
             target: self.target.clone(),
-            slot: ArcSwap::from_pointee(self.compile(record)?),
+            slot: ArcSwap::from_pointee(self.components.pipeline(record, watch)?),
             orders: Orders::new(desired),
             lanes: (0..self.config.lanes).map(|_| Mutex::default()).collect(),
             counters: self.counters.clone(),
+            events: self.events.clone(),
+            alarm: self.alarm.clone(),
+            components: self.components.clone(),
             genesis,
         })
     }
@@ -492,16 +568,16 @@ impl Link {
     /// The published revision; or a new one, if the configuration file has changed since it was last published.
     fn revision_to_run(&self) -> Result<RevisionRecord, Failure> {
         let mut history = self.history()?;
-        let stages: Vec<StageSpec> = self.configured.iter().map(|(spec, _)| spec.clone()).collect();
+        let stages = self.components.configured();
         let known = history.last_from_toml().is_some_and(|revision| revision.digest == digest_of(&stages));
         if let Some(last) = history.last().filter(|_| known) {
             return Ok(last.clone());
         }
-        for (spec, bytes) in &self.configured {
-            self.target.put_artifact(&spec.plugin_digest, bytes)?;
-        }
-        let record = history.push(stages, Origin::Toml, "configuration file", now_ms()).clone();
+        self.components.store_configured()?;
+        let publisher = Publisher { origin: Origin::Toml, by: "configuration file", reason: None };
+        let record = history.push(stages, publisher, now_ms()).clone();
         self.store_history(&history)?;
+        self.announce(&record);
         Ok(record)
     }
 
@@ -538,6 +614,12 @@ impl Link {
         }
         Ok(ends)
     }
+}
+
+fn read_history(target: &dyn Cluster, config: &LinkConfig) -> Result<History, Failure> {
+    let Some(bytes) = target.metadata(&config.id, HISTORY)? else { return Ok(History::default()) };
+    History::decode(&bytes)
+        .map_err(|message| Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate"))
 }
 
 fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>) {

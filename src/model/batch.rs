@@ -94,6 +94,8 @@ pub struct Batch {
     pub placements: Vec<Placement>,
     /// The topics that placements name.
     pub topics: Vec<Arc<str>>,
+    /// How many siblings of the first record (split from the same source record) came before this batch.
+    pub first_ordinal: u32,
     /// The offset after the last one that this batch stands for, filtered records and holes included.
     pub next_offset: i64,
 }
@@ -237,12 +239,20 @@ impl Batch {
             headers: self.headers[first_header as usize..last_header as usize].to_vec(),
             timestamps: self.timestamps[range.clone()].to_vec(),
             offsets: self.offsets[range.clone()].to_vec(),
-            placements: self.placements.get(range).map(<[_]>::to_vec).unwrap_or_default(),
+            placements: self.placements.get(range.clone()).map(<[_]>::to_vec).unwrap_or_default(),
             topics: self.topics.clone(),
+            first_ordinal: if range.start < self.len() { self.ordinal(range.start) } else { 0 },
             next_offset,
         };
         batch.narrow_arena(&self.arena);
         batch
+    }
+
+    /// How many siblings of record `index` came before it, this batch and those before it taken together.
+    pub fn ordinal(&self, index: usize) -> u32 {
+        let before = self.offsets[..index].iter().rev().take_while(|offset| **offset == self.offsets[index]).count();
+        let reaches_start = before == index;
+        before as u32 + if reaches_start { self.first_ordinal } else { 0 }
     }
 
     /// Take only the part of `arena` that spans cover, so that what crosses into a plugin is not larger than needed.
@@ -393,6 +403,7 @@ impl BatchBuilder {
             offsets: self.offsets,
             placements: Vec::new(),
             topics: Vec::new(),
+            first_ordinal: 0,
             next_offset,
         }
     }

@@ -19,4 +19,4 @@ pub use digest::Digest;
 pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};
 pub use limits::Limits;
 pub use policy::OnError;
-pub use state::{StateHead, StateRow};
+pub use state::{StateChange, StateHead, StateRow, StoredState};

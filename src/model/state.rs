@@ -1,8 +1,10 @@
 //! What a stateful stage remembers of one source partition, as it is stored in the target.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, RevisionNumber};
+use super::{Digest, RevisionNumber, TopicPartition};
 
 /// The version of [`StateHead`]'s encoding that this program writes.
 pub const STATE_VERSION: u32 = 1;
@@ -68,6 +70,36 @@ impl StateHead {
         }
         Ok(head)
     }
+}
+
+/// What changes in the state of a stage for a source partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// The stage.
+    pub stage: String,
+    /// The source partition.
+    pub partition: TopicPartition,
+    /// The new head; `None` drops all entries, and the old head.
+    pub head: Option<StateHead>,
+    /// The entries that changed; `None` for those that are gone.
+    pub rows: BTreeMap<Vec<u8>, Option<StateRow>>,
+}
+
+impl StateChange {
+    /// About how many bytes it brings.
+    pub fn bytes(&self) -> usize {
+        let row = |(key, row): (&Vec<u8>, &Option<StateRow>)| key.len() + row.as_ref().map_or(0, |row| row.value.len());
+        self.rows.iter().map(row).sum()
+    }
+}
+
+/// The state of a stage for a source partition, as it was committed last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredState {
+    /// Its head.
+    pub head: StateHead,
+    /// All entries.
+    pub rows: BTreeMap<Vec<u8>, StateRow>,
 }
 
 #[cfg(test)]

@@ -11,11 +11,14 @@ wasmtime::component::bindgen!({
         world every {
             include tidegate:plugin/filter@0.1.0;
             include tidegate:plugin/transform@0.1.0;
+            include tidegate:plugin/stateful-filter@0.1.0;
+            include tidegate:plugin/stateful-transform@0.1.0;
         }
     ",
     world: "tidegate:every/every",
     ownership: Borrowing { duplicate_if_necessary: true },
+    imports: { default: trappable },
 });
 
-pub(super) use self::tidegate::plugin::{host, types};
-pub(super) use exports::tidegate::plugin::{filtering, lifecycle, transforming};
+pub(super) use self::tidegate::plugin::{host, state, types};
+pub(super) use exports::tidegate::plugin::{filtering, lifecycle, migrating, transforming};

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
-use super::bindings::{self, filtering, lifecycle, transforming};
+use super::bindings::{self, filtering, lifecycle, migrating, transforming};
 use super::engine::PluginEngine;
-use super::host::{HostState, StageMetrics};
-use super::instance::{Instance, Trap};
-use super::limits::{COMPONENT_BYTES_MAX, Limits};
-use crate::model::Digest;
+use super::host::HostState;
+use super::instance::{Instance, Trap, Trapped};
+use super::metrics::StageMetrics;
+use crate::model::{Digest, Limits};
 
 const PACKAGE: &str = "tidegate:plugin/";
 const VERSION: &str = "0.1.0";
+
+/// The largest component that is read at all, in bytes. A stage's limit may be smaller.
+const COMPONENT_BYTES_MAX: usize = 256 << 20;
 
 /// What a plugin does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,18 @@ pub enum World {
     Filter,
     /// Makes 0 to N records of each.
     Transform,
+    /// A filter that remembers.
+    StatefulFilter,
+    /// A transform that remembers.
+    StatefulTransform,
+}
+
+impl World {
+    /// Whether a plugin of the other world can take this one's place: state may come and go, the work stays the same.
+    pub fn does_the_work_of(self, other: Self) -> bool {
+        let filters = |world| matches!(world, Self::Filter | Self::StatefulFilter);
+        filters(self) == filters(other)
+    }
 }
 
 impl fmt::Display for World {
@@ -30,6 +45,8 @@ impl fmt::Display for World {
         f.write_str(match self {
             Self::Filter => "filter",
             Self::Transform => "transform",
+            Self::StatefulFilter => "stateful-filter",
+            Self::StatefulTransform => "stateful-transform",
         })
     }
 }
@@ -78,7 +95,7 @@ pub struct Description {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Larger than any plugin.
-    #[error("too large: {bytes} bytes, and a component may have {COMPONENT_BYTES_MAX}")]
+    #[error("too large: {bytes} bytes, and a component may have {}", COMPONENT_BYTES_MAX)]
     TooLarge {
         /// The size.
         bytes: usize,
@@ -102,11 +119,16 @@ pub enum Refusal {
     #[error("exports both filtering and transforming: a plugin has one world")]
     TwoWorlds,
     /// Wants something that is not offered.
-    #[error("imports {0}, which is not offered: a plugin can import {PACKAGE}host and nothing else")]
+    #[error(
+        "imports {0}, which is not offered: a plugin can import {PACKAGE}host and, if it has state, {PACKAGE}state"
+    )]
     Import(String),
-    /// Wants state.
-    #[error("imports {0}: stateful plugins are not served by this version of tidegate")]
+    /// Wants state, and does not say how it is migrated.
+    #[error("imports {0} and does not export {PACKAGE}migrating@{VERSION}: a stateful plugin has both")]
     Stateful(String),
+    /// Counts versions of state from 0.
+    #[error("says that its state has version 0: versions begin with 1")]
+    StateVersion,
     /// An export has another type, or an import another signature.
     #[error("does not fit the contract: {0}")]
     Signature(String),
@@ -121,6 +143,8 @@ pub struct Plugin {
     pre: InstancePre<HostState>,
     pub(super) lifecycle: lifecycle::GuestIndices,
     pub(super) work: WorkIndices,
+    pub(super) migrating: Option<migrating::GuestIndices>,
+    state_version: Option<u32>,
     digest: Digest,
     size_bytes: usize,
     imports: Vec<String>,
@@ -147,18 +171,21 @@ impl Plugin {
         digest: Digest,
         size_bytes: usize,
     ) -> Result<Self, Refusal> {
-        let imports = check_imports(engine, &component)?;
-        let (world, exports) = check_exports(engine, &component)?;
+        let (work, exports) = check_exports(engine, &component)?;
+        let stateful = exports.iter().any(|name| *name == interface("migrating"));
+        let imports = check_imports(engine, &component, stateful)?;
         let signature = |error: wasmtime::Error| Refusal::Signature(one_line(&error));
         let mut linker = Linker::new(engine.wasmtime());
         bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)
             .and_then(|()| bindings::host::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state))
+            .and_then(|()| bindings::state::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state))
             .map_err(signature)?;
         let pre = linker.instantiate_pre(&component).map_err(signature)?;
-        let work = match world {
-            World::Filter => WorkIndices::Filter(filtering::GuestIndices::new(&pre).map_err(signature)?),
-            World::Transform => WorkIndices::Transform(transforming::GuestIndices::new(&pre).map_err(signature)?),
+        let work = match work {
+            Work::Filtering => WorkIndices::Filter(filtering::GuestIndices::new(&pre).map_err(signature)?),
+            Work::Transforming => WorkIndices::Transform(transforming::GuestIndices::new(&pre).map_err(signature)?),
         };
+        let migrating = stateful.then(|| migrating::GuestIndices::new(&pre).map_err(signature)).transpose()?;
         let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(signature)?;
         let description = Description {
             name: String::new(),
@@ -166,9 +193,26 @@ impl Plugin {
             needs: Columns::default(),
             config_schema: String::new(),
         };
-        let mut plugin =
-            Self { engine: engine.clone(), pre, lifecycle, work, digest, size_bytes, imports, exports, description };
-        plugin.description = Instance::describe(&plugin).map_err(Refusal::Describe)?;
+        let engine = engine.clone();
+        let state_version = None;
+        let mut plugin = Self {
+            engine,
+            pre,
+            lifecycle,
+            work,
+            migrating,
+            state_version,
+            digest,
+            size_bytes,
+            imports,
+            exports,
+            description,
+        };
+        let described = Instance::describe(&plugin).map_err(|Trapped { trap, .. }| Refusal::Describe(trap))?;
+        (plugin.description, plugin.state_version) = described;
+        if plugin.state_version == Some(0) {
+            return Err(Refusal::StateVersion);
+        }
         Ok(plugin)
     }
 
@@ -188,10 +232,17 @@ impl Plugin {
 
     /// What the plugin does.
     pub fn world(&self) -> World {
-        match self.work {
-            WorkIndices::Filter(_) => World::Filter,
-            WorkIndices::Transform(_) => World::Transform,
+        match (&self.work, &self.migrating) {
+            (WorkIndices::Filter(_), None) => World::Filter,
+            (WorkIndices::Transform(_), None) => World::Transform,
+            (WorkIndices::Filter(_), Some(_)) => World::StatefulFilter,
+            (WorkIndices::Transform(_), Some(_)) => World::StatefulTransform,
         }
+    }
+
+    /// The version of the layout of its state; `None` for a plugin without any.
+    pub fn state_version(&self) -> Option<u32> {
+        self.state_version
     }
 
     /// The digest of the component's bytes.
@@ -241,15 +292,19 @@ pub(super) fn check_header(bytes: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-fn check_imports(engine: &PluginEngine, component: &Component) -> Result<Vec<String>, Refusal> {
-    let offered = [format!("{PACKAGE}host@{VERSION}"), format!("{PACKAGE}types@{VERSION}")];
+fn interface(name: &str) -> String {
+    format!("{PACKAGE}{name}@{VERSION}")
+}
+
+fn check_imports(engine: &PluginEngine, component: &Component, stateful: bool) -> Result<Vec<String>, Refusal> {
+    let offered = [interface("host"), interface("types"), interface("state")];
     let mut functions = Vec::new();
     for (name, import) in component.component_type().imports(engine.wasmtime()) {
-        if name.starts_with("tidegate:plugin/state") {
-            return Err(Refusal::Stateful(name.to_owned()));
-        }
         if !offered.iter().any(|offered| offered == name) {
             return Err(Refusal::Import(name.to_owned()));
+        }
+        if name == offered[2] && !stateful {
+            return Err(Refusal::Stateful(name.to_owned()));
         }
         if let ComponentItem::ComponentInstance(instance) = import.ty {
             let items = instance.exports(engine.wasmtime());
@@ -263,14 +318,20 @@ fn check_imports(engine: &PluginEngine, component: &Component) -> Result<Vec<Str
     Ok(functions)
 }
 
-fn check_exports(engine: &PluginEngine, component: &Component) -> Result<(World, Vec<String>), Refusal> {
+/// What a plugin does with records.
+enum Work {
+    Filtering,
+    Transforming,
+}
+
+fn check_exports(engine: &PluginEngine, component: &Component) -> Result<(Work, Vec<String>), Refusal> {
     let ty = component.component_type();
     let exports: Vec<String> = ty.exports(engine.wasmtime()).map(|(name, _)| name.to_owned()).collect();
-    let has = |interface: &str| exports.iter().any(|name| *name == format!("{PACKAGE}{interface}@{VERSION}"));
+    let has = |name: &str| exports.contains(&interface(name));
     match (has("filtering"), has("transforming")) {
         (true, true) => Err(Refusal::TwoWorlds),
-        (true, false) => Ok((World::Filter, exports)),
-        (false, true) => Ok((World::Transform, exports)),
+        (true, false) => Ok((Work::Filtering, exports)),
+        (false, true) => Ok((Work::Transforming, exports)),
         (false, false) => Err(match exports.iter().find(|name| name.starts_with(PACKAGE)) {
             Some(other) if !other.ends_with(VERSION) => Refusal::OtherVersion(other.clone()),
             _ if exports.is_empty() => Refusal::NoWorld("nothing".to_owned()),

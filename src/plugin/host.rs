@@ -1,57 +1,23 @@
 //! What a plugin can call, and what it has used.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use wasmtime::{ResourceLimiter, Result, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime::{ResourceLimiter, Result, UpdateDeadline};
 
-use super::bindings::{host, types};
-use super::limits::{CORE_INSTANCES_MAX, LOG_LINE_BYTES_MAX, Limits, METRIC_NAMES_MAX, TABLE_ELEMENTS_MAX};
+use super::bindings::{host, state, types};
+use super::instance::{Trap, TrapKind};
+use super::metrics::StageMetrics;
+use super::state::{Mark, State};
+use crate::model::state::NEVER;
+use crate::model::{Limits, StateRow};
 
-/// Counters and gauges that a stage's instances set, and what was dropped of them and of their log lines.
-#[derive(Debug, Default)]
-pub struct StageMetrics {
-    values: Mutex<BTreeMap<String, f64>>,
-    dropped: Mutex<Dropped>,
-}
+/// The length of a log line that is kept, in bytes.
+pub(super) const LOG_LINE_BYTES_MAX: usize = 8192;
 
-/// What was over a limit and therefore dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Log lines over the rate.
-    pub log_lines: u64,
-    /// Counters and gauges with a name too many.
-    pub metrics: u64,
-}
-
-impl StageMetrics {
-    /// All counters and gauges by name.
-    pub fn values(&self) -> BTreeMap<String, f64> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What was dropped so far.
-    pub fn dropped(&self) -> Dropped {
-        *self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn update(&self, name: &str, change: impl FnOnce(&mut f64)) {
-        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(value) = values.get_mut(name) {
-            change(value);
-        } else if values.len() < METRIC_NAMES_MAX && name.len() <= 64 {
-            change(values.entry(name.to_owned()).or_default());
-        } else {
-            self.dropped.lock().unwrap_or_else(PoisonError::into_inner).metrics += 1;
-        }
-    }
-
-    fn log_line_dropped(&self) {
-        self.dropped.lock().unwrap_or_else(PoisonError::into_inner).log_lines += 1;
-    }
-}
+/// The most entries that one `scan` answers.
+const SCAN_MAX: u32 = 10_000;
 
 /// The CPU time that the calling thread has used so far.
 pub(super) fn thread_cpu_time() -> Duration {
@@ -64,45 +30,91 @@ pub(super) struct HostState {
     stage: Arc<str>,
     metrics: Arc<StageMetrics>,
     limits: Limits,
-    stores: StoreLimits,
-    memory_bytes: usize,
-    log: LogGate,
+    memory_bytes: u64,
+    table_elements: u64,
     call: Call,
 }
 
-/// What is known of the call under way.
+/// The call under way.
 #[derive(Default)]
 pub(super) struct Call {
     /// The thread's CPU time when the call began.
     started: Duration,
+    /// The CPU time that it may take.
+    time: Duration,
+    /// How many times it may still call the host.
+    host_calls: u64,
     /// The call ran out of time.
     pub(super) timed_out: bool,
     /// Memory was asked for and refused.
     pub(super) memory_denied: bool,
+    /// Why a call of the host ended it.
+    pub(super) refused: Option<Trap>,
     /// The last line logged at level error: a panic's message, if the plugin logs it.
     pub(super) last_error: Option<String>,
     /// The record that the plugin says it works on.
     pub(super) working_on: Option<u32>,
+    /// The state that it works with.
+    pub(super) state: Option<ActiveState>,
+}
+
+/// What a call may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    /// CPU time.
+    pub(super) time: Duration,
+    /// Calls of the host.
+    pub(super) host_calls: u64,
+}
+
+/// A state that a plugin works with now.
+pub(super) struct ActiveState {
+    pub(super) state: State,
+    /// When the call began.
+    pub(super) mark: Mark,
+    /// The timestamps of the batch; empty in a migration.
+    timestamps: Vec<i64>,
+    /// The record that was last worked on, and the record time there.
+    at: u32,
+    now: i64,
+}
+
+impl ActiveState {
+    pub(super) fn new(state: State, timestamps: Vec<i64>) -> Self {
+        let now = state.time().max(timestamps.first().copied().unwrap_or(i64::MIN));
+        Self { mark: state.mark(), state, timestamps, at: 0, now }
+    }
+
+    /// The record time at the record `at`.
+    fn now(&mut self, at: u32) -> Result<i64, String> {
+        if at == self.at {
+            return Ok(self.now);
+        }
+        if at < self.at {
+            return Err(format!("it used its state for record {at} of the batch after record {}", self.at));
+        }
+        let Some(passed) = self.timestamps.get(self.at as usize + 1..=at as usize) else {
+            let count = self.timestamps.len();
+            return Err(format!("it used its state for record {at} of a batch of {count}"));
+        };
+        self.now = passed.iter().fold(self.now, |now, timestamp| now.max(*timestamp));
+        self.at = at;
+        Ok(self.now)
+    }
 }
 
 impl HostState {
     pub(super) fn new(stage: Arc<str>, metrics: Arc<StageMetrics>, limits: Limits) -> Self {
-        let stores = StoreLimitsBuilder::new()
-            .table_elements(TABLE_ELEMENTS_MAX)
-            .instances(CORE_INSTANCES_MAX)
-            .tables(CORE_INSTANCES_MAX)
-            .memories(CORE_INSTANCES_MAX)
-            .build();
-        let log = LogGate { lines_per_s: limits.log_lines_per_s, second: Instant::now(), lines: 0 };
-        Self { stage, metrics, limits, stores, memory_bytes: 0, log, call: Call::default() }
+        Self { stage, metrics, limits, memory_bytes: 0, table_elements: 0, call: Call::default() }
     }
 
-    pub(super) fn begin_call(&mut self) {
-        self.call = Call { started: thread_cpu_time(), ..Call::default() };
+    pub(super) fn begin_call(&mut self, allowance: Allowance, state: Option<ActiveState>) {
+        let Allowance { time, host_calls } = allowance;
+        self.call = Call { started: thread_cpu_time(), time, host_calls, state, ..Call::default() };
     }
 
     /// Linear memory in use, in bytes.
-    pub(super) fn memory_bytes(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 
@@ -114,24 +126,77 @@ impl HostState {
         &self.call
     }
 
+    pub(super) fn call_mut(&mut self) -> &mut Call {
+        &mut self.call
+    }
+
     pub(super) fn cpu_time_of_call(&self) -> Duration {
         thread_cpu_time().saturating_sub(self.call.started)
     }
 
+    /// The CPU time that the call may take.
+    pub(super) fn time_allowed(&self) -> Duration {
+        self.call.time
+    }
+
     /// What happens at each tick of the engine's clock while the plugin runs.
     pub(super) fn tick(&mut self) -> UpdateDeadline {
-        if self.cpu_time_of_call() < self.limits.time {
+        if self.cpu_time_of_call() < self.call.time {
             return UpdateDeadline::Continue(1);
         }
         self.call.timed_out = true;
         UpdateDeadline::Interrupt
+    }
+
+    /// Count a call of the host.
+    fn enter(&mut self) -> Result<()> {
+        match self.call.host_calls.checked_sub(1) {
+            Some(left) => {
+                self.call.host_calls = left;
+                Ok(())
+            }
+            None => {
+                let most = self.limits.host_calls_per_record;
+                Err(self.refuse(TrapKind::HostCalls, format!("called the host more than {most} times for a record")))
+            }
+        }
+    }
+
+    /// End the plugin's call.
+    fn refuse(&mut self, kind: TrapKind, message: String) -> wasmtime::Error {
+        let error = wasmtime::Error::msg(message.clone());
+        self.call.refused = Some(Trap { kind, message });
+        error
+    }
+
+    /// The state, and the record time at `at`.
+    fn state(&mut self, at: u32) -> Result<(&mut ActiveState, i64)> {
+        self.enter()?;
+        let now = match &mut self.call.state {
+            Some(active) => active.now(at),
+            None => Err("it used its state while it had no records to work on".to_owned()),
+        };
+        let now = now.map_err(|message| self.refuse(TrapKind::Contract, message))?;
+        self.call.working_on = Some(at);
+        // It was there a line ago.
+        let active = self.call.state.as_mut().ok_or_else(|| wasmtime::Error::msg("no state"))?;
+        Ok((active, now))
+    }
+
+    fn change(&mut self, at: u32, key: Vec<u8>, row: Option<StateRow>) -> Result<()> {
+        let (active, now) = self.state(at)?;
+        if active.state.change(at, key, row, now).is_ok() {
+            return Ok(());
+        }
+        let most = self.limits.state_bytes;
+        Err(self.refuse(TrapKind::State, format!("would keep more than {most} bytes of state for a partition")))
     }
 }
 
 impl ResourceLimiter for HostState {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         // The limit is for all memories of the instance together.
-        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current) as u64);
         let granted = total <= self.limits.memory_bytes && maximum.is_none_or(|maximum| desired <= maximum);
         if granted {
             self.memory_bytes = total;
@@ -141,73 +206,115 @@ impl ResourceLimiter for HostState {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        self.stores.table_growing(current, desired, maximum)
+        let total = self.table_elements.saturating_add(desired.saturating_sub(current) as u64);
+        let granted = total <= self.limits.table_elements && maximum.is_none_or(|maximum| desired <= maximum);
+        if granted {
+            self.table_elements = total;
+        }
+        self.call.memory_denied |= !granted;
+        Ok(granted)
     }
 
     fn instances(&self) -> usize {
-        self.stores.instances()
+        self.limits.instances as usize
     }
 
     fn tables(&self) -> usize {
-        self.stores.tables()
+        self.limits.instances as usize
     }
 
     fn memories(&self) -> usize {
-        self.stores.memories()
+        self.limits.instances as usize
     }
 }
 
 impl types::Host for HostState {}
 
 impl host::Host for HostState {
-    fn log(&mut self, level: host::Level, mut message: String) {
-        if message.len() > LOG_LINE_BYTES_MAX {
-            message.truncate(message.floor_char_boundary(LOG_LINE_BYTES_MAX));
-            message.push('…');
-        }
+    fn log(&mut self, level: host::Level, message: String) -> Result<()> {
+        self.enter()?;
+        let message = cut(message);
         let stage = &*self.stage;
-        if self.log.admits() {
+        if self.metrics.admits_line(self.limits.log_lines_per_s) {
             match level {
                 host::Level::Debug => tracing::debug!(target: "tidegate::plugin", stage, "{message}"),
                 host::Level::Info => tracing::info!(target: "tidegate::plugin", stage, "{message}"),
                 host::Level::Warn => tracing::warn!(target: "tidegate::plugin", stage, "{message}"),
                 host::Level::Error => tracing::error!(target: "tidegate::plugin", stage, "{message}"),
             }
-        } else {
-            self.metrics.log_line_dropped();
         }
         if matches!(level, host::Level::Error) {
             self.call.last_error = Some(message);
         }
+        Ok(())
     }
 
-    fn count(&mut self, name: String, delta: u64) {
-        self.metrics.update(&name, |value| *value += delta as f64);
+    fn count(&mut self, name: String, delta: u64) -> Result<()> {
+        self.enter()?;
+        self.metrics.update(&name, self.limits.metric_names, |value| *value += delta as f64);
+        Ok(())
     }
 
-    fn gauge(&mut self, name: String, new: f64) {
-        self.metrics.update(&name, |value| *value = new);
+    fn gauge(&mut self, name: String, new: f64) -> Result<()> {
+        self.enter()?;
+        self.metrics.update(&name, self.limits.metric_names, |value| *value = new);
+        Ok(())
     }
 
-    fn working_on(&mut self, index: u32) {
+    fn working_on(&mut self, index: u32) -> Result<()> {
+        self.enter()?;
         self.call.working_on = Some(index);
+        Ok(())
     }
 }
 
-/// Lets a number of lines pass each second.
-struct LogGate {
-    lines_per_s: u32,
-    second: Instant,
-    lines: u32,
-}
+impl state::Host for HostState {
+    fn get(&mut self, at: u32, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        let (active, now) = self.state(at)?;
+        Ok(active.state.get(&key, now).map(|row| row.value.clone()))
+    }
 
-impl LogGate {
-    fn admits(&mut self) -> bool {
-        if self.second.elapsed() >= Duration::from_secs(1) {
-            self.second = Instant::now();
-            self.lines = 0;
-        }
-        self.lines = self.lines.saturating_add(1);
-        self.lines <= self.lines_per_s
+    fn put(&mut self, at: u32, key: Vec<u8>, value: Vec<u8>, expires: i64) -> Result<()> {
+        self.change(at, key, Some(StateRow { value, expires }))
+    }
+
+    fn delete(&mut self, at: u32, key: Vec<u8>) -> Result<()> {
+        self.change(at, key, None)
+    }
+
+    fn scan(&mut self, at: u32, prefix: Vec<u8>, start: Vec<u8>, limit: u32) -> Result<Vec<state::Entry>> {
+        let bytes_max = self.limits.output_bytes;
+        let (active, now) = self.state(at)?;
+        let mut bytes = 0;
+        let entries = active.state.scan(&prefix, &start, now).take(limit.min(SCAN_MAX) as usize);
+        // The first is answered however large it is: it is in the state, so it has room.
+        let fitting = entries.take_while(|(key, row)| {
+            let first = bytes == 0;
+            bytes += (key.len() + row.value.len()) as u64;
+            first || bytes <= bytes_max
+        });
+        Ok(fitting.map(|(key, row)| state::Entry { key: key.clone(), value: row.value.clone() }).collect())
+    }
+
+    fn discard(&mut self, at: u32) -> Result<()> {
+        let (active, _) = self.state(at)?;
+        active.state.discard(at, active.mark);
+        Ok(())
+    }
+
+    fn time(&mut self, at: u32) -> Result<i64> {
+        self.state(at).map(|(_, now)| now)
     }
 }
+
+/// A text of the plugin's, cut to what a log line may have.
+pub(super) fn cut(mut text: String) -> String {
+    if text.len() > LOG_LINE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
+/// Entries that stay for ever have the largest time in the contract as well as in the store.
+const _: () = assert!(NEVER == i64::MAX);

@@ -6,12 +6,25 @@ use std::time::Duration;
 
 use wasmtime::{AsContextMut, Store};
 
-use super::bindings::{filtering, lifecycle, transforming, types};
+use super::bindings::{filtering, lifecycle, migrating, transforming, types};
 use super::component::{Columns, Description, Plugin, WorkIndices, one_line};
-use super::host::{HostState, StageMetrics};
-use super::limits::{LOG_LINE_BYTES_MAX, Limits};
+use super::host::{ActiveState, Allowance, HostState, cut};
+use super::metrics::StageMetrics;
 use super::outputs::{self, Fault, Outputs};
-use crate::model::Batch;
+use super::state::{Mark, State};
+use crate::model::{Batch, Limits};
+
+/// Calls of the host that `describe` and `configure` may make: lines for the log, and who needs more floods.
+const LIFECYCLE_CALLS_MAX: u64 = 10_000;
+
+/// What `describe` may hand to the host, in bytes: a schema is text that a person has written.
+const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
+
+/// The length of a reject's code, in bytes.
+const CODE_BYTES_MAX: usize = 64;
+
+/// CPU time for the migration of one partition's state. It may have to go through all of it.
+const MIGRATION_TIME: Duration = Duration::from_secs(10);
 
 /// What ended a call, and with it the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +33,17 @@ pub enum TrapKind {
     Panic,
     /// The limit of CPU time.
     Time,
-    /// The limit of memory.
+    /// The limits of memory and tables.
     Memory,
-    /// The limit of what may be handed to the host.
+    /// The limit of handles.
+    Handles,
+    /// The limits of what may be handed to the host.
     Output,
-    /// The answer breaks the contract.
+    /// The limit of calls of the host.
+    HostCalls,
+    /// The limit of state.
+    State,
+    /// What it answers or does breaks the contract.
     Contract,
 }
 
@@ -35,7 +54,10 @@ impl TrapKind {
             Self::Panic => "plugin-panic",
             Self::Time => "plugin-time-limit",
             Self::Memory => "plugin-memory-limit",
+            Self::Handles => "plugin-handle-limit",
             Self::Output => "plugin-output-limit",
+            Self::HostCalls => "plugin-host-call-limit",
+            Self::State => "plugin-state-limit",
             Self::Contract => "plugin-contract",
         }
     }
@@ -101,25 +123,72 @@ pub struct Reject {
     pub message: String,
 }
 
+/// What a plugin answered for a batch, checked but not applied yet.
+#[derive(Debug)]
+pub struct Verdict {
+    /// What could not be handled, in order.
+    pub rejects: Vec<Reject>,
+    /// If a rejected record has left traces in the state that those behind it may have seen: how many of the rejects, from the
+    /// first on, are certain. What the plugin says of the records behind them is worth nothing.
+    pub certain: Option<usize>,
+    /// Where the state was before.
+    pub mark: Option<Mark>,
+    /// CPU time of the call.
+    pub cpu_time: Duration,
+    product: Product,
+}
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one for a call, and it is not kept")]
+enum Product {
+    /// A byte for each record: 0 drops it.
+    Keep(Vec<u8>),
+    Made {
+        batch: Batch,
+        used: usize,
+        changed: usize,
+    },
+}
+
 /// What became of a batch.
 #[derive(Debug)]
 pub struct Done {
     /// What goes on.
     pub batch: Batch,
-    /// What could not be handled, in order.
-    pub rejects: Vec<Reject>,
     /// Records of the input that have no output and were not rejected.
     pub dropped: usize,
     /// Records of `batch` that differ from their input, or are one of several.
     pub changed: usize,
-    /// CPU time of the call.
-    pub cpu_time: Duration,
+}
+
+impl Verdict {
+    /// Apply it to the batch that it is about.
+    pub fn apply(self, mut batch: Batch) -> Done {
+        let count = batch.len() - self.rejects.len();
+        match self.product {
+            Product::Keep(keep) => {
+                batch.retain(&keep);
+                Done { dropped: count - batch.len(), changed: 0, batch }
+            }
+            Product::Made { batch, used, changed } => Done { dropped: count - used, changed, batch },
+        }
+    }
+}
+
+/// A call that trapped.
+#[derive(Debug)]
+pub struct Trapped {
+    /// Why.
+    pub trap: Trap,
+    /// The record that the plugin says it was working on. It may say anything.
+    pub hint: Option<usize>,
 }
 
 /// A configured instance of a plugin.
 pub struct Instance {
     store: Store<HostState>,
     work: Work,
+    migrating: Option<migrating::Guest>,
     needs: Columns,
     routes: Vec<Arc<str>>,
 }
@@ -136,16 +205,21 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Ask a fresh instance what the plugin is.
-    pub(super) fn describe(plugin: &Plugin) -> Result<Description, Trap> {
-        let mut store = new_store(plugin, &"describe".into(), &Limits::default(), &Arc::default());
-        let description = run(&mut store, |store| {
+    /// Ask a fresh instance what the plugin is. For a plugin with state, the version of its layout comes too.
+    pub(super) fn describe(plugin: &Plugin) -> Result<(Description, Option<u32>), Trapped> {
+        let limits = Limits { output_bytes: DESCRIPTION_BYTES_MAX, ..Limits::default() };
+        let mut store = new_store(plugin, &"describe".into(), &limits, &Arc::default());
+        let allowance = lifecycle_allowance(&limits);
+        let (description, state_version) = run(&mut store, allowance, None, |store| {
             let instance = plugin.pre().instantiate(store.as_context_mut())?;
             let lifecycle = plugin.lifecycle.load(store.as_context_mut(), &instance)?;
-            lifecycle.call_describe(store.as_context_mut())
+            let description = lifecycle.call_describe(store.as_context_mut())?;
+            let Some(indices) = &plugin.migrating else { return Ok((description, None)) };
+            let migrating = indices.load(store.as_context_mut(), &instance)?;
+            Ok((description, Some(migrating.call_state_version(store.as_context_mut())?)))
         })?;
         let needs = |column| description.needs.contains(column);
-        Ok(Description {
+        let described = Description {
             needs: Columns {
                 key: needs(types::Columns::KEY),
                 value: needs(types::Columns::VALUE),
@@ -156,7 +230,8 @@ impl Instance {
             name: description.name,
             version: description.version,
             config_schema: description.config_schema,
-        })
+        };
+        Ok((described, state_version))
     }
 
     pub(super) fn configure(
@@ -167,23 +242,25 @@ impl Instance {
         metrics: &Arc<StageMetrics>,
     ) -> Result<Self, ConfigError> {
         let mut store = new_store(plugin, stage, limits, metrics);
-        let (answer, work) = run(&mut store, |store| {
+        let (answer, work, migrating) = run(&mut store, lifecycle_allowance(limits), None, |store| {
             let instance = plugin.pre().instantiate(store.as_context_mut())?;
             let lifecycle: lifecycle::Guest = plugin.lifecycle.load(store.as_context_mut(), &instance)?;
             let work = match &plugin.work {
                 WorkIndices::Filter(indices) => Work::Filter(indices.load(store.as_context_mut(), &instance)?),
                 WorkIndices::Transform(indices) => Work::Transform(indices.load(store.as_context_mut(), &instance)?),
             };
-            Ok((lifecycle.call_configure(store.as_context_mut(), stage, config)?, work))
+            let migrating = plugin.migrating.as_ref().map(|indices| indices.load(store.as_context_mut(), &instance));
+            let migrating = migrating.transpose()?;
+            Ok((lifecycle.call_configure(store.as_context_mut(), stage, config)?, work, migrating))
         })
-        .map_err(ConfigError::Trapped)?;
+        .map_err(|trapped| ConfigError::Trapped(trapped.trap))?;
         let setup = answer.map_err(|faults| {
             let fault =
                 |fault: lifecycle::ConfigError| ConfigFault { path: cut(fault.path), message: cut(fault.message) };
             ConfigError::Refused(faults.into_iter().map(fault).collect())
         })?;
         let routes = setup.routes.into_iter().map(Arc::from).collect();
-        Ok(Self { store, work, needs: plugin.description().needs, routes })
+        Ok(Self { store, work, migrating, needs: plugin.description().needs, routes })
     }
 
     /// The topics that the plugin may route to.
@@ -192,35 +269,79 @@ impl Instance {
     }
 
     /// Linear memory in use, in bytes.
-    pub fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> u64 {
         self.store.data().memory_bytes()
     }
 
-    /// Let the plugin work on a batch.
+    /// Let the plugin work on a batch, for at most `time` of CPU time. A stateful plugin works with `state`, which it changes; who calls
+    /// accepts or undoes that.
     ///
     /// # Errors
-    /// The plugin trapped, and is gone: that is why this takes `self`. The batch comes back as it was.
-    #[allow(clippy::result_large_err, reason = "a trap is rare, and the batch would be copied to make it smaller")]
-    pub fn call(mut self, mut batch: Batch) -> Result<(Self, Done), (Batch, Trap)> {
-        let answer = match &self.work {
-            Work::Filter(filter) => run(&mut self.store, |store| filter.call_filter(store, lower(&batch, self.needs)))
+    /// The plugin trapped, and is gone: that is why this takes `self`. What it did to the state is undone.
+    #[allow(clippy::result_large_err, reason = "a trap is rare")]
+    pub fn call(
+        mut self,
+        batch: &Batch,
+        time: Duration,
+        state: Option<&mut State>,
+    ) -> Result<(Self, Verdict), Trapped> {
+        let host_calls = self.limits().host_calls_per_record.saturating_mul(batch.len() as u64);
+        let allowance = Allowance { time, host_calls };
+        let mut state = state.map(|state| (state.mark(), state));
+        let active =
+            state.as_mut().map(|(_, state)| ActiveState::new(std::mem::take(*state), batch.timestamps.clone()));
+        let (work, needs) = (&self.work, self.needs);
+        let answer = run(&mut self.store, allowance, active, |store| match work {
+            Work::Filter(filter) => filter
+                .call_filter(store, lower(batch, needs))
                 .map(|verdicts| Answer::Filter(verdicts.keep, verdicts.rejects)),
-            Work::Transform(transform) => {
-                run(&mut self.store, |store| transform.call_transform(store, lower(&batch, self.needs)))
-                    .map(Answer::Transform)
-            }
-        };
-        let cpu_time = self.store.data().cpu_time_of_call();
-        let output_bytes = self.store.data().limits().output_bytes;
-        let applied = answer.and_then(|answer| {
-            apply(answer, &mut batch, &self.routes, output_bytes).map_err(|fault| blame(fault, output_bytes))
+            Work::Transform(transform) => transform.call_transform(store, lower(batch, needs)).map(Answer::Transform),
         });
-        match applied {
-            Ok(Applied { rejects, dropped, changed }) => {
-                Ok((self, Done { batch, rejects, dropped, changed, cpu_time }))
-            }
-            Err(trap) => Err((batch, trap)),
+        let cpu_time = self.store.data().cpu_time_of_call();
+        if let (Some((_, state)), Some(active)) = (&mut state, self.store.data_mut().call_mut().state.take()) {
+            **state = active.state;
         }
+        let checked = answer.and_then(|answer| {
+            check(answer, batch, &self.routes, self.limits())
+                .map_err(|fault| Trapped { trap: blame(fault, self.limits()), hint: None })
+        });
+        match checked {
+            Ok((rejects, product)) => {
+                let mark = state.as_ref().map(|(mark, _)| *mark);
+                let certain = state.and_then(|(mark, state)| advance(state, mark, batch, &rejects));
+                Ok((self, Verdict { rejects, certain, mark, cpu_time, product }))
+            }
+            Err(trapped) => {
+                if let Some((mark, state)) = state {
+                    state.undo(mark);
+                }
+                Err(trapped)
+            }
+        }
+    }
+
+    /// Turn the state of a partition from one layout into another.
+    ///
+    /// # Errors
+    /// The plugin says that it cannot, or trapped. Then the state is what it was.
+    pub fn migrate(&mut self, from: u32, to: u32, state: &mut State) -> Result<(), String> {
+        let Some(migrating) = &self.migrating else { return Err("the plugin has no state".to_owned()) };
+        let mark = state.mark();
+        let active = Some(ActiveState::new(std::mem::take(state), Vec::new()));
+        let allowance = Allowance { time: MIGRATION_TIME, host_calls: u64::MAX };
+        let answer = run(&mut self.store, allowance, active, |store| migrating.call_migrate_state(store, from, to));
+        if let Some(active) = self.store.data_mut().call_mut().state.take() {
+            *state = active.state;
+        }
+        let answer = answer.map_err(|trapped| trapped.trap.message).and_then(|answer| answer.map_err(cut));
+        if answer.is_err() {
+            state.undo(mark);
+        }
+        answer
+    }
+
+    fn limits(&self) -> &Limits {
+        self.store.data().limits()
     }
 }
 
@@ -229,15 +350,8 @@ enum Answer {
     Transform(types::Outputs),
 }
 
-struct Applied {
-    rejects: Vec<Reject>,
-    dropped: usize,
-    changed: usize,
-}
-
-/// Check an answer, then apply it.
-fn apply(answer: Answer, batch: &mut Batch, routes: &[Arc<str>], bytes_max: usize) -> Result<Applied, Fault> {
-    let count = batch.len();
+/// Believe an answer, or say what is wrong with it.
+fn check(answer: Answer, batch: &Batch, routes: &[Arc<str>], limits: &Limits) -> Result<(Vec<Reject>, Product), Fault> {
     match answer {
         Answer::Filter(mut keep, rejects) => {
             if keep.len() != batch.len() {
@@ -246,8 +360,10 @@ fn apply(answer: Answer, batch: &mut Batch, routes: &[Arc<str>], bytes_max: usiz
             }
             let rejects = check_rejects(rejects, batch)?;
             rejects.iter().for_each(|reject| keep[reject.index] = 0);
-            batch.retain(&keep);
-            Ok(Applied { dropped: count - batch.len() - rejects.len(), rejects, changed: 0 })
+            if let Some(other) = keep.iter().find(|keep| **keep > 1) {
+                return Err(format!("the filter answered {other} as a verdict, which is neither 0 nor 1").into());
+            }
+            Ok((rejects, Product::Keep(keep)))
         }
         Answer::Transform(answer) => {
             let rejects = check_rejects(answer.rejects, batch)?;
@@ -263,11 +379,39 @@ fn apply(answer: Answer, batch: &mut Batch, routes: &[Arc<str>], bytes_max: usiz
                 routes: answer.routes,
                 partition_keys: answer.partition_keys,
             };
-            let changed;
-            (*batch, changed) = outputs::apply(outputs, batch, routes, &rejects, bytes_max)?;
-            Ok(Applied { dropped: count - used - rejects.len(), rejects, changed })
+            let (batch, changed) = outputs::apply(outputs, batch, routes, &rejects, limits)?;
+            Ok((rejects, Product::Made { batch, used, changed }))
         }
     }
+}
+
+/// Move the record time on, past the records that were not rejected.
+///
+/// That is right only if the rejected ones left no trace for those behind them: neither an entry nor a later record
+/// time. If one did, the number of rejects up to it comes back, and the time stays.
+fn advance(state: &mut State, mark: Mark, batch: &Batch, rejects: &[Reject]) -> Option<usize> {
+    let position = |index: usize| rejects.binary_search_by_key(&index, |reject| reject.index).ok();
+    let wrote = state.changed_at(mark).filter_map(|at| position(at as usize)).min();
+    let (mut with, mut without) = (state.time(), state.time());
+    // The first reject that is ahead of all others.
+    let mut ahead = None;
+    let mut moved = None;
+    for (index, timestamp) in batch.timestamps.iter().enumerate() {
+        with = with.max(*timestamp);
+        match position(index) {
+            Some(reject) => ahead = ahead.or((with > without).then_some(reject)),
+            None => {
+                without = without.max(*timestamp);
+                moved = moved.or(ahead.filter(|_| with > without));
+                ahead = ahead.filter(|_| with > without);
+            }
+        }
+    }
+    let certain = wrote.into_iter().chain(moved).min().map(|reject| reject + 1);
+    if certain.is_none() {
+        state.advance(without);
+    }
+    certain
 }
 
 fn check_rejects(rejects: Vec<types::Reject>, batch: &Batch) -> Result<Vec<Reject>, String> {
@@ -278,33 +422,39 @@ fn check_rejects(rejects: Vec<types::Reject>, batch: &Batch) -> Result<Vec<Rejec
     let reject = |reject: types::Reject| Reject {
         index: reject.index as usize,
         offset: batch.offsets[reject.index as usize],
-        code: reject.code,
-        message: reject.message,
+        code: short(reject.code),
+        message: cut(reject.message),
     };
     Ok(rejects.into_iter().map(reject).collect())
 }
 
-fn blame(fault: Fault, output_bytes: usize) -> Trap {
+fn blame(fault: Fault, limits: &Limits) -> Trap {
+    let too_much = |message| Trap { kind: TrapKind::Output, message };
     match fault {
         Fault::Contract(message) => Trap { kind: TrapKind::Contract, message },
-        Fault::TooLarge => Trap {
-            kind: TrapKind::Output,
-            message: format!("its records take more than {output_bytes} bytes beside those of the input"),
-        },
+        Fault::TooLarge => {
+            too_much(format!("its records take more than {} bytes beside those of the input", limits.output_bytes))
+        }
+        Fault::TooMany => too_much(format!("it makes more than {} records of one", limits.records_per_input)),
     }
 }
 
-/// A text of the plugin's, cut to what a log line may have.
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
-    text
+/// A reject's code, cut to what a label may have.
+fn short(mut code: String) -> String {
+    code.truncate(code.floor_char_boundary(CODE_BYTES_MAX));
+    code
+}
+
+fn lifecycle_allowance(limits: &Limits) -> Allowance {
+    Allowance { time: limits.time(), host_calls: LIFECYCLE_CALLS_MAX }
 }
 
 fn new_store(plugin: &Plugin, stage: &Arc<str>, limits: &Limits, metrics: &Arc<StageMetrics>) -> Store<HostState> {
     let state = HostState::new(stage.clone(), metrics.clone(), limits.clone());
     let mut store = Store::new(plugin.engine().wasmtime(), state);
     store.limiter(|state| state);
-    store.set_hostcall_fuel(limits.output_bytes);
+    store.set_hostcall_fuel(limits.output_bytes as usize);
+    store.set_max_component_handles(limits.handles as usize);
     store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
     store
 }
@@ -312,30 +462,43 @@ fn new_store(plugin: &Plugin, stage: &Arc<str>, limits: &Limits, metrics: &Arc<S
 /// Run one call, and say what ended it if it failed.
 fn run<R>(
     store: &mut Store<HostState>,
+    allowance: Allowance,
+    state: Option<ActiveState>,
     call: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<R>,
-) -> Result<R, Trap> {
-    store.data_mut().begin_call();
+) -> Result<R, Trapped> {
+    store.data_mut().begin_call(allowance, state);
     store.set_epoch_deadline(1);
-    call(store).map_err(|error| explain(&error, store.data()))
+    call(store).map_err(|error| Trapped {
+        trap: explain(&error, store.data()),
+        hint: store.data().call().working_on.map(|index| index as usize),
+    })
 }
 
 fn explain(error: &wasmtime::Error, state: &HostState) -> Trap {
     let (call, limits) = (state.call(), state.limits());
     let text = one_line(error);
-    let said = call.last_error.as_deref();
     if call.timed_out {
-        let message = format!("used more than {} ms of CPU time for one call", limits.time.as_millis());
+        let message = format!("used more than {} ms of CPU time for one call", state.time_allowed().as_millis());
         return Trap { kind: TrapKind::Time, message };
     }
+    if let Some(trap) = &call.refused {
+        return trap.clone();
+    }
     if text.contains("fuel allocated for hostcalls") {
-        let message = format!("handed more than {} bytes to the host in one call", limits.output_bytes);
+        let message = format!("handed more than {} bytes to the host at once", limits.output_bytes);
         return Trap { kind: TrapKind::Output, message };
     }
+    if text.contains("handle limit exceeded") {
+        let message = format!("holds more than {} handles", limits.handles);
+        return Trap { kind: TrapKind::Handles, message };
+    }
     if call.memory_denied {
-        let message = format!("asked for more than {} bytes of memory", limits.memory_bytes);
+        let (bytes, elements) = (limits.memory_bytes, limits.table_elements);
+        let message = format!("asked for more than {bytes} bytes of memory, or {elements} elements of tables");
         return Trap { kind: TrapKind::Memory, message };
     }
     let cause = error.downcast_ref::<wasmtime::Trap>().map_or(text, ToString::to_string);
+    let said = call.last_error.as_deref();
     Trap { kind: TrapKind::Panic, message: said.map_or(cause.clone(), |said| format!("{said} ({cause})")) }
 }
 
@@ -356,7 +519,6 @@ fn lower(batch: &Batch, needs: Columns) -> types::Batch<'_> {
         headers: column(needs.headers, bytemuck::cast_slice(&batch.headers)),
         timestamps: column(needs.timestamp, &batch.timestamps),
         offsets: column(needs.offset, &batch.offsets),
-        // A pipeline gets whole batches of source records, so it never cuts between siblings.
-        first_ordinal: 0,
+        first_ordinal: batch.first_ordinal,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::instance::Reject;
 use crate::model::batch::HeaderSpan;
-use crate::model::{Batch, Placement, Span};
+use crate::model::{Batch, Limits, Placement, Span};
 
 /// In place of a length or a count: keep what the input has.
 const KEEP: u32 = 0xffff_fffe;
@@ -34,8 +34,10 @@ pub struct Outputs {
 pub enum Fault {
     /// It breaks the contract.
     Contract(String),
-    /// It stands for more than the limit.
+    /// It stands for more bytes than the limit.
     TooLarge,
+    /// It has more outputs for one input than the limit.
+    TooMany,
 }
 
 impl From<String> for Fault {
@@ -48,7 +50,7 @@ impl From<String> for Fault {
 /// or are one of several.
 ///
 /// Ranges may overlap, and a split repeats what it keeps, so a small answer can stand for much more: what the outputs take when each has
-/// bytes of its own is bounded by `bytes_max` beside the input's own size.
+/// bytes of its own is bounded by `limits.output_bytes` beside the input's own size.
 ///
 /// # Errors
 /// What in the answer breaks the contract, or that it is too large.
@@ -57,9 +59,13 @@ pub fn apply(
     input: &Batch,
     routes: &[Arc<str>],
     rejects: &[Reject],
-    bytes_max: usize,
+    limits: &Limits,
 ) -> Result<(Batch, usize), Fault> {
     check_sources(&outputs.sources, input.len(), rejects)?;
+    let of_one = outputs.sources.chunk_by(|a, b| a == b).map(<[u32]>::len).max();
+    if of_one.unwrap_or_default() as u64 > limits.records_per_input {
+        return Err(Fault::TooMany);
+    }
     let count = outputs.sources.len();
     check_len("timestamps", outputs.timestamps.len(), count)?;
     check_len("routes", outputs.routes.len(), count)?;
@@ -75,7 +81,7 @@ pub fn apply(
     if let Some(route) = columns.routes.iter().find(|route| **route as usize > routes.len()) {
         return Err(format!("a record is routed to topic {route}, and {} are declared", routes.len()).into());
     }
-    if columns.expanded_bytes(&outputs.sources, input) > (bytes_max + input.payload_bytes()) as u64 {
+    if columns.expanded_bytes(&outputs.sources, input) > limits.output_bytes + input.payload_bytes() as u64 {
         return Err(Fault::TooLarge);
     }
     if outputs.arena.len() + input.arena.len() > u32::MAX as usize {
@@ -151,6 +157,7 @@ impl Columns<'_> {
             offsets: sources().map(|(_, source)| input.offsets[source]).collect(),
             placements,
             topics,
+            first_ordinal: 0,
             next_offset: input.next_offset,
         }
     }
@@ -274,6 +281,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn limits() -> Limits {
+        Limits { output_bytes: 1000, records_per_input: 100, ..Limits::default() }
+    }
     use crate::model::{BatchBuilder, HeaderRef};
 
     fn input() -> Batch {
@@ -303,7 +314,8 @@ mod tests {
             routes: vec![0, 1, 2],
             partition_keys: vec![0, u32::MAX, 0, KEEP, 0, 3],
         };
-        let (batch, changed) = apply(outputs, &input(), &["a".into(), "b".into()], &[reject(1)], 1000).expect("valid");
+        let (batch, changed) =
+            apply(outputs, &input(), &["a".into(), "b".into()], &[reject(1)], &limits()).expect("valid");
         let records: Vec<_> = batch
             .records()
             .map(|record| {
@@ -328,7 +340,7 @@ mod tests {
     #[test]
     fn empty_lists_keep_everything() {
         let outputs = Outputs { sources: vec![0, 1, 2], ..Outputs::default() };
-        let (batch, changed) = apply(outputs, &input(), &[], &[], 1000).expect("valid");
+        let (batch, changed) = apply(outputs, &input(), &[], &[], &limits()).expect("valid");
         assert_eq!(batch.record(2).value(), Some(&b"v2"[..]));
         assert_eq!((batch.len(), changed, batch.placements.len()), (3, 0, 0));
     }
@@ -352,7 +364,7 @@ mod tests {
             ("partition key", Outputs { partition_keys: vec![0, 3, 0, 0], ..good() }),
         ] {
             assert!(
-                matches!(apply(outputs, &input(), &["a".into()], &[reject(2)], 1000), Err(Fault::Contract(_))),
+                matches!(apply(outputs, &input(), &["a".into()], &[reject(2)], &limits()), Err(Fault::Contract(_))),
                 "{name}"
             );
         }
@@ -367,7 +379,7 @@ mod tests {
             ("the same partition key", Outputs { partition_keys: [0, 20].repeat(100), ..wide() }),
             ("the same header", Outputs { header_counts: vec![1; 100], headers: [0, 20, 0, 20].repeat(100), ..wide() }),
         ] {
-            let refused = apply(outputs, &input(), &[], &[], 200);
+            let refused = apply(outputs, &input(), &[], &[], &Limits { output_bytes: 200, ..limits() });
             assert_eq!(refused.err(), Some(Fault::TooLarge), "{name}");
         }
     }
@@ -385,7 +397,7 @@ mod tests {
                 sources, arena, keys: next(), values: next(), header_counts: next(), headers: next(),
                 timestamps: vec![], routes: next(), partition_keys: next(),
             };
-            if let Ok((batch, _)) = apply(outputs, &input(), &["a".into()], &[], 1000) {
+            if let Ok((batch, _)) = apply(outputs, &input(), &["a".into()], &[], &limits()) {
                 for (index, record) in batch.records().enumerate() {
                     let _ = (record.key(), record.value(), record.headers().count());
                     let _ = batch.placement(index).partition_key.get(&batch.arena);

@@ -12,10 +12,10 @@ use super::command::{
 };
 use super::error::Error;
 use super::tables::{
-    ARTIFACTS, BATCHES, CHECKPOINTS, Changes, LANES, META, METADATA, NEXT_TOPIC_ID, PARTITIONS, REVISION_STARTS,
-    TOPIC_IDS, TOPICS, decode_topic, encode_topic, partition_of_row, row_of_partition,
+    ARTIFACTS, BATCHES, CHECKPOINTS, Changes, LANES, META, METADATA, NEXT_TOPIC_ID, PARTITIONS, REVISION_STARTS, STATE,
+    STATE_HEADS, StateKey, TOPIC_IDS, TOPICS, decode_topic, encode_topic, partition_of_row, row_of_partition,
 };
-use crate::model::{LinkId, TopicId};
+use crate::model::{LinkId, StateChange, TopicId};
 
 /// Why a command was not applied.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub(super) struct Tables<'t> {
     lanes: Table<'t, (&'static str, u32), u64>,
     checkpoints: Table<'t, (&'static str, &'static str, u32), &'static [u8]>,
     revision_starts: Table<'t, (&'static str, u64, &'static str, u32), i64>,
+    state_heads: Table<'t, (&'static str, &'static str, u32, &'static str), &'static [u8]>,
+    state: Table<'t, StateKey<'static>, &'static [u8]>,
     metadata: Table<'t, (&'static str, &'static str), &'static [u8]>,
     artifacts: Table<'t, &'static [u8; 32], &'static [u8]>,
 }
@@ -70,6 +72,8 @@ impl<'t> Tables<'t> {
             lanes: transaction.open_table(LANES)?,
             checkpoints: transaction.open_table(CHECKPOINTS)?,
             revision_starts: transaction.open_table(REVISION_STARTS)?,
+            state_heads: transaction.open_table(STATE_HEADS)?,
+            state: transaction.open_table(STATE)?,
             metadata: transaction.open_table(METADATA)?,
             artifacts: transaction.open_table(ARTIFACTS)?,
         })
@@ -218,6 +222,7 @@ impl<'t> Tables<'t> {
             checkpoint.target_end_offset = self.partition(target, partition)?.end;
             self.checkpoints.insert((&**link, &*source.topic, source.partition), checkpoint.encode().as_slice())?;
         }
+        commit.states.iter().try_for_each(|change| self.change_state(link, change))?;
         for ((source, revision), offset) in &commit.revision_starts {
             let key = (&**link, revision.0, &*source.topic, source.partition);
             if self.revision_starts.get(key)?.is_none() {
@@ -225,6 +230,39 @@ impl<'t> Tables<'t> {
             }
         }
         Ok(Outcome::Appended(bases))
+    }
+
+    fn change_state(&mut self, link: &LinkId, change: &StateChange) -> Result<(), StorageError> {
+        let StateChange { stage, partition, head, rows } = change;
+        let place = (&**link, &*partition.topic, partition.partition, stage.as_str());
+        let key = |name| (place.0, place.1, place.2, place.3, name);
+        let Some(head) = head else {
+            self.state_heads.remove(place)?;
+            return self.drop_state(place);
+        };
+        self.state_heads.insert(place, head.encode().as_slice())?;
+        for (name, row) in rows {
+            match row {
+                Some(row) => drop(self.state.insert(key(name.as_slice()), row.encode().as_slice())?),
+                None => drop(self.state.remove(key(name.as_slice()))?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drop the entries of one stage and partition.
+    fn drop_state(&mut self, place: (&str, &str, u32, &str)) -> Result<(), StorageError> {
+        let (link, topic, partition, stage) = place;
+        let mut keys = Vec::new();
+        for row in self.state.range((link, topic, partition, stage, &b""[..])..)? {
+            let (key, _) = row?;
+            let (of_link, of_topic, of_partition, of_stage, name) = key.value();
+            if (of_link, of_topic, of_partition, of_stage) != place {
+                break;
+            }
+            keys.push(name.to_vec());
+        }
+        keys.iter().try_for_each(|name| self.state.remove((link, topic, partition, stage, name.as_slice())).map(drop))
     }
 
     fn truncate(&mut self, topic: TopicId, partition: u32, to: i64, changes: &mut Changes) -> Result<Outcome, Failure> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::stored::StoredBatch;
-use crate::model::{Checkpoint, Digest, LinkId, RevisionNumber, TopicId, TopicPartition};
+use crate::model::{Checkpoint, Digest, LinkId, RevisionNumber, StateChange, TopicId, TopicPartition};
 
 /// The most partitions a topic can have: the daemon keeps a few words in memory for each.
 pub const PARTITIONS_MAX: u32 = 10_000;
@@ -48,6 +48,8 @@ pub struct CommitLane {
     pub appends: Vec<Append>,
     /// The checkpoints, by source partition. `target_end_offset` is filled in when the command is applied.
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    /// What changes in the state of stages.
+    pub states: Vec<StateChange>,
     /// The first offset of a source partition that a revision handled. What is there already stays.
     pub revision_starts: BTreeMap<(TopicPartition, RevisionNumber), i64>,
 }
@@ -117,7 +119,9 @@ impl Command {
         };
         match self {
             Self::Append(appends) => appended(appends),
-            Self::CommitLane(commit) => appended(&commit.appends),
+            Self::CommitLane(commit) => {
+                appended(&commit.appends) + commit.states.iter().map(StateChange::bytes).sum::<usize>()
+            }
             Self::PutMetadata { value, .. } => value.len(),
             Self::PutArtifact { bytes, .. } => bytes.len(),
             Self::CreateTopic { .. } | Self::SetRetention { .. } | Self::OpenLane { .. } | Self::Truncate { .. } => 0,

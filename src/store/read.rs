@@ -10,10 +10,12 @@ use super::command::{StoredPartition, StoredTopic};
 use super::error::Error;
 use super::retention::Age;
 use super::stored::{self, StoredHeader};
-use super::tables::{ARTIFACTS, BATCHES, CHECKPOINTS, METADATA, REVISION_STARTS, open};
+use super::tables::{ARTIFACTS, BATCHES, CHECKPOINTS, METADATA, REVISION_STARTS, STATE, STATE_HEADS, open};
 use super::writer::unpoisoned;
 use super::{Shared, Store};
-use crate::model::{Batch, Checkpoint, Digest, RevisionNumber, TopicId, TopicPartition};
+use crate::model::{
+    Batch, Checkpoint, Digest, RevisionNumber, StateHead, StateRow, StoredState, TopicId, TopicPartition,
+};
 
 impl Store {
     /// All topics, by name.
@@ -173,6 +175,47 @@ impl Store {
                 checkpoints.insert(TopicPartition::new(topic, partition), checkpoint);
             }
             Ok(checkpoints)
+        })
+    }
+
+    /// What the stages of a link remember of a source partition, by stage, as of the last durable commit.
+    ///
+    /// # Errors
+    /// If it is damaged or newer than this program, or the read fails.
+    pub fn states(&self, link: &str, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let damaged = |stage: &str, error: String| {
+                let what = format!("the state of link {link}, stage {stage} for {partition}");
+                Error::corrupt(&self.shared.path, what, error)
+            };
+            let mut states = BTreeMap::new();
+            let heads = open(&transaction, STATE_HEADS, &self.shared.path)?;
+            let first = (link, &*partition.topic, partition.partition, "");
+            for row in heads.range(first..).map_err(|error| self.shared.read_failed(error))? {
+                let (key, value) = row.map_err(|error| self.shared.read_failed(error))?;
+                let (of_link, topic, number, stage) = key.value();
+                if (of_link, topic, number) != (first.0, first.1, first.2) {
+                    break;
+                }
+                let head = StateHead::decode(value.value()).map_err(|error| damaged(stage, error))?;
+                states.insert(stage.to_owned(), StoredState { head, rows: BTreeMap::new() });
+            }
+            let rows = open(&transaction, STATE, &self.shared.path)?;
+            let first = (link, &*partition.topic, partition.partition, "", &b""[..]);
+            for row in rows.range(first..).map_err(|error| self.shared.read_failed(error))? {
+                let (key, value) = row.map_err(|error| self.shared.read_failed(error))?;
+                let (of_link, topic, number, stage, name) = key.value();
+                if (of_link, topic, number) != (first.0, first.1, first.2) {
+                    break;
+                }
+                let row = StateRow::decode(value.value());
+                let row = row.ok_or_else(|| damaged(stage, format!("the entry {name:?} is too short")))?;
+                let state = states.get_mut(stage);
+                let state = state.ok_or_else(|| damaged(stage, "it has entries and no head".to_owned()))?;
+                state.rows.insert(name.to_vec(), row);
+            }
+            Ok(states)
         })
     }
 

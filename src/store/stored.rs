@@ -373,6 +373,7 @@ pub fn decode(bytes: &[u8], base: i64, topic: &Arc<str>, partition: u32) -> Resu
         timestamps: columns.timestamps(header.first_timestamp),
         offsets: (base..next_offset).collect(),
         placements: Vec::new(),
+        first_ordinal: 0,
         topics: Vec::new(),
         next_offset,
     };

@@ -11,6 +11,8 @@
 //! | `batches` | topic id, partition, base offset | see [`stored`](super::stored) |
 //! | `lanes` | link, lane | epoch |
 //! | `checkpoints` | link, source topic, source partition | JSON, see [`Checkpoint`](crate::model::Checkpoint) |
+//! | `state_heads` | link, source topic, source partition, stage | JSON, see [`StateHead`](crate::model::StateHead) |
+//! | `state` | link, source topic, source partition, stage, key | see [`StateRow`](crate::model::StateRow) |
 //! | `revision_starts` | link, revision, source topic, source partition | the revision's first offset there |
 //! | `metadata` | link, key | any bytes |
 //! | `artifacts` | SHA-256 of the value | a plugin component |
@@ -41,6 +43,11 @@ pub(super) const LANES: TableDefinition<'_, (&str, u32), u64> = TableDefinition:
 pub(super) const CHECKPOINTS: TableDefinition<'_, (&str, &str, u32), &[u8]> = TableDefinition::new("checkpoints");
 pub(super) const REVISION_STARTS: TableDefinition<'_, (&str, u64, &str, u32), i64> =
     TableDefinition::new("revision_starts");
+pub(super) const STATE_HEADS: TableDefinition<'_, (&str, &str, u32, &str), &[u8]> = TableDefinition::new("state_heads");
+/// Link, source topic, source partition, stage, key.
+pub(super) type StateKey<'a> = (&'a str, &'a str, u32, &'a str, &'a [u8]);
+
+pub(super) const STATE: TableDefinition<'_, StateKey<'_>, &[u8]> = TableDefinition::new("state");
 pub(super) const METADATA: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("metadata");
 pub(super) const ARTIFACTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("artifacts");
 

@@ -88,6 +88,7 @@ fn commit(epoch: u64, appends: Vec<Append>, target: TopicId, next_offset: i64) -
         epoch,
         appends,
         checkpoints: BTreeMap::from([(TopicPartition::new("orders", 0), checkpoint(target, next_offset))]),
+        states: Vec::new(),
         revision_starts: BTreeMap::from([((TopicPartition::new("orders", 0), RevisionNumber(1)), next_offset)]),
     })
 }

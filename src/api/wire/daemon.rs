@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, LinkStatus, Trouble};
-use crate::model::Digest;
+use super::{LinkStatus, Trouble};
+use crate::model::{Digest, Limits};
 
 /// A running daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Time, word};
-use crate::model::Digest;
+use crate::model::{Digest, Limits, OnError};
 
 /// A link, as of now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +129,9 @@ pub struct LinkCounters {
     pub records_transformed: u64,
     /// Written to the target and committed.
     pub records_out: u64,
+    /// Rejected by a plugin, or trapped on.
+    #[serde(default)]
+    pub records_put_aside: u64,
 }
 
 /// What a link has done, in short.
@@ -303,19 +306,36 @@ pub struct LanePartition {
     pub lag_ms: Option<u64>,
 }
 
-/// What a stage may use.
+/// Calls of a stage that took about the same CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Linear memory of an instance.
-    pub memory_bytes: u64,
-    /// CPU time of a batch.
-    pub time_ms: u64,
-    /// Output of a batch.
-    pub output_bytes: u64,
+pub struct CallTimes {
+    /// The longest, in microseconds; null for all that took longer than the class before.
+    pub up_to_us: Option<u64>,
+    /// How many there were, without those that trapped.
+    pub calls: u64,
+}
+
+/// Something that happened to a link, once or again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened last.
+    pub time: Time,
+    /// A stable word, for example `record-not-handled`.
+    pub kind: String,
+    /// How often it has happened.
+    pub count: u64,
+    /// What happened, the last time.
+    pub message: String,
+    /// The stage that it happened in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// The record that it happened at, the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 /// A stage of a link's pipeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     /// Its name, unique in the link.
     pub stage: String,
@@ -327,6 +347,8 @@ pub struct Stage {
     pub world: String,
     /// The digest of the component.
     pub digest: Digest,
+    /// What becomes of a record that it cannot handle.
+    pub on_error: OnError,
     /// What it may use.
     pub limits: Limits,
     /// Records handed to it.
@@ -337,10 +359,24 @@ pub struct Stage {
     pub dropped: u64,
     /// Records that it rejected.
     pub rejected: u64,
-    /// Calls that trapped.
-    pub traps: u64,
-    /// CPU time of all its calls, in nanoseconds.
+    /// Records that it trapped on.
+    pub trapped: u64,
+    /// The records that it rejected or trapped on, by code.
+    pub not_handled_by_code: BTreeMap<String, u64>,
+    /// Calls that trapped, by kind. A record that is put aside takes several.
+    pub traps_by_kind: BTreeMap<String, u64>,
+    /// CPU time of its calls, in nanoseconds.
     pub cpu_time_ns: u64,
-    /// Linear memory of its instances now, all lanes together.
+    /// Its calls by CPU time.
+    pub call_times: Vec<CallTimes>,
+    /// Linear memory of the instance that was called last.
     pub memory_bytes: u64,
+    /// What it remembers, all partitions together; null for a plugin without state.
+    pub state_bytes: Option<u64>,
+    /// Log lines that were over the limit.
+    pub log_lines_dropped: u64,
+    /// Changes of counters and gauges that were over the limit.
+    pub metrics_dropped: u64,
+    /// The plugin's own counters and gauges.
+    pub metrics: BTreeMap<String, f64>,
 }

@@ -18,6 +18,9 @@ pub struct Revision {
     pub by: String,
     /// Where it came from.
     pub origin: RevisionOrigin,
+    /// Why it was published, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Its stages, in order.
     pub stages: Vec<RevisionStage>,
     /// The first offset that it handled, of each source partition where it handled any.
@@ -36,9 +39,11 @@ pub enum RevisionOrigin {
     Publish,
     /// An earlier revision, published again.
     Rollback,
+    /// An earlier revision, brought back by the daemon itself.
+    Automatic,
 }
 
-word!(RevisionOrigin { Toml = "toml", Publish = "publish", Rollback = "rollback" });
+word!(RevisionOrigin { Toml = "toml", Publish = "publish", Rollback = "rollback", Automatic = "automatic" });
 
 /// How far a revision has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Class, Cluster, Error, PartitionRange, RevisionStart, Sink, Source, Topic};
-use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicPartition};
+use crate::model::{Batch, Checkpoint, Digest, LinkId, StoredState, TopicPartition};
 use crate::store::{Append, Command, Outcome, Packer, Retention, Store, StoredTopic, stored};
 use sink::EmbeddedSink;
 use source::EmbeddedSource;
@@ -108,6 +108,14 @@ impl Cluster for EmbeddedCluster {
             Outcome::Appended(bases) => Ok(bases.first().copied().unwrap_or(end)),
             _ => Ok(end),
         }
+    }
+
+    fn states(&self, link: &LinkId, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
+        Ok(self.store.states(link, partition)?)
+    }
+
+    fn record_bytes_max(&self, _topic: &str) -> Result<usize, Error> {
+        Ok(stored::RECORD_BYTES_MAX)
     }
 
     fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {

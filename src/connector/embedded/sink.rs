@@ -131,6 +131,7 @@ impl Sink for EmbeddedSink {
             epoch,
             appends: self.take_appends(),
             checkpoints: commit.checkpoints,
+            states: commit.states,
             revision_starts: starts.collect(),
         });
         self.committing = Some(self.store.submit(command));

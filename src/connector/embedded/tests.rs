@@ -68,7 +68,7 @@ fn checkpoint(target: TopicId, next_offset: i64, revision: u64) -> Checkpoint {
 fn commit(partition: u32, checkpoint: Checkpoint) -> Commit {
     let source = TopicPartition::new("in", partition);
     let start = RevisionStart { partition: source.clone(), revision: checkpoint.revision, offset: 0 };
-    Commit { checkpoints: BTreeMap::from([(source, checkpoint)]), started: vec![start] }
+    Commit { checkpoints: BTreeMap::from([(source, checkpoint)]), states: Vec::new(), started: vec![start] }
 }
 
 fn target(topic: &str, partitions: u32) -> Target {

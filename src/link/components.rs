@@ -1,0 +1,72 @@
+//! Plugins of a link: found by digest, compiled, and made into pipelines.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use super::failure::Failure;
+use super::pipeline::{Pipeline, Stage};
+use super::revision::{RevisionRecord, StageSpec};
+use super::stats::StageStats;
+use super::status::lock;
+use super::watch::Watch;
+use crate::connector::Cluster;
+use crate::model::Digest;
+use crate::plugin::{Plugin, PluginEngine};
+
+/// Where the plugins of a link come from.
+pub(super) struct Components {
+    engine: PluginEngine,
+    target: Arc<dyn Cluster>,
+    /// The pipeline as the configuration file has it, with the components' bytes.
+    configured: Vec<(StageSpec, Arc<[u8]>)>,
+    stats: Mutex<BTreeMap<String, Arc<StageStats>>>,
+}
+
+impl Components {
+    pub(super) fn new(engine: PluginEngine, target: Arc<dyn Cluster>, configured: Vec<(StageSpec, Arc<[u8]>)>) -> Self {
+        Self { engine, target, configured, stats: Mutex::default() }
+    }
+
+    pub(super) fn engine(&self) -> &PluginEngine {
+        &self.engine
+    }
+
+    /// The stages of the configuration file.
+    pub(super) fn configured(&self) -> Vec<StageSpec> {
+        self.configured.iter().map(|(spec, _)| spec.clone()).collect()
+    }
+
+    /// Put the components of the configuration file into the target.
+    pub(super) fn store_configured(&self) -> Result<(), Failure> {
+        self.configured.iter().try_for_each(|(spec, bytes)| Ok(self.target.put_artifact(&spec.plugin_digest, bytes)?))
+    }
+
+    /// Compile a revision from the components that the target holds.
+    pub(super) fn pipeline(&self, record: RevisionRecord, watch: Watch) -> Result<Pipeline, Failure> {
+        let stages = record.stages.iter().map(|spec| self.stage(spec)).collect::<Result<_, Failure>>()?;
+        Ok(Pipeline::new(record, stages, watch))
+    }
+
+    pub(super) fn stage(&self, spec: &StageSpec) -> Result<Stage, Failure> {
+        let plugin = self.load(&spec.plugin_digest)?;
+        Ok(Stage { spec: spec.clone(), plugin, stats: self.stats(&spec.name) })
+    }
+
+    pub(super) fn load(&self, digest: &Digest) -> Result<Arc<Plugin>, Failure> {
+        let configured = self.configured.iter().find(|(spec, _)| spec.plugin_digest == *digest);
+        let bytes = match configured {
+            Some((_, bytes)) => bytes.to_vec(),
+            None => self.target.artifact(digest)?.ok_or_else(|| {
+                let message = format!("the component {digest} is not in the target");
+                Failure::fatal("artifact-missing", message, "publish the plugin again")
+            })?,
+        };
+        self.engine.load(&bytes).map_err(|refusal| {
+            Failure::fatal("plugin-refused", format!("the component {digest}: {refusal}"), "publish another plugin")
+        })
+    }
+
+    pub(super) fn stats(&self, stage: &str) -> Arc<StageStats> {
+        lock(&self.stats).entry(stage.to_owned()).or_default().clone()
+    }
+}

@@ -1,0 +1,130 @@
+//! What happens to a link in trouble: it is paused, or the revision before the present one comes back.
+//!
+//! A thread for each link waits for the alarm that lanes ring. It takes the same lock as a publish, and looks once more before it
+//! does anything: a revision that was replaced meanwhile is nobody's trouble any more.
+
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+use super::events::Event;
+use super::failure::Failure;
+use super::lane::now_ms;
+use super::orders::{Desired, Order};
+use super::pipeline::Pipeline;
+use super::revision::{Origin, Publisher};
+use super::status::{LaneState, lock};
+use super::supervisor::{Link, PublishError, Running};
+use crate::config::BreakerAction;
+
+/// How often a warden looks by itself: a probation may end without any record.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Wakes a link's warden.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    call: Mutex<Call>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    rung: bool,
+    ended: bool,
+}
+
+impl Alarm {
+    pub(super) fn ring(&self) {
+        lock(&self.call).rung = true;
+        self.bell.notify_all();
+    }
+
+    fn end(&self) {
+        lock(&self.call).ended = true;
+        self.bell.notify_all();
+    }
+
+    /// Wait for the alarm, or for a while. Whether there is anything more to wait for.
+    fn wait(&self) -> bool {
+        let quiet = |call: &mut Call| !call.rung && !call.ended;
+        let waited = self.bell.wait_timeout_while(lock(&self.call), LOOK_EVERY, quiet);
+        let (mut call, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        call.rung = false;
+        !call.ended
+    }
+}
+
+impl Link {
+    /// Look after the link until [`Link::dismiss`].
+    pub fn guard(&self) {
+        while self.alarm.wait() {
+            self.attend();
+        }
+    }
+
+    /// Let [`Link::guard`] return.
+    pub fn dismiss(&self) {
+        self.alarm.end();
+    }
+
+    fn attend(&self) {
+        let Some(pipeline) = self.present() else { return };
+        if let Some(records) = pipeline.watch.take_passed() {
+            let message = format!("revision {} after {records} records", pipeline.number());
+            self.events.push(Event::new("probation-passed", message));
+        }
+        let Some(trouble) = pipeline.watch.trouble() else { return };
+        let done = match trouble.action {
+            BreakerAction::Pause => self.pause_because(&pipeline, &mut lock(&self.running), &trouble.reason),
+            BreakerAction::Rollback => self.go_back_from(&pipeline, &trouble.reason),
+        };
+        if let Err(failure) = done {
+            // The target does not answer: the lanes wait, and so does the trouble.
+            tracing::error!(link = &*self.config().id, code = failure.code, reason = trouble.reason, "{failure}");
+        }
+    }
+
+    /// Pause the link, durably and with the reason.
+    fn pause_because(&self, pipeline: &Pipeline, running: &mut Option<Running>, reason: &str) -> Result<(), Failure> {
+        if self.present().is_none_or(|present| present.number() != pipeline.number()) {
+            return Ok(());
+        }
+        tracing::error!(link = &*self.config().id, revision = pipeline.number().0, reason, "paused");
+        self.store_order(&Order { desired: Desired::Paused, reason: Some(reason.to_owned()), at_ms: now_ms() })?;
+        self.events.push(Event::new("paused", format!("revision {}: {reason}", pipeline.number())));
+        self.bring(running, Desired::Paused)?;
+        // The lanes are paused now; who resumes the link wants them to try again.
+        pipeline.watch.release();
+        Ok(())
+    }
+
+    /// Bring back what ran before this revision, if it is still the newest.
+    fn go_back_from(&self, pipeline: &Pipeline, reason: &str) -> Result<(), Failure> {
+        let mut running = lock(&self.running);
+        let mut history = self.history()?;
+        if history.last().is_none_or(|last| last.number != pipeline.number()) {
+            return Ok(());
+        }
+        let reason = format!("revision {} {reason}", pipeline.number());
+        let Some(stages) = history.previous().map(|previous| previous.stages.clone()) else {
+            let reason = format!("{reason}; there is no revision before it");
+            return self.pause_because(pipeline, &mut running, &reason);
+        };
+        let publisher = Publisher { origin: Origin::Automatic, by: "tidegate", reason: Some(&reason) };
+        match self.release(running.as_ref(), &mut history, stages, publisher) {
+            Ok(_) => self.restart_failed(&mut running),
+            Err(PublishError::Failed(failure)) => Err(failure),
+            Err(refused) => {
+                let reason = format!("{reason}; what ran before cannot come back: {refused}");
+                self.pause_because(pipeline, &mut running, &reason)
+            }
+        }
+    }
+
+    /// Lanes that a bad revision has stopped go on under the one that took its place.
+    fn restart_failed(&self, running: &mut Option<Running>) -> Result<(), Failure> {
+        let Some(up) = &*running else { return Ok(()) };
+        let failed = up.shared.lanes.iter().any(|lane| lock(lane).state == LaneState::Failed);
+        let desired = up.shared.orders.desired();
+        if failed { self.bring(running, desired) } else { Ok(()) }
+    }
+}

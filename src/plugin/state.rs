@@ -1,0 +1,334 @@
+//! What a stateful stage remembers of one source partition, while a lane works on it.
+//!
+//! Everything is in memory; the target has what is committed. Changes since the last [`State::accept`] can be undone one by
+//! one, so that a batch that fails leaves no trace. Accepted changes wait in a set of keys until they are taken for a commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::StateRow;
+use crate::model::state::NEVER;
+
+/// What an entry counts beside its key and value: about what it takes in memory.
+pub const ENTRY_BYTES: u64 = 96;
+
+/// The state of a stage for one source partition.
+#[derive(Debug, Default)]
+pub struct State {
+    rows: BTreeMap<Vec<u8>, StateRow>,
+    /// The entries that expire, by time.
+    expiring: BTreeSet<(i64, Vec<u8>)>,
+    bytes: u64,
+    bytes_max: u64,
+    /// The record time: the highest timestamp of the records before.
+    time: i64,
+    /// The record time when it was last accepted.
+    accepted_time: i64,
+    /// What was changed since the last accept, oldest first.
+    journal: Vec<Undo>,
+    /// The keys that were changed and accepted since changes were last taken.
+    changed: BTreeSet<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Undo {
+    at: u32,
+    key: Vec<u8>,
+    old: Option<StateRow>,
+}
+
+/// A moment to go back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    journal: usize,
+    time: i64,
+}
+
+/// Putting an entry would take more than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl State {
+    /// The state that was stored: none, for a new partition, with the smallest number as `time`.
+    pub fn new(rows: BTreeMap<Vec<u8>, StateRow>, time: i64, bytes_max: u64) -> Self {
+        let bytes = rows.iter().map(|(key, row)| cost(key, row)).sum();
+        let expiring = rows.iter().filter(|(_, row)| row.expires != NEVER).map(|(key, row)| (row.expires, key.clone()));
+        Self {
+            expiring: expiring.collect(),
+            rows,
+            bytes,
+            bytes_max,
+            time,
+            accepted_time: time,
+            journal: Vec::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// The record time, in milliseconds since 1970-01-01 UTC.
+    pub fn time(&self) -> i64 {
+        self.time
+    }
+
+    /// What the entries take, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The number of entries, those included that have expired and were not cleared away yet.
+    pub fn entries(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The limit of a stage that was published anew.
+    pub fn set_limit(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
+    pub(super) fn advance(&mut self, time: i64) {
+        self.time = self.time.max(time);
+    }
+
+    /// This moment.
+    pub fn mark(&self) -> Mark {
+        Mark { journal: self.journal.len(), time: self.time }
+    }
+
+    /// Undo everything since `mark`.
+    pub fn undo(&mut self, mark: Mark) {
+        while self.journal.len() > mark.journal {
+            self.undo_last();
+        }
+        self.time = mark.time;
+    }
+
+    /// Undo everything since the last [`State::accept`].
+    pub fn undo_all(&mut self) {
+        self.undo(Mark { journal: 0, time: self.accepted_time });
+    }
+
+    /// Take back what was changed last for the record `at`, not further than `since`: another call may have had that index too.
+    pub(super) fn discard(&mut self, at: u32, since: Mark) {
+        while self.journal.len() > since.journal && self.journal.last().is_some_and(|undo| undo.at == at) {
+            self.undo_last();
+        }
+    }
+
+    fn undo_last(&mut self) {
+        if let Some(Undo { key, old, .. }) = self.journal.pop() {
+            self.set(key, old);
+        }
+    }
+
+    /// The records that changed anything since `mark`, in order.
+    pub(super) fn changed_at(&self, mark: Mark) -> impl Iterator<Item = u32> {
+        self.journal[mark.journal..].iter().map(|undo| undo.at)
+    }
+
+    /// Make everything since the last accept part of the next commit, and clear away what has expired.
+    pub fn accept(&mut self) {
+        self.accepted_time = self.time;
+        self.changed.extend(self.journal.drain(..).map(|undo| undo.key));
+        while let Some(key) = self.expired(self.time) {
+            self.set(key.clone(), None);
+            self.changed.insert(key);
+        }
+    }
+
+    /// What has to be stored: the keys that changed since this was called last, with what they have now.
+    pub fn take_changes(&mut self) -> BTreeMap<Vec<u8>, Option<StateRow>> {
+        let row = |key: Vec<u8>| {
+            let row = self.rows.get(&key).cloned();
+            (key, row)
+        };
+        std::mem::take(&mut self.changed).into_iter().map(row).collect()
+    }
+
+    /// Everything that is there, for who compares it.
+    pub fn rows(&self) -> &BTreeMap<Vec<u8>, StateRow> {
+        &self.rows
+    }
+
+    pub(super) fn get(&self, key: &[u8], now: i64) -> Option<&StateRow> {
+        self.rows.get(key).filter(|row| row.expires > now)
+    }
+
+    /// The first entries that begin with `prefix`, from the key `start` on.
+    pub(super) fn scan<'s>(
+        &'s self,
+        prefix: &'s [u8],
+        start: &[u8],
+        now: i64,
+    ) -> impl Iterator<Item = (&'s Vec<u8>, &'s StateRow)> {
+        let from = if start > prefix { start } else { prefix };
+        self.rows
+            .range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Unbounded))
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .filter(move |(_, row)| row.expires > now)
+    }
+
+    /// Change an entry for the record `at`, at the record time `now`.
+    pub(super) fn change(&mut self, at: u32, key: Vec<u8>, new: Option<StateRow>, now: i64) -> Result<(), Full> {
+        if let Some(row) = &new {
+            let needed = cost(&key, row);
+            if self.bytes_without(&key) + needed > self.bytes_max {
+                // What has expired is gone for the plugin, so it must not count: or the limit would depend on when it is
+                // cleared away, and so on where batches are cut.
+                self.clear_expired(at, now);
+                if self.bytes_without(&key) + needed > self.bytes_max {
+                    return Err(Full);
+                }
+            }
+        }
+        let old = self.set(key.clone(), new);
+        self.journal.push(Undo { at, key, old });
+        Ok(())
+    }
+
+    fn bytes_without(&self, key: &[u8]) -> u64 {
+        self.bytes - self.rows.get(key).map_or(0, |row| cost(key, row))
+    }
+
+    fn clear_expired(&mut self, at: u32, now: i64) {
+        while let Some(key) = self.expired(now) {
+            let old = self.set(key.clone(), None);
+            self.journal.push(Undo { at, key, old });
+        }
+    }
+
+    /// A key that has expired at `now`.
+    fn expired(&self, now: i64) -> Option<Vec<u8>> {
+        self.expiring.first().filter(|(expires, _)| *expires <= now).map(|(_, key)| key.clone())
+    }
+
+    /// The one place where entries change; answers what was there.
+    fn set(&mut self, key: Vec<u8>, new: Option<StateRow>) -> Option<StateRow> {
+        if let Some(row) = &new {
+            self.bytes += cost(&key, row);
+            if row.expires != NEVER {
+                self.expiring.insert((row.expires, key.clone()));
+            }
+        }
+        let expires = new.as_ref().map(|row| row.expires);
+        let old = match new {
+            Some(row) => self.rows.insert(key.clone(), row),
+            None => self.rows.remove(&key),
+        };
+        if let Some(row) = &old {
+            self.bytes -= cost(&key, row);
+            if row.expires != NEVER && expires != Some(row.expires) {
+                self.expiring.remove(&(row.expires, key));
+            }
+        }
+        old
+    }
+}
+
+fn cost(key: &[u8], row: &StateRow) -> u64 {
+    (key.len() + row.value.len()) as u64 + ENTRY_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(value: u8, expires: i64) -> StateRow {
+        StateRow { value: vec![value], expires }
+    }
+
+    fn empty(bytes_max: u64) -> State {
+        State::new(BTreeMap::new(), 0, bytes_max)
+    }
+
+    /// All that can be seen of a state, and what it counts.
+    fn plain(state: &State) -> (BTreeMap<Vec<u8>, StateRow>, u64, i64, BTreeSet<(i64, Vec<u8>)>) {
+        (state.rows.clone(), state.bytes, state.time, state.expiring.clone())
+    }
+
+    #[test]
+    fn an_entry_is_there_until_the_record_time_reaches_its_end() {
+        let mut state = empty(1000);
+        state.change(0, b"k".to_vec(), Some(row(1, 10)), 0).expect("room");
+        assert!(state.get(b"k", 9).is_some());
+        assert!(state.get(b"k", 10).is_none());
+        assert_eq!(state.scan(b"", b"", 10).count(), 0);
+    }
+
+    #[test]
+    fn a_full_state_has_room_again_when_entries_have_expired() {
+        let mut state = empty(2 * (ENTRY_BYTES + 2));
+        state.change(0, b"a".to_vec(), Some(row(1, 10)), 0).expect("room");
+        state.change(0, b"b".to_vec(), Some(row(1, NEVER)), 0).expect("room");
+        assert_eq!(state.change(1, b"c".to_vec(), Some(row(1, NEVER)), 9), Err(Full));
+        assert_eq!(state.change(1, b"b".to_vec(), Some(row(2, NEVER)), 9), Ok(()), "it replaces itself");
+        assert_eq!(state.change(2, b"c".to_vec(), Some(row(1, NEVER)), 10), Ok(()));
+        assert_eq!(state.rows.keys().collect::<Vec<_>>(), [b"b", b"c"]);
+    }
+
+    #[test]
+    fn scanning_keeps_to_the_prefix_and_begins_at_the_start() {
+        let mut state = empty(10_000);
+        for key in [&b"a"[..], b"b", b"b\0", b"b\xff", b"c"] {
+            state.change(0, key.to_vec(), Some(row(1, NEVER)), 0).expect("room");
+        }
+        let keys = |prefix: &'static [u8], start: &[u8]| -> Vec<Vec<u8>> {
+            state.scan(prefix, start, 0).map(|(key, _)| key.clone()).collect()
+        };
+        assert_eq!(keys(b"b", b""), [&b"b"[..], b"b\0", b"b\xff"]);
+        assert_eq!(keys(b"b", b"b\x01"), [b"b\xff"]);
+        assert_eq!(keys(b"b", b"a"), [&b"b"[..], b"b\0", b"b\xff"], "before the prefix there is nothing");
+        assert_eq!(keys(b"", b"c"), [b"c"]);
+    }
+
+    #[test]
+    fn discarding_takes_back_one_record_only() {
+        let mut state = empty(10_000);
+        let start = state.mark();
+        state.change(0, b"a".to_vec(), Some(row(1, NEVER)), 0).expect("room");
+        state.change(1, b"a".to_vec(), Some(row(2, NEVER)), 0).expect("room");
+        state.change(1, b"b".to_vec(), Some(row(2, NEVER)), 0).expect("room");
+        state.discard(1, start);
+        assert_eq!(state.rows, BTreeMap::from([(b"a".to_vec(), row(1, NEVER))]));
+        assert_eq!(state.changed_at(start).collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn changes_are_the_last_values_of_what_was_accepted() {
+        let mut state = empty(10_000);
+        state.change(0, b"a".to_vec(), Some(row(1, NEVER)), 0).expect("room");
+        state.change(0, b"a".to_vec(), Some(row(2, NEVER)), 0).expect("room");
+        state.change(0, b"b".to_vec(), Some(row(1, 5)), 0).expect("room");
+        state.advance(5);
+        state.accept();
+        let changes = BTreeMap::from([(b"a".to_vec(), Some(row(2, NEVER))), (b"b".to_vec(), None)]);
+        assert_eq!(state.take_changes(), changes);
+        assert!(state.take_changes().is_empty());
+    }
+
+    proptest! {
+        /// Whatever was done, undoing it leaves what was there, in every index and count.
+        #[test]
+        fn undoing_leaves_no_trace(
+            before in prop::collection::vec((0..6_u8, prop::option::of((0..3_u8, 1..40_i64)), 0..20_i64), 0..20),
+            after in prop::collection::vec((0..6_u8, prop::option::of((0..3_u8, 1..40_i64)), 0..20_i64), 0..20),
+        ) {
+            let mut state = empty(4 * (ENTRY_BYTES + 2));
+            let play = |state: &mut State, changes: &[(u8, Option<(u8, i64)>, i64)]| {
+                for (key, new, time) in changes {
+                    state.advance(*time);
+                    let now = state.time();
+                    let _full = state.change(0, vec![*key], new.map(|(value, expires)| row(value, expires)), now);
+                }
+            };
+            play(&mut state, &before);
+            state.accept();
+            let (mark, was) = (state.mark(), plain(&state));
+            play(&mut state, &after);
+            state.undo(mark);
+            prop_assert_eq!(plain(&state), was);
+            let restored = State::new(state.rows.clone(), state.time, state.bytes_max);
+            prop_assert_eq!(plain(&restored), plain(&state));
+        }
+    }
+}
