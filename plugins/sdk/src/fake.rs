@@ -1,7 +1,8 @@
-//! The contract's `state` outside of WebAssembly: one partition's state in memory, for tests, one for each thread.
+//! The contract's `state` outside of WebAssembly: one partition's state in memory, for tests. Each thread has one of its own.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::mem;
 
 use crate::bindings::state::Entry;
 
@@ -19,7 +20,7 @@ impl Row {
 }
 
 /// The state of a partition.
-struct Fake {
+pub(crate) struct Fake {
     rows: BTreeMap<Vec<u8>, Row>,
     /// The record time before the record `at`.
     time: i64,
@@ -38,8 +39,28 @@ std::thread_local! {
 }
 
 impl Fake {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { rows: BTreeMap::new(), time: i64::MIN, batch: Vec::new(), at: 0, discarded: false, undo: Vec::new() }
+    }
+
+    /// Do `work` with this as the state of the thread.
+    pub(crate) fn lend<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        FAKE.with_borrow_mut(|fake| mem::swap(fake, self));
+        let done = work();
+        FAKE.with_borrow_mut(|fake| mem::swap(fake, self));
+        done
+    }
+
+    /// A batch begins whose records have these timestamps.
+    pub(crate) fn begin(&mut self, timestamps: Vec<i64>) {
+        self.batch = timestamps;
+    }
+
+    /// The batch is committed.
+    pub(crate) fn commit(&mut self) {
+        self.go_to(self.batch.len() as u32);
+        self.batch.clear();
+        self.at = 0;
     }
 
     /// The record `at` is worked on, so those before it are done.
@@ -86,25 +107,6 @@ fn at<T>(at: u32, work: impl FnOnce(&mut Fake) -> T) -> T {
         fake.go_to(at);
         work(fake)
     })
-}
-
-/// Forget everything.
-pub(crate) fn reset() {
-    FAKE.replace(Fake::new());
-}
-
-/// A batch begins whose records have these timestamps.
-pub(crate) fn begin(timestamps: &[i64]) {
-    FAKE.with_borrow_mut(|fake| fake.batch = timestamps.to_vec());
-}
-
-/// The batch is committed.
-pub(crate) fn commit() {
-    FAKE.with_borrow_mut(|fake| {
-        fake.go_to(fake.batch.len() as u32);
-        fake.batch.clear();
-        fake.at = 0;
-    });
 }
 
 pub(crate) fn get(index: u32, key: &[u8]) -> Option<Vec<u8>> {

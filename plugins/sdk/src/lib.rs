@@ -104,7 +104,7 @@
 //! ```
 //! use schemars::JsonSchema;
 //! use serde::Deserialize;
-//! use tidegate_plugin::testing::{self, TestRecord};
+//! use tidegate_plugin::testing::{Partition, TestRecord};
 //! use tidegate_plugin::{Column, ConfigError, Expiry, Record, Reject, State, StatefulFilter, export_stateful_filter};
 //!
 //! /// Lets a record pass only if none with its key has passed for a while.
@@ -140,7 +140,7 @@
 //! // In its tests:
 //! let record = |offset, timestamp| TestRecord { key: Some(b"k".to_vec()), timestamp, offset, ..TestRecord::default() };
 //! let records = [record(0, 1000), record(1, 1099), record(2, 1100)];
-//! let answer = testing::stateful_filter::<Calm>(r#"{"pause_ms": 100}"#, &records, 1).expect("a configuration");
+//! let answer = Partition::in_batches_of(1).filter::<Calm>(r#"{"pause_ms": 100}"#, &records).expect("a configuration");
 //! assert_eq!(answer.outputs, [record(0, 1000), record(2, 1100)]);
 //! # }
 //! ```
@@ -159,6 +159,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+mod by;
 mod config;
 #[doc(hidden)]
 pub mod export;
@@ -182,6 +183,7 @@ pub mod testing;
 mod tests;
 mod transform;
 
+pub use by::By;
 pub use config::{ConfigError, NoConfig};
 pub use filter::Filter;
 pub use outputs::{Output, Outputs};

@@ -152,8 +152,7 @@ impl Iterator for Scan<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::export::{self, Slot};
-    use crate::testing::{self, Answer, TestRecord};
+    use crate::testing::{Answer, Partition, TestRecord};
     use crate::{Column, ConfigError, Expiry, NoConfig, Outputs, Record, Reject, Routes, State, StatefulTransform};
 
     type Work = fn(&Record<'_>, &State<'_>, &mut Outputs) -> Result<(), Reject>;
@@ -189,8 +188,9 @@ mod tests {
             ..TestRecord::default()
         };
         let records: Vec<_> = records.iter().enumerate().map(record).collect();
-        let whole = testing::stateful_transform::<Worker>("{}", &records, records.len()).expect("a configuration");
-        assert_eq!(testing::stateful_transform::<Worker>("{}", &records, 1).as_ref(), Ok(&whole));
+        let whole = Partition::in_batches_of(records.len()).transform::<Worker>("{}", &records);
+        let whole = whole.expect("a configuration");
+        assert_eq!(Partition::in_batches_of(1).transform::<Worker>("{}", &records).as_ref(), Ok(&whole));
         whole
     }
 
@@ -280,9 +280,7 @@ mod tests {
 
     #[test]
     fn a_plugin_without_a_migration_refuses_in_words() {
-        let slot = Slot::<Worker>::new();
-        export::configure_stateful_transform(&slot, "stage".to_owned(), "{}").expect("a configuration");
-        let refusal = export::migrate_stateful_transform(&slot, 2, 3).expect_err("no migration");
+        let refusal = Partition::in_batches_of(1).migrate_transform::<Worker>("{}", 2, 3).expect_err("no migration");
         assert!(refusal.contains("version 2 into version 3"), "{refusal}");
     }
 
@@ -310,14 +308,14 @@ mod tests {
                 Ok(())
             }
         }
-        check(&[("", 4)], |_, state, _| {
+        WORK.set(|_, state, _| {
             state.put(b"1", b"kept", Expiry::Never);
             Ok(())
         });
-        let slot = Slot::<Renames>::new();
-        export::configure_stateful_transform(&slot, "stage".to_owned(), "{}").expect("a configuration");
-        assert_eq!(export::migrate_stateful_transform(&slot, 1, 2), Ok(()));
-        let left: Vec<_> = super::between_batches(|state| state.scan(b"").collect());
+        let mut partition = Partition::in_batches_of(1);
+        partition.transform::<Worker>("{}", &[TestRecord::default()]).expect("a configuration");
+        assert_eq!(partition.migrate_transform::<Renames>("{}", 1, 2), Ok(()));
+        let left = partition.transform::<Renames>("{}", &[]).expect("a configuration").state;
         assert_eq!(left, [pair("2", "kept")]);
     }
 }

@@ -1,11 +1,11 @@
 //! Run a stateful plugin in its own tests, without a host and outside of WebAssembly.
 //!
-//! Each run begins with an empty state, which expires, is taken back for rejected records and has a record time like that of the
+//! A [`Partition`] has a state that expires, is taken back for rejected records and has a record time like that of the
 //! daemon. There are no limits. Run every case in one batch and in batches of one, and want the same answer:
 //!
 //! ```
 //! # use tidegate_plugin::{Column, ConfigError, Expiry, NoConfig, Record, Reject, State, StatefulFilter};
-//! use tidegate_plugin::testing::{self, TestRecord};
+//! use tidegate_plugin::testing::{Partition, TestRecord};
 //!
 //! # struct First;
 //! # impl StatefulFilter for First {
@@ -21,16 +21,17 @@
 //! #     }
 //! # }
 //! let records = [TestRecord { offset: 7, ..TestRecord::default() }, TestRecord { offset: 8, ..TestRecord::default() }];
-//! let whole = testing::stateful_filter::<First>("{}", &records, 2).expect("a configuration");
+//! let whole = Partition::in_batches_of(2).filter::<First>("{}", &records).expect("a configuration");
 //! assert_eq!(whole.outputs, records[..1]);
-//! assert_eq!(testing::stateful_filter::<First>("{}", &records, 1), Ok(whole));
+//! assert_eq!(Partition::in_batches_of(1).filter::<First>("{}", &records), Ok(whole));
 //! ```
 
 use crate::bindings::types::{self, Batch};
 use crate::export::{self, Slot};
+use crate::fake::Fake;
 use crate::outputs::{KEEP, KEEP_TIMESTAMP};
 use crate::record::NULL;
-use crate::{ConfigError, StatefulFilter, StatefulTransform, fake, state};
+use crate::{ConfigError, StatefulFilter, StatefulTransform, state};
 
 /// A record that goes into a plugin or comes out of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,65 +61,93 @@ pub struct Answer {
     pub state: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Run a filter, configured with the JSON object `config`, over batches of no more than `batch_size` records.
-///
-/// # Errors
-/// What is wrong with the configuration.
-///
-/// # Panics
-/// `batch_size` is 0.
-pub fn stateful_filter<F: StatefulFilter>(
-    config: &str,
-    records: &[TestRecord],
+/// The state of a partition, which plugins or configurations work on one after the other.
+pub struct Partition {
     batch_size: usize,
-) -> Result<Answer, Vec<ConfigError>> {
-    let slot = Slot::<F>::new();
-    export::configure_stateful_filter(&slot, "stage".to_owned(), config).map_err(errors)?;
-    Ok(run(records, batch_size, |records, answer| {
-        let verdicts = export::stateful_filter(&slot, batch(records));
-        let kept = records.iter().zip(&verdicts.keep).filter(|(_, keep)| **keep == 1);
-        answer.outputs.extend(kept.map(|(record, _)| record.clone()));
-        verdicts.rejects
-    }))
+    fake: Fake,
 }
 
-/// Run a transform, configured with the JSON object `config`, over batches of no more than `batch_size` records.
-///
-/// # Errors
-/// What is wrong with the configuration.
-///
-/// # Panics
-/// `batch_size` is 0.
-pub fn stateful_transform<T: StatefulTransform>(
-    config: &str,
-    records: &[TestRecord],
-    batch_size: usize,
-) -> Result<Answer, Vec<ConfigError>> {
-    let slot = Slot::<T>::new();
-    let setup = export::configure_stateful_transform(&slot, "stage".to_owned(), config).map_err(errors)?;
-    Ok(run(records, batch_size, |records, answer| {
-        let outputs = export::stateful_transform(&slot, batch(records));
-        answer.outputs.extend(made(records, &outputs, &setup.routes));
-        outputs.rejects
-    }))
-}
-
-/// Run `call` with each batch, on an empty state.
-fn run(
-    records: &[TestRecord],
-    batch_size: usize,
-    mut call: impl FnMut(&[TestRecord], &mut Answer) -> Vec<types::Reject>,
-) -> Answer {
-    fake::reset();
-    let mut answer = Answer::default();
-    for records in records.chunks(batch_size) {
-        fake::begin(&records.iter().map(|record| record.timestamp).collect::<Vec<_>>());
-        let rejects = call(records, &mut answer);
-        fake::commit();
-        answer.rejects.extend(rejects.into_iter().map(|reject| (records[reject.index as usize].offset, reject.code)));
+impl Partition {
+    /// A partition without state. Its records come in batches of no more than `batch_size`, from 1.
+    pub fn in_batches_of(batch_size: usize) -> Self {
+        Self { batch_size, fake: Fake::new() }
     }
-    answer.state = state::between_batches(|state| state.scan(b"").collect());
-    answer
+
+    /// Run a filter, configured with the JSON object `config`, over records.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn filter<F: StatefulFilter>(
+        &mut self,
+        config: &str,
+        records: &[TestRecord],
+    ) -> Result<Answer, Vec<ConfigError>> {
+        let slot = Slot::<F>::new();
+        export::configure_stateful_filter(&slot, "stage".to_owned(), config).map_err(errors)?;
+        Ok(self.run(records, |records, answer| {
+            let verdicts = export::stateful_filter(&slot, batch(records));
+            let kept = records.iter().zip(&verdicts.keep).filter(|(_, keep)| **keep == 1);
+            answer.outputs.extend(kept.map(|(record, _)| record.clone()));
+            verdicts.rejects
+        }))
+    }
+
+    /// Run a transform, configured with the JSON object `config`, over records.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn transform<T: StatefulTransform>(
+        &mut self,
+        config: &str,
+        records: &[TestRecord],
+    ) -> Result<Answer, Vec<ConfigError>> {
+        let slot = Slot::<T>::new();
+        let setup = export::configure_stateful_transform(&slot, "stage".to_owned(), config).map_err(errors)?;
+        Ok(self.run(records, |records, answer| {
+            let outputs = export::stateful_transform(&slot, batch(records));
+            answer.outputs.extend(made(records, &outputs, &setup.routes));
+            outputs.rejects
+        }))
+    }
+
+    /// Let a filter migrate the state.
+    ///
+    /// # Errors
+    /// Why it refuses, or what is wrong with the configuration.
+    pub fn migrate_filter<F: StatefulFilter>(&mut self, config: &str, from: u32, to: u32) -> Result<(), String> {
+        let slot = Slot::<F>::new();
+        export::configure_stateful_filter(&slot, "stage".to_owned(), config).map_err(|errors| format!("{errors:?}"))?;
+        self.fake.lend(|| export::migrate_stateful_filter(&slot, from, to))
+    }
+
+    /// Let a transform migrate the state.
+    ///
+    /// # Errors
+    /// Why it refuses, or what is wrong with the configuration.
+    pub fn migrate_transform<T: StatefulTransform>(&mut self, config: &str, from: u32, to: u32) -> Result<(), String> {
+        let slot = Slot::<T>::new();
+        let configured = export::configure_stateful_transform(&slot, "stage".to_owned(), config);
+        configured.map_err(|errors| format!("{errors:?}"))?;
+        self.fake.lend(|| export::migrate_stateful_transform(&slot, from, to))
+    }
+
+    /// Run `call` with each batch.
+    fn run(
+        &mut self,
+        records: &[TestRecord],
+        mut call: impl FnMut(&[TestRecord], &mut Answer) -> Vec<types::Reject>,
+    ) -> Answer {
+        let mut answer = Answer::default();
+        for records in records.chunks(self.batch_size) {
+            self.fake.begin(records.iter().map(|record| record.timestamp).collect());
+            let rejects = self.fake.lend(|| call(records, &mut answer));
+            self.fake.commit();
+            let shown = |reject: types::Reject| (records[reject.index as usize].offset, reject.code);
+            answer.rejects.extend(rejects.into_iter().map(shown));
+        }
+        answer.state = self.fake.lend(|| state::between_batches(|state| state.scan(b"").collect()));
+        answer
+    }
 }
 
 fn errors(errors: Vec<types::ConfigError>) -> Vec<ConfigError> {
