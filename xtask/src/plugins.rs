@@ -19,7 +19,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// Everything that a component may import.
-const OFFERED: [&str; 2] = ["tidegate:plugin/host@", "tidegate:plugin/types@"];
+const OFFERED: [&str; 3] = ["tidegate:plugin/host@", "tidegate:plugin/state@", "tidegate:plugin/types@"];
 
 /// The profile `plugin` for a crate in another workspace, where the manifest does not have it.
 const PROFILE: [&str; 6] = [

@@ -1,14 +1,10 @@
 //! Keeps records by a field of their JSON value. See `README.md`.
 
-mod number;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
-use tidegate_plugin::json::{self, Pointer};
+use tidegate_plugin::json::{self, Num, Pointer};
 use tidegate_plugin::{Column, ConfigError, Filter, Record, Reject, export_filter};
-
-use crate::number::Num;
 
 /// What to look at, and what it has to be. All conditions that are given must hold.
 #[derive(Deserialize, JsonSchema)]

@@ -59,4 +59,36 @@ pub mod transforming {
     });
 }
 
+pub mod migrating {
+    wit_bindgen::generate!({
+        path: "../../wit/0.1.0",
+        inline: "
+            package tidegate:sdk;
+            world migrating-part {
+                export tidegate:plugin/migrating@0.1.0;
+            }
+        ",
+        world: "tidegate:sdk/migrating-part",
+        pub_export_macro: true,
+        export_macro_name: "export_migrating",
+        default_bindings_module: "tidegate_plugin::bindings::migrating",
+    });
+}
+
+/// A plugin that never calls these does not import them: only what is called is linked.
+pub mod remembering {
+    wit_bindgen::generate!({
+        path: "../../wit/0.1.0",
+        inline: "
+            package tidegate:sdk;
+            world remembering-part {
+                import tidegate:plugin/state@0.1.0;
+            }
+        ",
+        world: "tidegate:sdk/remembering-part",
+        generate_all,
+    });
+}
+
 pub use lifecycle::tidegate::plugin::{host, types};
+pub use remembering::tidegate::plugin::state;

@@ -35,24 +35,27 @@ pub trait Filter: Sized + 'static {
 }
 
 /// The work of the contract's `lifecycle.configure`.
-pub(crate) fn configure<F: Filter>(stage: String, config: F::Config) -> Result<(Stage<F>, Setup), Vec<ConfigError>> {
-    let plugin = F::new(config)?;
-    Ok((Stage { name: stage, plugin }, Setup { routes: Vec::new() }))
+pub(crate) fn configure<F>(
+    stage: String,
+    plugin: Result<F, Vec<ConfigError>>,
+) -> Result<(Stage<F>, Setup), Vec<ConfigError>> {
+    Ok((Stage { name: stage, plugin: plugin? }, Setup { routes: Vec::new() }))
 }
 
 /// The work of the contract's `filtering.filter`.
 pub(crate) fn run<F: Filter>(stage: &Stage<F>, batch: Batch) -> Verdicts {
-    let records = Records::new(batch, &stage.name, F::NEEDS);
-    let mut keep = Vec::with_capacity(records.len());
-    let mut rejects = Vec::new();
-    for record in records.iter() {
-        match stage.plugin.keep(&record) {
-            Ok(passes) => keep.push(u8::from(passes)),
-            Err(reject) => {
-                keep.push(0);
-                rejects.push(reject.at(record.index()));
-            }
+    judge(&Records::new(batch, &stage.name, F::NEEDS), |record| stage.plugin.keep(record))
+}
+
+/// Ask `keep` about each record.
+pub(crate) fn judge(records: &Records, mut keep: impl FnMut(&Record<'_>) -> Result<bool, Reject>) -> Verdicts {
+    let mut verdicts = Verdicts { keep: Vec::with_capacity(records.len()), rejects: Vec::new() };
+    records.each(|record| match keep(record) {
+        Ok(passes) => verdicts.keep.push(u8::from(passes)),
+        Err(reject) => {
+            verdicts.keep.push(0);
+            verdicts.rejects.push(reject.at(record.index()));
         }
-    }
-    Verdicts { keep, rejects }
+    });
+    verdicts
 }

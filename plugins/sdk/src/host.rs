@@ -32,6 +32,11 @@ pub fn gauge(name: &str, value: f64) {
     imports::gauge(name, value);
 }
 
+/// Tell the host which record of the batch is being worked on.
+pub(crate) fn working_on(index: u32) {
+    imports::working_on(index);
+}
+
 use crate::bindings::host::Level;
 
 #[cfg(target_arch = "wasm32")]
@@ -49,4 +54,17 @@ mod imports {
     pub(super) fn count(_name: &str, _delta: u64) {}
 
     pub(super) fn gauge(_name: &str, _value: f64) {}
+
+    pub(super) fn working_on(index: u32) {
+        #[cfg(test)]
+        super::HINT.set(Some(index));
+        #[cfg(not(test))]
+        let _nobody_asks = index;
+    }
+}
+
+#[cfg(test)]
+std::thread_local! {
+    /// What the tests of this crate see of [`working_on`].
+    pub(crate) static HINT: std::cell::Cell<Option<u32>> = const { std::cell::Cell::new(None) };
 }

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::Reject;
+pub use crate::number::Num;
 use crate::scan::Scanner;
 
 /// A JSON Pointer (RFC 6901), for example `/card/number`. The empty one is the whole document.

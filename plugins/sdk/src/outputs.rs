@@ -5,10 +5,10 @@ use crate::record::{Header, NULL};
 use crate::transform::Route;
 
 /// A length or a count that stands for "keep what the input has".
-const KEEP: u32 = u32::MAX - 1;
+pub(crate) const KEEP: u32 = u32::MAX - 1;
 
 /// A timestamp that stands for "keep what the input has".
-const KEEP_TIMESTAMP: i64 = i64::MIN;
+pub(crate) const KEEP_TIMESTAMP: i64 = i64::MIN;
 
 /// The outputs of a batch.
 ///

@@ -1,7 +1,7 @@
 //! Records, borrowed from the batch that the host handed over.
 
 use crate::bindings::types::{Batch, Columns};
-use crate::random;
+use crate::{panics, random};
 
 /// A length in a range that stands for null.
 pub(crate) const NULL: u32 = u32::MAX;
@@ -59,18 +59,20 @@ impl Records {
         self.batch.count as usize
     }
 
-    /// All records, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+    /// Do `work` with each record, in order.
+    pub(crate) fn each(&self, mut work: impl FnMut(&Record<'_>)) {
         let mut before = None;
         let mut ordinal = self.batch.first_ordinal;
-        (0..self.len()).map(move |index| {
+        for index in 0..self.len() {
             let offset = self.batch.offsets.get(index).copied();
             if index > 0 {
                 ordinal = if offset == before { ordinal + 1 } else { 0 };
             }
             before = offset;
-            Record { records: self, index, ordinal }
-        })
+            panics::working_on(Some(index as u32));
+            work(&Record { records: self, index, ordinal });
+        }
+        panics::working_on(None);
     }
 
     /// The bytes of a range.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::bindings::types::{Batch, Setup};
+use crate::bindings::types::{self, Batch, Setup};
 use crate::config::ConfigError;
 use crate::export::Stage;
 use crate::outputs::Outputs;
@@ -58,23 +58,33 @@ impl Routes {
 }
 
 /// The work of the contract's `lifecycle.configure`.
-pub(crate) fn configure<T: Transform>(stage: String, config: T::Config) -> Result<(Stage<T>, Setup), Vec<ConfigError>> {
+pub(crate) fn configure<T>(
+    stage: String,
+    make: impl FnOnce(&mut Routes) -> Result<T, Vec<ConfigError>>,
+) -> Result<(Stage<T>, Setup), Vec<ConfigError>> {
     let mut routes = Routes::default();
-    let plugin = T::new(config, &mut routes)?;
+    let plugin = make(&mut routes)?;
     Ok((Stage { name: stage, plugin }, Setup { routes: routes.topics }))
 }
 
 /// The work of the contract's `transforming.transform`.
-pub(crate) fn run<T: Transform>(stage: &Stage<T>, batch: Batch) -> crate::bindings::types::Outputs {
-    let records = Records::new(batch, &stage.name, T::NEEDS);
+pub(crate) fn run<T: Transform>(stage: &Stage<T>, batch: Batch) -> types::Outputs {
+    make(&Records::new(batch, &stage.name, T::NEEDS), |record, outputs| stage.plugin.transform(record, outputs))
+}
+
+/// Collect what `transform` makes of each record.
+pub(crate) fn make(
+    records: &Records,
+    mut transform: impl FnMut(&Record<'_>, &mut Outputs) -> Result<(), Reject>,
+) -> types::Outputs {
     let mut outputs = Outputs::with_capacity(records.len());
     let mut rejects = Vec::new();
-    for record in records.iter() {
+    records.each(|record| {
         let mark = outputs.begin(record.index());
-        if let Err(reject) = stage.plugin.transform(&record, &mut outputs) {
+        if let Err(reject) = transform(record, &mut outputs) {
             outputs.take_back(&mark);
             rejects.push(reject.at(record.index()));
         }
-    }
+    });
     outputs.finish(rejects)
 }

@@ -4,16 +4,19 @@ use std::cmp::Ordering;
 
 use serde_json::Number;
 
-/// A number. Integers of up to 127 bits are exact; everything else is the nearest double.
+/// A number of a JSON document. Integers of up to 127 bits are exact; everything else is the nearest double. Two of them
+/// compare by what they are, not by how they are written.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Num {
+pub enum Num {
+    /// Written without fraction and exponent, and of up to 127 bits.
     Int(i128),
+    /// Every other number. One that no double can hold is infinite.
     Float(f64),
 }
 
 impl Num {
     /// The number that a part of a JSON document is, if it is one.
-    pub(crate) fn read(part: &str) -> Option<Self> {
+    pub fn read(part: &str) -> Option<Self> {
         if !part.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
             return None;
         }
