@@ -22,7 +22,7 @@ use tidegate::config::Config;
 use tidegate::connector::Cluster;
 use tidegate::connector::embedded::EmbeddedCluster;
 use tidegate::link::{Desired, Link, StageSpec};
-use tidegate::model::{Digest, TopicPartition};
+use tidegate::model::{Digest, Limits, OnError, TopicPartition};
 use tidegate::plugin::PluginEngine;
 use tidegate::store::{Options, Store};
 
@@ -68,10 +68,8 @@ fn link(dir: &Path, engine: &PluginEngine, source: Arc<dyn Cluster>, target: Arc
         plugin_name: "byte-filter".to_owned(),
         plugin_version: "0.1.0".to_owned(),
         config: serde_json::json!({}),
-        memory_bytes: 64 << 20,
-        time_ms: 1000,
-        output_bytes: 64 << 20,
-        log_lines_per_s: 100,
+        on_error: OnError::default(),
+        limits: Limits::default(),
     };
     let stages = if stage { vec![(spec, bytes)] } else { Vec::new() };
     Link::new(config, source, target, engine.clone(), stages)

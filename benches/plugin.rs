@@ -9,13 +9,16 @@ mod common;
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{batch, component, median, native_filter};
-use tidegate::model::Batch;
-use tidegate::plugin::{Instance, Limits, PluginEngine, StageMetrics};
+use tidegate::model::{Batch, Limits};
+use tidegate::plugin::{Instance, PluginEngine, StageMetrics};
 
 const PAIRS: usize = 31;
+
+/// More than any call takes.
+const TIME: Duration = Duration::from_secs(10);
 
 fn main() {
     let engine = PluginEngine::new(None).expect("an engine");
@@ -42,9 +45,10 @@ fn difference(instance: &mut Option<Instance>, count: usize, len: usize) -> f64 
                 batch
             });
             let wasm = time(rounds, &input, |batch| {
-                let (back, done) = instance.take().expect("an instance").call(batch).expect("no trap");
+                let called = instance.take().expect("an instance").call(&batch, TIME, None);
+                let (back, verdict) = called.expect("no trap");
                 *instance = Some(back);
-                done.batch
+                verdict.apply(batch).batch
             });
             (wasm - native) / count as f64
         })

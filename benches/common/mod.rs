@@ -9,13 +9,14 @@
     reason = "each bench uses a part; a bench may fail loudly"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tidegate::connector::{Cluster, Error, PartitionRange, RevisionStart, Sink, Source, Topic};
-use tidegate::model::{Batch, BatchBuilder, Checkpoint, Digest, LinkId, TopicPartition};
+use tidegate::model::{Batch, BatchBuilder, Checkpoint, Digest, LinkId, StoredState, TopicPartition};
 
 /// The component of a plugin that `cargo xtask plugins` has built.
 pub(crate) fn component(name: &str) -> Vec<u8> {
@@ -99,8 +100,14 @@ impl Cluster for Filtered {
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
         self.0.produce(partition, batch)
     }
-    fn checkpoints(&self, link: &LinkId) -> Result<std::collections::BTreeMap<TopicPartition, Checkpoint>, Error> {
+    fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         self.0.checkpoints(link)
+    }
+    fn states(&self, link: &LinkId, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
+        self.0.states(link, partition)
+    }
+    fn record_bytes_max(&self, topic: &str) -> Result<usize, Error> {
+        self.0.record_bytes_max(topic)
     }
     fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error> {
         self.0.revision_starts(link)

@@ -241,8 +241,13 @@ mod tests {
         State::new(BTreeMap::new(), 0, bytes_max)
     }
 
+    type Plain = (BTreeMap<Vec<u8>, StateRow>, u64, i64, BTreeSet<(i64, Vec<u8>)>);
+
+    /// A key, what it gets and when that ends, and the timestamp of the record that does it.
+    type Change = (u8, Option<(u8, i64)>, i64);
+
     /// All that can be seen of a state, and what it counts.
-    fn plain(state: &State) -> (BTreeMap<Vec<u8>, StateRow>, u64, i64, BTreeSet<(i64, Vec<u8>)>) {
+    fn plain(state: &State) -> Plain {
         (state.rows.clone(), state.bytes, state.time, state.expiring.clone())
     }
 
@@ -314,7 +319,7 @@ mod tests {
             after in prop::collection::vec((0..6_u8, prop::option::of((0..3_u8, 1..40_i64)), 0..20_i64), 0..20),
         ) {
             let mut state = empty(4 * (ENTRY_BYTES + 2));
-            let play = |state: &mut State, changes: &[(u8, Option<(u8, i64)>, i64)]| {
+            let play = |state: &mut State, changes: &[Change]| {
                 for (key, new, time) in changes {
                     state.advance(*time);
                     let now = state.time();

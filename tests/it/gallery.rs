@@ -1,22 +1,20 @@
 //! The fixtures of the plugins, through the built components and the real host. `plugins/README.md` says what
 //! they look like.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate::api::wire;
-use tidegate::model::{Batch, BatchBuilder, HeaderRef};
-use tidegate::plugin::{Instance, Limits, PluginEngine, Reject};
+use tidegate::model::{Batch, BatchBuilder, HeaderRef, Limits};
+use tidegate::plugin::{Instance, PluginEngine, Reject, State};
 
 use crate::harness::plugin_bytes;
 
 /// The topic of the records; outputs that stay in it name none.
 const TOPIC: &str = "fixtures";
-
-/// Plugins of worlds that the host does not serve: their fixtures wait for it.
-const UNSERVED: &[&str] = &["aggregate", "dedupe"];
 
 /// Every folder that has fixtures, with its cases.
 fn cases() -> Vec<(String, PathBuf)> {
@@ -24,9 +22,6 @@ fn cases() -> Vec<(String, PathBuf)> {
     let mut cases = Vec::new();
     for plugin in folders(&plugins) {
         let name = plugin.file_name().expect("a name").to_string_lossy().into_owned();
-        if UNSERVED.contains(&name.as_str()) {
-            continue;
-        }
         cases.extend(folders(&plugin.join("fixtures")).into_iter().map(|case| (name.clone(), case)));
     }
     cases
@@ -106,13 +101,17 @@ fn matches(expected: &Value, found: &Value) -> bool {
 }
 
 /// What comes out if the input is cut into batches of at most `size` records.
-fn run(mut instance: Instance, input: &[wire::Record], size: usize) -> Vec<Value> {
+fn run(mut instance: Instance, mut state: Option<State>, input: &[wire::Record], size: usize) -> Vec<Value> {
     let (mut found, mut rejects) = (Vec::new(), Vec::new());
     for records in input.chunks(size) {
-        let (next, done) = instance.call(batch(records)).unwrap_or_else(|(_, trap)| panic!("{trap}"));
+        let batch = batch(records);
+        let called = instance.call(&batch, Limits::default().time(), state.as_mut());
+        let (next, verdict) = called.unwrap_or_else(|trapped| panic!("{}", trapped.trap));
+        assert_eq!(verdict.certain, None, "a rejected record left something behind");
+        state.iter_mut().for_each(State::accept);
         instance = next;
-        found.extend(outputs(&done.batch));
-        rejects.extend(done.rejects.iter().map(shown));
+        rejects.extend(verdict.rejects.iter().map(shown));
+        found.extend(outputs(&verdict.apply(batch).batch));
     }
     found.extend(rejects);
     found
@@ -134,7 +133,8 @@ fn every_fixture_holds_in_one_batch_and_in_batches_of_one() {
         for size in [input.len().max(1), 1] {
             let stage: Arc<str> = "stage".into();
             let instance = component.configure(&stage, &config, &Limits::default(), &Arc::default());
-            let found = run(instance.unwrap_or_else(|error| panic!("{plugin}: {error}")), &input, size);
+            let state = component.state_version().map(|_| State::new(BTreeMap::new(), i64::MIN, u64::MAX));
+            let found = run(instance.unwrap_or_else(|error| panic!("{plugin}: {error}")), state, &input, size);
             let same = expected.len() == found.len() && expected.iter().zip(&found).all(|(e, f)| matches(e, f));
             if !same {
                 let text = |records: &[Value]| -> String { records.iter().map(|r| format!("\n    {r}")).collect() };

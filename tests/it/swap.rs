@@ -32,6 +32,7 @@ fn link(id: &str, prefix: &str, config: &str) -> String {
         [[links.{id}.pipeline]]
         stage = "keep"
         plugin = "PLUGINS/json-filter.wasm"
+        on_error = "stop"
         config = {config}
         "#
     )
@@ -247,7 +248,7 @@ fn a_rejected_record_stops_its_link_alone_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
-fn a_trap_stops_the_link_with_stage_place_and_message() {
+fn a_revision_that_traps_is_replaced_by_the_one_before_by_itself() {
     let site = one_link();
     let _daemon = site.start();
     site.client.produce("east", "in", &numbers(0..20));
@@ -258,16 +259,16 @@ fn a_trap_stops_the_link_with_stage_place_and_message() {
     let answer = answer.expect("an answer");
     assert_eq!(answer.status, 201, "{}", answer.body);
     site.client.produce("east", "in", &numbers(20..22));
-    wait_until("the link fails", || site.client.link("flow").status == LinkStatus::Failed);
-    let trouble = site.client.link("flow").error.expect("an error");
-    assert_eq!((trouble.code.as_str(), trouble.stage.as_deref()), ("plugin-panic", Some("keep")));
-    assert_eq!(trouble.place.expect("a place").offset, 10);
-    assert!(trouble.message.contains("unreachable"), "{}", trouble.message);
-
-    site.cli_json::<Value>(&["plugin", "rollback", "flow"]);
-    site.cli_json::<Value>(&["link", "start", "flow"]);
-    site.client.await_caught_up("flow");
-    assert_eq!(copied(&site, "in"), (10..22).collect::<Vec<u64>>());
+    wait_until("the revision before is back", || history(&site).len() == 3);
+    let revisions = history(&site);
+    let reason = revisions[2].reason.as_deref().expect("a reason");
+    assert_eq!((revisions[2].origin, revisions[2].digest), (RevisionOrigin::Automatic, revisions[0].digest));
+    assert!(
+        reason.contains("revision 2") && reason.contains("at offset 10") && reason.contains("unreachable"),
+        "{reason}"
+    );
+    wait_until("both records were copied", || copied(&site, "in") == (10..22).collect::<Vec<u64>>());
+    assert_eq!(site.client.link("flow").status, LinkStatus::Active);
 }
 
 /// A filter that takes every configuration and traps on every batch.
