@@ -8,7 +8,7 @@ use super::Error;
 use crate::api::wire;
 use crate::config::{Config, Diagnostic, LinkConfig, StageConfig};
 use crate::link::StageSpec;
-use crate::link::pipeline::check_routes;
+use crate::link::pipeline::{check_limits, check_routes};
 use crate::model::{Digest, Limits};
 use crate::plugin::{ConfigError, Plugin, PluginEngine, StageMetrics};
 
@@ -88,6 +88,7 @@ fn check_stage(
         return Err(plugin_error(format!("{file} has just changed: it has not the digest that is pinned")));
     }
     let plugin = engine.load(&bytes).map_err(|refusal| plugin_error(format!("{file}: {refusal}")))?;
+    check_limits(&stage.limits, &plugin).map_err(plugin_error)?;
     let spec = spec(stage, &plugin);
     let metrics = Arc::<StageMetrics>::default();
     let configured = plugin.configure(&stage.name, &stage.config.value.to_string(), &spec.limits, &metrics);

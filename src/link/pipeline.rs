@@ -11,7 +11,7 @@ use super::stats::StageStats;
 use super::status::lock;
 use super::watch::Watch;
 use crate::config::{LinkConfig, check_topic_name, would_loop};
-use crate::model::RevisionNumber;
+use crate::model::{Limits, RevisionNumber};
 use crate::plugin::{ConfigError, Instance, Plugin};
 
 /// A compiled revision.
@@ -53,6 +53,15 @@ pub fn check_routes(config: &LinkConfig, routes: &[Arc<str>]) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+/// Whether a stage takes a component of this size.
+///
+/// # Errors
+/// A sentence with both sizes.
+pub fn check_limits(limits: &Limits, plugin: &Plugin) -> Result<(), String> {
+    let (size, most) = (plugin.size_bytes() as u64, limits.component_bytes);
+    if size <= most { Ok(()) } else { Err(format!("the component has {size} bytes, and the stage's limit is {most}")) }
 }
 
 impl Stage {

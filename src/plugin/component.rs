@@ -17,7 +17,7 @@ const PACKAGE: &str = "tidegate:plugin/";
 const VERSION: &str = "0.1.0";
 
 /// The largest component that is read at all, in bytes. A stage's limit may be smaller.
-const COMPONENT_BYTES_MAX: usize = 256 << 20;
+const COMPONENT_BYTES_MAX: usize = 64 << 20;
 
 /// What a plugin does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -103,13 +103,22 @@ fn matches(expected: &Value, found: &Value) -> bool {
 /// What comes out if the input is cut into batches of at most `size` records.
 fn run(mut instance: Instance, mut state: Option<State>, input: &[wire::Record], size: usize) -> Vec<Value> {
     let (mut found, mut rejects) = (Vec::new(), Vec::new());
-    for records in input.chunks(size) {
-        let batch = batch(records);
+    let mut waiting: Vec<Batch> = input.chunks(size).rev().map(batch).collect();
+    while let Some(batch) = waiting.pop() {
         let called = instance.call(&batch, Limits::default().time(), state.as_mut());
         let (next, verdict) = called.unwrap_or_else(|trapped| panic!("{}", trapped.trap));
-        assert_eq!(verdict.certain, None, "a rejected record left something behind");
-        state.iter_mut().for_each(State::accept);
         instance = next;
+        if let (Some(certain), Some(mark), Some(state)) = (verdict.certain, verdict.mark, &mut state) {
+            // A rejected record has moved the record time: those behind it are worked on again, without it.
+            state.undo(mark);
+            let last = verdict.rejects[certain - 1].index;
+            rejects.extend(verdict.rejects[..certain].iter().map(shown));
+            waiting.push(batch.slice(last + 1..batch.len()));
+            let fine = |index: &usize| !verdict.rejects.iter().any(|reject| reject.index == *index);
+            waiting.extend((0..last).filter(fine).map(|index| batch.slice(index..index + 1)).rev());
+            continue;
+        }
+        state.iter_mut().for_each(State::accept);
         rejects.extend(verdict.rejects.iter().map(shown));
         found.extend(outputs(&verdict.apply(batch).batch));
     }

@@ -1,0 +1,177 @@
+//! How the pipeline of a link is replaced: publish and rollback.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{HISTORY, Link, Running, SWAP_PATIENCE, Shared};
+use crate::link::events::Event;
+use crate::link::failure::Failure;
+use crate::link::lane::now_ms;
+use crate::link::pipeline::{Stage, check_limits, check_routes};
+use crate::link::revision::{History, Origin, Publisher, RevisionRecord, StageSpec};
+use crate::link::status::{LaneState, lock};
+use crate::link::watch::{Probation, Watch};
+use crate::model::RevisionNumber;
+use crate::plugin::Plugin;
+
+/// What a publish or rollback has done.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The new revision.
+    pub record: RevisionRecord,
+    /// Whether every lane has committed under it.
+    pub complete: bool,
+    /// The longest pause of a lane, once all have swapped.
+    pub pause_max: Option<Duration>,
+}
+
+/// Why a publish or rollback was refused. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// There is no such stage.
+    #[error("the link has no stage {0}")]
+    NoStage(String),
+    /// There is nothing to go back to.
+    #[error("there is no revision to go back to")]
+    NoRevision,
+    /// The component or its configuration is refused, with the reason.
+    #[error("{0}")]
+    Refused(String),
+    /// The target could not store it.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+impl Link {
+    /// Replace the plugin of a stage.
+    ///
+    /// # Errors
+    /// The component or its configuration is refused, or the target cannot store it. Then nothing has changed.
+    pub fn publish(
+        &self,
+        stage: &str,
+        bytes: &[u8],
+        config: Option<Value>,
+        by: &str,
+    ) -> Result<Publication, PublishError> {
+        // Compiling may take seconds: before the lock.
+        let plugin =
+            self.components.engine().load(bytes).map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
+        let running = lock(&self.running);
+        // What the file says comes first, or it would replace what is published at the next start.
+        let mut stages = self.revision_to_run().map_err(PublishError::Failed)?.stages;
+        let mut history = self.history().map_err(PublishError::Failed)?;
+        let spec = stages.iter_mut().find(|spec| spec.name == stage);
+        let spec = spec.ok_or_else(|| PublishError::NoStage(stage.to_owned()))?;
+        self.check_world(spec, &plugin)?;
+        spec.plugin_digest = plugin.digest();
+        spec.plugin_name.clone_from(&plugin.description().name);
+        spec.plugin_version.clone_from(&plugin.description().version);
+        if let Some(config) = config {
+            spec.config = config;
+        }
+        // A component is stored when it is known to work, and loaded from there like any other.
+        let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.components.stats(&spec.name) };
+        self.check_stage(&stage)?;
+        self.target.put_artifact(&plugin.digest(), bytes).map_err(|error| PublishError::Failed(error.into()))?;
+        let publisher = Publisher { origin: Origin::Publish, by, reason: None };
+        self.release(running.as_ref(), &mut history, stages, publisher)
+    }
+
+    /// Publish the content of an earlier revision again.
+    ///
+    /// # Errors
+    /// As [`Link::publish`].
+    pub fn rollback(&self, to: Option<RevisionNumber>, by: &str) -> Result<Publication, PublishError> {
+        let running = lock(&self.running);
+        self.revision_to_run().map_err(PublishError::Failed)?;
+        let mut history = self.history().map_err(PublishError::Failed)?;
+        let old = match to {
+            Some(number) => history.get(number),
+            None => history.previous(),
+        };
+        let stages = old.ok_or(PublishError::NoRevision)?.stages.clone();
+        let publisher = Publisher { origin: Origin::Rollback, by, reason: None };
+        self.release(running.as_ref(), &mut history, stages, publisher)
+    }
+
+    /// A refused plugin of another world: the stage's place in the pipeline was made for what it has.
+    fn check_world(&self, spec: &StageSpec, new: &Plugin) -> Result<(), PublishError> {
+        // Publishing is also the cure for an old component that is gone or damaged.
+        let Ok(old) = self.components.load(&spec.plugin_digest) else { return Ok(()) };
+        if new.world().does_the_work_of(old.world()) {
+            return Ok(());
+        }
+        let (name, old, new) = (&spec.name, old.world(), new.world());
+        Err(PublishError::Refused(format!("wrong world: stage {name} runs a {old}, and this plugin is a {new}")))
+    }
+
+    fn check_stage(&self, stage: &Stage) -> Result<(), PublishError> {
+        check_limits(&stage.spec.limits, &stage.plugin).map_err(PublishError::Refused)?;
+        let instance = stage.configure(&self.config.id).map_err(|error| PublishError::Refused(error.to_string()))?;
+        check_routes(&self.config, instance.routes()).map_err(PublishError::Refused)
+    }
+
+    /// Number a pipeline, make it durable, and only then let the lanes see it.
+    pub(in crate::link) fn release(
+        &self,
+        running: Option<&Running>,
+        history: &mut History,
+        stages: Vec<StageSpec>,
+        publisher: Publisher<'_>,
+    ) -> Result<Publication, PublishError> {
+        let record = history.push(stages, publisher, now_ms()).clone();
+        let watch = self.watch(history, running.map(|running| &*running.shared));
+        let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
+        pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;
+        if running.is_some() {
+            pipeline.make_spares(&self.config.id, self.config.lanes).map_err(PublishError::Failed)?;
+        }
+        self.store_history(history).map_err(PublishError::Failed)?;
+        self.announce(&record);
+        let Some(running) = running else { return Ok(Publication { record, complete: false, pause_max: None }) };
+        let shared = &running.shared;
+        shared.slot.store(Arc::new(pipeline));
+        shared.orders.notify();
+        let lane_failed = || shared.lanes.iter().any(|lane| lock(lane).state == LaneState::Failed);
+        shared.orders.wait_until(SWAP_PATIENCE, || self.is_complete(record.number) || lane_failed());
+        self.components.engine().forget_unused();
+        let complete = self.is_complete(record.number);
+        let pauses = shared.lanes.iter().filter_map(|lane| lock(lane).last_swap_pause);
+        Ok(Publication { complete, pause_max: pauses.max().filter(|_| complete), record })
+    }
+
+    /// How the newest revision of `history` is to be watched: a rollback is not, nor is a revision with nothing before it.
+    pub(super) fn watch(&self, history: &History, running: Option<&Shared>) -> Watch {
+        let config = &self.config.probation;
+        let Some(record) = history.last() else { return Watch::default() };
+        let goes_back = matches!(record.origin, Origin::Rollback | Origin::Automatic);
+        let left = record.at_ms.saturating_add(config.time_ms as i64).saturating_sub(now_ms());
+        if goes_back || history.previous().is_none() || config.records == 0 || left <= 0 {
+            return Watch::default();
+        }
+        let time_before = running.and_then(|shared| shared.slot.load().watch.time_per_record());
+        let until = Instant::now() + Duration::from_millis(left.unsigned_abs());
+        Watch::new(Some(Probation { config: config.clone(), until, time_before }))
+    }
+
+    /// Tell people of a new revision.
+    pub(super) fn announce(&self, record: &RevisionRecord) {
+        let (number, by) = (record.number, &record.by);
+        let reason = record.reason.as_deref().unwrap_or_default();
+        tracing::info!(link = &*self.config.id, revision = number.0, digest = %record.digest, by, reason, "published");
+        let what = match record.origin {
+            Origin::Toml | Origin::Publish => "published",
+            Origin::Rollback => "rolled-back",
+            Origin::Automatic => "rolled-back-automatically",
+        };
+        let because = record.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        self.events.push(Event::new(what, format!("revision {number} by {by}{because}")));
+    }
+
+    pub(super) fn store_history(&self, history: &History) -> Result<(), Failure> {
+        Ok(self.target.put_metadata(&self.config.id, HISTORY, &history.encode())?)
+    }
+}
