@@ -92,6 +92,12 @@ pub enum Refusal {
     /// Does not validate or compile.
     #[error("not a valid component: {0}")]
     Malformed(String),
+    /// Takes more than a compilation may.
+    #[error("takes more than {0} to compile")]
+    CompileLimit(String),
+    /// The compiler failed, which says little about the component.
+    #[error("the compiler failed: {0}")]
+    Compiler(String),
     /// Exports none of the worlds.
     #[error("exports neither {PACKAGE}filtering@{VERSION} nor {PACKAGE}transforming@{VERSION}: it exports {0}")]
     NoWorld(String),

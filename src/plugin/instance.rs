@@ -9,7 +9,7 @@ use wasmtime::{AsContextMut, Store};
 use super::bindings::{filtering, lifecycle, transforming, types};
 use super::component::{Columns, Description, Plugin, WorkIndices, one_line};
 use super::host::{HostState, StageMetrics};
-use super::limits::{LOG_LINE_BYTES_MAX, Limits};
+use super::limits::{DESCRIPTION_BYTES_MAX, LOG_LINE_BYTES_MAX, Limits};
 use super::outputs::{self, Fault, Outputs};
 use crate::model::Batch;
 
@@ -138,7 +138,8 @@ impl fmt::Debug for Instance {
 impl Instance {
     /// Ask a fresh instance what the plugin is.
     pub(super) fn describe(plugin: &Plugin) -> Result<Description, Trap> {
-        let mut store = new_store(plugin, &"describe".into(), &Limits::default(), &Arc::default());
+        let limits = Limits { output_bytes: DESCRIPTION_BYTES_MAX, ..Limits::default() };
+        let mut store = new_store(plugin, &"describe".into(), &limits, &Arc::default());
         let description = run(&mut store, |store| {
             let instance = plugin.pre().instantiate(store.as_context_mut())?;
             let lifecycle = plugin.lifecycle.load(store.as_context_mut(), &instance)?;

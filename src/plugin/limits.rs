@@ -35,3 +35,7 @@ pub(super) const METRIC_NAMES_MAX: usize = 64;
 
 /// The length of a log line that is kept, in bytes.
 pub(super) const LOG_LINE_BYTES_MAX: usize = 8192;
+
+/// What `describe` may hand to the host, in bytes: a description with a large configuration schema has some 10 KiB. Nobody has
+/// set limits for a plugin that is asked who it is.
+pub(super) const DESCRIPTION_BYTES_MAX: usize = 1 << 20;
