@@ -130,7 +130,8 @@ fn spec(stage: &StageConfig, plugin: &Plugin) -> StageSpec {
 pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
     let file = path.display();
     let bytes = fs::read(path).map_err(|error| Error::new(format!("{file}: {error}"), "name a component's file"))?;
-    let engine = PluginEngine::compiling_in_child(None).map_err(|error| Error::new(format!("no WebAssembly engine: {error}"), ""))?;
+    let engine = PluginEngine::compiling_in_child(None)
+        .map_err(|error| Error::new(format!("no WebAssembly engine: {error}"), ""))?;
     let plugin = engine
         .load(&bytes)
         .map_err(|refusal| Error::new(format!("{file}: {refusal}"), "wit/README.md says what a plugin is"))?;

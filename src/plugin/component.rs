@@ -10,7 +10,7 @@ use super::bindings::{self, filtering, lifecycle, transforming};
 use super::engine::PluginEngine;
 use super::host::{HostState, StageMetrics};
 use super::instance::{Instance, Trap};
-use super::limits::{COMPONENT_BYTES_MAX, Limits};
+use super::limits::{COMPONENT_BYTES_MAX, LABEL_BYTES_MAX, Limits};
 use crate::model::Digest;
 
 const PACKAGE: &str = "tidegate:plugin/";
@@ -116,6 +116,9 @@ pub enum Refusal {
     /// An export has another type, or an import another signature.
     #[error("does not fit the contract: {0}")]
     Signature(String),
+    /// Describes itself in a way that would do harm where it is shown.
+    #[error("its {0}")]
+    Description(String),
     /// Failed when it was asked to describe itself.
     #[error("fails in describe: {0}")]
     Describe(Trap),
@@ -174,7 +177,9 @@ impl Plugin {
         };
         let mut plugin =
             Self { engine: engine.clone(), pre, lifecycle, work, digest, size_bytes, imports, exports, description };
-        plugin.description = Instance::describe(&plugin).map_err(Refusal::Describe)?;
+        plugin.description = Instance::describe(&plugin)?;
+        check_label("name", &plugin.description.name)?;
+        check_label("version", &plugin.description.version)?;
         Ok(plugin)
     }
 
@@ -277,12 +282,25 @@ fn check_exports(engine: &PluginEngine, component: &Component) -> Result<(World,
         (true, true) => Err(Refusal::TwoWorlds),
         (true, false) => Ok((World::Filter, exports)),
         (false, true) => Ok((World::Transform, exports)),
-        (false, false) => Err(match exports.iter().find(|name| name.starts_with(PACKAGE)) {
-            Some(other) if !other.ends_with(VERSION) => Refusal::OtherVersion(other.clone()),
-            _ if exports.is_empty() => Refusal::NoWorld("nothing".to_owned()),
-            _ => Refusal::NoWorld(exports.join(", ")),
-        }),
+        (false, false) => {
+            Err(match exports.iter().find(|name| name.starts_with(PACKAGE) && !name.ends_with(VERSION)) {
+                Some(other) => Refusal::OtherVersion(other.clone()),
+                None if exports.is_empty() => Refusal::NoWorld("nothing".to_owned()),
+                None => Refusal::NoWorld(exports.join(", ")),
+            })
+        }
     }
+}
+
+/// Refuse a text that would fill or steer every terminal, log and page where it is shown.
+fn check_label(what: &str, text: &str) -> Result<(), Refusal> {
+    if text.len() > LABEL_BYTES_MAX {
+        return Err(Refusal::Description(format!("{what} has {} bytes, and may have {LABEL_BYTES_MAX}", text.len())));
+    }
+    if text.contains(char::is_control) {
+        return Err(Refusal::Description(format!("{what} has control characters")));
+    }
+    Ok(())
 }
 
 /// An error with its causes, in one line.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use wasmtime::{AsContextMut, Store};
 
 use super::bindings::{filtering, lifecycle, transforming, types};
-use super::component::{Columns, Description, Plugin, WorkIndices, one_line};
+use super::component::{Columns, Description, Plugin, Refusal, WorkIndices, one_line};
 use super::host::{HostState, StageMetrics};
-use super::limits::{DESCRIPTION_BYTES_MAX, LOG_LINE_BYTES_MAX, Limits};
+use super::limits::{CONFIG_FAULT_BYTES_MAX, CONFIG_FAULTS_MAX, DESCRIPTION_BYTES_MAX, Limits};
 use super::outputs::{self, Fault, Outputs};
 use crate::model::Batch;
 
@@ -136,15 +136,18 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Ask a fresh instance what the plugin is.
-    pub(super) fn describe(plugin: &Plugin) -> Result<Description, Trap> {
+    /// Ask a fresh instance what the plugin is, once all its exports have the types of the contract.
+    pub(super) fn describe(plugin: &Plugin) -> Result<Description, Refusal> {
         let limits = Limits { output_bytes: DESCRIPTION_BYTES_MAX, ..Limits::default() };
         let mut store = new_store(plugin, &"describe".into(), &limits, &Arc::default());
+        let mut misfit = None;
         let description = run(&mut store, |store| {
             let instance = plugin.pre().instantiate(store.as_context_mut())?;
-            let lifecycle = plugin.lifecycle.load(store.as_context_mut(), &instance)?;
+            let (lifecycle, _) =
+                exports(plugin, store, &instance).inspect_err(|error| misfit = Some(one_line(error)))?;
             lifecycle.call_describe(store.as_context_mut())
-        })?;
+        })
+        .map_err(|trap| misfit.map_or(Refusal::Describe(trap), Refusal::Signature))?;
         let needs = |column| description.needs.contains(column);
         Ok(Description {
             needs: Columns {
@@ -170,19 +173,19 @@ impl Instance {
         let mut store = new_store(plugin, stage, limits, metrics);
         let (answer, work) = run(&mut store, |store| {
             let instance = plugin.pre().instantiate(store.as_context_mut())?;
-            let lifecycle: lifecycle::Guest = plugin.lifecycle.load(store.as_context_mut(), &instance)?;
-            let work = match &plugin.work {
-                WorkIndices::Filter(indices) => Work::Filter(indices.load(store.as_context_mut(), &instance)?),
-                WorkIndices::Transform(indices) => Work::Transform(indices.load(store.as_context_mut(), &instance)?),
-            };
+            let (lifecycle, work) = exports(plugin, store, &instance)?;
             Ok((lifecycle.call_configure(store.as_context_mut(), stage, config)?, work))
         })
         .map_err(ConfigError::Trapped)?;
         let setup = answer.map_err(|faults| {
             let fault =
                 |fault: lifecycle::ConfigError| ConfigFault { path: cut(fault.path), message: cut(fault.message) };
-            ConfigError::Refused(faults.into_iter().map(fault).collect())
+            ConfigError::Refused(faults.into_iter().take(CONFIG_FAULTS_MAX).map(fault).collect())
         })?;
+        if matches!(work, Work::Filter(_)) && !setup.routes.is_empty() {
+            let message = format!("the filter declared {} routes, and a filter has none", setup.routes.len());
+            return Err(ConfigError::Trapped(Trap { kind: TrapKind::Contract, message }));
+        }
         let routes = setup.routes.into_iter().map(Arc::from).collect();
         Ok(Self { store, work, needs: plugin.description().needs, routes })
     }
@@ -295,10 +298,23 @@ fn blame(fault: Fault, output_bytes: usize) -> Trap {
     }
 }
 
-/// A text of the plugin's, cut to what a log line may have.
+/// What a plugin says of its configuration, cut to what a person would read.
 fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
+    text.truncate(text.floor_char_boundary(CONFIG_FAULT_BYTES_MAX));
     text
+}
+
+/// The exports that are called, with the types of the contract.
+fn exports(
+    plugin: &Plugin,
+    store: &mut Store<HostState>,
+    instance: &wasmtime::component::Instance,
+) -> wasmtime::Result<(lifecycle::Guest, Work)> {
+    let work = match &plugin.work {
+        WorkIndices::Filter(indices) => Work::Filter(indices.load(store.as_context_mut(), instance)?),
+        WorkIndices::Transform(indices) => Work::Transform(indices.load(store.as_context_mut(), instance)?),
+    };
+    Ok((plugin.lifecycle.load(store.as_context_mut(), instance)?, work))
 }
 
 fn new_store(plugin: &Plugin, stage: &Arc<str>, limits: &Limits, metrics: &Arc<StageMetrics>) -> Store<HostState> {

@@ -39,3 +39,12 @@ pub(super) const LOG_LINE_BYTES_MAX: usize = 8192;
 /// What `describe` may hand to the host, in bytes: a description with a large configuration schema has some 10 KiB. Nobody has
 /// set limits for a plugin that is asked who it is.
 pub(super) const DESCRIPTION_BYTES_MAX: usize = 1 << 20;
+
+/// A plugin's name and its version, each, in bytes. They stand in every listing.
+pub(super) const LABEL_BYTES_MAX: usize = 128;
+
+/// How many errors of a configuration are passed on: a person mends a few at a time.
+pub(super) const CONFIG_FAULTS_MAX: usize = 32;
+
+/// What is passed on of an error's path and of its message, each, in bytes.
+pub(super) const CONFIG_FAULT_BYTES_MAX: usize = 1024;

@@ -97,9 +97,9 @@ fn a_compiler_that_is_killed_is_reported() {
 }
 
 #[test]
-fn a_compiler_ends_with_whoever_started_it() {
+fn a_compiler_shares_nothing_with_whoever_started_it_and_ends_with_it() {
     let (_dir, path) = file(&bomb(7));
-    let mut inspecting = inspect("", &path).spawn().expect("the command runs");
+    let mut inspecting = inspect("exec 9</dev/null;", &path).spawn().expect("the command runs");
     let mut compiler = None;
     wait_until("it compiles", || {
         compiler = compiler_of(&inspecting).filter(|pid| is_limited(*pid));
@@ -125,5 +125,8 @@ fn is_limited(pid: rustix::process::Pid) -> bool {
     let proc = format!("/proc/{}", pid.as_raw_nonzero());
     let limits = fs::read_to_string(format!("{proc}/limits")).unwrap_or_default();
     let environment = fs::read(format!("{proc}/environ")).unwrap_or_default();
-    limits.lines().any(|line| line.starts_with("Max cpu time") && line.contains("60")) && environment.is_empty()
+    let open = fs::read_dir(format!("{proc}/fd")).map_or(0, Iterator::count);
+    limits.lines().any(|line| line.starts_with("Max cpu time") && line.contains("60"))
+        && environment.is_empty()
+        && open == 3
 }
