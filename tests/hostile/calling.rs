@@ -55,6 +55,19 @@ pub fn time() -> Vec<Row> {
     ]
 }
 
+/// What ends at once, as any mistake does.
+pub fn mistakes() -> Vec<Row> {
+    let work = |name: &'static str, body: &str, words: &'static str| {
+        Row::of(name, Template::filter().before_work(body), Seen::Poison("plugin-panic", words))
+    };
+    vec![
+        work("a panic", "unreachable", "unreachable"),
+        work("a division by zero", "(drop (i32.div_u (i32.const 1) (i32.const 0)))", "divide by zero"),
+        work("a load outside of the memory", "(drop (i32.load (i32.const -8)))", "out of bounds memory access"),
+        work("a number too large to convert", "(drop (i32.trunc_f64_u (f64.const 1e300)))", "integer overflow"),
+    ]
+}
+
 pub fn room() -> Vec<Row> {
     let grow = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))";
     let grow_table = "(loop $more (br_if $more (i32.ne (table.grow (ref.null func) (i32.const 1000)) (i32.const -1))))";

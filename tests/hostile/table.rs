@@ -59,7 +59,14 @@ impl fmt::Debug for Row {
 pub fn rows() -> Vec<Row> {
     [loading::malformed(), loading::strangers(), loading::bombs(), loading::descriptions()]
         .into_iter()
-        .chain([calling::time(), calling::room(), calling::realloc(), calling::host(), calling::state()])
+        .chain([
+            calling::mistakes(),
+            calling::time(),
+            calling::room(),
+            calling::realloc(),
+            calling::host(),
+            calling::state(),
+        ])
         .chain([answering::ranges(), answering::configuring(), answering::filters(), answering::transforms()])
         .flatten()
         .collect()

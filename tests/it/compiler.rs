@@ -120,13 +120,19 @@ fn compiler_of(process: &Child) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(pid.parse().ok()?)
 }
 
-/// Whether a compiler has set its limits, with no file open but the three that it talks through.
+/// Whether a compiler has set its limits, with no environment and no file open but the three that it talks through.
 fn is_limited(pid: rustix::process::Pid) -> bool {
     let proc = format!("/proc/{}", pid.as_raw_nonzero());
     let limits = fs::read_to_string(format!("{proc}/limits")).unwrap_or_default();
+    let limited = |name: &str, soft: &str| {
+        let mut lines = limits.lines().filter_map(|line| line.strip_prefix(name));
+        lines.next().is_some_and(|line| line.split_whitespace().next() == Some(soft))
+    };
     let environment = fs::read(format!("{proc}/environ")).unwrap_or_default();
     let open = fs::read_dir(format!("{proc}/fd")).map_or(0, Iterator::count);
-    limits.lines().any(|line| line.starts_with("Max cpu time") && line.contains("60"))
+    limited("Max cpu time", "60")
+        && limited("Max address space", "4294967296")
+        && limited("Max core file size", "0")
         && environment.is_empty()
         && open == 3
 }

@@ -11,6 +11,5 @@ mod examples;
 mod gallery;
 mod harness;
 mod house;
-mod limits;
 mod oracle;
 mod swap;
