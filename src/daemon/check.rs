@@ -34,7 +34,7 @@ pub(super) struct CheckedConfig {
 
 /// Validate a configuration file and every plugin it names.
 pub fn check(path: &Path) -> Checked {
-    let engine = match PluginEngine::new(None) {
+    let engine = match PluginEngine::compiling_in_child(None) {
         Ok(engine) => engine,
         Err(error) => {
             let diagnostic = Diagnostic::of_file(path.display().to_string(), format!("no WebAssembly engine: {error}"));
@@ -129,7 +129,8 @@ fn spec(stage: &StageConfig, plugin: &Plugin) -> StageSpec {
 pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
     let file = path.display();
     let bytes = fs::read(path).map_err(|error| Error::new(format!("{file}: {error}"), "name a component's file"))?;
-    let engine = PluginEngine::new(None).map_err(|error| Error::new(format!("no WebAssembly engine: {error}"), ""))?;
+    let engine = PluginEngine::compiling_in_child(None)
+        .map_err(|error| Error::new(format!("no WebAssembly engine: {error}"), ""))?;
     let plugin = engine
         .load(&bytes)
         .map_err(|refusal| Error::new(format!("{file}: {refusal}"), "wit/README.md says what a plugin is"))?;

@@ -40,7 +40,7 @@ pub fn run(path: &Path) -> Result<(), Error> {
     let (config, warnings) = Config::load(path).map_err(refused)?;
     let data_dir = config.daemon.data_dir.clone();
     let _lock = lock(&data_dir)?;
-    let engine = PluginEngine::new(Some(&data_dir.join("cache"))).map_err(|error| {
+    let engine = PluginEngine::compiling_in_child(Some(&data_dir.join("cache"))).map_err(|error| {
         Error::new(format!("{}: {error}", data_dir.join("cache").display()), "make the data directory writable")
     })?;
     let checked = with_plugins(config, warnings, &engine).map_err(refused)?;

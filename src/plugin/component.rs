@@ -9,15 +9,13 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use super::bindings::{self, filtering, lifecycle, migrating, transforming};
 use super::engine::PluginEngine;
 use super::host::HostState;
-use super::instance::{Instance, Trap, Trapped};
+use super::instance::{Instance, Trap};
+use super::limits::{COMPONENT_BYTES_MAX, LABEL_BYTES_MAX};
 use super::metrics::StageMetrics;
 use crate::model::{Digest, Limits};
 
 const PACKAGE: &str = "tidegate:plugin/";
 const VERSION: &str = "0.1.0";
-
-/// The largest component that is read at all, in bytes. A stage's limit may be smaller.
-const COMPONENT_BYTES_MAX: usize = 64 << 20;
 
 /// What a plugin does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +93,7 @@ pub struct Description {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Larger than any plugin.
-    #[error("too large: {bytes} bytes, and a component may have {}", COMPONENT_BYTES_MAX)]
+    #[error("too large: {bytes} bytes, and a component may have {COMPONENT_BYTES_MAX}")]
     TooLarge {
         /// The size.
         bytes: usize,
@@ -109,6 +107,12 @@ pub enum Refusal {
     /// Does not validate or compile.
     #[error("not a valid component: {0}")]
     Malformed(String),
+    /// Takes more than a compilation may.
+    #[error("takes more than {0} to compile")]
+    CompileLimit(String),
+    /// The compiler failed, which says little about the component.
+    #[error("the compiler failed: {0}")]
+    Compiler(String),
     /// Exports none of the worlds.
     #[error("exports neither {PACKAGE}filtering@{VERSION} nor {PACKAGE}transforming@{VERSION}: it exports {0}")]
     NoWorld(String),
@@ -132,6 +136,9 @@ pub enum Refusal {
     /// An export has another type, or an import another signature.
     #[error("does not fit the contract: {0}")]
     Signature(String),
+    /// Describes itself in a way that would do harm where it is shown.
+    #[error("its {0}")]
+    Description(String),
     /// Failed when it was asked to describe itself.
     #[error("fails in describe: {0}")]
     Describe(Trap),
@@ -171,9 +178,11 @@ impl Plugin {
         digest: Digest,
         size_bytes: usize,
     ) -> Result<Self, Refusal> {
-        let (work, exports) = check_exports(engine, &component)?;
-        let stateful = exports.iter().any(|name| *name == interface("migrating"));
+        let exports: Vec<String> =
+            component.component_type().exports(engine.wasmtime()).map(|(name, _)| name.to_owned()).collect();
+        let stateful = exports.contains(&interface("migrating"));
         let imports = check_imports(engine, &component, stateful)?;
+        let work = check_exports(&exports)?;
         let signature = |error: wasmtime::Error| Refusal::Signature(one_line(&error));
         let mut linker = Linker::new(engine.wasmtime());
         bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)
@@ -208,8 +217,9 @@ impl Plugin {
             exports,
             description,
         };
-        let described = Instance::describe(&plugin).map_err(|Trapped { trap, .. }| Refusal::Describe(trap))?;
-        (plugin.description, plugin.state_version) = described;
+        (plugin.description, plugin.state_version) = Instance::describe(&plugin)?;
+        check_label("name", &plugin.description.name)?;
+        check_label("version", &plugin.description.version)?;
         if plugin.state_version == Some(0) {
             return Err(Refusal::StateVersion);
         }
@@ -324,20 +334,31 @@ enum Work {
     Transforming,
 }
 
-fn check_exports(engine: &PluginEngine, component: &Component) -> Result<(Work, Vec<String>), Refusal> {
-    let ty = component.component_type();
-    let exports: Vec<String> = ty.exports(engine.wasmtime()).map(|(name, _)| name.to_owned()).collect();
+fn check_exports(exports: &[String]) -> Result<Work, Refusal> {
     let has = |name: &str| exports.contains(&interface(name));
     match (has("filtering"), has("transforming")) {
         (true, true) => Err(Refusal::TwoWorlds),
-        (true, false) => Ok((Work::Filtering, exports)),
-        (false, true) => Ok((Work::Transforming, exports)),
-        (false, false) => Err(match exports.iter().find(|name| name.starts_with(PACKAGE)) {
-            Some(other) if !other.ends_with(VERSION) => Refusal::OtherVersion(other.clone()),
-            _ if exports.is_empty() => Refusal::NoWorld("nothing".to_owned()),
-            _ => Refusal::NoWorld(exports.join(", ")),
-        }),
+        (true, false) => Ok(Work::Filtering),
+        (false, true) => Ok(Work::Transforming),
+        (false, false) => {
+            Err(match exports.iter().find(|name| name.starts_with(PACKAGE) && !name.ends_with(VERSION)) {
+                Some(other) => Refusal::OtherVersion(other.clone()),
+                None if exports.is_empty() => Refusal::NoWorld("nothing".to_owned()),
+                None => Refusal::NoWorld(exports.join(", ")),
+            })
+        }
     }
+}
+
+/// Refuse a text that would fill or steer every terminal, log and page where it is shown.
+fn check_label(what: &str, text: &str) -> Result<(), Refusal> {
+    if text.len() > LABEL_BYTES_MAX {
+        return Err(Refusal::Description(format!("{what} has {} bytes, and may have {LABEL_BYTES_MAX}", text.len())));
+    }
+    if text.contains(char::is_control) {
+        return Err(Refusal::Description(format!("{what} has control characters")));
+    }
+    Ok(())
 }
 
 /// An error with its causes, in one line.

@@ -12,7 +12,8 @@ use wasmtime::component::Component;
 use wasmtime::{Config, Engine, OptLevel};
 
 use super::cache::Cache;
-use super::component::{Plugin, Refusal};
+use super::compiler::Compiler;
+use super::component::{Plugin, Refusal, one_line};
 use crate::model::Digest;
 
 /// How often a running plugin is looked at. A time limit is kept to within about this much.
@@ -25,20 +26,35 @@ pub struct PluginEngine(Arc<Inner>);
 struct Inner {
     engine: Engine,
     cache: Option<Cache>,
+    /// Compiles in processes of their own; without it, compilation is done in this one.
+    compiler: Option<Compiler>,
     /// What was compiled since the daemon started. Links publish and lanes open side by side.
     loaded: DashMap<Digest, Arc<Plugin>>,
 }
 
 impl PluginEngine {
-    /// An engine that keeps compiled code in `cache_dir`, or nowhere.
+    /// An engine that compiles in this process, without limits, and keeps compiled code in `cache_dir`, or nowhere.
     ///
     /// # Errors
     /// The cache directory cannot be made or read.
     pub fn new(cache_dir: Option<&Path>) -> io::Result<Self> {
+        Self::with(cache_dir, None)
+    }
+
+    /// The same for components of strangers: it compiles in a child process with limits, one component at a time. It starts the running program
+    /// anew, which therefore must be `tidegate`.
+    ///
+    /// # Errors
+    /// The cache directory cannot be made or read.
+    pub fn compiling_in_child(cache_dir: Option<&Path>) -> io::Result<Self> {
+        Self::with(cache_dir, Some(Compiler::default()))
+    }
+
+    fn with(cache_dir: Option<&Path>, compiler: Option<Compiler>) -> io::Result<Self> {
         let engine = Engine::new(&config()).map_err(io::Error::other)?;
         let cache = cache_dir.map(Cache::open).transpose()?;
         tick(&engine)?;
-        Ok(Self(Arc::new(Inner { engine, cache, loaded: DashMap::new() })))
+        Ok(Self(Arc::new(Inner { engine, cache, compiler, loaded: DashMap::new() })))
     }
 
     /// Compile a component, or take it from the cache, and check what it is.
@@ -79,18 +95,31 @@ impl PluginEngine {
                 Err(error) => tracing::warn!(%digest, %error, "cached code does not load: compiling again"),
             }
         }
-        let component = Component::from_binary(engine, bytes)
-            .map_err(|error| Refusal::Malformed(super::component::one_line(&error)))?;
+        let (component, code) = self.compile_anew(bytes)?;
         if let Some(cache) = &self.0.cache
-            && let Ok(code) = component.serialize()
+            && let Some(code) = code.or_else(|| component.serialize().ok())
         {
             cache.put(&name, &code);
         }
         Ok(component)
     }
+
+    /// The component, and its serialized code if that is at hand.
+    fn compile_anew(&self, bytes: &[u8]) -> Result<(Component, Option<Vec<u8>>), Refusal> {
+        let engine = &self.0.engine;
+        let Some(compiler) = &self.0.compiler else {
+            let malformed = |error: wasmtime::Error| Refusal::Malformed(one_line(&error));
+            return Ok((Component::from_binary(engine, bytes).map_err(malformed)?, None));
+        };
+        let code = compiler.compile(bytes)?;
+        // SAFETY: the code was serialized by this very program, which has the same compiler and settings.
+        let component = unsafe { Component::deserialize(engine, &code) };
+        Ok((component.map_err(|error| Refusal::Compiler(one_line(&error)))?, Some(code)))
+    }
 }
 
-fn config() -> Config {
+/// The settings of the compiler, the same in every process.
+pub(super) fn config() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)

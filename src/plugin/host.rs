@@ -8,13 +8,11 @@ use wasmtime::{ResourceLimiter, Result, UpdateDeadline};
 
 use super::bindings::{host, state, types};
 use super::instance::{Trap, TrapKind};
+use super::limits::LINE_BYTES_MAX;
 use super::metrics::StageMetrics;
 use super::state::{Mark, State};
 use crate::model::state::NEVER;
 use crate::model::{Limits, StateRow};
-
-/// The length of a log line that is kept, in bytes.
-pub(super) const LOG_LINE_BYTES_MAX: usize = 8192;
 
 /// The most entries that one `scan` answers.
 const SCAN_MAX: u32 = 10_000;
@@ -42,8 +40,9 @@ pub(super) struct Call {
     started: Duration,
     /// The CPU time that it may take.
     time: Duration,
-    /// How many times it may still call the host.
+    /// How many times it may still call the host, and with how many bytes.
     host_calls: u64,
+    host_bytes: u64,
     /// The call ran out of time.
     pub(super) timed_out: bool,
     /// Memory was asked for and refused.
@@ -65,6 +64,8 @@ pub(super) struct Allowance {
     pub(super) time: Duration,
     /// Calls of the host.
     pub(super) host_calls: u64,
+    /// What these calls may bring, in bytes. The answer of the call itself is bounded by the engine.
+    pub(super) host_bytes: u64,
 }
 
 /// A state that a plugin works with now.
@@ -109,8 +110,8 @@ impl HostState {
     }
 
     pub(super) fn begin_call(&mut self, allowance: Allowance, state: Option<ActiveState>) {
-        let Allowance { time, host_calls } = allowance;
-        self.call = Call { started: thread_cpu_time(), time, host_calls, state, ..Call::default() };
+        let Allowance { time, host_calls, host_bytes } = allowance;
+        self.call = Call { started: thread_cpu_time(), time, host_calls, host_bytes, state, ..Call::default() };
     }
 
     /// Linear memory in use, in bytes.
@@ -148,18 +149,20 @@ impl HostState {
         UpdateDeadline::Interrupt
     }
 
-    /// Count a call of the host.
-    fn enter(&mut self) -> Result<()> {
-        match self.call.host_calls.checked_sub(1) {
-            Some(left) => {
-                self.call.host_calls = left;
-                Ok(())
-            }
-            None => {
-                let most = self.limits.host_calls_per_record;
-                Err(self.refuse(TrapKind::HostCalls, format!("called the host more than {most} times for a record")))
-            }
-        }
+    /// Count a call of the host that brings so many bytes.
+    fn enter(&mut self, bytes: usize) -> Result<()> {
+        let Some(calls) = self.call.host_calls.checked_sub(1) else {
+            let most = self.limits.host_calls_per_record;
+            return Err(
+                self.refuse(TrapKind::HostCalls, format!("called the host more than {most} times for a record"))
+            );
+        };
+        let Some(left) = self.call.host_bytes.checked_sub(bytes as u64) else {
+            let most = self.limits.output_bytes;
+            return Err(self.refuse(TrapKind::Output, format!("handed more than {most} bytes to the host in one call")));
+        };
+        (self.call.host_calls, self.call.host_bytes) = (calls, left);
+        Ok(())
     }
 
     /// End the plugin's call.
@@ -170,8 +173,8 @@ impl HostState {
     }
 
     /// The state, and the record time at `at`.
-    fn state(&mut self, at: u32) -> Result<(&mut ActiveState, i64)> {
-        self.enter()?;
+    fn state(&mut self, at: u32, bytes: usize) -> Result<(&mut ActiveState, i64)> {
+        self.enter(bytes)?;
         let now = match &mut self.call.state {
             Some(active) => active.now(at),
             None => Err("it used its state while it had no records to work on".to_owned()),
@@ -184,7 +187,8 @@ impl HostState {
     }
 
     fn change(&mut self, at: u32, key: Vec<u8>, row: Option<StateRow>) -> Result<()> {
-        let (active, now) = self.state(at)?;
+        let bytes = key.len() + row.as_ref().map_or(0, |row| row.value.len());
+        let (active, now) = self.state(at, bytes)?;
         if active.state.change(at, key, row, now).is_ok() {
             return Ok(());
         }
@@ -232,8 +236,8 @@ impl types::Host for HostState {}
 
 impl host::Host for HostState {
     fn log(&mut self, level: host::Level, message: String) -> Result<()> {
-        self.enter()?;
-        let message = cut(message);
+        self.enter(message.len())?;
+        let message = cut(message, LINE_BYTES_MAX);
         let stage = &*self.stage;
         if self.metrics.admits_line(self.limits.log_lines_per_s) {
             match level {
@@ -250,19 +254,19 @@ impl host::Host for HostState {
     }
 
     fn count(&mut self, name: String, delta: u64) -> Result<()> {
-        self.enter()?;
+        self.enter(name.len())?;
         self.metrics.update(&name, self.limits.metric_names, |value| *value += delta as f64);
         Ok(())
     }
 
     fn gauge(&mut self, name: String, new: f64) -> Result<()> {
-        self.enter()?;
+        self.enter(name.len())?;
         self.metrics.update(&name, self.limits.metric_names, |value| *value = new);
         Ok(())
     }
 
     fn working_on(&mut self, index: u32) -> Result<()> {
-        self.enter()?;
+        self.enter(0)?;
         self.call.working_on = Some(index);
         Ok(())
     }
@@ -270,7 +274,7 @@ impl host::Host for HostState {
 
 impl state::Host for HostState {
     fn get(&mut self, at: u32, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        let (active, now) = self.state(at)?;
+        let (active, now) = self.state(at, key.len())?;
         Ok(active.state.get(&key, now).map(|row| row.value.clone()))
     }
 
@@ -284,7 +288,7 @@ impl state::Host for HostState {
 
     fn scan(&mut self, at: u32, prefix: Vec<u8>, start: Vec<u8>, limit: u32) -> Result<Vec<state::Entry>> {
         let bytes_max = self.limits.output_bytes;
-        let (active, now) = self.state(at)?;
+        let (active, now) = self.state(at, prefix.len() + start.len())?;
         let mut bytes = 0;
         let entries = active.state.scan(&prefix, &start, now).take(limit.min(SCAN_MAX) as usize);
         // The first is answered however large it is: it is in the state, so it has room.
@@ -297,23 +301,24 @@ impl state::Host for HostState {
     }
 
     fn discard(&mut self, at: u32) -> Result<()> {
-        let (active, _) = self.state(at)?;
+        let (active, _) = self.state(at, 0)?;
         active.state.discard(at, active.mark);
         Ok(())
     }
 
     fn time(&mut self, at: u32) -> Result<i64> {
-        self.state(at).map(|(_, now)| now)
+        self.state(at, 0).map(|(_, now)| now)
     }
 }
 
-/// A text of the plugin's, cut to what a log line may have.
-pub(super) fn cut(mut text: String) -> String {
-    if text.len() > LOG_LINE_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(LOG_LINE_BYTES_MAX));
+/// A text of the plugin's, in one line, and no longer than `bytes_max` and a sign that it was cut. A line end or an escape sequence
+/// could pass for something that another has written.
+pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max));
         text.push('…');
     }
-    text
+    if text.contains(char::is_control) { text.replace(char::is_control, " ") } else { text }
 }
 
 /// Entries that stay for ever have the largest time in the contract as well as in the store.

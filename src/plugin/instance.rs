@@ -7,21 +7,16 @@ use std::time::Duration;
 use wasmtime::{AsContextMut, Store};
 
 use super::bindings::{filtering, lifecycle, migrating, transforming, types};
-use super::component::{Columns, Description, Plugin, WorkIndices, one_line};
+use super::component::{Columns, Description, Plugin, Refusal, WorkIndices, one_line};
 use super::host::{ActiveState, Allowance, HostState, cut};
+use super::limits::{
+    CODE_BYTES_MAX, CONFIG_FAULT_BYTES_MAX, CONFIG_FAULTS_MAX, DESCRIPTION_BYTES_MAX, LIFECYCLE_CALLS_MAX,
+    LINE_BYTES_MAX, ROUTES_MAX,
+};
 use super::metrics::StageMetrics;
 use super::outputs::{self, Fault, Outputs};
 use super::state::{Mark, State};
 use crate::model::{Batch, Limits};
-
-/// Calls of the host that `describe` and `configure` may make: lines for the log, and who needs more floods.
-const LIFECYCLE_CALLS_MAX: u64 = 10_000;
-
-/// What `describe` may hand to the host, in bytes: a schema is text that a person has written.
-const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
-
-/// The length of a reject's code, in bytes.
-const CODE_BYTES_MAX: usize = 64;
 
 /// CPU time for the migration of one partition's state. It may have to go through all of it.
 const MIGRATION_TIME: Duration = Duration::from_secs(10);
@@ -205,19 +200,21 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Ask a fresh instance what the plugin is. For a plugin with state, the version of its layout comes too.
-    pub(super) fn describe(plugin: &Plugin) -> Result<(Description, Option<u32>), Trapped> {
+    /// Ask a fresh instance what the plugin is, once all its exports have the types of the contract. For a plugin with state, the
+    /// version of its layout comes too.
+    pub(super) fn describe(plugin: &Plugin) -> Result<(Description, Option<u32>), Refusal> {
         let limits = Limits { output_bytes: DESCRIPTION_BYTES_MAX, ..Limits::default() };
         let mut store = new_store(plugin, &"describe".into(), &limits, &Arc::default());
-        let allowance = lifecycle_allowance(&limits);
-        let (description, state_version) = run(&mut store, allowance, None, |store| {
+        let mut misfit = None;
+        let (description, state_version) = run(&mut store, lifecycle_allowance(&limits), None, |store| {
             let instance = plugin.pre().instantiate(store.as_context_mut())?;
-            let lifecycle = plugin.lifecycle.load(store.as_context_mut(), &instance)?;
+            let Exports { lifecycle, migrating, .. } =
+                exports(plugin, store, &instance).inspect_err(|error| misfit = Some(one_line(error)))?;
             let description = lifecycle.call_describe(store.as_context_mut())?;
-            let Some(indices) = &plugin.migrating else { return Ok((description, None)) };
-            let migrating = indices.load(store.as_context_mut(), &instance)?;
-            Ok((description, Some(migrating.call_state_version(store.as_context_mut())?)))
-        })?;
+            let version = migrating.map(|migrating| migrating.call_state_version(store.as_context_mut()));
+            Ok((description, version.transpose()?))
+        })
+        .map_err(|trapped| misfit.map_or(Refusal::Describe(trapped.trap), Refusal::Signature))?;
         let needs = |column| description.needs.contains(column);
         let described = Description {
             needs: Columns {
@@ -244,21 +241,25 @@ impl Instance {
         let mut store = new_store(plugin, stage, limits, metrics);
         let (answer, work, migrating) = run(&mut store, lifecycle_allowance(limits), None, |store| {
             let instance = plugin.pre().instantiate(store.as_context_mut())?;
-            let lifecycle: lifecycle::Guest = plugin.lifecycle.load(store.as_context_mut(), &instance)?;
-            let work = match &plugin.work {
-                WorkIndices::Filter(indices) => Work::Filter(indices.load(store.as_context_mut(), &instance)?),
-                WorkIndices::Transform(indices) => Work::Transform(indices.load(store.as_context_mut(), &instance)?),
-            };
-            let migrating = plugin.migrating.as_ref().map(|indices| indices.load(store.as_context_mut(), &instance));
-            let migrating = migrating.transpose()?;
+            let Exports { lifecycle, work, migrating } = exports(plugin, store, &instance)?;
             Ok((lifecycle.call_configure(store.as_context_mut(), stage, config)?, work, migrating))
         })
         .map_err(|trapped| ConfigError::Trapped(trapped.trap))?;
         let setup = answer.map_err(|faults| {
-            let fault =
-                |fault: lifecycle::ConfigError| ConfigFault { path: cut(fault.path), message: cut(fault.message) };
-            ConfigError::Refused(faults.into_iter().map(fault).collect())
+            let fault = |fault: lifecycle::ConfigError| ConfigFault {
+                path: cut(fault.path, CONFIG_FAULT_BYTES_MAX),
+                message: cut(fault.message, CONFIG_FAULT_BYTES_MAX),
+            };
+            ConfigError::Refused(faults.into_iter().take(CONFIG_FAULTS_MAX).map(fault).collect())
         })?;
+        if matches!(work, Work::Filter(_)) && !setup.routes.is_empty() {
+            let message = format!("the filter declared {} routes, and a filter has none", setup.routes.len());
+            return Err(ConfigError::Trapped(Trap { kind: TrapKind::Contract, message }));
+        }
+        if setup.routes.len() > ROUTES_MAX {
+            let message = format!("the plugin declared {} routes, and may declare {ROUTES_MAX}", setup.routes.len());
+            return Err(ConfigError::Trapped(Trap { kind: TrapKind::Contract, message }));
+        }
         let routes = setup.routes.into_iter().map(Arc::from).collect();
         Ok(Self { store, work, migrating, needs: plugin.description().needs, routes })
     }
@@ -286,7 +287,7 @@ impl Instance {
         state: Option<&mut State>,
     ) -> Result<(Self, Verdict), Trapped> {
         let host_calls = self.limits().host_calls_per_record.saturating_mul(batch.len() as u64);
-        let allowance = Allowance { time, host_calls };
+        let allowance = Allowance { time, host_calls, host_bytes: self.limits().output_bytes };
         let mut state = state.map(|state| (state.mark(), state));
         let active =
             state.as_mut().map(|(_, state)| ActiveState::new(std::mem::take(*state), batch.timestamps.clone()));
@@ -328,12 +329,14 @@ impl Instance {
         let Some(migrating) = &self.migrating else { return Err("the plugin has no state".to_owned()) };
         let mark = state.mark();
         let active = Some(ActiveState::new(std::mem::take(state), Vec::new()));
-        let allowance = Allowance { time: MIGRATION_TIME, host_calls: u64::MAX };
+        let allowance = Allowance { time: MIGRATION_TIME, host_calls: u64::MAX, host_bytes: u64::MAX };
         let answer = run(&mut self.store, allowance, active, |store| migrating.call_migrate_state(store, from, to));
         if let Some(active) = self.store.data_mut().call_mut().state.take() {
             *state = active.state;
         }
-        let answer = answer.map_err(|trapped| trapped.trap.message).and_then(|answer| answer.map_err(cut));
+        let answer = answer
+            .map_err(|trapped| trapped.trap.message)
+            .and_then(|answer| answer.map_err(|text| cut(text, LINE_BYTES_MAX)));
         if answer.is_err() {
             state.undo(mark);
         }
@@ -422,8 +425,8 @@ fn check_rejects(rejects: Vec<types::Reject>, batch: &Batch) -> Result<Vec<Rejec
     let reject = |reject: types::Reject| Reject {
         index: reject.index as usize,
         offset: batch.offsets[reject.index as usize],
-        code: short(reject.code),
-        message: cut(reject.message),
+        code: cut(reject.code, CODE_BYTES_MAX),
+        message: cut(reject.message, LINE_BYTES_MAX),
     };
     Ok(rejects.into_iter().map(reject).collect())
 }
@@ -439,14 +442,29 @@ fn blame(fault: Fault, limits: &Limits) -> Trap {
     }
 }
 
-/// A reject's code, cut to what a label may have.
-fn short(mut code: String) -> String {
-    code.truncate(code.floor_char_boundary(CODE_BYTES_MAX));
-    code
+fn lifecycle_allowance(limits: &Limits) -> Allowance {
+    Allowance { time: limits.time(), host_calls: LIFECYCLE_CALLS_MAX, host_bytes: limits.output_bytes }
 }
 
-fn lifecycle_allowance(limits: &Limits) -> Allowance {
-    Allowance { time: limits.time(), host_calls: LIFECYCLE_CALLS_MAX }
+/// The exports that are called, with the types of the contract.
+struct Exports {
+    lifecycle: lifecycle::Guest,
+    work: Work,
+    migrating: Option<migrating::Guest>,
+}
+
+fn exports(
+    plugin: &Plugin,
+    store: &mut Store<HostState>,
+    instance: &wasmtime::component::Instance,
+) -> wasmtime::Result<Exports> {
+    let work = match &plugin.work {
+        WorkIndices::Filter(indices) => Work::Filter(indices.load(store.as_context_mut(), instance)?),
+        WorkIndices::Transform(indices) => Work::Transform(indices.load(store.as_context_mut(), instance)?),
+    };
+    let migrating = plugin.migrating.as_ref().map(|indices| indices.load(store.as_context_mut(), instance));
+    let lifecycle = plugin.lifecycle.load(store.as_context_mut(), instance)?;
+    Ok(Exports { lifecycle, work, migrating: migrating.transpose()? })
 }
 
 fn new_store(plugin: &Plugin, stage: &Arc<str>, limits: &Limits, metrics: &Arc<StageMetrics>) -> Store<HostState> {
@@ -497,7 +515,8 @@ fn explain(error: &wasmtime::Error, state: &HostState) -> Trap {
         let message = format!("asked for more than {bytes} bytes of memory, or {elements} elements of tables");
         return Trap { kind: TrapKind::Memory, message };
     }
-    let cause = error.downcast_ref::<wasmtime::Trap>().map_or(text, ToString::to_string);
+    let cause =
+        error.downcast_ref::<wasmtime::Trap>().map_or_else(|| error.root_cause().to_string(), ToString::to_string);
     let said = call.last_error.as_deref();
     Trap { kind: TrapKind::Panic, message: said.map_or(cause.clone(), |said| format!("{said} ({cause})")) }
 }

@@ -1,7 +1,7 @@
 //! The WebAssembly host: compiles components, checks what they are, and calls them within limits.
 //!
-//! Reading order: [`engine`] (one per daemon: compiler, clock tick, cache of compiled
-//! code), [`component`] (a component that was compiled and checked), [`instance`] (a configured instance, owned by one lane,
+//! Reading order: [`engine`] (one per daemon: clock tick, cache of compiled code), [`compiler`] (compilation in a process of
+//! its own), [`component`] (a component that was compiled and checked), [`instance`] (a configured instance, owned by one lane,
 //! and its calls), [`outputs`] (what a transform answered, checked and applied to the batch), [`state`] (what a stateful
 //! plugin remembers), `host` (what a plugin can call).
 //!
@@ -14,10 +14,12 @@
 
 mod bindings;
 mod cache;
+pub mod compiler;
 pub mod component;
 pub mod engine;
 mod host;
 pub mod instance;
+mod limits;
 pub mod metrics;
 pub mod outputs;
 pub mod state;

@@ -5,11 +5,11 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 mod bad_input;
+mod compiler;
 mod crash;
 mod examples;
 mod gallery;
 mod harness;
 mod house;
-mod limits;
 mod oracle;
 mod swap;
