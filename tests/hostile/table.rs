@@ -27,21 +27,15 @@ pub struct Row {
     pub name: &'static str,
     make: Box<dyn Fn() -> Vec<u8>>,
     pub seen: Seen,
-    /// What is seen for as long as state, limits of handles and of calls of the host are not served.
-    pub today: Option<Seen>,
 }
 
 impl Row {
     pub fn new(name: &'static str, make: impl Fn() -> Vec<u8> + 'static, seen: Seen) -> Self {
-        Self { name, make: Box::new(make), seen, today: None }
+        Self { name, make: Box::new(make), seen }
     }
 
     pub fn of(name: &'static str, template: Template, seen: Seen) -> Self {
         Self::new(name, move || template.bytes(), seen)
-    }
-
-    pub fn today(self, seen: Seen) -> Self {
-        Self { today: Some(seen), ..self }
     }
 
     pub fn component(&self) -> Vec<u8> {
