@@ -297,7 +297,7 @@ impl state::Host for HostState {
             bytes += (key.len() + row.value.len()) as u64;
             first || bytes <= bytes_max
         });
-        Ok(fitting.map(|(key, row)| state::Entry { key: key.clone(), value: row.value.clone() }).collect())
+        Ok(fitting.map(|(key, row)| state::Entry { key: key.to_vec(), value: row.value.clone() }).collect())
     }
 
     fn discard(&mut self, at: u32) -> Result<()> {
