@@ -13,7 +13,8 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 
 use super::cache::Cache;
 use super::compiler::Compiler;
-use super::component::{Plugin, Refusal, one_line};
+use super::component::{Plugin, Refusal};
+use super::text::one_line;
 use crate::model::Digest;
 
 /// How often a running plugin is looked at. A time limit is kept to within about this much.
@@ -83,6 +84,8 @@ impl PluginEngine {
         super::component::check_header(bytes)?;
         let component = self.compile(&digest, bytes)?;
         let plugin = Arc::new(Plugin::new(self, component, digest, bytes.len())?);
+        // Many that are refused later, one after the other, must not pile up.
+        self.forget_unused();
         self.0.loaded.insert(digest, plugin.clone());
         Ok(plugin)
     }
