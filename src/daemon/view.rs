@@ -116,7 +116,9 @@ impl<'a> View<'a> {
         let uptime = self.link.started_ms().map_or(0, |started| now_ms.saturating_sub(started).max(0) as u64 / 1000);
         wire::LinkMetrics {
             summary: self.summary(),
-            average_replication_lag: lags.as_ref().map(|lags| lags.iter().sum::<u64>() / lags.len() as u64),
+            average_replication_lag: lags
+                .as_ref()
+                .map(|lags| (lags.iter().map(|lag| u128::from(*lag)).sum::<u128>() / lags.len() as u128) as u64),
             max_replication_lag: self.link.lag_ms_max(),
             total_errors: counters.errors.load(Relaxed),
             errors_per_second: self.link.meter().rates().errors,

@@ -15,7 +15,7 @@ use super::letters::dead_letters;
 use super::memory::{self, Memory};
 use super::orders::Desired;
 use super::pipeline::Pipeline;
-use super::run::{Processed, Run, Stop};
+use super::run::{Processed, Run, Search, Stop};
 use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
 use super::supervisor::Shared;
 use crate::connector::{Commit, Opened, RevisionStart, Sink, Source, Target};
@@ -28,6 +28,9 @@ const IDLE_WAIT: Duration = Duration::from_millis(50);
 /// How long a search for bad records may take before the lane commits what precedes: less than a commit takes to be due. A record
 /// that panics is found in a few milliseconds, and a commit for each would cost more than the search.
 const QUICK_SEARCH: Duration = Duration::from_millis(100);
+
+/// A lane commits when about so many changes of state wait: a plugin may make many without any output.
+const STATE_CHANGES_MAX: usize = 100_000;
 
 /// How long a lane waits for a commit before it says so in the log.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
@@ -132,6 +135,8 @@ struct Session {
     committed_once: bool,
     /// Whether state was migrated that is to be committed before the next record.
     migrated: bool,
+    /// The largest record that the target takes, in bytes.
+    record_bytes_max: usize,
 }
 
 /// What has been written but not committed.
@@ -143,6 +148,8 @@ struct Transaction {
     moved: BTreeMap<TopicPartition, Progress>,
     started: Vec<RevisionStart>,
     tally: Tally,
+    /// Changes of state that wait in the partition that moved last.
+    state_changes: usize,
     revision: RevisionNumber,
 }
 
@@ -163,6 +170,7 @@ impl Session {
         let pipeline = link.slot.load_full();
         check_revision(revision, &pipeline)?;
         let run = Run::new(&link.config, &pipeline)?;
+        let record_bytes_max = link.target.record_bytes_max(&link.config.dead_letters)?;
         let transaction = Transaction { revision: pipeline.number(), ..Transaction::default() };
         let mut session = Self {
             topology: None,
@@ -178,6 +186,7 @@ impl Session {
             committing: None,
             committed_once: false,
             migrated: false,
+            record_bytes_max,
         };
         session.follow_topology()?;
         // A lane without partitions names its revision too.
@@ -229,6 +238,7 @@ impl Session {
         let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
         let (records_in, next_offset) = (batch.len() as u64, batch.next_offset);
         match self.process(&partition, batch, None) {
+            Err(Stop::Interrupted) => self.read_again(&partition),
             Ok(processed) => self.write(&partition, processed, records_in, next_offset),
             Err(Stop::Halted(halted)) => {
                 let (batch, failure) = *halted;
@@ -236,7 +246,7 @@ impl Session {
                 let records = batch.offsets.partition_point(|offset| *offset < before);
                 let (fine, next) = (batch.slice(0..records), before);
                 // The records before the one that stops the lane went well a moment ago.
-                if let Ok(processed) = self.process(&partition, fine, Some(self.deadline())) {
+                if let Ok(processed) = self.process(&partition, fine, Some(self.patience())) {
                     self.write(&partition, processed, records as u64, next)?;
                 }
                 self.settle(Err(failure))
@@ -250,11 +260,17 @@ impl Session {
         }
     }
 
+    /// Give the batch at hand back.
+    fn read_again(&mut self, partition: &TopicPartition) -> Result<(), Failure> {
+        match self.positions.get(partition) {
+            Some(position) => Ok(self.source.seek(partition, position.next)?),
+            None => Ok(()),
+        }
+    }
+
     /// Give the batch back, and hold all lanes until somebody has done something.
     fn open_breaker(&mut self, partition: &TopicPartition, reason: String) -> Result<(), Failure> {
-        if let Some(position) = self.positions.get(partition) {
-            self.source.seek(partition, position.next)?;
-        }
+        self.read_again(partition)?;
         self.run.forget_windows();
         self.run.pipeline().watch.raise(self.link.config.breaker.then, reason);
         self.link.alarm.ring();
@@ -266,25 +282,29 @@ impl Session {
         &mut self,
         partition: &TopicPartition,
         batch: Batch,
-        deadline: Option<Instant>,
+        patience: Option<Duration>,
     ) -> Result<Processed, Stop> {
+        let link = self.link.clone();
+        let revision = self.transaction.revision;
+        let interrupted = || link.orders.desired() != Desired::Running || link.slot.load().number() != revision;
+        let search = patience.map(|patience| Search { deadline: Instant::now() + patience, interrupted: &interrupted });
         let states = self.memory.of(partition);
-        let processed = self.run.process(batch, states, deadline);
+        let processed = self.run.process(batch, states, self.record_bytes_max, search);
         match processed {
             Ok(processed) => {
-                memory::accept(states);
+                self.transaction.state_changes = memory::accept(states);
                 if self.run.pipeline().watch.add(&processed.tallies) {
                     self.link.alarm.ring();
                 }
                 Ok(processed)
             }
-            Err(Stop::Poisoned(batch)) if deadline.is_none() => {
+            Err(Stop::Poisoned(batch)) if patience.is_none() => {
                 memory::undo(states);
-                match self.process(partition, *batch, Some(Instant::now() + QUICK_SEARCH)) {
+                match self.process(partition, *batch, Some(QUICK_SEARCH)) {
                     Err(Stop::Late(batch)) => {
                         // The search takes long, so what precedes must not wait for it.
                         self.commit().map_err(|failure| Stop::Failed(Box::new(failure)))?;
-                        self.process(partition, *batch, Some(self.deadline()))
+                        self.process(partition, *batch, Some(self.patience()))
                     }
                     done => done,
                 }
@@ -296,9 +316,9 @@ impl Session {
         }
     }
 
-    /// Until when a search may take: a quarter of what a target gives a transaction.
-    fn deadline(&self) -> Instant {
-        Instant::now() + Duration::from_millis(self.link.config.config.transaction_timeout_ms / 4)
+    /// How long a search may take: a quarter of what a target gives a transaction.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.link.config.config.transaction_timeout_ms / 4)
     }
 
     fn write(
@@ -367,7 +387,8 @@ impl Session {
     fn is_due(&self, interval: Duration) -> bool {
         let config = &self.link.config.config;
         let full = self.sink.pending_bytes() as u64 >= config.max_bytes
-            || config.max_messages.is_some_and(|max| self.transaction.tally.records_in >= max);
+            || config.max_messages.is_some_and(|max| self.transaction.tally.records_in >= max)
+            || self.transaction.state_changes > STATE_CHANGES_MAX;
         self.transaction.begun.is_some_and(|begun| full || begun.elapsed() >= interval)
     }
 

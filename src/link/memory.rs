@@ -148,9 +148,10 @@ pub(super) fn migrates(old: &Pipeline, new: &Pipeline) -> bool {
     })
 }
 
-/// Make what the stages did with a batch part of the next commit.
-pub(super) fn accept(states: &mut [Option<State>]) {
+/// Make what the stages did with a batch part of the next commit. How many changes wait for it now comes back.
+pub(super) fn accept(states: &mut [Option<State>]) -> usize {
     states.iter_mut().flatten().for_each(State::accept);
+    states.iter().flatten().map(State::changes).sum()
 }
 
 /// Undo what the stages did since the last batch was accepted.

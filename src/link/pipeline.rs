@@ -51,6 +51,9 @@ pub fn check_routes(config: &LinkConfig, routes: &[Arc<str>]) -> Result<(), Stri
         if would_loop(config, topic) {
             return Err(format!("the plugin would route to {topic}, which the link itself reads"));
         }
+        if **topic == *config.dead_letters {
+            return Err(format!("the plugin would route to {topic}, which is for the link's dead letters"));
+        }
     }
     Ok(())
 }

@@ -48,6 +48,8 @@ pub(super) enum Stop {
     Halted(Box<(Batch, Failure)>),
     /// The search has not come to an end by its deadline. The batch comes back.
     Late(Box<Batch>),
+    /// Something else is wanted of the lane than to go on searching.
+    Interrupted,
     /// Too much could not be handled: why.
     Breaker(String),
     /// A stage cannot go on at all.
@@ -66,6 +68,15 @@ impl Stop {
     }
 }
 
+/// What a search for bad records keeps to.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'s> {
+    /// When it must have come to an end.
+    pub(super) deadline: Instant,
+    /// Whether something else is wanted of the lane.
+    pub(super) interrupted: &'s dyn Fn() -> bool,
+}
+
 /// A batch on its way.
 struct Work<'s> {
     /// What each stage remembers of the batch's partition; `None` for those without state.
@@ -73,8 +84,10 @@ struct Work<'s> {
     done: Processed,
     /// The source record that each stage was given last, and how many siblings of it so far.
     siblings: Vec<(i64, u32)>,
-    /// Until when it may search.
-    deadline: Option<Instant>,
+    /// Whether and how long it may search.
+    search: Option<Search<'s>>,
+    /// The largest record that the target takes, in bytes.
+    record_bytes_max: usize,
     /// Whether plugins have told the truth about what they were working on.
     trusts_hints: bool,
 }
@@ -112,19 +125,21 @@ impl Run {
         self.instances.iter().flatten().flat_map(|instance| instance.routes())
     }
 
-    /// Let a batch go through all stages. With a deadline, look for the records that a plugin traps on.
+    /// Let a batch go through all stages, to a target that takes records of `record_bytes_max` bytes. If it is to search, look for the
+    /// records that a plugin traps on.
     pub(super) fn process(
         &mut self,
         batch: Batch,
         states: &mut [Option<State>],
-        deadline: Option<Instant>,
+        record_bytes_max: usize,
+        search: Option<Search<'_>>,
     ) -> Result<Processed, Stop> {
         let stages = self.pipeline.stages.len();
         // What stops a single stage has the whole batch in hand.
-        let original = (stages > 1 || deadline.is_some()).then(|| batch.clone());
+        let original = (stages > 1 || search.is_some()).then(|| batch.clone());
         let done = Processed { tallies: vec![Tally::default(); stages], ..Processed::default() };
         let siblings = vec![(i64::MIN, 0); stages];
-        let mut work = Work { states, done, siblings, deadline, trusts_hints: true };
+        let mut work = Work { states, done, siblings, search, record_bytes_max, trusts_hints: true };
         self.flow(0, batch, &mut work).map_err(|stop| stop.about(original))?;
         let mut done = work.done;
         // Parts go through all stages one after the other, so the order of finding depends on how the batch was cut.
@@ -160,7 +175,7 @@ impl Run {
         }
         match self.attempt(stage, &batch, whole, work)? {
             Ok(verdict) => self.accept(stage, batch, verdict, whole, work),
-            Err(trapped) if work.deadline.is_some() => self.search(stage, &batch, &trapped, whole, work),
+            Err(trapped) if work.search.is_some() => self.search(stage, &batch, &trapped, whole, work),
             Err(_) => Err(Stop::Poisoned(Box::new(batch))),
         }
     }
@@ -174,8 +189,13 @@ impl Run {
         work: &mut Work<'_>,
     ) -> Result<Result<Verdict, Trapped>, Stop> {
         let at = &self.pipeline.stages[stage];
-        if work.deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            return Err(Stop::Late(Box::new(batch.clone())));
+        if let Some(search) = work.search {
+            if (search.interrupted)() {
+                return Err(Stop::Interrupted);
+            }
+            if Instant::now() > search.deadline {
+                return Err(Stop::Late(Box::new(batch.clone())));
+            }
         }
         let instance = match self.instances[stage].take() {
             Some(instance) => instance,
@@ -187,7 +207,13 @@ impl Run {
             Ok((instance, verdict)) => {
                 at.stats.add_call(verdict.cpu_time, instance.memory_bytes());
                 self.instances[stage] = Some(instance);
-                Ok(Ok(verdict))
+                match verdict.larger_than(work.record_bytes_max) {
+                    Some(too_large) => {
+                        work.undo(stage, &verdict);
+                        Ok(Err(too_large))
+                    }
+                    None => Ok(Ok(verdict)),
+                }
             }
             Err(trapped) => {
                 at.stats.add_trap(trapped.trap.kind);

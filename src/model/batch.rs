@@ -9,6 +9,11 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 use bytes::Bytes;
 
+/// What a header takes beside its name and value, and a record beside its parts, in bytes: more than any cluster needs.
+pub const HEADER_OVERHEAD: usize = 32;
+/// See [`HEADER_OVERHEAD`].
+pub const RECORD_OVERHEAD: usize = 64;
+
 /// Where a key, a value or a part of a header lies in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -164,6 +169,23 @@ impl Batch {
         let headers = self.headers.iter().map(|header| length(&header.name) + length(&header.value));
         let keys = self.placements.iter().map(|placement| length(&placement.partition_key));
         self.keys.iter().chain(&self.values).map(length).sum::<usize>() + headers.sum::<usize>() + keys.sum::<usize>()
+    }
+
+    /// What a record takes at most in a cluster, in bytes: its parts, and room for what a cluster adds to each.
+    pub fn record_bytes(&self, index: usize) -> usize {
+        let length = |span: Span| if span.is_null() { 0 } else { span.len as usize };
+        let header = |header: &HeaderSpan| length(header.name) + length(header.value) + HEADER_OVERHEAD;
+        let headers = self.header_spans(index).iter().map(header).sum::<usize>();
+        length(self.keys[index]) + length(self.values[index]) + headers + RECORD_OVERHEAD
+    }
+
+    /// Whether some record takes more than `bytes_max`, as [`Batch::record_bytes`] counts: the size of the largest.
+    pub fn has_larger_than(&self, bytes_max: usize) -> Option<usize> {
+        let all = self.payload_bytes() + self.len() * RECORD_OVERHEAD + self.headers.len() * HEADER_OVERHEAD;
+        if all <= bytes_max {
+            return None;
+        }
+        (0..self.len()).map(|index| self.record_bytes(index)).max().filter(|largest| *largest > bytes_max)
     }
 
     /// The bytes this batch keeps in memory.

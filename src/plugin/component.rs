@@ -114,6 +114,9 @@ pub enum Refusal {
     /// The compiler failed, which says little about the component.
     #[error("the compiler failed: {0}")]
     Compiler(String),
+    /// Declares more than any plugin may have.
+    #[error("asks for more than a plugin may have: {0}")]
+    Demand(String),
     /// Exports none of the worlds.
     #[error("exports neither {PACKAGE}filtering@{VERSION} nor {PACKAGE}transforming@{VERSION}: it exports {0}")]
     NoWorld(String),

@@ -26,6 +26,9 @@ const INSTANCES_MAX: u32 = 4000;
 /// The largest memory of an instance, in bytes: all that 32 bits can address.
 const MEMORY_BYTES_MAX: usize = 4 << 30;
 
+/// Memories of one module, and tables. A stage's limit of instances holds as well.
+const PER_MODULE_MAX: u32 = 64;
+
 /// The most elements of a table.
 const TABLE_ELEMENTS_MAX: usize = 1_000_000;
 
@@ -64,7 +67,12 @@ impl PluginEngine {
     }
 
     fn with(cache_dir: Option<&Path>, compiler: Option<Compiler>) -> io::Result<Self> {
-        let engine = Engine::new(&pooled(config())).map_err(io::Error::other)?;
+        // Where addresses are scarce (a limit of the process), instances are mapped one by one: slower after a trap, and no less safe.
+        let engine = Engine::new(&pooled(config())).or_else(|error| {
+            tracing::info!(%error, "no pool of instances");
+            Engine::new(&config())
+        });
+        let engine = engine.map_err(io::Error::other)?;
         let cache = cache_dir.map(Cache::open).transpose()?;
         tick(&engine)?;
         Ok(Self(Arc::new(Inner { engine, cache, compiler, loaded: DashMap::new() })))
@@ -129,7 +137,7 @@ impl PluginEngine {
         let code = compiler.compile(bytes)?;
         // SAFETY: the code was serialized by this very program, which has the same compiler and settings.
         let component = unsafe { Component::deserialize(engine, &code) };
-        Ok((component.map_err(|error| Refusal::Compiler(one_line(&error)))?, Some(code)))
+        Ok((component.map_err(|error| Refusal::Demand(one_line(&error)))?, Some(code)))
     }
 }
 
@@ -156,6 +164,8 @@ fn pooled(mut config: Config) -> Config {
         .total_memories(INSTANCES_MAX)
         .total_tables(4 * INSTANCES_MAX)
         .max_memory_size(MEMORY_BYTES_MAX)
+        .max_memories_per_module(PER_MODULE_MAX)
+        .max_tables_per_module(PER_MODULE_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         // An interpreter of 12 MiB needs about one.
         .max_core_instance_size(8 << 20)

@@ -138,6 +138,11 @@ impl State {
         }
     }
 
+    /// How many changes wait to be stored, about.
+    pub fn changes(&self) -> usize {
+        self.changed.len()
+    }
+
     /// What has to be stored: the keys that changed since this was called last, with what they have now.
     pub fn take_changes(&mut self) -> BTreeMap<Vec<u8>, Option<StateRow>> {
         let changed = std::mem::take(&mut self.changed);

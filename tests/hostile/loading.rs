@@ -187,7 +187,7 @@ pub fn bombs() -> Vec<Row> {
             "fails in describe: wasm trap: call stack exhausted",
         ),
         core("a memory of 4 GiB", "(memory 65536)", "fails in describe: asked for more than 67108864 bytes of memory"),
-        core("a table of ten million", "(table 10000000 funcref)", "elements of tables"),
+        core("a table of ten million", "(table 10000000 funcref)", "exceeds the limit of 1000000"),
         core(
             "a data segment outside of the memory",
             "(data (i32.const 0x7fffffff) \"x\")",

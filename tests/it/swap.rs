@@ -199,7 +199,7 @@ fn a_refused_publish_changes_nothing_and_says_why() {
     let clock = r#"(component (import "wasi:clocks/monotonic-clock@0.2.0" (instance)))"#;
     refused(&site, &text(component(&site, "clock.wasm", clock)), None, "wasi:clocks/monotonic-clock@0.2.0");
     let state = r#"(component (import "tidegate:plugin/state@0.1.0" (instance)))"#;
-    refused(&site, &text(component(&site, "state.wasm", state)), None, "stateful plugins are not served");
+    refused(&site, &text(component(&site, "state.wasm", state)), None, "does not export tidegate:plugin/migrating");
     let mut cut = plugin_bytes("json-filter");
     cut.truncate(cut.len() / 2);
     let file = site.path("cut.wasm");
