@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, ReadAnswer};
 use super::wire::*;
-use crate::model::{Batch, BatchBuilder, Digest, RevisionNumber, TopicPartition};
+use crate::model::{Batch, BatchBuilder, Digest, Limits, OnError, RevisionNumber, TopicPartition};
 
 /// The topic of the link's dead letters.
 pub(crate) const DEAD_LETTERS: &str = "orders.dead-letters";
@@ -25,6 +25,7 @@ struct State {
     revisions: Vec<Revision>,
     topics: BTreeMap<String, Vec<Vec<Record>>>,
     broken_partition: Option<u32>,
+    events: Vec<Event>,
 }
 
 impl Fake {
@@ -35,6 +36,19 @@ impl Fake {
     /// From now on, nothing can be appended to this partition.
     pub(crate) fn break_partition(&self, partition: u32) {
         self.state().broken_partition = Some(partition);
+    }
+
+    /// This has happened to the link.
+    pub(crate) fn happened(&self, event: Event) {
+        self.state().events.push(event);
+    }
+
+    /// Bring revision 1 back, as a daemon does by itself.
+    pub(crate) fn go_back(&self, reason: &str) {
+        self.rollback("orders", Some(RevisionNumber(1)), "tidegate").expect("a revision 1");
+        let mut state = self.state();
+        let last = state.revisions.last_mut().expect("the revision just made");
+        (last.origin, last.reason) = (RevisionOrigin::Automatic, Some(reason.into()));
     }
 
     /// Wait until reads were begun this often.
@@ -121,7 +135,7 @@ fn link(state: &State) -> Link {
             source_cluster_reachable: true,
             target_cluster_reachable: true,
         },
-        counters: LinkCounters::default(),
+        counters: LinkCounters { records_in: 10, records_out: 6, records_put_aside: 3, ..LinkCounters::default() },
         lanes: vec![Lane {
             lane: 0,
             state: LaneState::Running,
@@ -139,13 +153,43 @@ fn link(state: &State) -> Link {
             last_swap_pause_us: None,
             error: None,
         }],
-        stages: Vec::new(),
+        stages: vec![stage()],
+    }
+}
+
+fn stage() -> Stage {
+    let counted = |counts: &[(&str, u64)]| counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    Stage {
+        stage: "mask".into(),
+        plugin: "redact".into(),
+        version: "1.0.0".into(),
+        world: "stateful-transform".into(),
+        digest: Digest::of(b"redact"),
+        on_error: OnError::DeadLetter,
+        limits: Limits { memory_bytes: 2 << 20, ..Limits::default() },
+        records_in: 10,
+        records_out: 6,
+        dropped: 1,
+        rejected: 2,
+        trapped: 1,
+        not_handled_by_code: counted(&[("not-json", 2), ("plugin-panic", 1)]),
+        traps_by_kind: counted(&[("plugin-panic", 4)]),
+        cpu_time_ns: 8_000,
+        call_times: [(Some(30), 98), (Some(100), 2), (None, 0)]
+            .map(|(up_to_us, calls)| CallTimes { up_to_us, calls })
+            .into(),
+        memory_bytes: 1 << 20,
+        state_bytes: Some(1536),
+        log_lines_dropped: 5,
+        metrics_dropped: 6,
+        metrics: BTreeMap::from([("masked".to_owned(), 7.5)]),
     }
 }
 
 fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &str, origin: RevisionOrigin) -> Swap {
     let number = state.revisions.len() as u64 + 1;
-    let digest = Digest::of(&number.to_le_bytes());
+    // As in a daemon, the same content has the same digest.
+    let digest = Digest::of(format!("{} {}", content.digest, content.config).as_bytes());
     state.revisions.push(Revision {
         number,
         digest,
@@ -249,15 +293,7 @@ impl ControlPlane for Fake {
 
     fn events(&self, id: &str) -> Result<Vec<Event>, ControlError> {
         known("link", id, "orders")?;
-        let event = |kind: &str, count, message: &str| Event {
-            time: Time(0),
-            kind: kind.into(),
-            count,
-            message: message.into(),
-            stage: None,
-            place: None,
-        };
-        Ok(vec![event("published", 1, "revision 2 by ada"), event("record-not-handled", 7, "not-json: no JSON")])
+        Ok(self.state().events.clone())
     }
 
     fn revisions(&self, id: &str) -> Result<Vec<Revision>, ControlError> {

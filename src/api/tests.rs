@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::fake::Fake;
-use super::wire::{Link, Problem, Record, Records, Topic};
+use super::wire::{Event, Link, Place, Problem, Record, Records, Time, Topic};
 use super::{BODY_BYTES_MAX, PRODUCE_BYTES_MAX};
 
 /// A served daemon and a client.
@@ -103,6 +103,7 @@ fn unknown_names_are_not_found() {
         "/replication/links/nope/metrics",
         "/replication/links/nope/health",
         "/replication/links/nope/revisions",
+        "/replication/links/nope/events",
         "/clusters/nope/topics",
         "/clusters/east/topics/nope",
         "/clusters/east/topics/t/records?partition=1",
@@ -125,7 +126,7 @@ fn a_link_has_the_documented_shape() {
     }
     assert_eq!(link["metrics"]["replication_lag"], Value::Null, "unknown is null");
     assert_eq!(link["health"]["source_cluster_reachable"], true);
-    assert_eq!(link["records_out"], 0);
+    assert_eq!(link["records_out"], 6);
     assert_eq!(link["lanes"][0]["partitions"][0]["lag_ms"], Value::Null);
     let one: Value = scene.get("/replication/links/orders").ok(200);
     assert_eq!(&one, link);
@@ -133,6 +134,55 @@ fn a_link_has_the_documented_shape() {
     for field in ["total_messages_replicated", "max_replication_lag", "uptime_seconds", "partition_metrics"] {
         assert!(metrics.get(field).is_some(), "{field} in {metrics}");
     }
+}
+
+#[test]
+fn a_stage_has_what_it_may_use_beside_what_it_has_used() {
+    let scene = Scene::new();
+    let link: Value = scene.get("/replication/links/orders").ok(200);
+    let stage = &link["stages"][0];
+    for (pointer, value) in [
+        ("/on_error", json!("dead-letter")),
+        ("/limits/time_ms", json!(1000)),
+        ("/limits/memory_bytes", json!(2 << 20)),
+        ("/memory_bytes", json!(1 << 20)),
+        ("/state_bytes", json!(1536)),
+        ("/not_handled_by_code", json!({"not-json": 2, "plugin-panic": 1})),
+        ("/traps_by_kind", json!({"plugin-panic": 4})),
+        ("/call_times/2", json!({"up_to_us": null, "calls": 0})),
+        ("/log_lines_dropped", json!(5)),
+        ("/metrics_dropped", json!(6)),
+        ("/metrics", json!({"masked": 7.5})),
+    ] {
+        assert_eq!(stage.pointer(pointer), Some(&value), "{pointer} in {stage}");
+    }
+}
+
+#[test]
+fn what_happened_to_a_link_is_answered_oldest_first() {
+    let scene = Scene::new();
+    let path = "/replication/links/orders/events";
+    assert_eq!(scene.get(path).ok::<Value>(200), json!([]));
+    let place = Some(Place { topic: "orders".into(), partition: 2, offset: 42 });
+    let event = |kind: &str, count, message: &str| Event {
+        time: Time(count as i64),
+        kind: kind.into(),
+        count,
+        message: message.into(),
+        stage: None,
+        place: None,
+    };
+    scene.fake.happened(event("published", 1, "revision 2 by ann"));
+    let bad = event("record-not-handled", 7, "not-json: no JSON");
+    scene.fake.happened(Event { stage: Some("mask".into()), place, ..bad });
+    let expected = json!([
+        {"time": "1970-01-01T00:00:00.001Z", "kind": "published", "count": 1, "message": "revision 2 by ann"},
+        {
+            "time": "1970-01-01T00:00:00.007Z", "kind": "record-not-handled", "count": 7, "message": "not-json: no JSON",
+            "stage": "mask", "place": {"topic": "orders", "partition": 2, "offset": 42},
+        },
+    ]);
+    assert_eq!(scene.get(path).ok::<Value>(200), expected);
 }
 
 #[test]

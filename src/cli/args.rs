@@ -131,9 +131,16 @@ pub enum LinkCommand {
     /// A line about each link.
     #[command(after_help = "Examples:\n  tidegate link list\n  tidegate link list --json")]
     List(Remote),
-    /// State, lanes, checkpoints, lag, rates and the last error of a link.
+    /// State, lanes, checkpoints, lag, rates and the last error of a link; what each stage did, used and may use.
     #[command(after_help = "Examples:\n  tidegate link show orders\n  tidegate link show orders --json")]
     Show(LinkArgs),
+    /// What happened to a link lately, oldest first: revisions, bad records, lanes that failed, and what the daemon did by itself.
+    ///
+    /// The daemon keeps the last 256 events, until it ends. Bad records of the same stage are one event, with a count.
+    #[command(after_help = "Examples:
+  tidegate link events orders
+  tidegate link events orders --json | jq 'map(select(.kind == \"record-not-handled\"))'")]
+    Events(LinkArgs),
     /// Start a link that is stopped, paused or failed.
     #[command(after_help = "Examples:\n  tidegate link start orders")]
     Start(LinkArgs),
@@ -272,7 +279,7 @@ pub struct ConsumeArgs {
 pub enum DlqCommand {
     /// The newest dead letters of a link, oldest first: where each is, where its record came from, and what was wrong.
     ///
-    /// With --json, `record` is the record as the link read it, in the form that `produce --json` takes.
+    /// With --json, `record` is the record as the stage was given it, in the form that `produce --json` takes.
     #[command(after_help = "Examples:
   tidegate dlq list orders
   tidegate dlq list orders --max 1000 --json
@@ -315,7 +322,7 @@ pub struct DlqShowArgs {
 /// `plugin …`.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
-    /// World, name, version, columns, configuration schema, imports, size and digest of a plugin's file.
+    /// World, name, version, columns, version of state, configuration schema, imports, size, digest and limits of a plugin's file.
     #[command(after_help = "Examples:\n  tidegate plugin inspect plugins/redact.wasm")]
     Inspect(InspectArgs),
     /// Replace the plugin of a stage in a running link. No record is lost, doubled or handled by both.
@@ -326,7 +333,7 @@ pub enum PluginCommand {
     /// Publish the revision before the present one again.
     #[command(after_help = "Examples:\n  tidegate plugin rollback orders\n  tidegate plugin rollback orders --to 3")]
     Rollback(RollbackArgs),
-    /// The revisions of a link: what, when, by whom, and from which offsets on.
+    /// The revisions of a link: what, when, by whom, from which offsets on, and why an earlier one came back.
     #[command(after_help = "Examples:\n  tidegate plugin history orders\n  tidegate plugin history orders --json")]
     History(LinkArgs),
 }
@@ -415,6 +422,7 @@ mod tests {
             "status --url http://h:1 --json",
             "link list --json",
             "link show orders",
+            "link events orders --json",
             "link start orders",
             "link stop orders",
             "link pause orders",

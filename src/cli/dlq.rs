@@ -1,6 +1,6 @@
 //! `dlq …`: the records that a link has put aside.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,7 +10,7 @@ use super::client::{Client, RequestError};
 use super::failure::Failure;
 use super::letter::{Letter, Reason};
 use super::print_json;
-use super::table::{NOTHING, known, table};
+use super::table::{NOTHING, field, known, line, table};
 use crate::api::wire::{Link, PartitionStatus, Record, Records, Time, Topic};
 
 /// A page: large enough for a good rate, small enough for an answer.
@@ -57,7 +57,7 @@ fn row(letter: &Letter) -> [String; 6] {
             [place, nothing(), nothing(), nothing(), letter.problem.clone().unwrap_or_default(), time]
         }
     };
-    cells.map(|cell| cut(&printable(&cell).replace(['\n', '\t'], " ")))
+    cells.map(|cell| line(&cell, MESSAGE_CHARS_MAX))
 }
 
 fn show(args: &DlqShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -186,21 +186,4 @@ fn source(record: &Record) -> String {
 fn content(bytes: Option<&[u8]>, null: &str) -> String {
     let Some(bytes) = bytes else { return null.to_owned() };
     str::from_utf8(bytes).map_or_else(|_| format!("{} (base64)", BASE64.encode(bytes)), str::to_owned)
-}
-
-/// Print a text of any number of lines behind its name. Lines are indented, so that no text looks like another field.
-fn field(out: &mut dyn Write, name: &str, text: &str) -> io::Result<()> {
-    writeln!(out, "  {name:<9} {}", printable(text).replace('\n', "\n            "))
-}
-
-/// The text without what could steer a terminal: strangers wrote it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c }).collect()
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(MESSAGE_CHARS_MAX) {
-        Some(_) => text.chars().take(MESSAGE_CHARS_MAX - 1).chain(['…']).collect(),
-        None => text.to_owned(),
-    }
 }

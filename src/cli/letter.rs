@@ -21,8 +21,8 @@ pub(super) struct Letter {
     /// Why it cannot be said: somebody else has written here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<String>,
-    /// With a reason, the record as the link read it, with the place that it was read from. Without one, the record as it is in
-    /// the topic of dead letters.
+    /// With a reason, the record as the stage was given it, with the place that the link read it from. Without one, the record as
+    /// it is in the topic of dead letters.
     pub(super) record: Record,
 }
 

@@ -5,14 +5,15 @@ use std::io::{self, Write};
 use super::args::{LinkArgs, LinkCommand, Remote};
 use super::client::Client;
 use super::failure::Failure;
-use super::print_json;
-use super::table::{NOTHING, bytes, known, milliseconds, table};
+use super::table::{bytes, known, milliseconds, table};
+use super::{events, print_json, stage};
 use crate::api::wire::{Lane, Link, LinkTransition, Stage, Trouble};
 
 pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         LinkCommand::List(remote) => list(remote, out),
         LinkCommand::Show(args) => show(args, out),
+        LinkCommand::Events(args) => events::events(args, out),
         LinkCommand::Start(args) => steer(args, LinkTransition::Start, out),
         LinkCommand::Stop(args) => steer(args, LinkTransition::Stop, out),
         LinkCommand::Pause(args) => steer(args, LinkTransition::Pause, out),
@@ -91,9 +92,14 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  rate      {}, {}/s", rate(link), bytes(link.metrics.bytes_per_second))?;
     writeln!(
         out,
-        "  records   {} in, {} filtered, {} transformed, {} out",
-        counters.records_in, counters.records_filtered, counters.records_transformed, counters.records_out
+        "  records   {} in, {} filtered, {} transformed, {} out, {} put aside",
+        counters.records_in,
+        counters.records_filtered,
+        counters.records_transformed,
+        counters.records_out,
+        counters.records_put_aside
     )?;
+    writeln!(out, "  letters   {} on {}", link.dead_letters, link.target)?;
     trouble(out, "  link", link.error.as_ref())?;
     print_lanes(&link.lanes, out)?;
     print_partitions(&link.lanes, out)?;
@@ -136,32 +142,10 @@ fn print_partitions(lanes: &[Lane], out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn print_stages(stages: &[Stage], out: &mut dyn Write) -> io::Result<()> {
-    if stages.is_empty() {
-        return Ok(());
-    }
-    writeln!(out)?;
-    let rows: Vec<_> = stages
-        .iter()
-        .map(|stage| {
-            let per_record = stage.cpu_time_ns.checked_div(stage.records_in);
-            [
-                stage.stage.clone(),
-                format!("{} {}", stage.plugin, stage.version),
-                stage.world.clone(),
-                short(&stage.digest.hex()),
-                stage.records_in.to_string(),
-                stage.records_out.to_string(),
-                stage.dropped.to_string(),
-                stage.rejected.to_string(),
-                stage.trapped.to_string(),
-                per_record.map_or_else(|| NOTHING.to_owned(), |time| format!("{time} ns")),
-                bytes(stage.memory_bytes as f64),
-            ]
-        })
-        .collect();
-    let titles =
-        ["stage", "plugin", "world", "digest", "in", "out", "dropped", "rejected", "traps", "cpu a record", "memory"];
-    table(out, titles, &rows)
+    stages.iter().try_for_each(|stage| {
+        writeln!(out)?;
+        stage::print(stage, out)
+    })
 }
 
 /// The first digits of a digest: enough to tell plugins apart.

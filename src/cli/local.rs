@@ -6,8 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::{CheckArgs, InspectArgs, RunArgs};
 use super::failure::Failure;
+use super::limits::limits;
 use super::print_json;
-use super::table::{bytes, milliseconds};
+use super::table::{bytes, field};
+use crate::api::wire::Inspection;
 use crate::daemon;
 
 /// The filter of the daemon's log, for example `debug` or `tidegate::link=debug,info`.
@@ -54,18 +56,22 @@ pub(super) fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<(), Fai
     if args.json {
         return print_json(out, &plugin);
     }
-    let limits = plugin.limits;
+    print_plugin(&plugin, out)
+}
+
+pub(super) fn print_plugin(plugin: &Inspection, out: &mut dyn Write) -> Result<(), Failure> {
     let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
     writeln!(out, "{} {}", plugin.name, plugin.version)?;
-    writeln!(out, "  world    {}", plugin.world)?;
-    writeln!(out, "  reads    {}", list(&plugin.needs))?;
-    writeln!(out, "  imports  {}", list(&plugin.imports))?;
-    writeln!(out, "  exports  {}", list(&plugin.exports))?;
-    writeln!(out, "  size     {}", bytes(plugin.size_bytes as f64))?;
-    writeln!(out, "  digest   {}", plugin.digest)?;
-    let (memory, output) = (bytes(limits.memory_bytes as f64), bytes(limits.output_bytes as f64));
-    let time = milliseconds(limits.time_ms);
-    writeln!(out, "  limits   {memory} of memory; {time} of CPU and {output} of output a batch; unless configured")?;
+    field(out, "world", &plugin.world)?;
+    if let Some(version) = plugin.state_version {
+        field(out, "state", &format!("version {version}"))?;
+    }
+    field(out, "reads", &list(&plugin.needs))?;
+    field(out, "imports", &list(&plugin.imports))?;
+    field(out, "exports", &list(&plugin.exports))?;
+    field(out, "size", &bytes(plugin.size_bytes as f64))?;
+    field(out, "digest", &plugin.digest.to_string())?;
+    field(out, "limits", &format!("{}\nunless the configuration says otherwise", limits(&plugin.limits)))?;
     writeln!(out, "  configuration schema:")?;
     print_json(out, &plugin.config_schema)
 }

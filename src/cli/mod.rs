@@ -1,7 +1,8 @@
 //! The command line: the daemon itself (`run`, `check`, `plugin inspect`), and a client of its REST API (all else).
 //!
 //! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local`,
-//! `status`, `links`, `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `plugins`. `failure` says how commands fail, `table` lays out text.
+//! `status`, `links` (with `stage` and `events`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `plugins`. `failure` says
+//! how commands fail, `table` lays out text, `limits` says what a plugin may use.
 //!
 //! Invariants
 //! - Exit status: 0 done, 1 refused or failed, 2 wrong usage. Whoever reads the output may stop reading: that is no failure.
@@ -12,12 +13,15 @@ pub mod args;
 mod client;
 mod consume;
 mod dlq;
+mod events;
 mod failure;
 mod letter;
+mod limits;
 mod links;
 mod local;
 mod plugins;
 mod produce;
+mod stage;
 mod status;
 mod table;
 #[cfg(test)]

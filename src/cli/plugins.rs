@@ -7,8 +7,11 @@ use super::client::Client;
 use super::failure::Failure;
 use super::links::short;
 use super::print_json;
-use super::table::{NOTHING, table};
-use crate::api::wire::{Revision, RevisionStage, RevisionState, RollbackRequest, Swap};
+use super::table::{NOTHING, line, table};
+use crate::api::wire::{Revision, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap};
+
+/// The longest line about a revision. It may hold a panic's message; `--json` has all of that.
+const STORY_CHARS_MAX: usize = 400;
 
 pub(super) fn plugin(command: &PluginCommand, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
@@ -79,7 +82,26 @@ fn history(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
             ]
         })
         .collect();
-    Ok(table(out, ["revision", "state", "origin", "by", "time", "stages", "first offsets"], &rows)?)
+    table(out, ["revision", "state", "origin", "by", "time", "stages", "first offsets"], &rows)?;
+    Ok(revisions
+        .iter()
+        .filter_map(|revision| story(revision, &revisions))
+        .try_for_each(|line| writeln!(out, "{line}"))?)
+}
+
+/// What a table cannot say of a revision: what came back with it, and why.
+fn story(revision: &Revision, all: &[Revision]) -> Option<String> {
+    let by = match revision.origin {
+        RevisionOrigin::Automatic => "the daemon",
+        RevisionOrigin::Rollback => &revision.by,
+        RevisionOrigin::Toml | RevisionOrigin::Publish => return None,
+    };
+    let number = revision.number;
+    let before = all.iter().find(|before| before.digest == revision.digest && before.number < number);
+    let content =
+        before.map_or_else(|| "an earlier revision".to_owned(), |before| format!("revision {}", before.number));
+    let because = revision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    Some(line(&format!("revision {number}: {by} brought {content} back{because}"), STORY_CHARS_MAX))
 }
 
 fn stage(stage: &RevisionStage) -> String {

@@ -51,6 +51,33 @@ pub(super) fn milliseconds(count: u64) -> String {
     }
 }
 
+/// A duration in microseconds, as [`milliseconds`] from one millisecond on.
+pub(super) fn microseconds(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} µs"),
+        _ => milliseconds(count / 1_000),
+    }
+}
+
+/// Print a text of any number of lines behind its name. Lines are indented, so that no text looks like another field.
+pub(super) fn field(out: &mut dyn Write, name: &str, text: &str) -> io::Result<()> {
+    writeln!(out, "  {name:<9} {}", printable(text).replace('\n', "\n            "))
+}
+
+/// The text on one line, of at most so many characters.
+pub(super) fn line(text: &str, chars_max: usize) -> String {
+    let text = printable(text).replace(['\n', '\t'], " ");
+    match text.char_indices().nth(chars_max) {
+        Some(_) => text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect(),
+        None => text,
+    }
+}
+
+/// The text without what could steer a terminal: strangers wrote it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +99,9 @@ mod tests {
             [(0, "0 ms"), (1_250, "1.2 s"), (119_999, "119.9 s"), (120_000, "2 min"), (7_200_000, "2 h")]
         {
             assert_eq!(milliseconds(count), text);
+        }
+        for (count, text) in [(999, "999 µs"), (1_000, "1 ms"), (1_000_000, "1.0 s")] {
+            assert_eq!(microseconds(count), text);
         }
     }
 }

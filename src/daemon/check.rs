@@ -138,6 +138,7 @@ pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
     let schema = serde_json::from_str(&description.config_schema);
     Ok(wire::Inspection {
         world: plugin.world().to_string(),
+        state_version: plugin.state_version(),
         name: description.name.clone(),
         version: description.version.clone(),
         needs: description.needs.names().into_iter().map(str::to_owned).collect(),

@@ -20,8 +20,26 @@ fn run_example(name: &str, link: &str) {
 
     produce(&site, &commands(&readme, "produce"), folder.join("records.jsonl"));
     site.client.await_caught_up(link);
-    let found: String = commands(&readme, "consume").iter().map(|words| consume(&site, words)).collect();
+    let found: String = commands(&readme, "consume").iter().map(|words| printed(&site, words)).collect();
     assert_eq!(found, expected, "{name}");
+    for words in [commands(&readme, "dlq"), commands(&readme, "link")].concat() {
+        let found = printed(&site, &words);
+        assert!(lasting(&readme).contains(&lasting(&found)), "{name}: the README shows something else than\n{found}");
+    }
+}
+
+/// A text without what differs from day to day: times and digests.
+fn lasting(text: &str) -> String {
+    let line = |line: &str| line.split(' ').map(lasting_word).collect::<Vec<_>>().join(" ");
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn lasting_word(word: &str) -> &str {
+    match word {
+        time if time.len() == 24 && time.ends_with('Z') && time.contains('T') => "TIME",
+        digest if digest.starts_with("sha256:") => "DIGEST",
+        other => other,
+    }
 }
 
 /// The arguments of every `$ tidegate <command> …` in a README, up to a redirection.
@@ -38,7 +56,7 @@ fn produce(site: &Site, produces: &[Vec<String>], records: PathBuf) {
     assert!(status.expect("the command runs").status.success());
 }
 
-fn consume(site: &Site, words: &[String]) -> String {
+fn printed(site: &Site, words: &[String]) -> String {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let output = site.cli(&words);
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -53,6 +71,16 @@ fn filter_and_mask() {
 #[test]
 fn route_by_type() {
     run_example("route-by-type", "by-type");
+}
+
+#[test]
+fn poison_and_dead_letters() {
+    run_example("poison-and-dead-letters", "lines");
+}
+
+#[test]
+fn deduplicate() {
+    run_example("deduplicate", "once");
 }
 
 #[test]

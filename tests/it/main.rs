@@ -12,4 +12,5 @@ mod gallery;
 mod harness;
 mod house;
 mod oracle;
+mod poison;
 mod swap;

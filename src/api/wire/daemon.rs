@@ -69,8 +69,10 @@ pub struct LinkSummary {
 /// What a plugin's file says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
-    /// The world that it implements: `filter` or `transform`.
+    /// The world that it implements: `filter`, `transform`, `stateful-filter` or `stateful-transform`.
     pub world: String,
+    /// The version of what it remembers; null for a plugin without state.
+    pub state_version: Option<u32>,
     /// Its name.
     pub name: String,
     /// Its own version.
