@@ -313,8 +313,8 @@ impl<'a> Replay<'a> {
             for stage in revision.stages.iter().filter(|stage| remembers(&stage.plugin)) {
                 let memory = self.memories.entry(stage.stage.clone()).or_default();
                 if stage.plugin.starts_with("counter") {
-                    let layout = if stage.version.starts_with("1.") { 1 } else { 2 };
-                    self.migrations += usize::from(memory.migrate_counter(&stage.config, layout));
+                    let before = self.revision.and_then(|before| before.stages.iter().find(|s| s.stage == stage.stage));
+                    self.migrations += usize::from(migrate(memory, before, stage));
                 }
             }
             self.revision = Some(revision);
@@ -373,6 +373,14 @@ impl<'a> Replay<'a> {
         self.letters.push(Output { content, topic, partition_key: None });
         *self.put_aside.entry(bad.code).or_default() += 1;
     }
+}
+
+/// Bring what a counter remembers into the layout of the version that takes its place. Whether it was another one.
+fn migrate(memory: &mut Memory, before: Option<&wire::RevisionStage>, now: &wire::RevisionStage) -> bool {
+    let layout = |stage: &wire::RevisionStage| if stage.version.starts_with("1.") { 1 } else { 2 };
+    // The newer one does it, as it was configured.
+    let newer = before.filter(|before| layout(before) > layout(now)).unwrap_or(now);
+    memory.migrate_counter(&newer.config, layout(now))
 }
 
 fn remembers(plugin: &str) -> bool {
