@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Dice, LINKS, Site, percent_encoded, plugin_bytes};
+use crate::harness::{Answer, Client, Dice, LINKS, Site, percent_encoded, plugin_bytes};
 use crate::oracle;
 use producer::{MakeRecord, Producer, record};
 
@@ -153,6 +153,7 @@ fn play(scene: &Scene) {
     let seed = number("TIDEGATE_SEED").unwrap_or_else(clock);
     println!("TIDEGATE_SEED={seed} TIDEGATE_KILLS={kills}");
     let site = Site::new(&config(scene));
+    publish_once(&site, scene);
     let producer = Producer::new(&site, seed, scene.record, BACKLOG + kills * RECORDS_PER_KILL);
     let swapping = AtomicBool::new(true);
     thread::scope(|scope| {
@@ -183,6 +184,22 @@ fn play(scene: &Scene) {
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Publish everything once, so that the compiled plugins are in the cache: to compile one takes longer than from one kill to the
+/// next, and so there would be no swap before the last.
+fn publish_once(site: &Site, scene: &Scene) {
+    let daemon = site.start();
+    for swap in &scene.swaps {
+        let answer = publish(&site.client, swap).expect("an answer");
+        assert_eq!(answer.status, 201, "{}", answer.body);
+    }
+    daemon.kill();
+}
+
+fn publish(client: &Client, (stage, plugin, config): &Swap) -> Result<Answer, ureq::Error> {
+    let config = percent_encoded(&config.to_string());
+    client.post(&format!("{LINKS}/flow/stages/{stage}/revisions?config={config}"), plugin_bytes(plugin))
 }
 
 /// Start and kill the daemon. How many kills came while records were on their way, and how many found nothing to do.
@@ -252,13 +269,11 @@ fn swap(client: &Client, scene: &Scene, seed: u64, swapping: &AtomicBool) -> u64
     let mut dice = Dice::new(seed ^ 0x5a5a);
     let (mut done, mut turn) = (0, 0_usize);
     while swapping.load(Relaxed) {
-        let (stage, plugin, config) = &scene.swaps[turn % scene.swaps.len()];
         let rolls_back = turn % 5 == 4;
         let answer = if rolls_back {
             client.post(&format!("{LINKS}/flow/rollback"), "")
         } else {
-            let config = percent_encoded(&config.to_string());
-            client.post(&format!("{LINKS}/flow/stages/{stage}/revisions?config={config}"), plugin_bytes(plugin))
+            publish(client, &scene.swaps[turn % scene.swaps.len()])
         };
         match answer {
             Ok(answer) if answer.status < 300 => (done, turn) = (done + 1, turn + 1),
