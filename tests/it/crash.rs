@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, Dice, LINKS, Site, percent_encoded, plugin_bytes};
+use crate::harness::{Answer, Client, Dice, LINKS, Site, percent_encoded, plugin_bytes, wait_until};
 use crate::oracle;
 use producer::{MakeRecord, Producer, record};
 
@@ -227,7 +227,7 @@ fn kill_often(site: &Site, kills: u64, seed: u64, producer: &Producer) -> (u64, 
 }
 
 fn check(site: &Site, scene: &Scene, how: &str, swaps: u64) -> oracle::Tally {
-    site.client.await_caught_up("flow");
+    await_caught_up(&site.client);
     let tally = oracle::compare(&site.client, "flow").unwrap_or_else(|text| panic!("{how}:\n{text}"));
     let oracle::Tally { records_in, records_out, revisions, put_aside, migrations, .. } = &tally;
     println!(
@@ -243,6 +243,18 @@ fn check(site: &Site, scene: &Scene, how: &str, swaps: u64) -> oracle::Tally {
         assert_eq!((partition.lag, partition.target_offset), (Some(0), partition.source_offset), "{how}");
     }
     tally
+}
+
+/// After many kills much is left to do. So wait for as long as there is progress.
+fn await_caught_up(client: &Client) {
+    let copied = || -> i64 {
+        let link = client.link("flow");
+        link.lanes.iter().flat_map(|lane| &lane.partitions).filter_map(|partition| partition.target_offset).sum()
+    };
+    while !client.is_caught_up("flow") {
+        let before = copied();
+        wait_until("flow copies more", || copied() > before || client.is_caught_up("flow"));
+    }
 }
 
 /// Checkpoints say that all is done, so a new start adds nothing.
