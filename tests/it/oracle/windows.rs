@@ -103,7 +103,9 @@ impl Windows {
         }
         let done = self.cells.keys().take_while(|cell| self.next.as_ref().is_none_or(|next| cell < &next));
         let done: Vec<Cell> = done.take(SWEPT_AT_ONCE).cloned().collect();
-        done.iter().for_each(|cell| drop(self.cells.remove(cell)));
+        for cell in &done {
+            self.cells.remove(cell);
+        }
         self.unswept = done.len() == SWEPT_AT_ONCE;
     }
 
