@@ -167,6 +167,7 @@ fn what_happened_to_a_link_is_answered_oldest_first() {
     let event = |kind: &str, count, message: &str| Event {
         time: Time(count as i64),
         kind: kind.into(),
+        code: None,
         count,
         message: message.into(),
         stage: None,

@@ -34,8 +34,12 @@ fn row(event: &Event) -> [String; 6] {
         event.count.to_string(),
         known(event.stage.as_ref()),
         known(event.place.as_ref().map(place)),
-        line(&event.message, MESSAGE_CHARS_MAX),
+        line(&message(event), MESSAGE_CHARS_MAX),
     ]
+}
+
+fn message(event: &Event) -> String {
+    event.code.as_ref().map_or_else(|| event.message.clone(), |code| format!("{code}: {}", event.message))
 }
 
 fn place(place: &Place) -> String {

@@ -312,6 +312,7 @@ pub(super) fn event(event: &Event) -> wire::Event {
     wire::Event {
         time: wire::Time(event.at_ms),
         kind: event.kind.to_owned(),
+        code: event.code.clone(),
         count: event.count,
         message: event.message.clone(),
         stage: event.stage.clone(),

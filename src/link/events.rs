@@ -17,6 +17,8 @@ pub struct Event {
     pub at_ms: i64,
     /// A stable word.
     pub kind: &'static str,
+    /// What exactly, where there is more than one of a kind: the code of a bad record.
+    pub code: Option<String>,
     /// How often it has happened, with nothing of another kind between.
     pub count: u64,
     /// What happened, the last time.
@@ -30,7 +32,7 @@ pub struct Event {
 impl Event {
     /// Something that happened now.
     pub(super) fn new(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { at_ms: now_ms(), kind, count: 1, message: message.into(), stage: None, place: None }
+        Self { at_ms: now_ms(), kind, code: None, count: 1, message: message.into(), stage: None, place: None }
     }
 }
 
@@ -41,18 +43,18 @@ pub struct Events {
 }
 
 impl Events {
-    /// Remember an event. One that repeats the last of its kind and stage is counted there, so that a flood of one kind does not
-    /// push out all others.
+    /// Remember an event. Bad records of the same stage and code are counted together as long as nothing else happens, so that a flood
+    /// of them does not push out all others.
     pub(super) fn push(&self, event: Event) {
         let mut events = lock(&self.events);
-        let same = |known: &&mut Event| known.kind == event.kind && known.stage == event.stage;
-        // Repetition is what bad records do; anything else is news each time.
-        let repeats = event.place.is_some().then(|| events.iter_mut().rev().take(8).find(same)).flatten();
-        if let Some(known) = repeats {
-            *known = Event { count: known.count + event.count, ..event };
-            return;
-        }
-        events.push_back(event);
+        // Repetition is what bad records do; anything else is news each time, and what comes after it is counted anew.
+        let repeats = |known: &&Event| known.place.is_some() && event.place.is_some();
+        let same = |known: &Event| known.kind == event.kind && known.stage == event.stage && known.code == event.code;
+        let run = events.iter().rev().take_while(repeats).count();
+        let first = events.len() - run;
+        let known = (first..events.len()).find(|at| same(&events[*at])).and_then(|at| events.remove(at));
+        let count = known.map_or(0, |known| known.count) + event.count;
+        events.push_back(Event { count, ..event });
         if events.len() > EVENTS_MAX {
             events.pop_front();
         }

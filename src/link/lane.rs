@@ -25,6 +25,10 @@ use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
 /// How long a lane waits for records before it looks at its orders and at the slot again.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 
+/// How long a search for bad records may take before the lane commits what precedes: less than a commit takes to be due. A record
+/// that panics is found in a few milliseconds, and a commit for each would cost more than the search.
+const QUICK_SEARCH: Duration = Duration::from_millis(100);
+
 /// How long a lane waits for a commit before it says so in the log.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -237,17 +241,24 @@ impl Session {
                 }
                 self.settle(Err(failure))
             }
-            Err(Stop::Breaker(reason)) => {
-                let next = self.positions.get(&partition).map_or(next_offset, |position| position.next);
-                self.source.seek(&partition, next)?;
-                self.run.forget_windows();
-                self.run.pipeline().watch.raise(self.link.config.breaker.then, reason);
-                self.link.alarm.ring();
-                Ok(())
-            }
+            Err(Stop::Breaker(reason)) => self.open_breaker(&partition, reason),
             Err(Stop::Poisoned(_)) => self.settle(Err(internal("a search that was not asked for"))),
+            Err(Stop::Late(_)) => {
+                self.open_breaker(&partition, "takes too long at the records that it traps on".to_owned())
+            }
             Err(Stop::Failed(failure)) => self.settle(Err(*failure)),
         }
+    }
+
+    /// Give the batch back, and hold all lanes until somebody has done something.
+    fn open_breaker(&mut self, partition: &TopicPartition, reason: String) -> Result<(), Failure> {
+        if let Some(position) = self.positions.get(partition) {
+            self.source.seek(partition, position.next)?;
+        }
+        self.run.forget_windows();
+        self.run.pipeline().watch.raise(self.link.config.breaker.then, reason);
+        self.link.alarm.ring();
+        Ok(())
     }
 
     /// Let a batch go through the pipeline. Unless it is processed, no trace of it is left.
@@ -269,9 +280,14 @@ impl Session {
             }
             Err(Stop::Poisoned(batch)) if deadline.is_none() => {
                 memory::undo(states);
-                // What precedes is on its way before the search begins: it may take long.
-                self.commit().map_err(|failure| Stop::Failed(Box::new(failure)))?;
-                self.process(partition, *batch, Some(self.deadline()))
+                match self.process(partition, *batch, Some(Instant::now() + QUICK_SEARCH)) {
+                    Err(Stop::Late(batch)) => {
+                        // The search takes long, so what precedes must not wait for it.
+                        self.commit().map_err(|failure| Stop::Failed(Box::new(failure)))?;
+                        self.process(partition, *batch, Some(self.deadline()))
+                    }
+                    done => done,
+                }
             }
             Err(stop) => {
                 memory::undo(states);
@@ -338,10 +354,11 @@ impl Session {
         for (stage, tally) in self.run.pipeline().stages.iter().zip(&processed.tallies) {
             for (code, incident) in &tally.incidents {
                 self.link.events.push(Event {
+                    code: Some(code.clone()),
                     count: incident.count,
                     stage: Some(stage.spec.name.clone()),
                     place: Some(incident.place.clone()),
-                    ..Event::new("record-not-handled", format!("{code}: {}", incident.message))
+                    ..Event::new("record-not-handled", incident.message.clone())
                 });
             }
         }

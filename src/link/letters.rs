@@ -24,7 +24,7 @@ pub(super) struct Cause {
     pub(super) code: String,
     /// What is wrong.
     pub(super) message: String,
-    /// How often the record was tried alone, or in a batch that did not trap.
+    /// How often the record was tried: once, or in the batch that it came with and then alone.
     pub(super) tries: u32,
     /// Whether the plugin trapped on it.
     pub(super) trapped: bool,
@@ -37,7 +37,7 @@ impl Cause {
         Self { code, message, tries: 1, trapped: false, kind: None }
     }
 
-    /// A record that is alone has trapped twice.
+    /// The plugin has trapped on the record twice at least: in the batch that it came with, and alone.
     pub(super) fn trapped(trap: &Trap) -> Self {
         let (code, message) = (trap.kind.code().to_owned(), trap.message.clone());
         Self { code, message, tries: 2, trapped: true, kind: Some(trap.kind) }

@@ -46,6 +46,8 @@ pub(super) enum Stop {
     Poisoned(Box<Batch>),
     /// A record of this batch stops the lane: the one at the failure's place. Those before it can be processed.
     Halted(Box<(Batch, Failure)>),
+    /// The search has not come to an end by its deadline. The batch comes back.
+    Late(Box<Batch>),
     /// Too much could not be handled: why.
     Breaker(String),
     /// A stage cannot go on at all.
@@ -57,6 +59,7 @@ impl Stop {
     fn about(self, original: Option<Batch>) -> Self {
         match (self, original) {
             (Self::Poisoned(_), Some(batch)) => Self::Poisoned(Box::new(batch)),
+            (Self::Late(_), Some(batch)) => Self::Late(Box::new(batch)),
             (Self::Halted(halted), Some(batch)) => Self::Halted(Box::new((batch, halted.1))),
             (stop, _) => stop,
         }
@@ -172,8 +175,7 @@ impl Run {
     ) -> Result<Result<Verdict, Trapped>, Stop> {
         let at = &self.pipeline.stages[stage];
         if work.deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            let name = &at.spec.name;
-            return Err(Stop::Breaker(format!("looking for the records that stage {name} traps on took too long")));
+            return Err(Stop::Late(Box::new(batch.clone())));
         }
         let instance = match self.instances[stage].take() {
             Some(instance) => instance,
@@ -241,10 +243,7 @@ impl Run {
         work: &mut Work<'_>,
     ) -> Result<(), Stop> {
         if batch.len() == 1 {
-            return match self.attempt(stage, batch, whole, work)? {
-                Ok(verdict) => self.accept(stage, batch.clone(), verdict, whole, work),
-                Err(trapped) => self.put_aside(stage, batch.clone(), Cause::trapped(&trapped.trap), work),
-            };
+            return self.put_aside(stage, batch.clone(), Cause::trapped(&trapped.trap), work);
         }
         let hint = trapped.hint.filter(|hint| work.trusts_hints && *hint < batch.len());
         let Some(hint) = hint else {

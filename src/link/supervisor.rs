@@ -78,8 +78,9 @@ impl Shared {
     /// A lane cannot go on. If it is the plugins' fault, a revision on probation has not passed.
     pub(super) fn blame(&self, failure: &Failure) {
         self.events.push(Event {
+            code: Some(failure.code.to_owned()),
             stage: failure.stage.clone(),
-            ..Event::new("lane-failed", format!("{}: {}", failure.code, failure.message))
+            ..Event::new("lane-failed", failure.message.clone())
         });
         let watch = &self.slot.load().watch;
         if failure.stage.is_some() && watch.is_on_probation() {

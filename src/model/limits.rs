@@ -30,7 +30,7 @@ pub struct Limits {
     pub log_lines_per_s: u32,
     /// Names of counters and gauges of a stage. What is over is dropped and counted.
     pub metric_names: u32,
-    /// Keys and values that a stage keeps for one source partition, in bytes.
+    /// What a stage keeps for one source partition, in bytes: keys and values, and 96 bytes for each entry.
     pub state_bytes: u64,
     /// The size of a component, in bytes.
     pub component_bytes: u64,

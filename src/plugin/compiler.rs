@@ -19,9 +19,10 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use wasmtime::Engine;
 use wasmtime::error::OutOfMemory;
 
-use super::component::{Refusal, one_line};
+use super::component::Refusal;
 use super::engine::config;
 use super::limits::COMPONENT_BYTES_MAX;
+use super::text::one_line;
 
 /// The command that this program answers by compiling one component.
 pub const COMMAND: &str = "compile-plugin";

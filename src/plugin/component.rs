@@ -10,8 +10,9 @@ use super::bindings::{self, filtering, lifecycle, migrating, transforming};
 use super::engine::PluginEngine;
 use super::host::HostState;
 use super::instance::{Instance, Trap};
-use super::limits::{COMPONENT_BYTES_MAX, LABEL_BYTES_MAX};
+use super::limits::{COMPONENT_BYTES_MAX, LABEL_BYTES_MAX, LINE_BYTES_MAX};
 use super::metrics::StageMetrics;
+use super::text::{cut, one_line, steers};
 use crate::model::{Digest, Limits};
 
 const PACKAGE: &str = "tidegate:plugin/";
@@ -311,7 +312,7 @@ fn check_imports(engine: &PluginEngine, component: &Component, stateful: bool) -
     let mut functions = Vec::new();
     for (name, import) in component.component_type().imports(engine.wasmtime()) {
         if !offered.iter().any(|offered| offered == name) {
-            return Err(Refusal::Import(name.to_owned()));
+            return Err(Refusal::Import(cut(name.to_owned(), LINE_BYTES_MAX)));
         }
         if name == offered[2] && !stateful {
             return Err(Refusal::Stateful(name.to_owned()));
@@ -342,9 +343,9 @@ fn check_exports(exports: &[String]) -> Result<Work, Refusal> {
         (false, true) => Ok(Work::Transforming),
         (false, false) => {
             Err(match exports.iter().find(|name| name.starts_with(PACKAGE) && !name.ends_with(VERSION)) {
-                Some(other) => Refusal::OtherVersion(other.clone()),
+                Some(other) => Refusal::OtherVersion(cut(other.clone(), LINE_BYTES_MAX)),
                 None if exports.is_empty() => Refusal::NoWorld("nothing".to_owned()),
-                None => Refusal::NoWorld(exports.join(", ")),
+                None => Refusal::NoWorld(cut(exports.join(", "), LINE_BYTES_MAX)),
             })
         }
     }
@@ -355,14 +356,8 @@ fn check_label(what: &str, text: &str) -> Result<(), Refusal> {
     if text.len() > LABEL_BYTES_MAX {
         return Err(Refusal::Description(format!("{what} has {} bytes, and may have {LABEL_BYTES_MAX}", text.len())));
     }
-    if text.contains(char::is_control) {
+    if text.contains(steers) {
         return Err(Refusal::Description(format!("{what} has control characters")));
     }
     Ok(())
-}
-
-/// An error with its causes, in one line.
-pub(super) fn one_line(error: &wasmtime::Error) -> String {
-    let text = format!("{error:#}");
-    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

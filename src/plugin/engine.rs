@@ -9,15 +9,28 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use wasmtime::component::Component;
-use wasmtime::{Config, Engine, OptLevel};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use super::cache::Cache;
 use super::compiler::Compiler;
-use super::component::{Plugin, Refusal, one_line};
+use super::component::{Plugin, Refusal};
+use super::text::one_line;
 use crate::model::Digest;
 
 /// How often a running plugin is looked at. A time limit is kept to within about this much.
 const TICK: Duration = Duration::from_millis(10);
+
+/// How many instances there can be at a time, of all plugins, stages and lanes.
+const INSTANCES_MAX: u32 = 4000;
+
+/// The largest memory of an instance, in bytes: all that 32 bits can address.
+const MEMORY_BYTES_MAX: usize = 4 << 30;
+
+/// The most elements of a table.
+const TABLE_ELEMENTS_MAX: usize = 1_000_000;
+
+/// What of a memory that was used stays with the process for the next instance, in bytes.
+const RESIDENT_BYTES: usize = 1 << 20;
 
 /// Compiles plugins and lets them run.
 #[derive(Clone)]
@@ -51,7 +64,7 @@ impl PluginEngine {
     }
 
     fn with(cache_dir: Option<&Path>, compiler: Option<Compiler>) -> io::Result<Self> {
-        let engine = Engine::new(&config()).map_err(io::Error::other)?;
+        let engine = Engine::new(&pooled(config())).map_err(io::Error::other)?;
         let cache = cache_dir.map(Cache::open).transpose()?;
         tick(&engine)?;
         Ok(Self(Arc::new(Inner { engine, cache, compiler, loaded: DashMap::new() })))
@@ -71,6 +84,8 @@ impl PluginEngine {
         super::component::check_header(bytes)?;
         let component = self.compile(&digest, bytes)?;
         let plugin = Arc::new(Plugin::new(self, component, digest, bytes.len())?);
+        // Many that are refused later, one after the other, must not pile up.
+        self.forget_unused();
         self.0.loaded.insert(digest, plugin.clone());
         Ok(plugin)
     }
@@ -125,8 +140,30 @@ pub(super) fn config() -> Config {
         .wasm_component_model(true)
         .concurrency_support(false)
         .epoch_interruption(true)
+        // A trap's message names the record; walking the plugin's stack for each bad one would cost more than the call.
+        .wasm_backtrace_max_frames(None)
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(512 << 10);
+    config
+}
+
+/// The same, with room for instances set aside: a plugin that traps is instantiated anew for each bad record, and to map and unmap
+/// memory each time takes longer than all else. What is set aside is addresses, not memory.
+fn pooled(mut config: Config) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES_MAX)
+        .total_core_instances(4 * INSTANCES_MAX)
+        .total_memories(INSTANCES_MAX)
+        .total_tables(4 * INSTANCES_MAX)
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        // An interpreter of 12 MiB needs about one.
+        .max_core_instance_size(8 << 20)
+        .max_component_instance_size(32 << 20)
+        .linear_memory_keep_resident(RESIDENT_BYTES)
+        .table_keep_resident(RESIDENT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 

@@ -10,9 +10,10 @@ use super::bindings::{host, state, types};
 use super::instance::{Trap, TrapKind};
 use super::limits::LINE_BYTES_MAX;
 use super::metrics::StageMetrics;
-use super::state::{Mark, State};
+use super::state::{ENTRY_BYTES, Mark, State};
+use super::text::cut;
 use crate::model::state::NEVER;
-use crate::model::{Limits, StateRow};
+use crate::model::{Digest, Limits, StateRow};
 
 /// The most entries that one `scan` answers.
 const SCAN_MAX: u32 = 10_000;
@@ -26,6 +27,7 @@ pub(super) fn thread_cpu_time() -> Duration {
 /// The host's side of one instance.
 pub(super) struct HostState {
     stage: Arc<str>,
+    plugin: Digest,
     metrics: Arc<StageMetrics>,
     limits: Limits,
     memory_bytes: u64,
@@ -43,6 +45,7 @@ pub(super) struct Call {
     /// How many times it may still call the host, and with how many bytes.
     host_calls: u64,
     host_bytes: u64,
+    host_bytes_max: u64,
     /// The call ran out of time.
     pub(super) timed_out: bool,
     /// Memory was asked for and refused.
@@ -105,13 +108,14 @@ impl ActiveState {
 }
 
 impl HostState {
-    pub(super) fn new(stage: Arc<str>, metrics: Arc<StageMetrics>, limits: Limits) -> Self {
-        Self { stage, metrics, limits, memory_bytes: 0, table_elements: 0, call: Call::default() }
+    pub(super) fn new(stage: Arc<str>, plugin: Digest, metrics: Arc<StageMetrics>, limits: Limits) -> Self {
+        Self { stage, plugin, metrics, limits, memory_bytes: 0, table_elements: 0, call: Call::default() }
     }
 
     pub(super) fn begin_call(&mut self, allowance: Allowance, state: Option<ActiveState>) {
         let Allowance { time, host_calls, host_bytes } = allowance;
-        self.call = Call { started: thread_cpu_time(), time, host_calls, host_bytes, state, ..Call::default() };
+        let (started, host_bytes_max) = (thread_cpu_time(), host_bytes);
+        self.call = Call { started, time, host_calls, host_bytes, host_bytes_max, state, ..Call::default() };
     }
 
     /// Linear memory in use, in bytes.
@@ -158,7 +162,7 @@ impl HostState {
             );
         };
         let Some(left) = self.call.host_bytes.checked_sub(bytes as u64) else {
-            let most = self.limits.output_bytes;
+            let most = self.call.host_bytes_max;
             return Err(self.refuse(TrapKind::Output, format!("handed more than {most} bytes to the host in one call")));
         };
         (self.call.host_calls, self.call.host_bytes) = (calls, left);
@@ -187,7 +191,8 @@ impl HostState {
     }
 
     fn change(&mut self, at: u32, key: Vec<u8>, row: Option<StateRow>) -> Result<()> {
-        let bytes = key.len() + row.as_ref().map_or(0, |row| row.value.len());
+        // What was there before is kept until the batch is accepted: an entry's own size counts for each change, however empty.
+        let bytes = key.len() + row.as_ref().map_or(0, |row| row.value.len()) + ENTRY_BYTES as usize;
         let (active, now) = self.state(at, bytes)?;
         if active.state.change(at, key, row, now).is_ok() {
             return Ok(());
@@ -255,13 +260,13 @@ impl host::Host for HostState {
 
     fn count(&mut self, name: String, delta: u64) -> Result<()> {
         self.enter(name.len())?;
-        self.metrics.update(&name, self.limits.metric_names, |value| *value += delta as f64);
+        self.metrics.update(self.plugin, &name, self.limits.metric_names, |value| value + delta as f64);
         Ok(())
     }
 
     fn gauge(&mut self, name: String, new: f64) -> Result<()> {
         self.enter(name.len())?;
-        self.metrics.update(&name, self.limits.metric_names, |value| *value = new);
+        self.metrics.update(self.plugin, &name, self.limits.metric_names, |_| new);
         Ok(())
     }
 
@@ -297,7 +302,7 @@ impl state::Host for HostState {
             bytes += (key.len() + row.value.len()) as u64;
             first || bytes <= bytes_max
         });
-        Ok(fitting.map(|(key, row)| state::Entry { key: key.clone(), value: row.value.clone() }).collect())
+        Ok(fitting.map(|(key, row)| state::Entry { key: key.to_vec(), value: row.value.clone() }).collect())
     }
 
     fn discard(&mut self, at: u32) -> Result<()> {
@@ -309,16 +314,6 @@ impl state::Host for HostState {
     fn time(&mut self, at: u32) -> Result<i64> {
         self.state(at, 0).map(|(_, now)| now)
     }
-}
-
-/// A text of the plugin's, in one line, and no longer than `bytes_max` and a sign that it was cut. A line end or an escape sequence
-/// could pass for something that another has written.
-pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
-    if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max));
-        text.push('…');
-    }
-    if text.contains(char::is_control) { text.replace(char::is_control, " ") } else { text }
 }
 
 /// Entries that stay for ever have the largest time in the contract as well as in the store.

@@ -7,15 +7,16 @@ use std::time::Duration;
 use wasmtime::{AsContextMut, Store};
 
 use super::bindings::{filtering, lifecycle, migrating, transforming, types};
-use super::component::{Columns, Description, Plugin, Refusal, WorkIndices, one_line};
-use super::host::{ActiveState, Allowance, HostState, cut};
+use super::component::{Columns, Description, Plugin, Refusal, WorkIndices};
+use super::host::{ActiveState, Allowance, HostState};
 use super::limits::{
     CODE_BYTES_MAX, CONFIG_FAULT_BYTES_MAX, CONFIG_FAULTS_MAX, DESCRIPTION_BYTES_MAX, LIFECYCLE_CALLS_MAX,
-    LINE_BYTES_MAX, ROUTES_MAX,
+    LINE_BYTES_MAX, MIGRATION_PUTS, ROUTE_BYTES_MAX, ROUTES_MAX,
 };
 use super::metrics::StageMetrics;
 use super::outputs::{self, Fault, Outputs};
 use super::state::{Mark, State};
+use super::text::{cut, one_line};
 use crate::model::{Batch, Limits};
 
 /// CPU time for the migration of one partition's state. It may have to go through all of it.
@@ -260,6 +261,11 @@ impl Instance {
             let message = format!("the plugin declared {} routes, and may declare {ROUTES_MAX}", setup.routes.len());
             return Err(ConfigError::Trapped(Trap { kind: TrapKind::Contract, message }));
         }
+        if let Some(long) = setup.routes.iter().map(String::len).find(|bytes| *bytes > ROUTE_BYTES_MAX) {
+            let message =
+                format!("the plugin declared a route of {long} bytes, and a topic's name may have {ROUTE_BYTES_MAX}");
+            return Err(ConfigError::Trapped(Trap { kind: TrapKind::Contract, message }));
+        }
         let routes = setup.routes.into_iter().map(Arc::from).collect();
         Ok(Self { store, work, migrating, needs: plugin.description().needs, routes })
     }
@@ -329,7 +335,9 @@ impl Instance {
         let Some(migrating) = &self.migrating else { return Err("the plugin has no state".to_owned()) };
         let mark = state.mark();
         let active = Some(ActiveState::new(std::mem::take(state), Vec::new()));
-        let allowance = Allowance { time: MIGRATION_TIME, host_calls: u64::MAX, host_bytes: u64::MAX };
+        // What is undone if it fails waits in memory, so there must be an end to what it changes.
+        let host_bytes = self.limits().state_bytes.saturating_mul(MIGRATION_PUTS);
+        let allowance = Allowance { time: MIGRATION_TIME, host_calls: u64::MAX, host_bytes };
         let answer = run(&mut self.store, allowance, active, |store| migrating.call_migrate_state(store, from, to));
         if let Some(active) = self.store.data_mut().call_mut().state.take() {
             *state = active.state;
@@ -468,7 +476,7 @@ fn exports(
 }
 
 fn new_store(plugin: &Plugin, stage: &Arc<str>, limits: &Limits, metrics: &Arc<StageMetrics>) -> Store<HostState> {
-    let state = HostState::new(stage.clone(), metrics.clone(), limits.clone());
+    let state = HostState::new(stage.clone(), plugin.digest(), metrics.clone(), limits.clone());
     let mut store = Store::new(plugin.engine().wasmtime(), state);
     store.limiter(|state| state);
     store.set_hostcall_fuel(limits.output_bytes as usize);
@@ -494,7 +502,8 @@ fn run<R>(
 
 fn explain(error: &wasmtime::Error, state: &HostState) -> Trap {
     let (call, limits) = (state.call(), state.limits());
-    let text = one_line(error);
+    // Not the error as a whole: that has a backtrace, with names of functions that the plugin has chosen.
+    let text = error.root_cause().to_string();
     if call.timed_out {
         let message = format!("used more than {} ms of CPU time for one call", state.time_allowed().as_millis());
         return Trap { kind: TrapKind::Time, message };
@@ -515,8 +524,7 @@ fn explain(error: &wasmtime::Error, state: &HostState) -> Trap {
         let message = format!("asked for more than {bytes} bytes of memory, or {elements} elements of tables");
         return Trap { kind: TrapKind::Memory, message };
     }
-    let cause =
-        error.downcast_ref::<wasmtime::Trap>().map_or_else(|| error.root_cause().to_string(), ToString::to_string);
+    let cause = error.downcast_ref::<wasmtime::Trap>().map_or(text, ToString::to_string);
     let said = call.last_error.as_deref();
     Trap { kind: TrapKind::Panic, message: said.map_or(cause.clone(), |said| format!("{said} ({cause})")) }
 }

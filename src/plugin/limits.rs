@@ -27,3 +27,9 @@ pub(super) const ROUTES_MAX: usize = 1000;
 
 /// Calls of the host that `describe` and `configure` may make: lines for the log, and who needs more floods.
 pub(super) const LIFECYCLE_CALLS_MAX: u64 = 10_000;
+
+/// The name of a topic, in bytes: Kafka's bound.
+pub(super) const ROUTE_BYTES_MAX: usize = 249;
+
+/// How many times its whole state a plugin may put when it migrates it.
+pub(super) const MIGRATION_PUTS: u64 = 4;

@@ -23,6 +23,7 @@ mod limits;
 pub mod metrics;
 pub mod outputs;
 pub mod state;
+mod text;
 
 pub use component::{Plugin, Refusal, World};
 pub use engine::PluginEngine;

@@ -3,7 +3,10 @@
 //! Everything is in memory; the target has what is committed. Changes since the last [`State::accept`] can be undone one by
 //! one, so that a batch that fails leaves no trace. Accepted changes wait in a set of keys until they are taken for a commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::model::StateRow;
 use crate::model::state::NEVER;
@@ -11,12 +14,17 @@ use crate::model::state::NEVER;
 /// What an entry counts beside its key and value: about what it takes in memory.
 pub const ENTRY_BYTES: u64 = 96;
 
+type Key = Arc<[u8]>;
+
 /// The state of a stage for one source partition.
 #[derive(Debug, Default)]
 pub struct State {
-    rows: BTreeMap<Vec<u8>, StateRow>,
+    /// Keys are chosen by plugins, so the hash has a secret.
+    rows: HashMap<Key, Slot>,
+    /// The keys in order: made by the first scan, and kept from then on. Who never scans does not pay for it.
+    order: Option<BTreeSet<Key>>,
     /// The entries that expire, by time.
-    expiring: BTreeSet<(i64, Vec<u8>)>,
+    expiring: BTreeSet<(i64, Key)>,
     bytes: u64,
     bytes_max: u64,
     /// The record time: the highest timestamp of the records before.
@@ -25,15 +33,22 @@ pub struct State {
     accepted_time: i64,
     /// What was changed since the last accept, oldest first.
     journal: Vec<Undo>,
-    /// The keys that were changed and accepted since changes were last taken.
-    changed: BTreeSet<Vec<u8>>,
+    /// The keys that were changed and accepted since changes were last taken; some of them twice.
+    changed: Vec<Key>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    row: StateRow,
+    /// Whether the key is in `changed`, or will be if the journal is accepted.
+    noted: bool,
 }
 
 #[derive(Debug)]
 struct Undo {
     at: u32,
-    key: Vec<u8>,
-    old: Option<StateRow>,
+    key: Key,
+    old: Option<Slot>,
 }
 
 /// A moment to go back to.
@@ -50,18 +65,11 @@ pub(super) struct Full;
 impl State {
     /// The state that was stored: none, for a new partition, with the smallest number as `time`.
     pub fn new(rows: BTreeMap<Vec<u8>, StateRow>, time: i64, bytes_max: u64) -> Self {
-        let bytes = rows.iter().map(|(key, row)| cost(key, row)).sum();
-        let expiring = rows.iter().filter(|(_, row)| row.expires != NEVER).map(|(key, row)| (row.expires, key.clone()));
-        Self {
-            expiring: expiring.collect(),
-            rows,
-            bytes,
-            bytes_max,
-            time,
-            accepted_time: time,
-            journal: Vec::new(),
-            changed: BTreeSet::new(),
+        let mut state = Self { bytes_max, time, accepted_time: time, ..Self::default() };
+        for (key, row) in rows {
+            state.set(key.into(), Some(Slot { row, noted: false }));
         }
+        state
     }
 
     /// The record time, in milliseconds since 1970-01-01 UTC.
@@ -72,11 +80,6 @@ impl State {
     /// What the entries take, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// The number of entries, those included that have expired and were not cleared away yet.
-    pub fn entries(&self) -> usize {
-        self.rows.len()
     }
 
     /// The limit of a stage that was published anew.
@@ -127,50 +130,53 @@ impl State {
     /// Make everything since the last accept part of the next commit, and clear away what has expired.
     pub fn accept(&mut self) {
         self.accepted_time = self.time;
-        self.changed.extend(self.journal.drain(..).map(|undo| undo.key));
+        let unnoted = |undo: Undo| undo.old.is_none_or(|old| !old.noted).then_some(undo.key);
+        self.changed.extend(self.journal.drain(..).filter_map(unnoted));
         while let Some(key) = self.expired(self.time) {
             self.set(key.clone(), None);
-            self.changed.insert(key);
+            self.changed.push(key);
         }
     }
 
     /// What has to be stored: the keys that changed since this was called last, with what they have now.
     pub fn take_changes(&mut self) -> BTreeMap<Vec<u8>, Option<StateRow>> {
-        let row = |key: Vec<u8>| {
-            let row = self.rows.get(&key).cloned();
-            (key, row)
+        let changed = std::mem::take(&mut self.changed);
+        let row = |key: Key| {
+            let slot = self.rows.get_mut(&key).map(|slot| {
+                slot.noted = false;
+                slot.row.clone()
+            });
+            (key.to_vec(), slot)
         };
-        std::mem::take(&mut self.changed).into_iter().map(row).collect()
-    }
-
-    /// Everything that is there, for who compares it.
-    pub fn rows(&self) -> &BTreeMap<Vec<u8>, StateRow> {
-        &self.rows
+        changed.into_iter().map(row).collect()
     }
 
     pub(super) fn get(&self, key: &[u8], now: i64) -> Option<&StateRow> {
-        self.rows.get(key).filter(|row| row.expires > now)
+        self.rows.get(key).map(|slot| &slot.row).filter(|row| row.expires > now)
     }
 
     /// The first entries that begin with `prefix`, from the key `start` on.
     pub(super) fn scan<'s>(
-        &'s self,
+        &'s mut self,
         prefix: &'s [u8],
         start: &[u8],
         now: i64,
-    ) -> impl Iterator<Item = (&'s Vec<u8>, &'s StateRow)> {
-        let from = if start > prefix { start } else { prefix };
-        self.rows
-            .range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Unbounded))
-            .take_while(move |(key, _)| key.starts_with(prefix))
+    ) -> impl Iterator<Item = (&'s [u8], &'s StateRow)> {
+        let (rows, from) = (&self.rows, if start > prefix { start } else { prefix });
+        let order = self.order.get_or_insert_with(|| rows.keys().cloned().collect());
+        order
+            .range::<[u8], _>((Bound::Included(from), Bound::Unbounded))
+            .take_while(move |key| key.starts_with(prefix))
+            .filter_map(|key| rows.get(key).map(|slot| (&**key, &slot.row)))
             .filter(move |(_, row)| row.expires > now)
     }
 
     /// Change an entry for the record `at`, at the record time `now`.
     pub(super) fn change(&mut self, at: u32, key: Vec<u8>, new: Option<StateRow>, now: i64) -> Result<(), Full> {
+        let key: Key = key.into();
         if let Some(row) = &new {
             let needed = cost(&key, row);
-            if self.bytes_without(&key) + needed > self.bytes_max {
+            if self.bytes + needed > self.bytes_max && self.bytes_without(&key) + needed > self.bytes_max {
                 // What has expired is gone for the plugin, so it must not count: or the limit would depend on when it is
                 // cleared away, and so on where batches are cut.
                 self.clear_expired(at, now);
@@ -179,13 +185,13 @@ impl State {
                 }
             }
         }
-        let old = self.set(key.clone(), new);
+        let old = self.set(key.clone(), new.map(|row| Slot { row, noted: true }));
         self.journal.push(Undo { at, key, old });
         Ok(())
     }
 
     fn bytes_without(&self, key: &[u8]) -> u64 {
-        self.bytes - self.rows.get(key).map_or(0, |row| cost(key, row))
+        self.bytes - self.rows.get(key).map_or(0, |slot| cost(key, &slot.row))
     }
 
     fn clear_expired(&mut self, at: u32, now: i64) {
@@ -196,24 +202,37 @@ impl State {
     }
 
     /// A key that has expired at `now`.
-    fn expired(&self, now: i64) -> Option<Vec<u8>> {
+    fn expired(&self, now: i64) -> Option<Key> {
         self.expiring.first().filter(|(expires, _)| *expires <= now).map(|(_, key)| key.clone())
     }
 
     /// The one place where entries change; answers what was there.
-    fn set(&mut self, key: Vec<u8>, new: Option<StateRow>) -> Option<StateRow> {
-        if let Some(row) = &new {
-            self.bytes += cost(&key, row);
-            if row.expires != NEVER {
-                self.expiring.insert((row.expires, key.clone()));
+    fn set(&mut self, key: Key, new: Option<Slot>) -> Option<Slot> {
+        if let Some(slot) = &new {
+            self.bytes += cost(&key, &slot.row);
+            if slot.row.expires != NEVER {
+                self.expiring.insert((slot.row.expires, key.clone()));
             }
         }
-        let expires = new.as_ref().map(|row| row.expires);
-        let old = match new {
-            Some(row) => self.rows.insert(key.clone(), row),
-            None => self.rows.remove(&key),
+        let expires = new.as_ref().map(|slot| slot.row.expires);
+        let old = match (self.rows.entry(key.clone()), new) {
+            (Entry::Occupied(mut entry), Some(slot)) => Some(entry.insert(slot)),
+            (Entry::Occupied(entry), None) => {
+                if let Some(order) = &mut self.order {
+                    order.remove(&key);
+                }
+                Some(entry.remove())
+            }
+            (Entry::Vacant(entry), Some(slot)) => {
+                if let Some(order) = &mut self.order {
+                    order.insert(key.clone());
+                }
+                entry.insert(slot);
+                None
+            }
+            (Entry::Vacant(_), None) => None,
         };
-        if let Some(row) = &old {
+        if let Some(Slot { row, .. }) = &old {
             self.bytes -= cost(&key, row);
             if row.expires != NEVER && expires != Some(row.expires) {
                 self.expiring.remove(&(row.expires, key));
@@ -241,14 +260,19 @@ mod tests {
         State::new(BTreeMap::new(), 0, bytes_max)
     }
 
-    type Plain = (BTreeMap<Vec<u8>, StateRow>, u64, i64, BTreeSet<(i64, Vec<u8>)>);
+    type Plain = (BTreeMap<Vec<u8>, StateRow>, u64, i64, BTreeSet<(i64, Key)>);
 
     /// A key, what it gets and when that ends, and the timestamp of the record that does it.
     type Change = (u8, Option<(u8, i64)>, i64);
 
     /// All that can be seen of a state, and what it counts.
     fn plain(state: &State) -> Plain {
-        (state.rows.clone(), state.bytes, state.time, state.expiring.clone())
+        let rows = state.rows.iter().map(|(key, slot)| (key.to_vec(), slot.row.clone())).collect();
+        (rows, state.bytes, state.time, state.expiring.clone())
+    }
+
+    fn keys(state: &mut State, prefix: &[u8], start: &[u8], now: i64) -> Vec<Vec<u8>> {
+        state.scan(prefix, start, now).map(|(key, _)| key.to_vec()).collect()
     }
 
     #[test]
@@ -257,7 +281,7 @@ mod tests {
         state.change(0, b"k".to_vec(), Some(row(1, 10)), 0).expect("room");
         assert!(state.get(b"k", 9).is_some());
         assert!(state.get(b"k", 10).is_none());
-        assert_eq!(state.scan(b"", b"", 10).count(), 0);
+        assert!(keys(&mut state, b"", b"", 10).is_empty());
     }
 
     #[test]
@@ -268,7 +292,7 @@ mod tests {
         assert_eq!(state.change(1, b"c".to_vec(), Some(row(1, NEVER)), 9), Err(Full));
         assert_eq!(state.change(1, b"b".to_vec(), Some(row(2, NEVER)), 9), Ok(()), "it replaces itself");
         assert_eq!(state.change(2, b"c".to_vec(), Some(row(1, NEVER)), 10), Ok(()));
-        assert_eq!(state.rows.keys().collect::<Vec<_>>(), [b"b", b"c"]);
+        assert_eq!(keys(&mut state, b"", b"", 10), [b"b", b"c"]);
     }
 
     #[test]
@@ -277,9 +301,7 @@ mod tests {
         for key in [&b"a"[..], b"b", b"b\0", b"b\xff", b"c"] {
             state.change(0, key.to_vec(), Some(row(1, NEVER)), 0).expect("room");
         }
-        let keys = |prefix: &'static [u8], start: &[u8]| -> Vec<Vec<u8>> {
-            state.scan(prefix, start, 0).map(|(key, _)| key.clone()).collect()
-        };
+        let mut keys = |prefix: &[u8], start: &[u8]| keys(&mut state, prefix, start, 0);
         assert_eq!(keys(b"b", b""), [&b"b"[..], b"b\0", b"b\xff"]);
         assert_eq!(keys(b"b", b"b\x01"), [b"b\xff"]);
         assert_eq!(keys(b"b", b"a"), [&b"b"[..], b"b\0", b"b\xff"], "before the prefix there is nothing");
@@ -294,7 +316,7 @@ mod tests {
         state.change(1, b"a".to_vec(), Some(row(2, NEVER)), 0).expect("room");
         state.change(1, b"b".to_vec(), Some(row(2, NEVER)), 0).expect("room");
         state.discard(1, start);
-        assert_eq!(state.rows, BTreeMap::from([(b"a".to_vec(), row(1, NEVER))]));
+        assert_eq!(plain(&state).0, BTreeMap::from([(b"a".to_vec(), row(1, NEVER))]));
         assert_eq!(state.changed_at(start).collect::<Vec<_>>(), [0]);
     }
 
@@ -309,6 +331,22 @@ mod tests {
         let changes = BTreeMap::from([(b"a".to_vec(), Some(row(2, NEVER))), (b"b".to_vec(), None)]);
         assert_eq!(state.take_changes(), changes);
         assert!(state.take_changes().is_empty());
+    }
+
+    fn store(stored: &mut BTreeMap<Vec<u8>, StateRow>, changes: BTreeMap<Vec<u8>, Option<StateRow>>) {
+        for (key, row) in changes {
+            match row {
+                Some(row) => drop(stored.insert(key, row)),
+                None => drop(stored.remove(&key)),
+            }
+        }
+    }
+
+    /// What a target holds that has taken all changes.
+    fn stored(state: &mut State) -> BTreeMap<Vec<u8>, StateRow> {
+        let mut stored = BTreeMap::new();
+        store(&mut stored, state.take_changes());
+        stored
     }
 
     proptest! {
@@ -328,12 +366,22 @@ mod tests {
             };
             play(&mut state, &before);
             state.accept();
-            let (mark, was) = (state.mark(), plain(&state));
+            let (mark, was, mut seen) = (state.mark(), plain(&state), stored(&mut state));
+            let in_order = keys(&mut state, b"", b"", 0);
             play(&mut state, &after);
             state.undo(mark);
             prop_assert_eq!(plain(&state), was);
-            let restored = State::new(state.rows.clone(), state.time, state.bytes_max);
+            prop_assert_eq!(keys(&mut state, b"", b"", 0), in_order);
+            let restored = State::new(plain(&state).0, state.time, state.bytes_max);
             prop_assert_eq!(plain(&restored), plain(&state));
+
+            // What was undone is not stored, what comes after it is, and both together are what is there.
+            state.accept();
+            prop_assert!(state.take_changes().is_empty());
+            play(&mut state, &after);
+            state.accept();
+            store(&mut seen, state.take_changes());
+            prop_assert_eq!(seen, plain(&state).0);
         }
     }
 }

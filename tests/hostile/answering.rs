@@ -1,7 +1,7 @@
 //! Plugins that answer nonsense: addresses, texts, counts, orders.
 
 use crate::table::{Row, Seen};
-use crate::template::{Answer, Template, rejects, sources, verdicts, words};
+use crate::template::{Answer, Template, counted, rejects, rejects_with, sources, verdicts, words};
 
 fn panic(words: &'static str) -> Seen {
     Seen::Poison("plugin-panic", words)
@@ -32,7 +32,7 @@ pub fn ranges() -> Vec<Row> {
             format!("(i32.store (i32.const 4096) (i32.const -1)) {}", reject([0, 0, 0, 4096, 4])),
             panic("utf-8"),
         ),
-        row("a million verdicts", verdicts([0, 1_000_000, 0, 0]), contract("1000000 verdicts for 3 records")),
+        row("a million verdicts", verdicts([0, 1_000_000, 0, 0]), contract("1000000 verdicts for 1 records")),
         row("ten thousand rejects of a kilobyte each, all the same one", many_rejects(), output),
     ]
 }
@@ -63,6 +63,10 @@ pub fn configuring() -> Vec<Row> {
     // The answer: 1 for errors, then where they are and how many.
     let errors = |place: u32, count: u32| format!("{} (i32.const 1024)", words(1024, &[1, place, count]));
     let ever = "(loop $ever (br $ever))";
+    let route = |name: &'static str, text: [u32; 2], words: &'static str| {
+        let body = format!("{} {} (i32.const 1024)", self::words(65536, &text), self::words(1024, &[0, 65536, 1]));
+        Row::of(name, Template::transform().with("configure", body), Seen::Unconfigurable(words))
+    };
     vec![
         row(
             "configure runs for ever",
@@ -101,6 +105,9 @@ pub fn configuring() -> Vec<Row> {
             format!("{} {} (i32.const 1024)", words(65536, &[2048, 1000]), words(1024, &[0, 65536, 1])),
             "route",
         ),
+        route("a route of sixty kilobytes", [4096, 60_000], "a route of 60000 bytes"),
+        route("a route that steers the terminal", [2048, 7], "the plugin would route to"),
+        route("a route that is no topic", [7, 2], "the plugin would route to"),
         post("post-return of configure runs for ever", ever, "used more than 50 ms"),
         post("post-return of configure traps", "unreachable", "unreachable"),
         realloc(
@@ -121,15 +128,25 @@ pub fn filters() -> Vec<Row> {
     let row = |name: &'static str, body: String, seen: Seen| Row::of(name, Template::filter().work(body), seen);
     let order = || contract("the rejects are not in order, or not of this batch");
     vec![
-        row("a verdict too few", verdicts([2048, 2, 0, 0]), contract("2 verdicts for 3 records")),
-        row("a verdict too many", verdicts([2048, 4, 0, 0]), contract("4 verdicts for 3 records")),
-        row("no verdict", verdicts([0, 0, 0, 0]), contract("0 verdicts for 3 records")),
+        row("a verdict too few", counted("(i32.sub {} (i32.const 1))", [0, 0]), contract("0 verdicts for 1 records")),
+        row("a verdict too many", counted("(i32.add {} (i32.const 1))", [0, 0]), contract("2 verdicts for 1 records")),
+        row("no verdict", verdicts([0, 0, 0, 0]), contract("0 verdicts for 1 records")),
+        row("rejects without a word", rejects(&[0, 1, 2]), Seen::Poison("", "")),
+        row(
+            "codes that steer the terminal",
+            rejects_with(&[0, 1, 2], [2048, 7], [2048, 9]),
+            Seen::Poison("       ", "         "),
+        ),
+        row("a code of a kilobyte", rejects_with(&[0, 1, 2], [4096, 1000], [0, 7]), Seen::Poison(CODE_CUT, "hostile")),
         row("rejects out of order", rejects(&[1, 0]), order()),
         row("a record that is rejected twice", rejects(&[1, 1]), order()),
         row("a reject of a record that is not there", rejects(&[0, 3]), order()),
         row("a reject of record four billion", rejects(&[u32::MAX]), order()),
     ]
 }
+
+/// A code of the most bytes that are kept, and the sign that it was cut.
+const CODE_CUT: &str = "                                                                …";
 
 /// Outputs that do not fit the batch, or each other.
 pub fn transforms() -> Vec<Row> {
@@ -154,7 +171,7 @@ pub fn transforms() -> Vec<Row> {
         row(
             "a source that is not there",
             Answer { sources: &[0, 3], ..ONE },
-            "comes from record 3, and the batch has 3",
+            "comes from record 3, and the batch has 1",
         ),
         row("source four billion", Answer { sources: &[NULL], ..ONE }, "comes from record 4294967295"),
         row(
@@ -179,7 +196,7 @@ pub fn transforms() -> Vec<Row> {
         ),
         row(
             "header counts whose sum overflows to the right one",
-            Answer { sources: &[0, 1], header_counts: &[0xffff_fffd, 4], headers: &[0, 1, 0, 1], ..ONE },
+            Answer { sources: &[0, 0], header_counts: &[0xffff_fffd, 4], headers: &[0, 1, 0, 1], ..ONE },
             "header-counts and headers do not agree",
         ),
         row(
@@ -220,10 +237,20 @@ pub fn transforms() -> Vec<Row> {
         Row::of(
             "eight thousand outputs of the same bytes of the arena",
             Template::transform().work(same_bytes(8000)),
-            Seen::Poison("plugin-output-limit", "records of one"),
+            Seen::Poison("plugin-output-limit", "more than 1048576 bytes beside"),
         ),
+        Row::of("timestamps at both ends of time", Template::transform().work(ends_of_time()), Seen::Harmless),
         Row::of("an output for each second record", Template::transform().work(sources(&[0, 2])), Seen::Harmless),
     ]
+}
+
+/// Keeps three records, and gives them the first time that there is, or nearly, and the last.
+fn ends_of_time() -> String {
+    let kept = Answer { sources: &[0, 1, 2], timestamps: 3, ..Answer::default() }.body();
+    format!(
+        "(i64.store (i32.const 80000) (i64.const 0x8000000000000001)) (i64.store (i32.const 80008) (i64.const -1))
+        (i64.store (i32.const 80016) (i64.const 0x7fffffffffffffff)) {kept}"
+    )
 }
 
 /// So many outputs of record 0, which take no more than a list of zeros.

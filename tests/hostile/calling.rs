@@ -62,6 +62,14 @@ pub fn mistakes() -> Vec<Row> {
     };
     vec![
         work("a panic", "unreachable", "unreachable"),
+        Row::of(
+            "a panic in a function named after a limit",
+            Template::filter().before_work("(call $liar)").with(
+                "core",
+                r#"(func $liar (@name "handle limit exceeded, fuel allocated for hostcalls") unreachable)"#,
+            ),
+            UNREACHABLE,
+        ),
         work("a division by zero", "(drop (i32.div_u (i32.const 1) (i32.const 0)))", "divide by zero"),
         work("a load outside of the memory", "(drop (i32.load (i32.const -8)))", "out of bounds memory access"),
         work("a number too large to convert", "(drop (i32.trunc_f64_u (f64.const 1e300)))", "integer overflow"),
@@ -212,6 +220,32 @@ pub fn host() -> Vec<Row> {
             Seen::Harmless,
         ),
         row(
+            "a gauge that is no number",
+            "(call $gauge (i32.const 0) (i32.const 7) (f64.const nan))".to_owned(),
+            Seen::Dropped { log_lines: 0, metrics: 1 },
+        ),
+        row(
+            "a gauge without bounds",
+            "(call $gauge (i32.const 0) (i32.const 7) (f64.const -inf))".to_owned(),
+            Seen::Dropped { log_lines: 0, metrics: 1 },
+        ),
+        row(
+            "a counter with a name that steers the terminal",
+            "(call $count (i32.const 2048) (i32.const 7) (i64.const 1))".to_owned(),
+            Seen::Dropped { log_lines: 0, metrics: 1 },
+        ),
+        row(
+            "last words that steer the terminal, then a trap",
+            "(i64.store (i32.const 4096) (i64.const 0xae80e24a325b1b0a)) (call $log (i32.const 3) (i32.const 4096) (i32.const 8)) unreachable"
+                .to_owned(),
+            Seen::Poison("plugin-panic", " [2J  (wasm trap"),
+        ),
+        Row::of(
+            "log lines from post-return",
+            Template::filter().with_host().with("post-work", "(call $log (i32.const 1) (i32.const 0) (i32.const 7))"),
+            Seen::Poison("plugin-panic", "cannot leave component instance"),
+        ),
+        row(
             "a log line that is no text",
             "(i32.store (i32.const 4096) (i32.const -1)) (call $log (i32.const 3) (i32.const 4096) (i32.const 4))"
                 .to_owned(),
@@ -248,8 +282,11 @@ pub fn host() -> Vec<Row> {
 pub fn state() -> Vec<Row> {
     let state = |name: &'static str, template: Template, seen: Seen| Row::of(name, template, seen);
     let work = |body: &str| Template::stateful().before_work(body);
+    let empty = "(call $put (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 9))";
+    // What ran before has version 1.
+    let migrating = || Template::stateful().with("state-version", "(i32.const 2)");
     let put = "(i32.store (i32.const 4096) (global.get $n))
-        (call $put (i32.const 0) (i32.const 4096) (i32.const 4) (i32.const 4096) (i32.const 60000) (i64.const -1))";
+        (call $put (i32.const 0) (i32.const 4096) (i32.const 4) (i32.const 4096) (i32.const 60000) (i64.const 0x7fffffffffffffff))";
     vec![
         state(
             "state-version runs for ever",
@@ -268,22 +305,54 @@ pub fn state() -> Vec<Row> {
         ),
         state(
             "migrate-state runs for ever",
-            Template::stateful().with("migrate-state", format!("{LOOP} unreachable")),
+            migrating().with("migrate-state", format!("{LOOP} unreachable")),
             Seen::Unmigratable("CPU time"),
         ),
         state(
             "migrate-state traps",
-            Template::stateful().with("migrate-state", "unreachable"),
+            migrating().with("migrate-state", "unreachable"),
             Seen::Unmigratable("unreachable"),
         ),
-        state("a flood of state", work(&times(100, put)), Seen::Poison("plugin-state-limit", "state")),
+        state("a flood of state", work(&times(10, put)), Seen::Poison("plugin-state-limit", "state")),
         state(
             "a flood of empty keys and values",
             work(&times(
                 100_000,
-                "(i32.store (i32.const 4096) (global.get $n)) (call $put (i32.const 0) (i32.const 4096) (i32.const 4) (i32.const 0) (i32.const 0) (i64.const 9))",
+                "(i32.store (i32.const 4096) (global.get $n)) (call $put (i32.const 0) (i32.const 4096) (i32.const 4) (i32.const 0) (i32.const 0) (i64.const 0x7fffffffffffffff))",
             )),
-            Seen::Poison("plugin-host-call-limit", "called the host more than"),
+            Seen::Poison("plugin-state-limit", "would keep more than 262144 bytes of state"),
+        ),
+        state(
+            "one empty entry that is put again and again",
+            work(&format!("(loop $ever {empty} (br $ever))")),
+            Seen::Poison("plugin-output-limit", "handed more than 1048576 bytes"),
+        ),
+        state(
+            "migrate-state that puts an entry again and again",
+            migrating().with("migrate-state", format!("(loop $ever {empty} (br $ever)) unreachable")),
+            Seen::Unmigratable("handed more than 1048576 bytes"),
+        ),
+        state(
+            "an entry that expired before there was time",
+            work(
+                "(call $put (i32.const 0) (i32.const 0) (i32.const 7) (i32.const 0) (i32.const 7) (i64.const 0x8000000000000000))",
+            ),
+            Seen::Harmless,
+        ),
+        state(
+            "state that is used in configure",
+            Template::stateful().with("configure", format!("{empty} (i32.const 64)")),
+            Seen::Unconfigurable("while it had no records to work on"),
+        ),
+        state(
+            "state that is used in post-return",
+            Template::stateful().with("post-work", empty),
+            Seen::Poison("plugin-panic", "cannot leave component instance"),
+        ),
+        state(
+            "the state of record four billion",
+            work("(call $get (i32.const -1) (i32.const 0) (i32.const 1) (i32.const 4096))"),
+            Seen::Poison("plugin-contract", "for record 4294967295 of a batch of"),
         ),
         state(
             "the state of a record that is not there",

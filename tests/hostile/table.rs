@@ -8,7 +8,7 @@ use crate::{answering, calling, loading};
 /// What the operator sees of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// `plugin inspect`, and with it `publish`, refuses it, and these words are in the message.
+    /// `plugin publish` refuses it, and these words are in the message.
     Refused(&'static str),
     /// It is refused when a stage is configured with it, with these words.
     Unconfigurable(&'static str),
@@ -18,7 +18,8 @@ pub enum Seen {
     Dropped { log_lines: u64, metrics: u64 },
     /// It works, and hurts nobody but itself.
     Harmless,
-    /// It works until its state is to be migrated; that fails with these words, and the plugin before it stays.
+    /// It cannot migrate what the plugin before it remembers: the link stops with these words before the first record, and goes on with
+    /// the plugin before it.
     Unmigratable(&'static str),
 }
 

@@ -182,6 +182,14 @@ pub fn verdicts(lists: [u32; 4]) -> String {
     format!("{} (i32.const 1024)", words(1024, &lists))
 }
 
+/// The answer of a filter with as many verdicts as an expression says, where `{}` is the number of records; and where the rejects are
+/// and how many.
+pub fn counted(count: &str, rejects: [u32; 2]) -> String {
+    let count = count.replace("{}", "(i32.load offset=12 (local.get 0))");
+    let lists = words(1024, &[2048, 0, rejects[0], rejects[1]]);
+    format!("{lists} (i32.store (i32.const 1028) {count}) (i32.const 1024)")
+}
+
 /// The answer that keeps the three records of the batch, without a look at what the host handed over.
 pub fn keep_all() -> String {
     verdicts([2048, 3, 0, 0])
@@ -189,8 +197,14 @@ pub fn keep_all() -> String {
 
 /// Rejects of these records, without code and message, and the verdicts with them.
 pub fn rejects(indices: &[u32]) -> String {
-    let rejects: Vec<u32> = indices.iter().flat_map(|index| [*index, 0, 0, 0, 0]).collect();
-    format!("{} {}", words(65536, &rejects), verdicts([2048, 3, 65536, indices.len() as u32]))
+    rejects_with(indices, [0, 0], [0, 0])
+}
+
+/// Rejects of these records with a code and a message, each an address and a length.
+pub fn rejects_with(indices: &[u32], code: [u32; 2], message: [u32; 2]) -> String {
+    let reject = |index: &u32| [*index, code[0], code[1], message[0], message[1]];
+    let rejects: Vec<u32> = indices.iter().flat_map(reject).collect();
+    format!("{} {}", words(65536, &rejects), counted("{}", [65536, indices.len() as u32]))
 }
 
 /// An answer of a transform, by list; the arena is the thousand bytes.

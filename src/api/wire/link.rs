@@ -322,6 +322,9 @@ pub struct Event {
     pub time: Time,
     /// A stable word, for example `record-not-handled`.
     pub kind: String,
+    /// What exactly, where there is more than one of a kind: the code of a bad record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// How often it has happened.
     pub count: u64,
     /// What happened, the last time.
@@ -343,7 +346,7 @@ pub struct Stage {
     pub plugin: String,
     /// The plugin's own version.
     pub version: String,
-    /// `filter` or `transform`.
+    /// `filter`, `transform`, `stateful-filter` or `stateful-transform`.
     pub world: String,
     /// The digest of the component.
     pub digest: Digest,
