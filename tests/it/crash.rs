@@ -4,14 +4,18 @@
 //! `TIDEGATE_KILLS` sets the number of kills of each pipeline, `TIDEGATE_SEED` the seed. What the operating system makes
 //! of a seed differs from run to run; the records, the swaps and the intended moments are the same.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+mod poison;
+mod producer;
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Dice, LINKS, Site, percent_encoded, plugin_bytes};
-use crate::oracle::{self, ORIGIN};
+use crate::harness::{Answer, Client, Dice, LINKS, Site, percent_encoded, plugin_bytes, wait_until};
+use crate::oracle;
+use producer::{MakeRecord, Producer, record};
 
 const KILLS: u64 = 6;
 const PARTITIONS: u32 = 4;
@@ -33,14 +37,20 @@ type Swap = (&'static str, &'static str, Value);
 
 struct Scene {
     pipeline: &'static str,
-    /// What the swapper publishes, one after the other.
+    /// What the swapper publishes, one after the other. Every fifth time it rolls back instead, so their number must not be a
+    /// multiple of 5.
     swaps: Vec<Swap>,
+    record: MakeRecord,
+    /// The codes with which records are put aside.
+    put_aside: &'static [&'static str],
 }
 
 #[test]
 fn kills_and_swaps_lose_and_double_nothing_behind_a_filter() {
     let filter = |at_least: u32, missing: &str| json!({"pointer": "/n", "at_least": at_least, "missing": missing});
     play(&Scene {
+        record,
+        put_aside: &[],
         pipeline: r#"
             [[links.flow.pipeline]]
             stage = "keep"
@@ -63,6 +73,8 @@ fn kills_and_swaps_lose_and_double_nothing_behind_a_filter() {
 fn kills_and_swaps_lose_and_double_nothing_behind_routes() {
     let route = |routes: Value| json!({"pointer": "/type", "routes": routes, "partition_by": "/customer"});
     play(&Scene {
+        record,
+        put_aside: &[],
         // `sales` is there and has another number of partitions than the source; the link makes the others.
         pipeline: r#"
             [clusters.west.topics.sales]
@@ -87,6 +99,8 @@ fn kills_and_swaps_lose_and_double_nothing_behind_routes() {
 #[test]
 fn kills_and_swaps_lose_and_double_nothing_where_one_record_becomes_many() {
     play(&Scene {
+        record,
+        put_aside: &[],
         pipeline: r#"
             [[links.flow.pipeline]]
             stage = "split"
@@ -139,7 +153,8 @@ fn play(scene: &Scene) {
     let seed = number("TIDEGATE_SEED").unwrap_or_else(clock);
     println!("TIDEGATE_SEED={seed} TIDEGATE_KILLS={kills}");
     let site = Site::new(&config(scene));
-    let producer = Producer::new(&site, seed, BACKLOG + kills * RECORDS_PER_KILL);
+    publish_once(&site, scene);
+    let producer = Producer::new(&site, seed, scene.record, BACKLOG + kills * RECORDS_PER_KILL);
     let swapping = AtomicBool::new(true);
     thread::scope(|scope| {
         let producers: Vec<_> = (0..PARTITIONS)
@@ -156,17 +171,35 @@ fn play(scene: &Scene) {
         producers.into_iter().for_each(|producer| producer.join().expect("the producer"));
         swapping.store(false, Relaxed);
         let swaps = swapper.join().expect("the swapper");
-        check(&site, &format!("seed {seed}"), swaps);
+        let tally = check(&site, scene, &format!("seed {seed}"), swaps);
         println!("{kills} kills: {amid} amid records, {idle} without any, others while it started; {swaps} swaps");
         // A kill of a link that has nothing to do proves nothing.
         assert!(amid >= idle, "{amid} kills came while records were on their way, and {idle} when there were none");
         daemon.terminate();
+        let states = oracle::compare_states(&site.path("data/west.redb"), "flow", &tally.states);
+        states.unwrap_or_else(|text| panic!("seed {seed}:\n{text}"));
     });
     nothing_comes_again(&site);
 }
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Publish everything once, so that the compiled plugins are in the cache: to compile one takes longer than from one kill to the
+/// next, and so there would be no swap before the last.
+fn publish_once(site: &Site, scene: &Scene) {
+    let daemon = site.start();
+    for swap in &scene.swaps {
+        let answer = publish(&site.client, swap).expect("an answer");
+        assert_eq!(answer.status, 201, "{}", answer.body);
+    }
+    daemon.kill();
+}
+
+fn publish(client: &Client, (stage, plugin, config): &Swap) -> Result<Answer, ureq::Error> {
+    let config = percent_encoded(&config.to_string());
+    client.post(&format!("{LINKS}/flow/stages/{stage}/revisions?config={config}"), plugin_bytes(plugin))
 }
 
 /// Start and kill the daemon. How many kills came while records were on their way, and how many found nothing to do.
@@ -193,15 +226,34 @@ fn kill_often(site: &Site, kills: u64, seed: u64, producer: &Producer) -> (u64, 
     (amid, idle)
 }
 
-fn check(site: &Site, how: &str, swaps: u64) {
-    site.client.await_caught_up("flow");
+fn check(site: &Site, scene: &Scene, how: &str, swaps: u64) -> oracle::Tally {
+    await_caught_up(&site.client);
     let tally = oracle::compare(&site.client, "flow").unwrap_or_else(|text| panic!("{how}:\n{text}"));
-    println!("{how}: {tally:?}");
+    let oracle::Tally { records_in, records_out, revisions, put_aside, migrations, .. } = &tally;
+    println!(
+        "{how}: {records_in} in, {records_out} out, {put_aside:?}, {revisions} revisions, {migrations} migrations"
+    );
+    assert!(put_aside.keys().eq(scene.put_aside), "{how}: {put_aside:?}");
+    let migrates = scene.swaps.iter().any(|(_, plugin, _)| *plugin == "counter-2");
+    assert_eq!(*migrations > 0, migrates, "{how}: {swaps} swaps, and {migrations} migrations");
     assert_eq!(tally.records_in as i64, site.client.ends("east", "flow").iter().sum::<i64>(), "{how}");
     assert!(tally.records_out > 0, "{how}");
     assert!(tally.revisions > 2, "{how}: {swaps} swaps, but only {} revisions handled records", tally.revisions);
     for partition in site.client.link("flow").lanes.iter().flat_map(|lane| &lane.partitions) {
         assert_eq!((partition.lag, partition.target_offset), (Some(0), partition.source_offset), "{how}");
+    }
+    tally
+}
+
+/// After many kills much is left to do. So wait for as long as there is progress.
+fn await_caught_up(client: &Client) {
+    let copied = || -> i64 {
+        let link = client.link("flow");
+        link.lanes.iter().flat_map(|lane| &lane.partitions).filter_map(|partition| partition.target_offset).sum()
+    };
+    while !client.is_caught_up("flow") {
+        let before = copied();
+        wait_until("flow copies more", || copied() > before || client.is_caught_up("flow"));
     }
 }
 
@@ -227,112 +279,23 @@ fn nothing_comes_again(site: &Site) {
 /// Publish and roll back until told to stop; how many times it was done for sure.
 fn swap(client: &Client, scene: &Scene, seed: u64, swapping: &AtomicBool) -> u64 {
     let mut dice = Dice::new(seed ^ 0x5a5a);
-    let mut done = 0;
-    for turn in 0_usize.. {
-        if !swapping.load(Relaxed) {
-            break;
-        }
-        let (stage, plugin, config) = &scene.swaps[turn % scene.swaps.len()];
-        let answer = if turn % 5 == 4 {
+    let (mut done, mut turn) = (0, 0_usize);
+    while swapping.load(Relaxed) {
+        let rolls_back = turn % 5 == 4;
+        let answer = if rolls_back {
             client.post(&format!("{LINKS}/flow/rollback"), "")
         } else {
-            let config = percent_encoded(&config.to_string());
-            client.post(&format!("{LINKS}/flow/stages/{stage}/revisions?config={config}"), plugin_bytes(plugin))
+            publish(client, &scene.swaps[turn % scene.swaps.len()])
         };
         match answer {
-            Ok(answer) if answer.status < 300 => done += 1,
+            Ok(answer) if answer.status < 300 => (done, turn) = (done + 1, turn + 1),
             // There may be nothing to go back to yet.
-            Ok(answer) => assert!(turn % 5 == 4 || answer.status >= 500, "{}", answer.body),
-            Err(_killed) => thread::sleep(RETRY),
+            Ok(answer) if rolls_back && answer.status < 500 => turn += 1,
+            Ok(answer) => assert!(answer.status >= 500, "{}", answer.body),
+            // Killed: whether it was done is not known, and doing it twice does no harm.
+            Err(_) => thread::sleep(RETRY),
         }
         thread::sleep(Duration::from_micros(dice.below(40_000)));
     }
     done
-}
-
-/// Fills the source, one thread a partition.
-struct Producer {
-    client: Client,
-    seed: u64,
-    /// Records for each partition in all.
-    records: u64,
-    /// How far each partition may be filled now.
-    allowed: AtomicU64,
-}
-
-impl Producer {
-    fn new(site: &Site, seed: u64, records: u64) -> Self {
-        Self { client: site.client.clone(), seed, records, allowed: AtomicU64::new(BACKLOG) }
-    }
-
-    fn allow(&self, records: u64) {
-        self.allowed.store(records, Relaxed);
-    }
-
-    /// Append until everything is durable. After a kill the partition's end says whether the last chunk is.
-    fn run(&self, partition: u32) {
-        let path = "/api/v1/clusters/east/topics/flow/records";
-        let mut durable = 0;
-        while durable < self.records {
-            if durable >= self.allowed.load(Relaxed) {
-                thread::sleep(RETRY);
-                continue;
-            }
-            let body: Vec<String> =
-                (durable..durable + CHUNK).map(|number| record(self.seed, partition, number)).collect();
-            match self.client.post(path, body.join("\n")) {
-                Ok(answer) if answer.status == 200 => durable += CHUNK,
-                _ => durable = self.end(partition),
-            }
-        }
-    }
-
-    fn end(&self, partition: u32) -> u64 {
-        loop {
-            if let Ok(answer) = self.client.get("/api/v1/clusters/east/topics/flow")
-                && answer.status == 200
-            {
-                return answer.json()["partitions"][partition as usize]["end"].as_u64().expect("an end");
-            }
-            thread::sleep(RETRY);
-        }
-    }
-}
-
-/// A record as a JSON line: some without a key, some tombstones, headers that occur twice, bytes that are no text.
-fn record(seed: u64, partition: u32, number: u64) -> String {
-    let mut dice = Dice::new(seed ^ (u64::from(partition) << 40) ^ number);
-    let mut record = json!({
-        "partition": partition,
-        "timestamp": 1_700_000_000_000_u64 + dice.below(1_000_000),
-        "headers": [
-            [ORIGIN, partition.to_string()],
-            ["twice", dice.below(10).to_string()],
-            ["twice", number.to_string()],
-            ["null", null],
-            {"name": "raw", "value_base64": "/wD+"},
-        ],
-    });
-    match dice.below(6) {
-        0 => {}
-        1 => record["key_base64"] = "gP8A".into(),
-        _ => record["key"] = format!("k{}", dice.below(50)).into(),
-    }
-    if dice.below(10) > 0 {
-        record["value"] = value(&mut dice, partition, number).into();
-    }
-    record.to_string()
-}
-
-fn value(dice: &mut Dice, partition: u32, number: u64) -> String {
-    let card = |dice: &mut Dice| format!("{:016}", dice.below(1 << 30));
-    let kind = ["order", "refund", "other"][dice.below(3) as usize];
-    let own = card(dice);
-    let (n, customer, count) = (dice.below(100), dice.below(40), dice.below(4));
-    let lines: Vec<String> =
-        (0..count).map(|line| format!(r#"{{"card":"{}","sku":"{partition}-{number}-{line}"}}"#, card(dice))).collect();
-    let lines = lines.join(" ,");
-    format!(
-        r#"{{"card":"{own}","id":"{partition}-{number}","n":{n}, "type":"{kind}","customer":"c{customer}","lines":[{lines}]}}"#
-    )
 }

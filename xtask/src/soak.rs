@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::plugins::{self, Result};
 
@@ -29,14 +29,23 @@ pub(crate) fn breaks() -> Result<()> {
     let mut survived = Vec::new();
     for patch in &patches {
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        eprintln!("\n» {name}");
+        let test = caught_by(patch)?;
+        eprintln!("\n» {name}: {test}");
         run(Command::new("git").arg("apply").arg(patch).current_dir(&copy))?;
-        let caught = !oracle_passes(&root, &copy)?;
+        let told = root.join("target/broken").join(&name).with_extension("txt");
+        let caught = !oracle_passes(&root, &copy, &test, &told)?;
         run(Command::new("git").args(["apply", "--reverse"]).arg(patch).current_dir(&copy))?;
-        eprintln!("  {}", if caught { "caught" } else { "NOT caught" });
+        eprintln!("  {}, see {}", if caught { "caught" } else { "NOT caught" }, told.display());
         survived.extend((!caught).then_some(name));
     }
     if survived.is_empty() { Ok(()) } else { Err(format!("the oracle missed: {}", survived.join(", "))) }
+}
+
+/// What the names of the tests begin with that turn red with a patch: its line `# Caught by: NAME`.
+fn caught_by(patch: &Path) -> Result<String> {
+    let text = fs::read_to_string(patch).map_err(|error| format!("{}: {error}", patch.display()))?;
+    let name = text.lines().find_map(|line| line.strip_prefix("# Caught by: "));
+    name.map(str::to_owned).ok_or_else(|| format!("{} does not say what it is caught by", patch.display()))
 }
 
 fn patches(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -54,19 +63,25 @@ fn copy_tree(root: &Path, copy: &Path) -> Result<()> {
     plugins::build(&[], &copy.join("target/plugins")).map(|_| ())
 }
 
-/// Build the broken engine, and whether the oracle finds nothing wrong with it. An engine that does not build is an error.
-fn oracle_passes(root: &Path, copy: &Path) -> Result<bool> {
+/// Build the broken engine, and whether the oracle finds nothing wrong with it. What the tests say goes to the file `told`. An engine
+/// that does not build, and a test that is not there, are errors.
+fn oracle_passes(root: &Path, copy: &Path, test: &str, told: &Path) -> Result<bool> {
+    let target = root.join("target/broken");
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new("cargo");
-        // Its own copy of our crates, and what is built of all others.
-        command.args(arguments).current_dir(copy).env("CARGO_TARGET_DIR", root.join("target/broken"));
+        // What is built of our own crates must not get in the way of what is sound.
+        command.args(arguments).current_dir(copy).env("CARGO_TARGET_DIR", &target);
         command.env("TIDEGATE_KILLS", BREAK_KILLS);
         command
     };
     run(&mut cargo(&["test", "--release", "--test", "it", "--no-run"]))?;
-    let mut test = cargo(&["test", "--release", "--test", "it", "crash::"]);
-    let status =
-        test.stdout(Stdio::null()).stderr(Stdio::null()).status().map_err(|error| format!("cargo: {error}"))?;
+    let failed = |error: std::io::Error| format!("{}: {error}", told.display());
+    let (out, err) = fs::File::create(told).and_then(|file| Ok((file.try_clone()?, file))).map_err(failed)?;
+    let status = cargo(&["test", "--release", "--test", "it", test]).stdout(out).stderr(err).status();
+    let status = status.map_err(|error| format!("cargo: {error}"))?;
+    if fs::read_to_string(told).map_err(failed)?.contains("running 0 tests") {
+        return Err(format!("there is no test {test}"));
+    }
     Ok(status.success())
 }
 
