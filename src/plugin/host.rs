@@ -1,7 +1,7 @@
 //! What a plugin can call, and what it has used.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{ResourceLimiter, Result, UpdateDeadline};
@@ -38,8 +38,11 @@ pub(super) struct HostState {
 /// The call under way.
 #[derive(Default)]
 pub(super) struct Call {
-    /// The thread's CPU time when the call began.
-    started: Duration,
+    /// When the call began.
+    began: Option<Instant>,
+    /// At the first tick: how long the call had taken, and the thread's CPU time. To ask for that takes longer than many a call, so a
+    /// call that ends before the first tick never does.
+    ticked: Option<(Duration, Duration)>,
     /// The CPU time that it may take.
     time: Duration,
     /// How many times it may still call the host, and with how many bytes.
@@ -114,8 +117,8 @@ impl HostState {
 
     pub(super) fn begin_call(&mut self, allowance: Allowance, state: Option<ActiveState>) {
         let Allowance { time, host_calls, host_bytes } = allowance;
-        let (started, host_bytes_max) = (thread_cpu_time(), host_bytes);
-        self.call = Call { started, time, host_calls, host_bytes, host_bytes_max, state, ..Call::default() };
+        let (began, host_bytes_max) = (Some(Instant::now()), host_bytes);
+        self.call = Call { began, time, host_calls, host_bytes, host_bytes_max, state, ..Call::default() };
     }
 
     /// Linear memory in use, in bytes.
@@ -135,8 +138,12 @@ impl HostState {
         &mut self.call
     }
 
+    /// The CPU time of the call so far. Before the first tick it is the time on the clock, which is more on a busy machine.
     pub(super) fn cpu_time_of_call(&self) -> Duration {
-        thread_cpu_time().saturating_sub(self.call.started)
+        match self.call.ticked {
+            Some((before, cpu_time)) => before + thread_cpu_time().saturating_sub(cpu_time),
+            None => self.call.began.map_or(Duration::ZERO, |began| began.elapsed()),
+        }
     }
 
     /// The CPU time that the call may take.
@@ -146,7 +153,13 @@ impl HostState {
 
     /// What happens at each tick of the engine's clock while the plugin runs.
     pub(super) fn tick(&mut self) -> UpdateDeadline {
-        if self.cpu_time_of_call() < self.call.time {
+        let now = thread_cpu_time();
+        let Some((_, first)) = self.call.ticked else {
+            // What the call has used before the first tick is less than a tick, and is not counted against it.
+            self.call.ticked = Some((self.cpu_time_of_call(), now));
+            return UpdateDeadline::Continue(1);
+        };
+        if now.saturating_sub(first) < self.call.time {
             return UpdateDeadline::Continue(1);
         }
         self.call.timed_out = true;

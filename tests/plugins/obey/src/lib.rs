@@ -1,6 +1,8 @@
 //! Does with each record what its value says, and counts the records that it has handled. For tests: whatever a bad record leaves
 //! behind shows in what the records behind it become.
 
+#![allow(clippy::panic, reason = "a plugin that does what it is told")]
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_plugin::{
@@ -46,7 +48,7 @@ impl StatefulTransform for Obey {
         let order: Order = serde_json::from_slice(record.value().unwrap_or(b"{}"))
             .map_err(|error| Reject::new("not-an-order", error.to_string()))?;
         let every = self.config.reject_every;
-        if every > 0 && handled > self.config.reject_after && handled % every == 0 {
+        if every > 0 && handled > self.config.reject_after && handled.is_multiple_of(every) {
             return Err(Reject::new("every-so-many", "it is one of those"));
         }
         match order.r#do.as_str() {
