@@ -135,3 +135,15 @@ fn no_file_is_too_long_to_be_read() {
         .collect();
     assert!(long.is_empty(), "more than {LINES_MAX} lines: {}", long.join(", "));
 }
+
+/// What was built for a version of the contract must run for ever: a change, even of a comment, is a new folder.
+#[test]
+fn the_frozen_contract_is_what_it_was() {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/0.1.0");
+    let files: Vec<_> =
+        fs::read_dir(&wit).expect("the contract").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(files, ["plugin.wit"]);
+    let text = fs::read(wit.join("plugin.wit")).expect("the contract");
+    let frozen = "sha256:4c5d58ae3f0a050d5e64d86c2de4f65a95fa78ce6d79bf5583f3b2d1434b40f4";
+    assert_eq!(tidegate::model::Digest::of(&text).to_string(), frozen);
+}
