@@ -1,7 +1,7 @@
 //! The stages that a link's records go through.
 //!
 //! A [`Pipeline`] is what all lanes share: compiled plugins and their configuration. Each lane makes a
-//! [`Run`](super::run::Run) of it: one configured instance of each stage.
+//! `Run` of it: one configured instance of each stage.
 
 use std::sync::{Arc, Mutex};
 

@@ -3,7 +3,7 @@
 //!
 //! Both ends are in this file. The daemon starts its own program with [`COMMAND`], an empty environment and `/` as its directory. The component
 //! goes in on standard input, and the serialized code comes out on standard output with exit status 0. Otherwise
-//! one line on standard error says why, and the status is [`MALFORMED`] for what is wrong with the component.
+//! one line on standard error says why, and the status is `MALFORMED` for what is wrong with the component.
 
 use std::fs;
 use std::io::{self, Read, Write};
