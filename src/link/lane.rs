@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::topology::loops;
 use super::events::Event;
 use super::failure::{Backoff, Failure};
 use super::letters::dead_letters;
@@ -18,6 +19,7 @@ use super::pipeline::Pipeline;
 use super::run::{Processed, Run, Search, Stop};
 use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
 use super::supervisor::Shared;
+use crate::config::would_loop;
 use crate::connector::{Commit, Opened, RevisionStart, Sink, Source, Target};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
@@ -358,6 +360,10 @@ impl Session {
             return Ok(());
         }
         let config = &self.link.config;
+        // The file was checked for what it says; an earlier revision may put records aside where the file does not.
+        if would_loop(config, &config.dead_letters) {
+            return Err(loops("a dead letter", &config.dead_letters));
+        }
         let topic: Arc<str> = config.dead_letters.as_str().into();
         let partitions = self.most_partitions()?.unwrap_or(1);
         self.sink.prepare(&Target { topic: topic.clone(), partitions })?;

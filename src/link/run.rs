@@ -239,7 +239,10 @@ impl Run {
             }
             let tally = &mut work.done.tallies[stage];
             tally.records_in += (batch.len() - verdict.rejects.len()) as u64;
-            tally.cpu_time += verdict.cpu_time;
+            if let Some(cpu_time) = verdict.cpu_time {
+                tally.cpu_time += cpu_time;
+                tally.timed_records += batch.len() as u64;
+            }
             let done = verdict.apply(batch);
             tally.records_out += done.batch.len() as u64;
             tally.dropped += done.dropped as u64;

@@ -10,6 +10,7 @@ use super::letters::Cause;
 use super::status::lock;
 use crate::config::BreakerConfig;
 use crate::model::Batch;
+use crate::plugin::instance::MEASURED;
 use crate::plugin::{StageMetrics, TrapKind};
 
 /// The codes of a stage that are counted one by one. What comes after them is counted as [`OTHER`].
@@ -29,7 +30,9 @@ pub(super) struct Tally {
     pub(super) changed: u64,
     pub(super) rejected: u64,
     pub(super) trapped: u64,
+    /// CPU time of the calls that were measured, and the records that they had.
     pub(super) cpu_time: Duration,
+    pub(super) timed_records: u64,
     /// What it could not handle, by code.
     pub(super) incidents: BTreeMap<String, Incident>,
 }
@@ -113,7 +116,7 @@ pub struct StageStats {
     pub rejected: AtomicU64,
     /// Records that it trapped on.
     pub trapped: AtomicU64,
-    /// CPU time of all calls that did not trap, in nanoseconds.
+    /// CPU time of all calls that did not trap, in nanoseconds. Those that were measured stand for the others.
     pub cpu_time_ns: AtomicU64,
     /// Linear memory of the instance that was called last, in bytes.
     pub memory_bytes: AtomicU64,
@@ -126,10 +129,12 @@ pub struct StageStats {
 }
 
 impl StageStats {
-    pub(super) fn add_call(&self, cpu_time: Duration, memory_bytes: u64) {
-        let us = cpu_time.as_micros() as u64;
-        let class = CALL_TIME_BOUNDS_US.partition_point(|bound| *bound < us);
-        self.call_times[class].fetch_add(1, Relaxed);
+    pub(super) fn add_call(&self, cpu_time: Option<Duration>, memory_bytes: u64) {
+        if let Some(cpu_time) = cpu_time {
+            let us = cpu_time.as_micros() as u64;
+            let class = CALL_TIME_BOUNDS_US.partition_point(|bound| *bound < us);
+            self.call_times[class].fetch_add(1, Relaxed);
+        }
         self.memory_bytes.store(memory_bytes, Relaxed);
     }
 
@@ -143,7 +148,7 @@ impl StageStats {
         self.dropped.fetch_add(tally.dropped, Relaxed);
         self.rejected.fetch_add(tally.rejected, Relaxed);
         self.trapped.fetch_add(tally.trapped, Relaxed);
-        self.cpu_time_ns.fetch_add(tally.cpu_time.as_nanos() as u64, Relaxed);
+        self.cpu_time_ns.fetch_add(tally.cpu_time.as_nanos() as u64 * MEASURED, Relaxed);
         if tally.incidents.is_empty() {
             return;
         }
@@ -164,7 +169,7 @@ impl StageStats {
         lock(&self.traps).clone()
     }
 
-    /// Calls that did not trap, by the classes of [`CALL_TIME_BOUNDS_US`] and one for longer ones.
+    /// Calls that were measured and did not trap, by the classes of [`CALL_TIME_BOUNDS_US`] and one for longer ones.
     pub fn call_times(&self) -> Vec<u64> {
         self.call_times.iter().map(|class| class.load(Relaxed)).collect()
     }
@@ -199,7 +204,7 @@ mod tests {
     fn calls_are_counted_in_classes_of_time() {
         let stats = StageStats::default();
         for us in [0, 30, 31, 1_000_000, 1_000_001] {
-            stats.add_call(Duration::from_micros(us), 0);
+            stats.add_call(Some(Duration::from_micros(us)), 0);
         }
         let classes = stats.call_times();
         assert_eq!((classes[0], classes[1], classes[9], classes[10]), (2, 1, 1, 1));

@@ -36,6 +36,8 @@ pub(super) struct Watch {
     rejected: AtomicU64,
     trapped: AtomicU64,
     cpu_time_ns: AtomicU64,
+    /// The records that this CPU time was measured for, each once for each stage.
+    timed_records: AtomicU64,
     /// Whether the probation has ended well.
     passed: AtomicBool,
     /// Whether there is trouble. Lanes look here before each batch.
@@ -66,6 +68,7 @@ impl Watch {
         self.rejected.fetch_add(sum(|tally| tally.rejected), Relaxed);
         self.trapped.fetch_add(sum(|tally| tally.trapped), Relaxed);
         self.cpu_time_ns.fetch_add(sum(|tally| tally.cpu_time.as_nanos() as u64), Relaxed);
+        self.timed_records.fetch_add(sum(|tally| tally.timed_records), Relaxed);
         let Some(probation) = self.probation.as_ref().filter(|_| self.is_on_probation()) else { return false };
         match self.judge(probation) {
             Some(reason) => self.raise(BreakerAction::Rollback, reason),
@@ -95,9 +98,9 @@ impl Watch {
         None
     }
 
-    /// CPU time of a record; `None` while too few were seen.
+    /// CPU time of a record in a stage; `None` while too few were measured.
     pub(super) fn time_per_record(&self) -> Option<Duration> {
-        let records = self.records.load(Relaxed);
+        let records = self.timed_records.load(Relaxed);
         (records >= TIMED_RECORDS_MIN).then(|| Duration::from_nanos(self.cpu_time_ns.load(Relaxed) / records))
     }
 
@@ -152,7 +155,8 @@ mod tests {
     }
 
     fn tally(records_in: u64, rejected: u64, trapped: u64) -> [Tally; 1] {
-        [Tally { records_in, rejected, trapped, cpu_time: Duration::from_micros(records_in), ..Tally::default() }]
+        let (cpu_time, timed_records) = (Duration::from_micros(records_in), records_in);
+        [Tally { records_in, rejected, trapped, cpu_time, timed_records, ..Tally::default() }]
     }
 
     #[test]
@@ -185,7 +189,8 @@ mod tests {
         assert!(!slow.is_held(), "too few to say");
         slow.add(&tally(1, 0, 0));
         assert!(!slow.is_held(), "twenty times as long, but only a microsecond");
-        slow.add(&[Tally { records_in: 1000, cpu_time: Duration::from_millis(20), ..Tally::default() }]);
+        let cpu_time = Duration::from_millis(20);
+        slow.add(&[Tally { records_in: 1000, timed_records: 1000, cpu_time, ..Tally::default() }]);
         assert!(slow.trouble().is_some_and(|trouble| trouble.reason.contains("took 50 ns")));
     }
 

@@ -1,7 +1,7 @@
 //! What a plugin can call, and what it has used.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{ResourceLimiter, Result, UpdateDeadline};
@@ -18,6 +18,9 @@ use crate::model::{Digest, Limits, StateRow};
 /// The most entries that one `scan` answers.
 const SCAN_MAX: u32 = 10_000;
 
+/// The CPU time of one call of so many is measured.
+pub const MEASURED: u64 = 8;
+
 /// The CPU time that the calling thread has used so far.
 pub(super) fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -32,17 +35,17 @@ pub(super) struct HostState {
     limits: Limits,
     memory_bytes: u64,
     table_elements: u64,
+    calls: u64,
     call: Call,
 }
 
 /// The call under way.
 #[derive(Default)]
 pub(super) struct Call {
-    /// When the call began.
-    began: Option<Instant>,
-    /// At the first tick: how long the call had taken, and the thread's CPU time. To ask for that takes longer than many a call, so a
-    /// call that ends before the first tick never does.
-    ticked: Option<(Duration, Duration)>,
+    /// The thread's CPU time when the call began, if it is one that is measured. To ask for it takes longer than many a call.
+    began: Option<Duration>,
+    /// The thread's CPU time at the first tick. A call that ends before never asks for it.
+    ticked: Option<Duration>,
     /// The CPU time that it may take.
     time: Duration,
     /// How many times it may still call the host, and with how many bytes.
@@ -112,12 +115,13 @@ impl ActiveState {
 
 impl HostState {
     pub(super) fn new(stage: Arc<str>, plugin: Digest, metrics: Arc<StageMetrics>, limits: Limits) -> Self {
-        Self { stage, plugin, metrics, limits, memory_bytes: 0, table_elements: 0, call: Call::default() }
+        Self { stage, plugin, metrics, limits, memory_bytes: 0, table_elements: 0, calls: 0, call: Call::default() }
     }
 
     pub(super) fn begin_call(&mut self, allowance: Allowance, state: Option<ActiveState>) {
         let Allowance { time, host_calls, host_bytes } = allowance;
-        let (began, host_bytes_max) = (Some(Instant::now()), host_bytes);
+        self.calls = self.calls.wrapping_add(1);
+        let (began, host_bytes_max) = ((self.calls % MEASURED == MEASURED / 2).then(thread_cpu_time), host_bytes);
         self.call = Call { began, time, host_calls, host_bytes, host_bytes_max, state, ..Call::default() };
     }
 
@@ -138,12 +142,9 @@ impl HostState {
         &mut self.call
     }
 
-    /// The CPU time of the call so far. Before the first tick it is the time on the clock, which is more on a busy machine.
-    pub(super) fn cpu_time_of_call(&self) -> Duration {
-        match self.call.ticked {
-            Some((before, cpu_time)) => before + thread_cpu_time().saturating_sub(cpu_time),
-            None => self.call.began.map_or(Duration::ZERO, |began| began.elapsed()),
-        }
+    /// The CPU time of the call so far, if it is one that is measured.
+    pub(super) fn cpu_time_of_call(&self) -> Option<Duration> {
+        self.call.began.map(|began| thread_cpu_time().saturating_sub(began))
     }
 
     /// The CPU time that the call may take.
@@ -154,11 +155,8 @@ impl HostState {
     /// What happens at each tick of the engine's clock while the plugin runs.
     pub(super) fn tick(&mut self) -> UpdateDeadline {
         let now = thread_cpu_time();
-        let Some((_, first)) = self.call.ticked else {
-            // What the call has used before the first tick is less than a tick, and is not counted against it.
-            self.call.ticked = Some((self.cpu_time_of_call(), now));
-            return UpdateDeadline::Continue(1);
-        };
+        // What the call has used before the first tick is less than a tick, and is not counted against it.
+        let first = *self.call.ticked.get_or_insert(now);
         if now.saturating_sub(first) < self.call.time {
             return UpdateDeadline::Continue(1);
         }

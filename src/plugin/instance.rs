@@ -8,6 +8,7 @@ use wasmtime::{AsContextMut, Store};
 
 use super::bindings::{filtering, lifecycle, migrating, transforming, types};
 use super::component::{Columns, Description, Plugin, Refusal, WorkIndices};
+pub use super::host::MEASURED;
 use super::host::{ActiveState, Allowance, HostState};
 use super::limits::{
     CODE_BYTES_MAX, CONFIG_FAULT_BYTES_MAX, CONFIG_FAULTS_MAX, DESCRIPTION_BYTES_MAX, LIFECYCLE_CALLS_MAX,
@@ -129,8 +130,8 @@ pub struct Verdict {
     pub certain: Option<usize>,
     /// Where the state was before.
     pub mark: Option<Mark>,
-    /// CPU time of the call.
-    pub cpu_time: Duration,
+    /// CPU time of the call, if it was measured: one of [`MEASURED`] is.
+    pub cpu_time: Option<Duration>,
     product: Product,
 }
 

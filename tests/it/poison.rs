@@ -323,6 +323,27 @@ fn too_many_bad_records_pause_the_link_until_somebody_resumes_it() {
     publish(&site, &json!({"reject_every": 0}));
     let answer = site.client.post(&format!("{LINKS}/flow/resume"), "").expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(site.client.link("flow").error, None);
-    wait_until("it is paused by the same records", || paused(&site.client.link("flow")));
+    let events = || site.client.read::<Value>(&format!("{LINKS}/flow/events"));
+    let paused_again = |events: Value| events.as_array().expect("events").iter().any(|event| event["kind"] == "paused");
+    wait_until("it is paused by the same records", || paused_again(events()));
+}
+
+#[test]
+fn an_open_breaker_brings_the_revision_before_back_where_it_is_told_to() {
+    let breaker = "[links.flow.breaker]\nwindow_records = 100\nrejected_percent = 20\nthen = \"rollback\"\n[links.flow.probation]\nrecords = 0";
+    let site = site(breaker, "");
+    let _daemon = site.start();
+    let orders: Vec<Value> = (0..200).map(|number| order(0, number, "ok")).collect();
+    site.client.produce("east", "in", &orders[..10]);
+    site.client.await_caught_up("flow");
+    publish(&site, &json!({"reject_every": 2}));
+    site.client.produce("east", "in", &orders[10..]);
+    site.client.await_caught_up("flow");
+    let last = history(&site).pop().expect("a revision");
+    let reason = last.reason.as_deref().expect("a reason");
+    assert_eq!((last.number, last.origin), (3, RevisionOrigin::Automatic));
+    assert!(reason.starts_with("revision 2 stage obey rejected 21 records, more than 20 %"), "{reason}");
+    // The batch that opened the breaker was given back whole, and the revision before has handled it.
+    assert!(letters(&site).is_empty());
+    assert_eq!(obeyed(&site, 0).iter().map(|(number, _)| *number).collect::<Vec<_>>(), (0..200).collect::<Vec<u64>>());
 }

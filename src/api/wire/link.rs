@@ -368,9 +368,9 @@ pub struct Stage {
     pub not_handled_by_code: BTreeMap<String, u64>,
     /// Calls that trapped, by kind. A record that is put aside takes several.
     pub traps_by_kind: BTreeMap<String, u64>,
-    /// CPU time of its calls, in nanoseconds.
+    /// CPU time of its calls, in nanoseconds. Those that are measured, one of eight, stand for the others.
     pub cpu_time_ns: u64,
-    /// Its calls by CPU time.
+    /// Its calls by CPU time. One of eight is measured.
     pub call_times: Vec<CallTimes>,
     /// Linear memory of the instance that was called last.
     pub memory_bytes: u64,

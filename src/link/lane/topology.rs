@@ -150,7 +150,7 @@ impl Session {
     }
 }
 
-fn loops(what: &str, target: &str) -> Failure {
+pub(super) fn loops(what: &str, target: &str) -> Failure {
     Failure::fatal(
         "would-loop",
         format!("{what} would go to {target}, which the link itself reads"),
