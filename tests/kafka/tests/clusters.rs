@@ -55,7 +55,9 @@ fn one_broker_answers_and_leaves_nothing_behind() {
 
 #[test]
 fn a_broker_of_three_is_killed_and_comes_back_where_it_was() {
-    let options = Options { brokers: 3, ..Options::default() };
+    // A broker that was killed is let in again once its session has ended, which takes 9 s otherwise.
+    let settings = vec![("broker.session.timeout.ms".to_owned(), "2000".to_owned())];
+    let options = Options { brokers: 3, settings, ..Options::default() };
     let mut cluster = Cluster::start(&options).expect("a cluster");
     let all = addresses(&cluster);
     assert_eq!(all.len(), 3);
