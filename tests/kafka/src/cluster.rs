@@ -163,3 +163,21 @@ fn remove_left_over(clusters: &Path) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_killed_processes_left_is_removed() {
+        let clusters = tempfile::tempdir().expect("a directory");
+        let ours = clusters.path().join(format!("{}-a", process::id()));
+        // Above every id that Linux gives to a process.
+        let left_over = clusters.path().join("4194305-b");
+        for dir in [&ours, &left_over] {
+            fs::create_dir_all(dir.join("1/data")).expect("a directory");
+        }
+        remove_left_over(clusters.path()).expect("removed");
+        assert!(ours.exists() && !left_over.exists());
+    }
+}

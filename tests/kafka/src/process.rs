@@ -52,3 +52,58 @@ pub(crate) fn start(mut command: Command) -> io::Result<Child> {
 pub(crate) fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::kill_process(Pid::from_child(child), signal)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::start;
+
+    /// How long a test waits for what must come. Only what is broken ever takes this long.
+    const LOOKS_MAX: u32 = 3000;
+
+    fn runs(pid: u32) -> bool {
+        // Behind the name in parentheses stands the state: one that nobody has waited for is a zombie.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
+    }
+
+    /// Not a test: the process that the next one kills. It starts a child on a thread that ends.
+    #[test]
+    #[ignore = "started by another test"]
+    #[allow(clippy::zombie_processes, reason = "this process is killed")]
+    fn owner_of_a_child() {
+        let child = thread::spawn(|| {
+            let mut command = Command::new("sleep");
+            command.arg("60");
+            start(command).expect("a child").id()
+        });
+        let child = child.join().expect("the thread that starts");
+        println!("\nchild {child}");
+        thread::sleep(Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_child_outlives_the_thread_that_started_it_and_not_the_process() {
+        let this = std::env::current_exe().expect("this program");
+        let arguments = ["--exact", "process::tests::owner_of_a_child", "--ignored", "--nocapture"];
+        let mut owner = Command::new(this);
+        owner.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut owner = owner.spawn().expect("the owner");
+        let lines = BufReader::new(owner.stdout.take().expect("a pipe")).lines();
+        let mut pids = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("child ")?.parse().ok());
+        let child: u32 = pids.next().expect("the child's id");
+        let ran = runs(child);
+        owner.kill().and_then(|()| owner.wait()).expect("killed");
+        let ended = (0..LOOKS_MAX).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            !runs(child)
+        });
+        assert!(ran, "the child ended with the thread");
+        assert!(ended, "the child outlives its owner");
+    }
+}
