@@ -56,7 +56,8 @@ pub(crate) fn signal(child: &Child, signal: Signal) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::{BufRead as _, BufReader};
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::path::Path;
     use std::process::{Command, Stdio};
     use std::thread;
     use std::time::Duration;
@@ -72,18 +73,29 @@ mod tests {
         stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
     }
 
-    /// Not a test: the process that the next one kills. It starts a child on a thread that ends.
+    /// Not a test: the process that the next one kills. It starts a child on a thread that ends, and prints its id if it still answers.
     #[test]
     #[ignore = "started by another test"]
     #[allow(clippy::zombie_processes, reason = "this process is killed")]
     fn owner_of_a_child() {
-        let child = thread::spawn(|| {
-            let mut command = Command::new("sleep");
-            command.arg("60");
-            start(command).expect("a child").id()
+        let starter = thread::spawn(|| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "read line; echo $line; exec sleep 60"]);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            let child = start(command);
+            let thread = fs::read_link("/proc/thread-self").expect("this thread");
+            (child.expect("a child"), Path::new("/proc").join(thread))
         });
-        let child = child.join().expect("the thread that starts");
-        println!("\nchild {child}");
+        let (mut child, thread) = starter.join().expect("the thread that starts");
+        while thread.exists() {
+            thread::yield_now();
+        }
+        // Only a child that was not killed answers.
+        writeln!(child.stdin.take().expect("a pipe"), "child {}", child.id()).expect("a child that reads");
+        let mut answer = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut answer).expect("an answer");
+        assert!(!answer.is_empty(), "the child was killed");
+        println!("\n{answer}");
         thread::sleep(Duration::from_secs(60));
     }
 
@@ -96,14 +108,12 @@ mod tests {
         let mut owner = owner.spawn().expect("the owner");
         let lines = BufReader::new(owner.stdout.take().expect("a pipe")).lines();
         let mut pids = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("child ")?.parse().ok());
-        let child: u32 = pids.next().expect("the child's id");
-        let ran = runs(child);
+        let child = pids.next().expect("the child has ended with the thread");
         owner.kill().and_then(|()| owner.wait()).expect("killed");
         let ended = (0..LOOKS_MAX).any(|_| {
             thread::sleep(Duration::from_millis(10));
             !runs(child)
         });
-        assert!(ran, "the child ended with the thread");
         assert!(ended, "the child outlives its owner");
     }
 }
