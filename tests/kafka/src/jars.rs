@@ -1,0 +1,149 @@
+//! The programs of Apache Kafka: resolved once by Maven into `target/kafka/VERSION`.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Result;
+
+/// The release of Apache Kafka that runs.
+const VERSION: &str = "4.3.1";
+/// The first Java that its brokers run on.
+const JAVA_MIN: u32 = 17;
+/// A copy of the pom beside the jars says that they are all there, and that they are those of this pom.
+const RESOLVED: &str = "pom.xml";
+
+/// The programs of Apache Kafka, all there and able to run.
+#[derive(Clone, Debug)]
+pub struct Jars {
+    dir: PathBuf,
+}
+
+/// Where everything of Kafka is kept in this workspace: `target/kafka`.
+pub fn home() -> PathBuf {
+    let workspace = crate_dir().ancestors().nth(2).unwrap_or(crate_dir());
+    workspace.join("target/kafka")
+}
+
+fn crate_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+impl Jars {
+    /// Find the programs. The first time, Maven brings them, which takes less than a minute.
+    ///
+    /// Errors: Java or Maven is missing and cannot be installed, or Maven fails.
+    pub fn find() -> Result<Self> {
+        need_java()?;
+        let dir = home().join(VERSION);
+        fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
+        resolve(&dir)?;
+        Ok(Self { dir })
+    }
+
+    /// A command that runs a class of Kafka, as in `kafka.tools.StorageTool`: to be given arguments and started.
+    pub fn java(&self, class: &str, java_options: &[String]) -> Command {
+        let mut command = Command::new("java");
+        let log = crate_dir().join("log4j2.properties");
+        // Up fast and small: the serial collector has no threads, and the first compiler alone is enough for tests.
+        command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+        command.arg(format!("-Dlog4j2.configurationFile={}", log.display()));
+        command.args(java_options);
+        command.arg("-cp").arg(self.dir.join("*")).arg(class);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// Let Maven bring the jars unless they are there. Whoever comes at the same time waits for the first.
+fn resolve(dir: &Path) -> Result<()> {
+    let cannot = |error: io::Error| format!("cannot write to {}: {error}", dir.display());
+    let lock = File::create(dir.join("lock")).map_err(cannot)?;
+    lock.lock().map_err(cannot)?;
+    let pom = crate_dir().join("pom.xml");
+    let wanted = fs::read(&pom).map_err(|error| format!("cannot read {}: {error}", pom.display()))?;
+    let resolved = dir.join(RESOLVED);
+    if fs::read(&resolved).is_ok_and(|there| there == wanted) {
+        return Ok(());
+    }
+    need_maven()?;
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B", "-f"]).arg(&pom).arg(format!("-Dkafka.version={VERSION}"));
+    maven.arg("dependency:copy-dependencies").arg(format!("-DoutputDirectory={}", dir.display()));
+    output(&mut maven)?;
+    fs::write(resolved, wanted).map_err(cannot)
+}
+
+/// A Java that is new enough, installed if it is missing.
+fn need_java() -> Result<()> {
+    if java_release().is_none() {
+        install("default-jre-headless", &format!("Java {JAVA_MIN} or newer"))?;
+    }
+    match java_release() {
+        Some(release) if release >= JAVA_MIN => Ok(()),
+        Some(release) => Err(format!(
+            "java is of release {release}, and Kafka {VERSION} needs {JAVA_MIN} or newer; put a newer one first in PATH"
+        )),
+        None => Err("java does not say its release; check `java -version`".to_owned()),
+    }
+}
+
+fn java_release() -> Option<u32> {
+    let output = Command::new("java").arg("-version").output().ok()?;
+    release(&String::from_utf8_lossy(&output.stderr))
+}
+
+/// The release in what `java -version` says: `openjdk version "17.0.15" 2025-04-15`.
+fn release(said: &str) -> Option<u32> {
+    let (_, version) = said.split_once(" version \"")?;
+    version.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn need_maven() -> Result<()> {
+    if Command::new("mvn").arg("--version").output().is_ok() {
+        return Ok(());
+    }
+    install("maven", "Maven")
+}
+
+/// Install a package of Debian, if we may.
+fn install(package: &str, what: &str) -> Result<()> {
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
+        return Err(format!(
+            "{what} is missing, which runs the Kafka of the tests; install it, on Debian with \
+             `apt-get update && apt-get install --no-install-recommends {package}`"
+        ));
+    }
+    let mut apt = Command::new("apt-get");
+    output(apt.args(["-qq", "update"]))?;
+    let mut apt = Command::new("apt-get");
+    apt.args(["-qq", "install", "--yes", "--no-install-recommends", package]);
+    output(apt.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Run a command whose words matter only if it fails.
+fn output(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| format!("cannot run {program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    // Maven complains on standard output, others on standard error.
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{program} failed: {}", String::from_utf8_lossy(&said).trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::release;
+
+    #[test]
+    fn the_release_of_java_is_read_as_every_vendor_says_it() {
+        assert_eq!(release("openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime"), Some(17));
+        assert_eq!(release("Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version \"25\" 2025-09-16"), Some(25));
+        assert_eq!(release("java version \"1.8.0_202\""), Some(1));
+        assert_eq!(release("java version \"24-ea\""), Some(24));
+        assert_eq!(release("no such thing"), None);
+    }
+}

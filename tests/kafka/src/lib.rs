@@ -1,0 +1,21 @@
+//! Real Apache Kafka clusters on loopback: brokers and controllers in Java processes of their own, from the artifacts of Maven Central.
+//!
+//! **Invariant:** nothing outlives its owner. A [`Cluster`] that is dropped has ended its processes and removed its directory. If the owner
+//! itself is killed, the system ends the processes, and the next cluster to start removes the directory.
+//!
+//! Reading order: `cluster`, `broker`, `wire`; then `jars` (where the programs come from), `process` and `port`.
+
+mod broker;
+mod cluster;
+mod jars;
+mod port;
+mod process;
+mod wire;
+
+pub use broker::Broker;
+pub use cluster::{Cluster, Options};
+pub use jars::{Jars, home};
+pub use wire::ask;
+
+/// What went wrong, and what to do about it.
+pub type Result<T> = std::result::Result<T, String>;
