@@ -1,0 +1,1 @@
+//! Record batches against bytes by hand, against themselves, and against damage.
