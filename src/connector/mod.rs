@@ -10,6 +10,7 @@
 //! - Nothing retries inside: an [`Error`] says by its [`Class`] what the lane may do.
 
 pub mod embedded;
+pub mod kafka;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

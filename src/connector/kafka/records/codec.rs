@@ -1,0 +1,266 @@
+//! The five codecs that records are compressed with, each in the framing that Kafka's own client writes.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{Read, Write};
+
+use zstd::zstd_safe;
+
+use super::error::Error;
+use super::frame::RecordBatch;
+
+/// How the records of a record batch are compressed: `compression.type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// Not at all.
+    None,
+    /// gzip, one or several members.
+    Gzip,
+    /// Snappy: written in the framing of the Java library (xerial), read in that one or without any.
+    Snappy,
+    /// LZ4 in its standard frame.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Codec {
+    /// The codec with this number in the attributes.
+    pub(super) fn from_id(id: u8) -> Option<Self> {
+        [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd].get(usize::from(id)).copied()
+    }
+
+    /// Its number in the attributes.
+    pub(super) fn id(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// A codec and how hard it tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    codec: Codec,
+    /// Of gzip and zstd.
+    level: i32,
+}
+
+impl Compression {
+    /// `codec` at `level`, or at its usual level. gzip has levels 1 to 9, zstd -131,072 to 22, and the others have none.
+    ///
+    /// # Errors
+    /// [`Error::Level`] if the codec has no such level.
+    pub fn new(codec: Codec, level: Option<i32>) -> Result<Self, Error> {
+        let (levels, usual, remedy) = match codec {
+            Codec::Gzip => (1..=9, 6, "choose 1 to 9"),
+            Codec::Zstd => (zstd::compression_level_range(), zstd::DEFAULT_COMPRESSION_LEVEL, "choose -131072 to 22"),
+            Codec::None | Codec::Snappy | Codec::Lz4 => (0..=0, 0, "leave the level out"),
+        };
+        match level {
+            None => Ok(Self { codec, level: usual }),
+            Some(level) if levels.contains(&level) && !levels.end().eq(&0) => Ok(Self { codec, level }),
+            Some(level) => Err(Error::Level { codec, level, remedy }),
+        }
+    }
+
+    /// The codec.
+    pub fn codec(self) -> Codec {
+        self.codec
+    }
+}
+
+/// Compresses records, one record batch after the other.
+pub(super) struct Compressor {
+    compression: Compression,
+    zstd: Option<zstd_safe::CCtx<'static>>,
+}
+
+impl Compressor {
+    pub(super) fn new(compression: Compression) -> Self {
+        let zstd = (compression.codec == Codec::Zstd).then(zstd_safe::CCtx::create);
+        Self { compression, zstd }
+    }
+
+    pub(super) fn codec(&self) -> Codec {
+        self.compression.codec
+    }
+
+    /// Append `records`, compressed, to `out`.
+    pub(super) fn append(&mut self, records: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let codec = self.compression.codec;
+        let done = match codec {
+            Codec::None => {
+                out.extend_from_slice(records);
+                Ok(())
+            }
+            Codec::Gzip => gzip(records, self.compression.level, out),
+            Codec::Snappy => xerial(records, out),
+            Codec::Lz4 => lz4(records, out),
+            Codec::Zstd => self.zstd(records, out),
+        };
+        done.map_err(|message| Error::Compress { codec, message })
+    }
+
+    fn zstd(&mut self, records: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        let context = self.zstd.get_or_insert_with(zstd_safe::CCtx::create);
+        // The library writes to the front of what it is given.
+        let mut packed = Vec::with_capacity(zstd_safe::compress_bound(records.len()));
+        context
+            .compress(&mut packed, records, self.compression.level)
+            .map_err(|code| zstd_safe::get_error_name(code).to_owned())?;
+        out.extend_from_slice(&packed);
+        Ok(())
+    }
+}
+
+fn gzip(records: &[u8], level: i32, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::new(level as u32));
+    encoder.write_all(records).and_then(|()| encoder.finish().map(drop)).map_err(|error| error.to_string())
+}
+
+/// Kafka's client refuses blocks that depend on each other, so they are independent; 64 KiB is what it writes too.
+fn lz4(records: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
+    let mut encoder = FrameEncoder::with_frame_info(info, out);
+    encoder.write_all(records).map_err(|error| error.to_string())?;
+    encoder.finish().map(drop).map_err(|error| error.to_string())
+}
+
+const XERIAL_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
+/// The version that writes it and the oldest that reads it: 1 and 1.
+const XERIAL_VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
+/// What Kafka's client compresses at a time.
+const XERIAL_BLOCK_BYTES: usize = 32 << 10;
+
+/// After magic and versions: blocks of Snappy, each with its length before it.
+fn xerial(records: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    out.extend_from_slice(&XERIAL_MAGIC);
+    out.extend_from_slice(&XERIAL_VERSIONS);
+    let mut encoder = snap::raw::Encoder::new();
+    for block in records.chunks(XERIAL_BLOCK_BYTES) {
+        let packed = encoder.compress_vec(block).map_err(|error| error.to_string())?;
+        out.extend_from_slice(&(packed.len() as u32).to_be_bytes());
+        out.extend_from_slice(&packed);
+    }
+    Ok(())
+}
+
+/// Why something cannot be decompressed.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    /// It would take more than is allowed.
+    TooLarge,
+    /// It is nothing that the codec wrote.
+    Damaged,
+}
+
+/// Append the records of `batch`, decompressed, to `out`: at most `bytes_max`, or an error and `out` is as before.
+pub(super) fn append_decompressed(batch: &RecordBatch, out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Error> {
+    let start = out.len();
+    decompress(batch.codec(), batch.payload(), out, bytes_max).map_err(|refused| {
+        out.truncate(start);
+        match refused {
+            Refused::TooLarge => Error::DecompressedTooLarge { offset: batch.base_offset(), bytes_max },
+            Refused::Damaged => batch.corrupt("its records cannot be decompressed"),
+        }
+    })
+}
+
+fn decompress(codec: Codec, packed: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refused> {
+    match codec {
+        Codec::None if packed.len() > bytes_max => Err(Refused::TooLarge),
+        Codec::None => {
+            out.extend_from_slice(packed);
+            Ok(())
+        }
+        Codec::Gzip => read_all(flate2::bufread::MultiGzDecoder::new(packed), out, bytes_max),
+        Codec::Lz4 => read_all(lz4_flex::frame::FrameDecoder::new(packed), out, bytes_max),
+        Codec::Snappy => snappy(packed, out, bytes_max),
+        Codec::Zstd => unzstd(packed, out, bytes_max),
+    }
+}
+
+fn read_all(reader: impl Read, out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refused> {
+    // One byte more than allowed tells that it is too much.
+    let read = reader.take(bytes_max as u64 + 1).read_to_end(out).map_err(|_| Refused::Damaged)?;
+    if read > bytes_max { Err(Refused::TooLarge) } else { Ok(()) }
+}
+
+fn snappy(packed: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refused> {
+    let Some(blocks) = packed.strip_prefix(&XERIAL_MAGIC) else { return snappy_block(packed, out, bytes_max) };
+    let mut rest = blocks.get(XERIAL_VERSIONS.len()..).ok_or(Refused::Damaged)?;
+    let start = out.len();
+    while !rest.is_empty() {
+        let (length, behind) = rest.split_first_chunk().ok_or(Refused::Damaged)?;
+        let (block, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or(Refused::Damaged)?;
+        snappy_block(block, out, bytes_max - (out.len() - start))?;
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// No block of Snappy grows more than this: its densest element makes 64 bytes of three.
+const SNAPPY_RATIO_MAX: usize = 32;
+
+fn snappy_block(packed: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refused> {
+    let bytes = snap::raw::decompress_len(packed).map_err(|_| Refused::Damaged)?;
+    if bytes > bytes_max {
+        return Err(Refused::TooLarge);
+    }
+    if bytes / SNAPPY_RATIO_MAX > packed.len() {
+        return Err(Refused::Damaged);
+    }
+    let start = out.len();
+    out.resize(start + bytes, 0);
+    snap::raw::Decoder::new().decompress(packed, &mut out[start..]).map(drop).map_err(|_| Refused::Damaged)
+}
+
+thread_local! {
+    /// One a thread, because making one costs as much as decompressing a small record batch.
+    static ZSTD: RefCell<zstd_safe::DCtx<'static>> = RefCell::new(zstd_safe::DCtx::create());
+}
+
+/// How much larger the next try is where a frame does not say its size, as those of Kafka's client do not.
+const ZSTD_GROWTH: usize = 4;
+
+/// In one go, into a buffer of the right size: decompressing piece by piece takes a window of up to 128 MiB, as large as
+/// the frame claims, beside the result.
+fn unzstd(packed: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refused> {
+    const TOO_SMALL: usize =
+        0_usize.wrapping_sub(zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize);
+    let claimed = zstd_safe::get_frame_content_size(packed).map_err(|_| Refused::Damaged)?;
+    let claimed = claimed.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if claimed.is_some_and(|claimed| claimed > bytes_max) {
+        return Err(Refused::TooLarge);
+    }
+    let mut room = claimed.unwrap_or(packed.len().saturating_mul(ZSTD_GROWTH)).min(bytes_max);
+    loop {
+        let mut bytes = Vec::with_capacity(room);
+        match ZSTD.with_borrow_mut(|context| context.decompress(&mut bytes, packed)) {
+            Ok(_) if bytes.len() > bytes_max => return Err(Refused::TooLarge),
+            Ok(_) if out.is_empty() => {
+                *out = bytes;
+                return Ok(());
+            }
+            Ok(_) => {
+                out.extend_from_slice(&bytes);
+                return Ok(());
+            }
+            Err(TOO_SMALL) if room < bytes_max => room = room.saturating_mul(ZSTD_GROWTH).clamp(1, bytes_max),
+            Err(TOO_SMALL) => return Err(Refused::TooLarge),
+            Err(_) => return Err(Refused::Damaged),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Records as they are written, into the columns of a batch.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::frame::RecordBatch;
+use super::varint;
+use crate::model::batch::HeaderSpan;
+use crate::model::{Batch, Span};
+
+/// The least that a record takes: seven numbers of one byte.
+const RECORD_BYTES_MIN: usize = 7;
+/// The least that a header takes: two lengths.
+const HEADER_BYTES_MIN: usize = 2;
+
+const CUT: &str = "a record ends too early";
+
+/// A record up to its headers.
+pub(super) struct RecordParts {
+    pub(super) key: Span,
+    value: Span,
+    timestamp_delta: i64,
+    offset_delta: i64,
+    /// Where it ends.
+    end: usize,
+}
+
+impl RecordParts {
+    /// The record at `at`, which moves to the number of its headers.
+    #[inline]
+    pub(super) fn take(bytes: &[u8], at: &mut usize) -> Result<Self, &'static str> {
+        let length = number(bytes, at)?;
+        let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length)).ok_or(CUT)?;
+        let record = bytes.get(..end).ok_or(CUT)?;
+        // The record's attributes: none has a meaning.
+        *at += 1;
+        let timestamp_delta = number(record, at)?;
+        let offset_delta = number(record, at)?;
+        let key = span(record, at)?;
+        let value = span(record, at)?;
+        Ok(Self { key, value, timestamp_delta, offset_delta, end })
+    }
+}
+
+#[inline]
+fn number(bytes: &[u8], at: &mut usize) -> Result<i64, &'static str> {
+    varint::take(bytes, at).ok_or(CUT)
+}
+
+/// Bytes with their length before them. Any negative length is null, as it is for other clients.
+#[inline]
+fn span(bytes: &[u8], at: &mut usize) -> Result<Span, &'static str> {
+    let Ok(len) = usize::try_from(number(bytes, at)?) else { return Ok(Span::NULL) };
+    let start = *at;
+    if len > bytes.len().saturating_sub(start) {
+        return Err(CUT);
+    }
+    *at += len;
+    // Fits: whoever calls checks that there are less than 4 GiB.
+    Ok(Span { start: start as u32, len: len as u32 })
+}
+
+/// The columns of a [`Batch`] that grows by whole record batches.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    keys: Vec<Span>,
+    values: Vec<Span>,
+    header_ends: Vec<u32>,
+    headers: Vec<HeaderSpan>,
+    timestamps: Vec<i64>,
+    offsets: Vec<i64>,
+}
+
+impl Columns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Append those records of `batch` that have offset `from` or a later one. `arena` has them, decompressed, in `place`.
+    /// After an error nothing was appended.
+    pub(super) fn append(
+        &mut self,
+        batch: &RecordBatch,
+        arena: &[u8],
+        place: Range<usize>,
+        from: i64,
+    ) -> Result<(), &'static str> {
+        let (records, headers) = (self.offsets.len(), self.headers.len());
+        let appended = self.append_all(batch, &arena[..place.end], place.start, from);
+        if appended.is_err() {
+            self.truncate(records, headers);
+        }
+        appended
+    }
+
+    fn append_all(&mut self, batch: &RecordBatch, arena: &[u8], start: usize, from: i64) -> Result<(), &'static str> {
+        if batch.count() > (arena.len() - start) / RECORD_BYTES_MIN {
+            return Err("it claims more records than it has bytes for");
+        }
+        self.reserve(batch.count());
+        let (base_offset, base_timestamp) = (batch.base_offset(), batch.base_timestamp());
+        let appended_at = batch.has_log_append_time().then(|| batch.max_timestamp());
+        let last_delta = i64::from(batch.last_offset_delta());
+        let mut before = -1;
+        let mut at = start;
+        for _ in 0..batch.count() {
+            let record = RecordParts::take(arena, &mut at)?;
+            if record.offset_delta <= before || record.offset_delta > last_delta {
+                return Err("its records are out of order");
+            }
+            before = record.offset_delta;
+            let headers = self.headers.len();
+            self.take_headers(&arena[..record.end], &mut at)?;
+            if at != record.end {
+                return Err("a record is longer than its parts");
+            }
+            if base_offset + record.offset_delta < from {
+                self.headers.truncate(headers);
+                continue;
+            }
+            // Writers subtract without looking for an overflow, so that adding in the same way gives what they had.
+            let timestamp = appended_at.unwrap_or(base_timestamp.wrapping_add(record.timestamp_delta));
+            self.keys.push(record.key);
+            self.values.push(record.value);
+            self.header_ends.push(self.headers.len() as u32);
+            self.timestamps.push(timestamp);
+            self.offsets.push(base_offset + record.offset_delta);
+        }
+        if at == arena.len() { Ok(()) } else { Err("there are bytes behind its last record") }
+    }
+
+    #[inline]
+    fn take_headers(&mut self, record: &[u8], at: &mut usize) -> Result<(), &'static str> {
+        let count = number(record, at)?;
+        let possible = record.len().saturating_sub(*at) / HEADER_BYTES_MIN;
+        let count = usize::try_from(count).ok().filter(|count| *count <= possible);
+        for _ in 0..count.ok_or("a record claims more headers than it has bytes for")? {
+            let name = span(record, at)?;
+            if name.is_null() {
+                return Err("a header has no name");
+            }
+            let value = span(record, at)?;
+            self.headers.push(HeaderSpan { name, value });
+        }
+        Ok(())
+    }
+
+    fn reserve(&mut self, records: usize) {
+        self.keys.reserve(records);
+        self.values.reserve(records);
+        self.header_ends.reserve(records);
+        self.timestamps.reserve(records);
+        self.offsets.reserve(records);
+    }
+
+    fn truncate(&mut self, records: usize, headers: usize) {
+        self.keys.truncate(records);
+        self.values.truncate(records);
+        self.header_ends.truncate(records);
+        self.headers.truncate(headers);
+        self.timestamps.truncate(records);
+        self.offsets.truncate(records);
+    }
+
+    /// The batch of all that was appended, whose spans point into `arena`.
+    pub(super) fn into_batch(self, topic: Arc<str>, partition: u32, arena: Bytes, next_offset: i64) -> Batch {
+        Batch {
+            topic,
+            partition,
+            arena,
+            keys: self.keys,
+            values: self.values,
+            header_ends: self.header_ends,
+            headers: self.headers,
+            timestamps: self.timestamps,
+            offsets: self.offsets,
+            placements: Vec::new(),
+            topics: Vec::new(),
+            first_ordinal: 0,
+            next_offset,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What is written, and what a reader makes of it.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn the_record_batch_made_by_hand_is_written() {
+    let batch = batch_of(&by_hand("hello"));
+    let mut bytes = vec![0xaa];
+    let taken = encoder(Codec::None).encode(&batch, 0..2, STAMP, 89, &mut bytes);
+    assert_eq!(taken, Ok(2));
+    assert_eq!(bytes[1..], from_hex(BY_HAND_IN_TRANSACTION));
+}
+
+#[test]
+fn as_many_records_are_taken_as_fit() {
+    let batch = batch_of(&by_hand("hello"));
+    let first = HEADER_BYTES + 13;
+    for (bytes_max, taken) in [(first, 1), (first + 14, 1), (first + 15, 2), (usize::MAX, 2)] {
+        let mut bytes = Vec::new();
+        assert_eq!(encoder(Codec::None).encode(&batch, 0..2, STAMP, bytes_max, &mut bytes), Ok(taken));
+        assert!(bytes.len() <= bytes_max);
+    }
+    let mut bytes = Vec::new();
+    let error = encoder(Codec::None).encode(&batch, 0..2, STAMP, first - 1, &mut bytes);
+    assert_eq!(error, Err(Error::RecordTooLarge { index: 0, bytes: first, bytes_max: first - 1 }));
+    assert!(bytes.is_empty());
+}
+
+#[test]
+fn nothing_is_written_of_an_empty_range() {
+    let mut bytes = Vec::new();
+    for codec in CODECS {
+        assert_eq!(encoder(codec).encode(&values(&["a"]), 1..1, STAMP, 1000, &mut bytes), Ok(0));
+        assert!(bytes.is_empty());
+    }
+}
+
+#[test]
+fn a_record_that_compresses_below_the_limit_fits() {
+    let batch = batch_of(&[record(0, &[b'x'; 50_000]), record(1, b"y")]);
+    for codec in &CODECS[1..] {
+        let mut bytes = Vec::new();
+        assert_eq!(encoder(*codec).encode(&batch, 0..2, STAMP, 5000, &mut bytes), Ok(1), "{codec}");
+        assert!(bytes.len() <= 5000, "{codec}");
+        assert_eq!(seen(&decode(bytes, 0, &[]))[0].1.len(), 50_000, "{codec}");
+    }
+}
+
+/// Bytes that no codec makes smaller.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..length).map(next).collect()
+}
+
+#[test]
+fn records_that_grow_when_compressed_are_split_all_the_same() {
+    let records: Vec<Plain> = noise(4000).chunks(100).enumerate().map(|(at, value)| record(at as i64, value)).collect();
+    let batch = batch_of(&records);
+    for codec in CODECS {
+        let (mut taken, mut values) = (0, Vec::new());
+        while taken < batch.len() {
+            let mut bytes = Vec::new();
+            taken += encoder(codec).encode(&batch, taken..batch.len(), STAMP, 1000, &mut bytes).expect("fits");
+            assert!(bytes.len() <= 1000, "{codec}: {}", bytes.len());
+            values.extend(decode(bytes, 0, &[]).iter().flat_map(plain).map(|record| record.value));
+        }
+        assert_eq!(values, records.iter().map(|record| record.value.clone()).collect::<Vec<_>>(), "{codec}");
+        let error = encoder(codec).encode(&batch, 0..1, STAMP, 150, &mut Vec::new());
+        assert!(matches!(error, Err(Error::RecordTooLarge { index: 0, bytes: 151.., bytes_max: 150 })), "{error:?}");
+    }
+}
+
+#[test]
+fn levels_are_those_that_the_codec_has() {
+    for (codec, good, bad) in [(Codec::Gzip, 9, 10), (Codec::Zstd, -5, 23)] {
+        assert!(Compression::new(codec, Some(good)).is_ok());
+        assert!(matches!(Compression::new(codec, Some(bad)), Err(Error::Level { .. })), "{codec}");
+    }
+    for codec in [Codec::None, Codec::Snappy, Codec::Lz4] {
+        assert!(matches!(Compression::new(codec, Some(0)), Err(Error::Level { .. })), "{codec}");
+    }
+}
+
+#[test]
+fn a_batch_passes_with_another_producers_header() {
+    let mut bytes = from_hex(BY_HAND);
+    // A delete horizon stays in a log for ever if it is let through.
+    set_attributes(&mut bytes, 1 << 6);
+    let passed = pass(bytes).expect("passes");
+    assert_eq!([&passed.header[..], &passed.records].concat(), from_hex(BY_HAND_IN_TRANSACTION));
+    let compressed = stored(&values(&["a"]), Codec::Zstd, Stamp::NONE, 7);
+    let passed = pass(compressed).expect("passes");
+    let batches = decode([&passed.header[..], &passed.records].concat(), 0, &[]);
+    assert_eq!(seen(&batches), expected(&[(0, "a")]));
+}
+
+fn pass(bytes: Vec<u8>) -> Result<Passed, NotPassable> {
+    let batch = RecordBatches::new(bytes.into()).next().expect("a record batch").expect("sound");
+    batch.pass_through(STAMP)
+}
+
+#[test]
+fn what_a_broker_would_refuse_or_change_does_not_pass() {
+    assert_eq!(pass(marker(1, COMMIT, 0)), Err(NotPassable::Control));
+    let mut holes = from_hex(BY_HAND);
+    patch(&mut holes, 23, &2_i32.to_be_bytes());
+    assert_eq!(pass(holes), Err(NotPassable::Holes { count: 2, offsets: 3 }));
+    let mut log_append_time = from_hex(BY_HAND);
+    set_attributes(&mut log_append_time, 1 << 3);
+    assert_eq!(pass(log_append_time), Err(NotPassable::LogAppendTime));
+}
+
+pub(super) fn any_records() -> impl Strategy<Value = Vec<Plain>> {
+    let bytes = || vec(any::<u8>(), 0..40);
+    let timestamp = prop_oneof![any::<i64>(), -1000..1000_i64, Just(1_700_000_000_000), Just(i64::MIN), Just(i64::MAX)];
+    let headers = vec((bytes(), option::of(bytes())), 0..4);
+    vec((timestamp, option::of(bytes()), option::of(bytes()), headers), 1..30).prop_map(|records| {
+        let plain = |(offset, (timestamp, key, value, headers))| Plain { offset, timestamp, key, value, headers };
+        (0..).zip(records).map(plain).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again(
+        records in any_records(), codec in 0..5_usize, from in 0..30_usize, skipped in 0..30_usize, base in 0..i64::MAX - 100,
+    ) {
+        let skipped = skipped.min(records.len() - 1);
+        let mut bytes = Vec::new();
+        let taken = encoder(CODECS[codec])
+            .encode(&batch_of(&records), skipped..records.len(), STAMP, 1 << 20, &mut bytes)
+            .expect("encodes");
+        prop_assert_eq!(taken, records.len() - skipped);
+        bytes[..8].copy_from_slice(&base.to_be_bytes());
+        let from = from.min(taken);
+        let found: Vec<Plain> = decode(bytes, base + from as i64, &[]).iter().flat_map(plain).collect();
+        let mut wanted = records[skipped + from..].to_vec();
+        wanted.iter_mut().for_each(|record| record.offset += base - skipped as i64);
+        prop_assert_eq!(found, wanted);
+    }
+}
