@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::connector::{Class, Error};
+use crate::model::Batch;
 
 /// Why a lane cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,14 @@ pub struct Place {
     pub partition: u32,
     /// The offset.
     pub offset: i64,
+}
+
+impl Place {
+    /// Where the first record of a batch comes from.
+    pub(super) fn of(batch: &Batch) -> Self {
+        let offset = batch.offsets.first().copied().unwrap_or_default();
+        Self { topic: batch.topic.to_string(), partition: batch.partition, offset }
+    }
 }
 
 impl Failure {

@@ -367,9 +367,8 @@ impl Session {
         let topic: Arc<str> = config.dead_letters.as_str().into();
         let partitions = self.most_partitions()?.unwrap_or(1);
         self.sink.prepare(&Target { topic: topic.clone(), partitions })?;
-        let bytes_max = self.link.target.record_bytes_max(&topic)?;
         let pipeline = self.run.pipeline();
-        match dead_letters(&processed.letters, &config.id, &config.source, pipeline, bytes_max) {
+        match dead_letters(&processed.letters, &config.id, &config.source, pipeline, self.record_bytes_max) {
             Some(batch) => Ok(self.sink.write(&batch, &topic)?),
             None => Ok(()),
         }

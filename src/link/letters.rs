@@ -24,28 +24,35 @@ pub(super) struct Cause {
     pub(super) code: String,
     /// What is wrong.
     pub(super) message: String,
-    /// How often the record was tried: once, or in the batch that it came with and then alone.
-    pub(super) tries: u32,
-    /// Whether the plugin trapped on it.
-    pub(super) trapped: bool,
-    kind: Option<TrapKind>,
+    /// What ended the call, if the plugin trapped on the record; `None` if it rejected it.
+    trap: Option<TrapKind>,
 }
 
 impl Cause {
     pub(super) fn rejected(reject: &Reject) -> Self {
         let (code, message) = (reject.code.clone(), reject.message.clone());
-        Self { code, message, tries: 1, trapped: false, kind: None }
+        Self { code, message, trap: None }
     }
 
     /// The plugin has trapped on the record twice at least: in the batch that it came with, and alone.
     pub(super) fn trapped(trap: &Trap) -> Self {
         let (code, message) = (trap.kind.code().to_owned(), trap.message.clone());
-        Self { code, message, tries: 2, trapped: true, kind: Some(trap.kind) }
+        Self { code, message, trap: Some(trap.kind) }
+    }
+
+    /// Whether the plugin trapped on the record.
+    pub(super) fn has_trapped(&self) -> bool {
+        self.trap.is_some()
+    }
+
+    /// How often the record was tried: once, or in the batch that it came with and then alone.
+    fn tries(&self) -> u32 {
+        if self.has_trapped() { 2 } else { 1 }
     }
 
     /// The name of the state of a lane that stops because of it.
     pub(super) fn failure_code(&self) -> &'static str {
-        self.kind.map_or("record-rejected", TrapKind::code)
+        self.trap.map_or("record-rejected", TrapKind::code)
     }
 }
 
@@ -68,17 +75,12 @@ pub(super) struct Letter {
 impl Letter {
     /// Letters of a batch are in this order, however it was cut.
     pub(super) fn order(&self) -> (i64, usize, u32) {
-        (self.place().offset, self.stage, self.record.first_ordinal)
-    }
-
-    fn place(&self) -> Place {
-        let offset = self.record.offsets.first().copied().unwrap_or_default();
-        Place { topic: self.record.topic.to_string(), partition: self.record.partition, offset }
+        (self.record.offsets.first().copied().unwrap_or_default(), self.stage, self.record.first_ordinal)
     }
 
     /// The headers that are added.
     fn headers(&self, link: &str, cluster: &str, pipeline: &Pipeline) -> Vec<(String, String)> {
-        let place = self.place();
+        let place = Place::of(&self.record);
         let spec = &pipeline.stages[self.stage].spec;
         let timestamp = self.record.timestamps.first().copied().unwrap_or_default();
         [
@@ -95,7 +97,7 @@ impl Letter {
             ("revision", pipeline.number().to_string()),
             ("code", self.cause.code.clone()),
             ("message", self.cause.message.clone()),
-            ("tries", self.cause.tries.to_string()),
+            ("tries", self.cause.tries().to_string()),
         ]
         .into_iter()
         .map(|(name, value)| (format!("{PREFIX}{name}"), value))

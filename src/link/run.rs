@@ -1,7 +1,7 @@
 //! How a batch goes through the stages of a lane, and how a record that a plugin cannot handle is found and put aside.
 //!
-//! A batch goes through a stage whole. If the plugin traps, [`Run::process`] gives up, so that the lane can commit what
-//! precedes; then it is called again with a deadline, and searches: the same records once more, then ever smaller parts, until
+//! A batch goes through a stage whole. If the plugin traps, [`Run::process`] gives up, so that the lane can undo what the stages
+//! remember; then it is called again with a deadline, and searches: the same records once more, then ever smaller parts, until
 //! the record is alone. Each part goes on to the next stage by itself, in order. That is right because results do not depend
 //! on how batches are cut; what a stage remembers is undone with every call that traps.
 
@@ -323,13 +323,12 @@ fn time_for(records: usize, whole: usize, time: Duration, record_time: Duration)
 }
 
 fn halted(stage: &str, record: &Batch, cause: &Cause) -> Failure {
-    let offset = record.offsets.first().copied().unwrap_or_default();
-    let message =
-        format!("stage {stage} and the record of {}-{} at offset {offset}: {cause}", record.topic, record.partition);
+    let place = Place::of(record);
+    let message = format!(
+        "stage {stage} and the record of {}-{} at offset {}: {cause}",
+        place.topic, place.partition, place.offset
+    );
     let remedy =
         "publish a plugin or a configuration that handles this record, or another on_error; then start the link";
-    Failure {
-        place: Some(Place { topic: record.topic.to_string(), partition: record.partition, offset }),
-        ..Failure::fatal(cause.failure_code(), message, remedy).at_stage(stage)
-    }
+    Failure { place: Some(place), ..Failure::fatal(cause.failure_code(), message, remedy).at_stage(stage) }
 }

@@ -49,18 +49,13 @@ pub(super) struct Incident {
 impl Tally {
     /// Count a record that could not be handled.
     pub(super) fn note(&mut self, cause: &Cause, record: &Batch) {
-        if cause.trapped {
+        if cause.has_trapped() {
             self.trapped += 1;
         } else {
             self.rejected += 1;
         }
-        let place = || Place {
-            topic: record.topic.to_string(),
-            partition: record.partition,
-            offset: record.offsets.first().copied().unwrap_or_default(),
-        };
-        let incident = self.incidents.entry(cause.code.clone());
-        incident.or_insert_with(|| Incident { count: 0, message: cause.message.clone(), place: place() }).count += 1;
+        let first = || Incident { count: 0, message: cause.message.clone(), place: Place::of(record) };
+        self.incidents.entry(cause.code.clone()).or_insert_with(first).count += 1;
     }
 }
 

@@ -71,7 +71,10 @@ impl Watch {
         self.timed_records.fetch_add(sum(|tally| tally.timed_records), Relaxed);
         let Some(probation) = self.probation.as_ref().filter(|_| self.is_on_probation()) else { return false };
         match self.judge(probation) {
-            Some(reason) => self.raise(BreakerAction::Rollback, reason),
+            Some(reason) => {
+                self.raise(BreakerAction::Rollback, reason);
+                true
+            }
             None => self.records.load(Relaxed) >= probation.config.records,
         }
     }
@@ -118,13 +121,12 @@ impl Watch {
     }
 
     /// Hold all lanes until somebody has done something. The first trouble counts.
-    pub(super) fn raise(&self, action: BreakerAction, reason: String) -> bool {
+    pub(super) fn raise(&self, action: BreakerAction, reason: String) {
         let mut trouble = lock(&self.trouble);
         if trouble.is_none() {
             *trouble = Some(Trouble { action, reason });
             self.held.store(true, Relaxed);
         }
-        true
     }
 
     pub(super) fn trouble(&self) -> Option<Trouble> {

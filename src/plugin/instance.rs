@@ -262,19 +262,8 @@ impl Instance {
             };
             ConfigError::Refused(faults.into_iter().take(CONFIG_FAULTS_MAX).map(fault).collect())
         })?;
-        if matches!(work, Work::Filter(_)) && !setup.routes.is_empty() {
-            let message = format!("the filter declared {} routes, and a filter has none", setup.routes.len());
-            return Err(ConfigError::Trapped(Trap { kind: TrapKind::Contract, message }));
-        }
-        if setup.routes.len() > ROUTES_MAX {
-            let message = format!("the plugin declared {} routes, and may declare {ROUTES_MAX}", setup.routes.len());
-            return Err(ConfigError::Trapped(Trap { kind: TrapKind::Contract, message }));
-        }
-        if let Some(long) = setup.routes.iter().map(String::len).find(|bytes| *bytes > ROUTE_BYTES_MAX) {
-            let message =
-                format!("the plugin declared a route of {long} bytes, and a topic's name may have {ROUTE_BYTES_MAX}");
-            return Err(ConfigError::Trapped(Trap { kind: TrapKind::Contract, message }));
-        }
+        check_routes(&work, &setup.routes)
+            .map_err(|message| ConfigError::Trapped(Trap { kind: TrapKind::Contract, message }))?;
         let routes = setup.routes.into_iter().map(Arc::from).collect();
         Ok(Self { store, work, migrating, needs: plugin.description().needs, routes })
     }
@@ -432,6 +421,23 @@ fn advance(state: &mut State, mark: Mark, batch: &Batch, rejects: &[Reject]) -> 
         state.advance(without);
     }
     certain
+}
+
+/// What is wrong with the topics that a plugin declares.
+fn check_routes(work: &Work, routes: &[String]) -> Result<(), String> {
+    let count = routes.len();
+    if matches!(work, Work::Filter(_)) && count > 0 {
+        return Err(format!("the filter declared {count} routes, and a filter has none"));
+    }
+    if count > ROUTES_MAX {
+        return Err(format!("the plugin declared {count} routes, and may declare {ROUTES_MAX}"));
+    }
+    match routes.iter().map(String::len).find(|bytes| *bytes > ROUTE_BYTES_MAX) {
+        Some(long) => {
+            Err(format!("the plugin declared a route of {long} bytes, and a topic's name may have {ROUTE_BYTES_MAX}"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_rejects(rejects: Vec<types::Reject>, batch: &Batch) -> Result<Vec<Reject>, String> {
