@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{Filtered, batch, component, median, percentile, process_cpu_time};
+use common::{Filtered, batch, byte_filter, component, median, percentile, process_cpu_time};
 use tidegate::config::Config;
 use tidegate::connector::Cluster;
 use tidegate::connector::embedded::EmbeddedCluster;
-use tidegate::link::{Desired, Link, StageSpec};
-use tidegate::model::{Digest, Limits, OnError, TopicPartition};
+use tidegate::link::{Desired, Link};
+use tidegate::model::TopicPartition;
 use tidegate::plugin::PluginEngine;
 use tidegate::store::{Options, Store};
 
@@ -61,17 +61,7 @@ fn link(dir: &Path, engine: &PluginEngine, source: Arc<dyn Cluster>, target: Arc
                 [links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\nlanes = 2\n";
     let (config, _) = Config::parse(text, "bench", dir).expect("a configuration");
     let config = config.links.into_values().next().expect("a link");
-    let bytes: Arc<[u8]> = component("byte-filter").into();
-    let spec = StageSpec {
-        name: "filter".to_owned(),
-        plugin_digest: Digest::of(&bytes),
-        plugin_name: "byte-filter".to_owned(),
-        plugin_version: "0.1.0".to_owned(),
-        config: serde_json::json!({}),
-        on_error: OnError::default(),
-        limits: Limits::default(),
-    };
-    let stages = if stage { vec![(spec, bytes)] } else { Vec::new() };
+    let stages = if stage { vec![byte_filter()] } else { Vec::new() };
     Link::new(config, source, target, engine.clone(), stages)
 }
 

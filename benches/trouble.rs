@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{batch, component, median, process_cpu_time, thread_cpu_time};
+use common::{batch, byte_filter, component, median, process_cpu_time, thread_cpu_time};
 use tidegate::config::Config;
 use tidegate::connector::Cluster;
 use tidegate::connector::embedded::EmbeddedCluster;
-use tidegate::link::{Desired, Link, StageSpec};
-use tidegate::model::{Batch, Digest, Limits, OnError, TopicPartition};
+use tidegate::link::{Desired, Link};
+use tidegate::model::{Batch, Limits, TopicPartition};
 use tidegate::plugin::{PluginEngine, State};
 use tidegate::store::Store;
 
@@ -214,18 +214,8 @@ fn run(dir: &Path, engine: &PluginEngine, source: &Arc<dyn Cluster>) -> (f64, f6
                 [links.l.breaker]\nrejected_percent = 100\ntrapped_percent = 100\n";
     let (config, _) = Config::parse(text, "bench", dir).expect("a configuration");
     let config = config.links.into_values().next().expect("a link");
-    let bytes: Arc<[u8]> = component("byte-filter").into();
-    let spec = StageSpec {
-        name: "filter".to_owned(),
-        plugin_digest: Digest::of(&bytes),
-        plugin_name: "byte-filter".to_owned(),
-        plugin_version: "0.1.0".to_owned(),
-        config: serde_json::json!({}),
-        on_error: OnError::DeadLetter,
-        limits: Limits::default(),
-    };
     let path = dir.join("target.redb");
-    let link = Link::new(config, source.clone(), open(&path), engine.clone(), vec![(spec, bytes)]);
+    let link = Link::new(config, source.clone(), open(&path), engine.clone(), vec![byte_filter()]);
     let (begun, cpu) = (Instant::now(), process_cpu_time());
     link.order(Desired::Running).expect("running");
     let end = source.range(&TopicPartition::new("orders", 0)).expect("a range").end;

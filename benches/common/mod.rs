@@ -16,12 +16,28 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tidegate::connector::{Cluster, Error, PartitionRange, RevisionStart, Sink, Source, Topic};
-use tidegate::model::{Batch, BatchBuilder, Checkpoint, Digest, LinkId, StoredState, TopicPartition};
+use tidegate::link::StageSpec;
+use tidegate::model::{Batch, BatchBuilder, Checkpoint, Digest, Limits, LinkId, OnError, StoredState, TopicPartition};
 
 /// The component of a plugin that `cargo xtask plugins` has built.
 pub(crate) fn component(name: &str) -> Vec<u8> {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/plugins/{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins` first", path.display()))
+}
+
+/// A stage that runs the plugin `byte-filter`, and its component.
+pub(crate) fn byte_filter() -> (StageSpec, Arc<[u8]>) {
+    let bytes: Arc<[u8]> = component("byte-filter").into();
+    let spec = StageSpec {
+        name: "filter".to_owned(),
+        plugin_digest: Digest::of(&bytes),
+        plugin_name: "byte-filter".to_owned(),
+        plugin_version: "0.1.0".to_owned(),
+        config: serde_json::json!({}),
+        on_error: OnError::DeadLetter,
+        limits: Limits::default(),
+    };
+    (spec, bytes)
 }
 
 /// A batch of `count` records with values of `len` bytes.

@@ -484,17 +484,18 @@ impl Session {
         let run = Run::new(&self.link.config, &pipeline);
         let run = self.settle(run)?;
         let old = self.run.pipeline().clone();
-        if memory::migrates(&old, &pipeline) {
+        let migrates = memory::migrates(&old, &pipeline);
+        if migrates {
             // A migration that fails must find nothing to commit but what was there before it.
             self.drain()?;
         }
-        let migrated = self.memory.swap(&self.link.config.id, &old, &pipeline)?;
+        self.memory.swap(&self.link.config.id, &old, &pipeline)?;
         self.run = run;
         self.transaction.revision = pipeline.number();
         self.transaction.begun.get_or_insert_with(Instant::now);
         self.name_revision();
         self.prepare_routes()?;
-        if migrated {
+        if migrates {
             // State in the new layout is committed with a checkpoint that says so, before the first record.
             self.commit()?;
         }

@@ -60,11 +60,10 @@ impl Memory {
         Ok(migrated)
     }
 
-    /// Hand everything over to another revision. Whether any state was migrated.
+    /// Hand everything over to another revision, migrated where [`migrates`] says so.
     ///
     /// After an error the states are of no use.
-    pub(super) fn swap(&mut self, link: &str, old: &Pipeline, new: &Pipeline) -> Result<bool, Failure> {
-        let mut migrated = false;
+    pub(super) fn swap(&mut self, link: &str, old: &Pipeline, new: &Pipeline) -> Result<(), Failure> {
         for (partition, states) in &mut self.partitions {
             let mut before: BTreeMap<&str, (&Stage, State)> = BTreeMap::new();
             for (stage, state) in old.stages.iter().zip(std::mem::take(states)) {
@@ -83,13 +82,12 @@ impl Memory {
                 let from = wrote.plugin.state_version().unwrap_or(layout);
                 if from != layout {
                     migrate(link, partition, &mut state, from, || Ok(wrote.clone()), stage)?;
-                    migrated = true;
                 }
                 states.push(Some(state));
             }
             self.departed.extend(before.into_keys().map(|stage| departed(stage.to_owned(), partition)));
         }
-        Ok(migrated)
+        Ok(())
     }
 
     /// What the stages remember of a partition.

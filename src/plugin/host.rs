@@ -215,22 +215,15 @@ impl HostState {
 
 impl ResourceLimiter for HostState {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        // The limit is for all memories of the instance together.
-        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current) as u64);
-        let granted = total <= self.limits.memory_bytes && maximum.is_none_or(|maximum| desired <= maximum);
-        if granted {
-            self.memory_bytes = total;
-        }
+        let most = self.limits.memory_bytes;
+        let granted = grow(&mut self.memory_bytes, most, current, desired, maximum);
         self.call.memory_denied |= !granted;
         Ok(granted)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        let total = self.table_elements.saturating_add(desired.saturating_sub(current) as u64);
-        let granted = total <= self.limits.table_elements && maximum.is_none_or(|maximum| desired <= maximum);
-        if granted {
-            self.table_elements = total;
-        }
+        let most = self.limits.table_elements;
+        let granted = grow(&mut self.table_elements, most, current, desired, maximum);
         self.call.memory_denied |= !granted;
         Ok(granted)
     }
@@ -246,6 +239,16 @@ impl ResourceLimiter for HostState {
     fn memories(&self) -> usize {
         self.limits.instances as usize
     }
+}
+
+/// Let one memory or table grow, if all of the instance together stay within the limit.
+fn grow(used: &mut u64, most: u64, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+    let total = used.saturating_add(desired.saturating_sub(current) as u64);
+    let granted = total <= most && maximum.is_none_or(|maximum| desired <= maximum);
+    if granted {
+        *used = total;
+    }
+    granted
 }
 
 impl types::Host for HostState {}
