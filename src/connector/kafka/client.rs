@@ -1,0 +1,285 @@
+//! What all lanes of a cluster share: where its brokers are, and which of them leads a partition.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::protocol::{Request, StrBytes};
+use uuid::Uuid;
+
+use super::error::{self, Code};
+use super::wire::{Connection, Settings, WireError};
+use crate::connector::Error;
+use crate::model::TopicPartition;
+
+/// How old what is known of a cluster may be before it is asked again.
+const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// How soon it may be asked again, however many lanes want to.
+const METADATA_AGE_MIN: Duration = Duration::from_millis(100);
+
+/// What a cluster said of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Metadata {
+    /// The cluster's id.
+    pub(super) cluster: Option<String>,
+    /// The addresses of the brokers that are up.
+    pub(super) brokers: BTreeMap<i32, Arc<str>>,
+    /// The broker that administrative requests go to.
+    pub(super) controller: i32,
+    /// All topics that we may see, those of the cluster itself aside.
+    pub(super) topics: BTreeMap<Arc<str>, TopicMetadata>,
+}
+
+/// A topic in [`Metadata`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TopicMetadata {
+    /// Its id; nil where the cluster has none (before Kafka 2.8).
+    pub(super) id: Uuid,
+    /// Of each partition the broker that leads it, if one does, and since which epoch.
+    pub(super) leaders: Vec<Leader>,
+}
+
+/// Who leads a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leader {
+    /// The broker; `None` while there is none.
+    pub(super) broker: Option<i32>,
+    /// Grows with each election.
+    pub(super) epoch: i32,
+}
+
+impl Metadata {
+    /// The leader of a partition.
+    ///
+    /// # Errors
+    /// No such partition, or nobody leads it now.
+    pub(super) fn leader(&self, partition: &TopicPartition) -> Result<(i32, Leader), Error> {
+        let topic = self.topics.get(&partition.topic).ok_or_else(|| error::unknown_topic(&partition.topic))?;
+        let leader = topic.leaders.get(partition.partition as usize);
+        let leader = *leader.ok_or_else(|| error::unknown_partition(partition, topic.leaders.len()))?;
+        let broker = leader.broker.ok_or_else(|| error::no_leader(partition))?;
+        Ok((broker, leader))
+    }
+
+    fn read(answer: MetadataResponse) -> Self {
+        let brokers = answer.brokers.into_iter().map(|broker| {
+            let host = broker.host.as_str();
+            // An IPv6 address needs brackets before a port.
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            (broker.node_id.0, format!("{host}:{}", broker.port).into())
+        });
+        let topics = answer.topics.into_iter().filter(|topic| !topic.is_internal && topic.error_code == 0);
+        let topics = topics.filter_map(|topic| {
+            let mut leaders = vec![Leader { broker: None, epoch: -1 }; topic.partitions.len()];
+            for partition in &topic.partitions {
+                let place = usize::try_from(partition.partition_index).ok()?;
+                let broker = Some(partition.leader_id.0).filter(|broker| *broker >= 0);
+                *leaders.get_mut(place)? = Leader { broker, epoch: partition.leader_epoch };
+            }
+            Some((topic.name?.0.as_str().into(), TopicMetadata { id: topic.topic_id, leaders }))
+        });
+        Self {
+            cluster: answer.cluster_id.map(|id| id.to_string()),
+            brokers: brokers.collect(),
+            controller: answer.controller_id.0,
+            topics: topics.collect(),
+        }
+    }
+}
+
+/// Makes connections to a cluster, and knows its metadata.
+#[derive(Debug)]
+pub(super) struct Client {
+    settings: Settings,
+    bootstrap: Vec<Arc<str>>,
+    /// Which bootstrap address is tried next.
+    turn: AtomicUsize,
+    known: Mutex<Known>,
+    /// Grows with each change of the topics or of their numbers of partitions.
+    topology: AtomicU64,
+    /// For requests that any broker answers. Nobody holds it for longer than a request takes.
+    any: Mutex<Option<Connection>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    metadata: Arc<Metadata>,
+    asked: Option<Instant>,
+}
+
+impl Client {
+    pub(super) fn new(bootstrap: Vec<Arc<str>>, settings: Settings) -> Self {
+        Self {
+            settings,
+            bootstrap,
+            turn: AtomicUsize::new(0),
+            known: Mutex::default(),
+            topology: AtomicU64::new(0),
+            any: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// A new connection to a broker of the cluster.
+    ///
+    /// # Errors
+    /// The broker is not known, or cannot be reached.
+    pub(super) fn connect(&self, broker: i32) -> Result<Connection, Error> {
+        let metadata = self.metadata()?;
+        let address = metadata.brokers.get(&broker).ok_or_else(|| error::broker_gone(broker))?;
+        Ok(Connection::open(address, &self.settings)?)
+    }
+
+    /// What is known of the cluster: a few seconds old at most.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub(super) fn metadata(&self) -> Result<Arc<Metadata>, Error> {
+        self.metadata_not_older_than(METADATA_AGE_MAX)
+    }
+
+    /// What the cluster says now: somebody was told that it has changed.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub(super) fn refresh(&self) -> Result<Arc<Metadata>, Error> {
+        self.metadata_not_older_than(METADATA_AGE_MIN)
+    }
+
+    /// A number that changes with the topics and their numbers of partitions. Asks the cluster if what is known is old; a
+    /// cluster that does not answer has changed nothing.
+    pub(super) fn topology(&self) -> u64 {
+        if let Err(error) = self.metadata() {
+            tracing::debug!(code = error.code, "metadata: {error}");
+        }
+        self.topology.load(Relaxed)
+    }
+
+    fn metadata_not_older_than(&self, age: Duration) -> Result<Arc<Metadata>, Error> {
+        let mut known = lock(&self.known);
+        if known.asked.is_some_and(|asked| asked.elapsed() < age) && !known.metadata.brokers.is_empty() {
+            return Ok(known.metadata.clone());
+        }
+        // All topics: a link's may be patterns.
+        let request = MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false);
+        let answered = self.call_any(4..=13, &request);
+        known.asked = Some(Instant::now());
+        let metadata = Metadata::read(answered?);
+        let shape = |metadata: &Metadata| -> Vec<(Arc<str>, Uuid, usize)> {
+            metadata.topics.iter().map(|(name, topic)| (name.clone(), topic.id, topic.leaders.len())).collect()
+        };
+        if shape(&metadata) != shape(&known.metadata) {
+            self.topology.fetch_add(1, Relaxed);
+        }
+        known.metadata = Arc::new(metadata);
+        Ok(known.metadata.clone())
+    }
+
+    /// Ask a broker, whichever answers first.
+    ///
+    /// # Errors
+    /// None does.
+    pub(super) fn call_any<R: Request>(
+        &self,
+        versions: RangeInclusive<i16>,
+        request: &R,
+    ) -> Result<R::Response, Error> {
+        let mut any = lock(&self.any);
+        if let Some(mut connection) = any.take()
+            && let Ok(answer) = connection.call(versions.clone(), request)
+        {
+            *any = Some(connection);
+            return Ok(answer);
+        }
+        let mut last = None;
+        for _ in 0..self.bootstrap.len() {
+            let turn = self.turn.fetch_add(1, Relaxed);
+            let address = &self.bootstrap[turn % self.bootstrap.len()];
+            let answered = Connection::open(address, &self.settings)
+                .and_then(|mut connection| Ok((connection.call(versions.clone(), request)?, connection)));
+            match answered {
+                Ok((answer, connection)) => {
+                    *any = Some(connection);
+                    return Ok(answer);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(error::no_brokers, WireError::into))
+    }
+
+    /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]), by partition. `isolation` decides whether open transactions count.
+    ///
+    /// # Errors
+    /// One of them is not known, or a broker does not answer.
+    pub(super) fn offsets(
+        &self,
+        partitions: &[TopicPartition],
+        at: i64,
+        isolation: Isolation,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let metadata = self.metadata()?;
+        let mut by_broker: BTreeMap<i32, BTreeMap<Arc<str>, Vec<ListOffsetsPartition>>> = BTreeMap::new();
+        for partition in partitions {
+            let (broker, leader) = metadata.leader(partition).inspect_err(|_| drop(self.refresh()))?;
+            let wanted = ListOffsetsPartition::default()
+                .with_partition_index(partition.partition as i32)
+                .with_current_leader_epoch(leader.epoch)
+                .with_timestamp(at);
+            by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
+        }
+        let mut found = BTreeMap::new();
+        for (broker, topics) in by_broker {
+            let topics = topics.into_iter().map(|(name, partitions)| {
+                ListOffsetsTopic::default().with_name(topic_name(&name)).with_partitions(partitions)
+            });
+            let request = ListOffsetsRequest::default()
+                .with_replica_id((-1).into())
+                .with_isolation_level(isolation as i8)
+                .with_topics(topics.collect());
+            let answer = self.connect(broker)?.call(4..=7, &request).map_err(Error::from)?;
+            for topic in answer.topics {
+                for partition in topic.partitions {
+                    let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);
+                    if partition.error_code != 0 {
+                        self.refresh()?;
+                        return Err(Code(partition.error_code).error(&format!("the offsets of {place}")));
+                    }
+                    found.insert(place, partition.offset);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Asks [`Client::offsets`] for the first offset.
+pub(super) const EARLIEST: i64 = -2;
+/// Asks [`Client::offsets`] for the offset after the last one.
+pub(super) const LATEST: i64 = -1;
+
+/// What a reader sees of transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Isolation {
+    /// Everything up to the high watermark.
+    ReadUncommitted = 0,
+    /// Nothing of an open or aborted transaction, and nothing behind the first open one.
+    ReadCommitted = 1,
+}
+
+/// A topic's name as messages have it.
+pub(super) fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

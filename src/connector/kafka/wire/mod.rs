@@ -1,0 +1,19 @@
+//! Connections to brokers: framing, correlation, versions, and who we are.
+//!
+//! Messages are those of the crate `kafka-protocol`; frames are Kafka's: four bytes of length, then the header and the body
+//! (<https://kafka.apache.org/protocol.html>).
+//!
+//! Reading order: [`Connection`] for what can be done, [`stream`] for how bytes travel, [`error`] for what can go wrong.
+//!
+//! Invariants
+//! - Sockets never block: every wait has a deadline, so a broker that stopped without a word is an error after a time that is known.
+//! - What a broker sends is bounded before it is believed, and never panics.
+//! - An answer is only ever given to the request that it belongs to. After any error a connection is dropped.
+
+mod connection;
+mod error;
+mod stream;
+
+pub(super) use connection::{Answer, Connection, wait_readable};
+pub(super) use error::WireError;
+pub(super) use stream::Settings;
