@@ -31,114 +31,140 @@ impl Stamp {
     }
 }
 
-/// Writes record batches.
-pub struct Encoder {
-    compressor: Compressor,
-    /// Records before they are compressed.
-    records: Vec<u8>,
-}
-
-/// What was written of a batch, and what the header has to say about it.
-struct Written {
+/// A record batch that records are appended to until it is full. Offsets begin at 0, timestamps are create times, and placements
+/// do not matter.
+#[derive(Debug, Default)]
+pub struct OpenBatch {
+    /// Room for the header, and the records as they are before they are compressed.
+    bytes: Vec<u8>,
     records: usize,
     base_timestamp: i64,
     max_timestamp: i64,
 }
 
-impl Encoder {
-    /// An encoder that compresses in this way.
-    pub fn new(compression: Compression) -> Self {
-        Self { compressor: Compressor::new(compression), records: Vec::new() }
+impl OpenBatch {
+    /// Whether it has no record yet.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
     }
 
-    /// Append one record batch of at most `bytes_max` bytes to `out`, with as many of the records in `range` as go into it
-    /// before they are compressed, and answer how many these are: one at least, unless the range is empty, which writes nothing.
-    /// Offsets begin at 0, timestamps are create times, and placements do not matter.
-    ///
-    /// # Errors
-    /// [`Error::RecordTooLarge`] if the first record does not fit alone, even compressed. Nothing was written then.
+    /// Its size before it is compressed, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Append records of `range`, in order, as long as it stays within `bytes_max` bytes before it is compressed. How many these are: none if
+    /// the first one does not fit.
     ///
     /// # Panics
     /// If the batch has no such range.
-    pub fn encode(
-        &mut self,
-        batch: &Batch,
-        range: Range<usize>,
-        stamp: Stamp,
-        bytes_max: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, Error> {
+    pub fn push(&mut self, batch: &Batch, range: Range<usize>, bytes_max: usize) -> usize {
         // Lengths on the wire have 31 bits.
         let bytes_max = bytes_max.min(i32::MAX as usize);
-        let start = out.len();
-        let written = self.write(batch, range, bytes_max, out);
-        if !matches!(written, Ok(Written { records: 1.., .. })) {
-            out.truncate(start);
-            return written.map(|written| written.records);
+        if self.is_empty() {
+            self.bytes.clear();
+            self.bytes.resize(HEADER_BYTES, 0);
+            self.base_timestamp = batch.timestamps[range.clone()].first().copied().unwrap_or(0);
+            self.max_timestamp = i64::MIN;
         }
-        let written = written?;
-        write_header(&mut out[start..], &written, stamp.attributes(self.compressor.codec()), stamp);
-        Ok(written.records)
-    }
-
-    /// Append room for a header, and records.
-    fn write(
-        &mut self,
-        batch: &Batch,
-        mut range: Range<usize>,
-        bytes_max: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<Written, Error> {
-        let start = out.len();
-        loop {
-            out.resize(start + HEADER_BYTES, 0);
-            if self.compressor.codec() == Codec::None {
-                return write_records(batch, range, bytes_max, bytes_max, out);
+        let before = self.records;
+        for index in range {
+            let record = Record::new(batch, index, self.base_timestamp, self.records);
+            if self.bytes.len() + record.bytes() > bytes_max {
+                break;
             }
-            self.records.clear();
-            let written = write_records(batch, range.clone(), bytes_max, i32::MAX as usize, &mut self.records)?;
-            self.compressor.append(&self.records, out)?;
-            let bytes = out.len() - start;
-            if bytes <= bytes_max {
-                return Ok(written);
-            }
-            if written.records == 1 {
-                return Err(Error::RecordTooLarge { index: range.start, bytes, bytes_max });
-            }
-            // Bytes that compression made more of; half of the records leave room for that.
-            range.end = range.start + written.records / 2;
-            out.truncate(start);
+            record.put(&mut self.bytes);
+            self.records += 1;
+            self.max_timestamp = self.max_timestamp.max(batch.timestamps[index]);
         }
+        self.records - before
     }
 }
 
-/// Append records to `out` as long as a record batch with them has `bytes_max` bytes at most; the first one even if it has
-/// `first_bytes_max`.
-fn write_records(
-    batch: &Batch,
-    range: Range<usize>,
-    bytes_max: usize,
-    first_bytes_max: usize,
-    out: &mut Vec<u8>,
-) -> Result<Written, Error> {
-    let base_timestamp = batch.timestamps[range.clone()].first().copied().unwrap_or(0);
-    let mut written = Written { records: 0, base_timestamp, max_timestamp: i64::MIN };
-    let mut bytes = HEADER_BYTES;
-    for index in range {
-        let record = Record::new(batch, index, base_timestamp, written.records);
-        bytes += record.bytes();
-        let first = written.records == 0;
-        if first && bytes > first_bytes_max.max(bytes_max) {
+/// A record batch that is whole, but for who writes it: see [`FinishedBatch::seal`].
+#[derive(Debug)]
+pub struct FinishedBatch {
+    bytes: Vec<u8>,
+    records: usize,
+}
+
+impl FinishedBatch {
+    /// Its size, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The number of its records.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Say who writes it. It can be said anew, when it is to be sent once more.
+    pub fn seal(&mut self, stamp: Stamp) -> &[u8] {
+        let attributes = stamp.attributes(frame::codec_of(&self.bytes));
+        frame::stamp(&mut self.bytes, attributes, stamp);
+        let checksum = crc_fast::crc32_iscsi(&self.bytes[CHECKED_FROM..]);
+        frame::put_checksum(&mut self.bytes, checksum);
+        &self.bytes
+    }
+}
+
+/// Writes record batches.
+pub struct Encoder {
+    compressor: Compressor,
+}
+
+impl Encoder {
+    /// An encoder that compresses in this way.
+    pub fn new(compression: Compression) -> Self {
+        Self { compressor: Compressor::new(compression) }
+    }
+
+    /// Compress what was appended. What compression would make larger stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Compress`].
+    pub fn finish(&mut self, open: OpenBatch) -> Result<FinishedBatch, Error> {
+        let OpenBatch { mut bytes, records, base_timestamp, max_timestamp } = open;
+        let mut codec = self.compressor.codec();
+        if codec != Codec::None {
+            let mut compressed = Vec::with_capacity(HEADER_BYTES + bytes.len() / 2);
+            compressed.resize(HEADER_BYTES, 0);
+            self.compressor.append(&bytes[HEADER_BYTES..], &mut compressed)?;
+            if compressed.len() < bytes.len() {
+                bytes = compressed;
+            } else {
+                codec = Codec::None;
+            }
+        }
+        write_header(&mut bytes, records, base_timestamp, max_timestamp, codec);
+        Ok(FinishedBatch { bytes, records })
+    }
+
+    /// One record batch of at most `bytes_max` bytes with as many of the records in `range` as go into it before they are
+    /// compressed, and one at least.
+    ///
+    /// # Errors
+    /// [`Error::RecordTooLarge`] if the first record does not fit alone, even compressed.
+    ///
+    /// # Panics
+    /// If the batch has no such range, or the range is empty.
+    pub fn encode(&mut self, batch: &Batch, range: Range<usize>, bytes_max: usize) -> Result<FinishedBatch, Error> {
+        let mut open = OpenBatch::default();
+        if open.push(batch, range.clone(), bytes_max) > 0 {
+            return self.finish(open);
+        }
+        let index = range.start;
+        if open.push(batch, index..index + 1, usize::MAX) == 0 {
+            let bytes = i32::MAX as usize;
             return Err(Error::RecordTooLarge { index, bytes, bytes_max });
         }
-        if !first && bytes > bytes_max {
-            break;
+        let alone = self.finish(open)?;
+        if alone.bytes() > bytes_max {
+            return Err(Error::RecordTooLarge { index, bytes: alone.bytes(), bytes_max });
         }
-        record.put(out);
-        written.records += 1;
-        written.max_timestamp = written.max_timestamp.max(batch.timestamps[index]);
+        Ok(alone)
     }
-    Ok(written)
 }
 
 /// A record, about to be written.
@@ -201,17 +227,15 @@ fn span_bytes(span: Span) -> usize {
     if span.is_null() { 1 } else { varint::size(span.len.into()) + span.len as usize }
 }
 
-/// Fill in the header of the record batch `bytes`, whose records are there.
-fn write_header(bytes: &mut [u8], written: &Written, attributes: u16, stamp: Stamp) {
+/// Fill in what the header of the record batch `bytes` says of its records, which are there.
+fn write_header(bytes: &mut [u8], records: usize, base_timestamp: i64, max_timestamp: i64, codec: Codec) {
     let length = (bytes.len() - LENGTH_END) as i32;
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
     put(8, &length.to_be_bytes());
     put(16, &[MAGIC]);
-    put(23, &(written.records as i32 - 1).to_be_bytes());
-    put(27, &written.base_timestamp.to_be_bytes());
-    put(35, &written.max_timestamp.to_be_bytes());
-    put(57, &(written.records as i32).to_be_bytes());
-    frame::stamp(bytes, attributes, stamp);
-    let checksum = crc_fast::crc32_iscsi(&bytes[CHECKED_FROM..]);
-    frame::put_checksum(bytes, checksum);
+    put(21, &codec.id().to_be_bytes());
+    put(23, &(records as i32 - 1).to_be_bytes());
+    put(27, &base_timestamp.to_be_bytes());
+    put(35, &max_timestamp.to_be_bytes());
+    put(57, &(records as i32).to_be_bytes());
 }

@@ -187,6 +187,12 @@ impl Iterator for RecordBatches {
     }
 }
 
+/// The codec in a header that was written here.
+pub(super) fn codec_of(header: &[u8]) -> Codec {
+    let attributes = u16::from_be_bytes(array(header, 21));
+    Codec::from_id((attributes & CODEC_BITS) as u8).unwrap_or(Codec::None)
+}
+
 /// Write into a header what a producer decides: everything that does not depend on the records.
 pub(super) fn stamp(header: &mut [u8], attributes: u16, stamp: Stamp) {
     let mut put = |at: usize, field: &[u8]| header[at..at + field.len()].copy_from_slice(field);

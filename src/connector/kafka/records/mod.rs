@@ -50,7 +50,7 @@ mod tests;
 pub use aborted::AbortedTransaction;
 pub use codec::{Codec, Compression};
 pub use decode::{Bounds, Decoder, Fetched};
-pub use encode::{Encoder, Stamp};
+pub use encode::{Encoder, FinishedBatch, OpenBatch, Stamp};
 pub use error::Error;
 pub use frame::{HEADER_BYTES, RecordBatch, RecordBatches};
 pub use pass::{NotPassable, Passed};

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use std::ops::Range;
+
 use super::*;
 use crate::model::{Batch, BatchBuilder, HeaderRef};
 
@@ -59,10 +61,23 @@ fn encoder(codec: Codec) -> Encoder {
     Encoder::new(Compression::new(codec, None).expect("the usual level"))
 }
 
+/// How many records went into a record batch, and its bytes.
+fn encode(
+    codec: Codec,
+    batch: &Batch,
+    range: Range<usize>,
+    stamp: Stamp,
+    bytes_max: usize,
+) -> Result<(usize, Vec<u8>), Error> {
+    let mut finished = encoder(codec).encode(batch, range, bytes_max)?;
+    // Who writes it may be said more than once.
+    finished.seal(Stamp::NONE);
+    Ok((finished.records(), finished.seal(stamp).to_vec()))
+}
+
 /// One record batch with all records of `batch`, as a broker would hold it at `base_offset`.
 fn stored(batch: &Batch, codec: Codec, stamp: Stamp, base_offset: i64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let taken = encoder(codec).encode(batch, 0..batch.len(), stamp, 1 << 24, &mut bytes).expect("encodes");
+    let (taken, mut bytes) = encode(codec, batch, 0..batch.len(), stamp, 1 << 24).expect("encodes");
     assert_eq!(taken, batch.len());
     bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
     bytes

@@ -9,10 +9,7 @@ use super::*;
 #[test]
 fn the_record_batch_made_by_hand_is_written() {
     let batch = batch_of(&by_hand("hello"));
-    let mut bytes = vec![0xaa];
-    let taken = encoder(Codec::None).encode(&batch, 0..2, STAMP, 89, &mut bytes);
-    assert_eq!(taken, Ok(2));
-    assert_eq!(bytes[1..], from_hex(BY_HAND_IN_TRANSACTION));
+    assert_eq!(encode(Codec::None, &batch, 0..2, STAMP, 89), Ok((2, from_hex(BY_HAND_IN_TRANSACTION))));
 }
 
 #[test]
@@ -20,31 +17,35 @@ fn as_many_records_are_taken_as_fit() {
     let batch = batch_of(&by_hand("hello"));
     let first = HEADER_BYTES + 13;
     for (bytes_max, taken) in [(first, 1), (first + 14, 1), (first + 15, 2), (usize::MAX, 2)] {
-        let mut bytes = Vec::new();
-        assert_eq!(encoder(Codec::None).encode(&batch, 0..2, STAMP, bytes_max, &mut bytes), Ok(taken));
+        let (records, bytes) = encode(Codec::None, &batch, 0..2, STAMP, bytes_max).expect("fits");
+        assert_eq!(records, taken);
         assert!(bytes.len() <= bytes_max);
     }
-    let mut bytes = Vec::new();
-    let error = encoder(Codec::None).encode(&batch, 0..2, STAMP, first - 1, &mut bytes);
+    let error = encode(Codec::None, &batch, 0..2, STAMP, first - 1);
     assert_eq!(error, Err(Error::RecordTooLarge { index: 0, bytes: first, bytes_max: first - 1 }));
-    assert!(bytes.is_empty());
 }
 
 #[test]
-fn nothing_is_written_of_an_empty_range() {
-    let mut bytes = Vec::new();
-    for codec in CODECS {
-        assert_eq!(encoder(codec).encode(&values(&["a"]), 1..1, STAMP, 1000, &mut bytes), Ok(0));
-        assert!(bytes.is_empty());
+fn records_of_several_batches_make_one_until_it_is_full() {
+    let mut open = OpenBatch::default();
+    for text in ["a", "b", "c"] {
+        assert_eq!(open.push(&values(&[text]), 0..1, 1000), 1);
     }
+    let full = open.bytes();
+    assert_eq!(open.push(&values(&["d"]), 0..1, full), 0);
+    let mut finished = encoder(Codec::Zstd).finish(open).expect("finished");
+    assert_eq!((finished.records(), finished.bytes()), (3, full), "compression would make it larger");
+    let bytes = finished.seal(STAMP).to_vec();
+    let read: Vec<Option<Vec<u8>>> = decode(bytes, 0, &[]).iter().flat_map(plain).map(|record| record.value).collect();
+    assert_eq!(read, [Some(b"a".to_vec()), Some(b"b".to_vec()), Some(b"c".to_vec())]);
 }
 
 #[test]
 fn a_record_that_compresses_below_the_limit_fits() {
     let batch = batch_of(&[record(0, &[b'x'; 50_000]), record(1, b"y")]);
     for codec in &CODECS[1..] {
-        let mut bytes = Vec::new();
-        assert_eq!(encoder(*codec).encode(&batch, 0..2, STAMP, 5000, &mut bytes), Ok(1), "{codec}");
+        let (records, bytes) = encode(*codec, &batch, 0..2, STAMP, 5000).expect("fits");
+        assert_eq!(records, 1, "{codec}");
         assert!(bytes.len() <= 5000, "{codec}");
         assert_eq!(seen(&decode(bytes, 0, &[]))[0].1.len(), 50_000, "{codec}");
     }
@@ -63,19 +64,19 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn records_that_grow_when_compressed_are_split_all_the_same() {
+fn records_that_would_grow_when_compressed_stay_as_they_are() {
     let records: Vec<Plain> = noise(4000).chunks(100).enumerate().map(|(at, value)| record(at as i64, value)).collect();
     let batch = batch_of(&records);
     for codec in CODECS {
         let (mut taken, mut values) = (0, Vec::new());
         while taken < batch.len() {
-            let mut bytes = Vec::new();
-            taken += encoder(codec).encode(&batch, taken..batch.len(), STAMP, 1000, &mut bytes).expect("fits");
+            let (records, bytes) = encode(codec, &batch, taken..batch.len(), STAMP, 1000).expect("fits");
+            taken += records;
             assert!(bytes.len() <= 1000, "{codec}: {}", bytes.len());
             values.extend(decode(bytes, 0, &[]).iter().flat_map(plain).map(|record| record.value));
         }
         assert_eq!(values, records.iter().map(|record| record.value.clone()).collect::<Vec<_>>(), "{codec}");
-        let error = encoder(codec).encode(&batch, 0..1, STAMP, 150, &mut Vec::new());
+        let error = encode(codec, &batch, 0..1, STAMP, 150);
         assert!(matches!(error, Err(Error::RecordTooLarge { index: 0, bytes: 151.., bytes_max: 150 })), "{error:?}");
     }
 }
@@ -136,10 +137,8 @@ proptest! {
         records in any_records(), codec in 0..5_usize, from in 0..30_usize, skipped in 0..30_usize, base in 0..i64::MAX - 100,
     ) {
         let skipped = skipped.min(records.len() - 1);
-        let mut bytes = Vec::new();
-        let taken = encoder(CODECS[codec])
-            .encode(&batch_of(&records), skipped..records.len(), STAMP, 1 << 20, &mut bytes)
-            .expect("encodes");
+        let (taken, mut bytes) =
+            encode(CODECS[codec], &batch_of(&records), skipped..records.len(), STAMP, 1 << 20).expect("encodes");
         prop_assert_eq!(taken, records.len() - skipped);
         bytes[..8].copy_from_slice(&base.to_be_bytes());
         let from = from.min(taken);
