@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use tidegate::connector::{Cluster, Error, PartitionRange, RevisionStart, Sink, Source, Topic};
+use tidegate::connector::{Cluster, Error, LaneSettings, PartitionRange, RevisionStart, Sink, Source, Topic};
 use tidegate::link::StageSpec;
-use tidegate::model::{Batch, BatchBuilder, Checkpoint, Digest, Limits, LinkId, OnError, StoredState, TopicPartition};
+use tidegate::model::{Batch, BatchBuilder, Checkpoint, Digest, Limits, LinkId, OnError, TopicPartition};
 
 /// The component of a plugin that `cargo xtask plugins` has built.
 pub(crate) fn component(name: &str) -> Vec<u8> {
@@ -128,8 +128,8 @@ impl Cluster for Filtered {
     fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         self.0.checkpoints(link)
     }
-    fn states(&self, link: &LinkId, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
-        self.0.states(link, partition)
+    fn topic_settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
+        self.0.topic_settings(topic)
     }
     fn record_bytes_max(&self, topic: &str) -> Result<usize, Error> {
         self.0.record_bytes_max(topic)
@@ -152,7 +152,7 @@ impl Cluster for Filtered {
     fn source(&self) -> Result<Box<dyn Source>, Error> {
         Ok(Box::new(FilteredSource(self.0.source()?)))
     }
-    fn sink(&self, link: &LinkId, lane: u32) -> Result<Box<dyn Sink>, Error> {
-        self.0.sink(link, lane)
+    fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {
+        self.0.sink(lane)
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId, TopicPartition,
+    Batch, Checkpoint, ClusterId, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId, TopicPartition,
 };
 
 /// What a lane may do after an error.
@@ -86,10 +86,10 @@ pub trait Cluster: Send + Sync {
     /// Append records to a partition, durably, and answer the offset of the first one. Offsets and placements in `batch` do not matter.
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error>;
 
-    /// What the stages of a link remember of a source partition, by stage, as it was committed last.
-    fn states(&self, link: &LinkId, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error>;
+    /// The settings of a topic that a copy of it should have, by their names in Kafka (`retention.ms`, `cleanup.policy`, …).
+    fn topic_settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error>;
 
-    /// The largest record that the topic takes: the bytes of its key, value and headers.
+    /// The largest record that the topic takes: the bytes of its key, value and headers. Of a topic that is not there, what it would take.
     fn record_bytes_max(&self, topic: &str) -> Result<usize, Error>;
 
     /// All checkpoints of a link.
@@ -113,8 +113,8 @@ pub trait Cluster: Send + Sync {
     /// A reader.
     fn source(&self) -> Result<Box<dyn Source>, Error>;
 
-    /// A writer for lane `lane` of a link.
-    fn sink(&self, link: &LinkId, lane: u32) -> Result<Box<dyn Sink>, Error>;
+    /// A writer for a lane.
+    fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error>;
 }
 
 /// Reads partitions, each from its own position.
@@ -123,26 +123,46 @@ pub trait Source: Send {
     fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), Error>;
 
     /// Records of one of the partitions sought, or `None` if `wait` passed without any. Partitions take turns. A
-    /// batch has at most `max_records` records, and ends early at about `max_bytes`; it holds one record at least.
+    /// batch has at most `max_records` records, and ends early at about `max_bytes`; it holds one record at least, or none
+    /// where there were only holes.
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error>;
+}
+
+/// A lane, and how it writes.
+#[derive(Clone, Debug)]
+pub struct LaneSettings {
+    /// Its link.
+    pub link: LinkId,
+    /// Its number.
+    pub lane: u32,
+    /// How many lanes the link has.
+    pub lanes: u32,
+    /// The cluster that the link reads.
+    pub source: ClusterId,
+    /// How old a transaction may get before the target aborts it.
+    pub transaction_timeout: Duration,
+    /// Whether output and checkpoint must be one transaction.
+    pub exactly_once: bool,
 }
 
 /// What [`Sink::open`] found in the target.
 #[derive(Clone, Debug, Default)]
 pub struct Opened {
-    /// How far the link has come, in the partitions of all lanes: which of them are a lane's own, the sink cannot know.
+    /// How far the link has come, in the lane's partitions at least.
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
-    /// The highest revision that any lane of the link has committed under.
+    /// The highest revision that was committed under, by this lane at least.
     pub revision: Option<RevisionNumber>,
 }
 
-/// The topics that a source topic's records go to.
+/// A topic that a lane writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The topic.
     pub topic: Arc<str>,
     /// How many partitions it must have at least.
     pub partitions: u32,
+    /// The settings that it gets if it has to be made, by their names in Kafka. What the cluster does not know is left out.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Writes a lane's output, one transaction after the other. While a commit is under way the lane prepares the next
@@ -154,10 +174,14 @@ pub trait Sink: Send {
     /// Make sure that a topic exists and has enough partitions.
     fn prepare(&mut self, target: &Target) -> Result<Topic, Error>;
 
-    /// Add a batch to the open transaction. Records without a route go to `target`.
-    fn write(&mut self, batch: &Batch, target: &Arc<str>) -> Result<(), Error>;
+    /// What the stages remember of a source partition, by stage, as it was committed last. To be asked once for a partition.
+    fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error>;
 
-    /// The bytes in the open transaction, as they will be stored.
+    /// Add a batch to the open transaction. Records without a route go to `target`. Answers the indices of the records that were
+    /// left out, in order: their topics do not take any as large as them.
+    fn write(&mut self, batch: &Batch, target: &Arc<str>) -> Result<Vec<usize>, Error>;
+
+    /// The bytes of the open transaction that are still in memory.
     fn pending_bytes(&self) -> usize;
 
     /// Begin to commit the open transaction: its records, and for each source partition the checkpoint. The sink fills in

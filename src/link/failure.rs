@@ -78,7 +78,7 @@ impl Backoff {
     /// The wait after a failure of this class; `None`: the lane stops.
     pub(super) fn after(&mut self, class: Class) -> Option<Duration> {
         let (first, longest) = match class {
-            Class::Reopen => (Duration::from_millis(100), Duration::from_secs(30)),
+            Class::Reopen => (Duration::from_millis(100), Duration::from_secs(5)),
             // A rival has the lane: give it time, or two lanes would fence each other for ever.
             Class::Fenced => (Duration::from_secs(1), Duration::from_secs(60)),
             Class::Fatal => return None,
@@ -103,7 +103,7 @@ mod tests {
         let mut backoff = Backoff::default();
         let waits: Vec<_> = (0..20).filter_map(|_| backoff.after(Class::Reopen)).map(|wait| wait.as_millis()).collect();
         assert_eq!(waits[..4], [100, 200, 400, 800]);
-        assert_eq!(waits[19], 30_000);
+        assert_eq!(waits[19], 5000);
         backoff.reset();
         assert_eq!(backoff.after(Class::Fenced), Some(Duration::from_secs(1)));
         assert_eq!(backoff.after(Class::Fatal), None);

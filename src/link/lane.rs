@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use self::topology::loops;
 use super::events::Event;
-use super::failure::{Backoff, Failure};
-use super::letters::dead_letters;
+use super::failure::{Backoff, Failure, Place};
+use super::letters::{Letter, dead_letters};
 use super::memory::{self, Memory};
 use super::orders::Desired;
 use super::pipeline::Pipeline;
 use super::run::{Processed, Run, Search, Stop};
 use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
 use super::supervisor::Shared;
-use crate::config::would_loop;
-use crate::connector::{Commit, Opened, RevisionStart, Sink, Source, Target};
+use crate::config::{LinkConfig, would_loop};
+use crate::connector::{Commit, LaneSettings, Opened, RevisionStart, Sink, Source};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
 
@@ -167,7 +167,7 @@ impl Transaction {
 impl Session {
     fn open(link: Arc<Shared>, lane: u32) -> Result<Self, Failure> {
         let source = link.source.source()?;
-        let mut sink = link.target.sink(&link.config.id, lane)?;
+        let mut sink = link.target.sink(&settings(&link.config, lane))?;
         let Opened { checkpoints, revision } = sink.open()?;
         let pipeline = link.slot.load_full();
         check_revision(revision, &pipeline)?;
@@ -330,14 +330,16 @@ impl Session {
         records_in: u64,
         next_offset: i64,
     ) -> Result<(), Failure> {
-        self.write_letters(&processed)?;
+        self.write_letters(&processed.letters)?;
         let Some(position) = self.positions.get_mut(partition) else { return Ok(()) };
         position.next = next_offset;
         let (mut records_out, mut bytes_out) = (0, 0);
+        let mut too_large = Vec::new();
         for batch in &processed.outputs {
-            self.sink.write(batch, &position.target)?;
-            records_out += batch.len() as u64;
+            let left_out = self.sink.write(batch, &position.target)?;
+            records_out += (batch.len() - left_out.len()) as u64;
             bytes_out += batch.payload_bytes() as u64;
+            too_large.extend(left_out.into_iter().map(|index| Letter::too_large(batch.slice(index..index + 1))));
         }
         let progress = self.transaction.touch(partition, next_offset);
         progress.records_out += records_out;
@@ -351,26 +353,46 @@ impl Session {
             tally.records_transformed += stage.changed;
             tally.records_put_aside += stage.rejected + stage.trapped;
         }
+        tally.records_put_aside += too_large.len() as u64;
         self.tell(&processed);
-        Ok(())
+        self.put_aside(&too_large)
     }
 
-    fn write_letters(&mut self, processed: &Processed) -> Result<(), Failure> {
-        if processed.letters.is_empty() {
-            return Ok(());
+    /// Put records aside that no pipeline can do anything about: the target does not take them.
+    fn put_aside(&mut self, too_large: &[Letter]) -> Result<(), Failure> {
+        for letter in too_large {
+            self.link.events.push(Event {
+                code: Some(letter.cause.code.clone()),
+                place: Some(Place::of(&letter.record)),
+                ..Event::new("record-not-handled", letter.cause.message.clone())
+            });
         }
+        self.write_letters(too_large)
+    }
+
+    fn write_letters(&mut self, letters: &[Letter]) -> Result<(), Failure> {
+        let Some(first) = letters.first() else { return Ok(()) };
         let config = &self.link.config;
         // The file was checked for what it says; an earlier revision may put records aside where the file does not.
         if would_loop(config, &config.dead_letters) {
             return Err(loops("a dead letter", &config.dead_letters));
         }
         let topic: Arc<str> = config.dead_letters.as_str().into();
-        let partitions = self.most_partitions()?.unwrap_or(1);
-        self.sink.prepare(&Target { topic: topic.clone(), partitions })?;
-        let pipeline = self.run.pipeline();
-        match dead_letters(&processed.letters, &config.id, &config.source, pipeline, self.record_bytes_max) {
-            Some(batch) => Ok(self.sink.write(&batch, &topic)?),
+        self.prepare_letters(&topic, &first.record.topic)?;
+        let bytes_max = self.link.target.record_bytes_max(&topic)?;
+        let config = &self.link.config;
+        let Some(batch) = dead_letters(letters, &config.id, &config.source, self.run.pipeline(), bytes_max) else {
+            return Ok(());
+        };
+        let left_out = self.sink.write(&batch, &topic)?;
+        match left_out.first() {
             None => Ok(()),
+            Some(index) => {
+                let bytes = batch.record_bytes(*index);
+                let message = format!("{topic} does not take a dead letter of {bytes} bytes");
+                let remedy = "raise max.message.bytes of the topic of dead letters, then start the link";
+                Err(Failure::fatal("dead-letter-too-large", message, remedy))
+            }
         }
     }
 
@@ -521,6 +543,18 @@ impl Session {
                 self.transaction.started.push(start);
             }
         }
+    }
+}
+
+/// How a lane of this link writes.
+fn settings(config: &LinkConfig, lane: u32) -> LaneSettings {
+    LaneSettings {
+        link: config.id.clone(),
+        lane,
+        lanes: config.lanes,
+        source: config.source.clone(),
+        transaction_timeout: Duration::from_millis(config.config.transaction_timeout_ms),
+        exactly_once: config.config.enable_exactly_once,
     }
 }
 

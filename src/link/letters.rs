@@ -14,6 +14,15 @@ use crate::plugin::{Reject, Trap, TrapKind};
 /// What the names of all headers begin with that are added to the original ones.
 pub const PREFIX: &str = "tidegate.dlq.";
 
+/// The code of a record that is larger than its topic takes.
+const TOO_LARGE: &str = "record-too-large";
+
+/// What stands in a letter for the stage, where it was the target that did not take the record. No stage can have this name.
+const TARGET: &str = "(target)";
+
+/// What stands there for the plugin.
+const NO_PLUGIN: &str = "none";
+
 /// Room for the header that says what was cut.
 const CUT_NOTE_BYTES: usize = 256;
 
@@ -65,24 +74,36 @@ impl fmt::Display for Cause {
 /// A record that was put aside.
 #[derive(Clone, Debug)]
 pub(super) struct Letter {
-    /// The stage's index.
-    pub(super) stage: usize,
+    /// The stage's index; `None` if the target does not take the record.
+    pub(super) stage: Option<usize>,
     /// The record, alone.
     pub(super) record: Batch,
     pub(super) cause: Cause,
 }
 
 impl Letter {
+    /// A record that is larger than its topic in the target takes.
+    pub(super) fn too_large(record: Batch) -> Self {
+        let message = format!("the record takes {} bytes, which its target topic does not take", record.record_bytes(0));
+        Self { stage: None, record, cause: Cause { code: TOO_LARGE.to_owned(), message, trap: None } }
+    }
+
     /// Letters of a batch are in this order, however it was cut.
-    pub(super) fn order(&self) -> (i64, usize, u32) {
+    pub(super) fn order(&self) -> (i64, Option<usize>, u32) {
         (self.record.offsets.first().copied().unwrap_or_default(), self.stage, self.record.first_ordinal)
     }
 
     /// The headers that are added.
     fn headers(&self, link: &str, cluster: &str, pipeline: &Pipeline) -> Vec<(String, String)> {
         let place = Place::of(&self.record);
-        let spec = &pipeline.stages[self.stage].spec;
         let timestamp = self.record.timestamps.first().copied().unwrap_or_default();
+        let (stage, plugin, digest) = match self.stage.map(|stage| &pipeline.stages[stage].spec) {
+            Some(spec) => {
+                let plugin = format!("{} {}", spec.plugin_name, spec.plugin_version);
+                (spec.name.clone(), plugin, spec.plugin_digest.to_string())
+            }
+            None => (TARGET.to_owned(), NO_PLUGIN.to_owned(), NO_PLUGIN.to_owned()),
+        };
         [
             ("link", link.to_owned()),
             ("cluster", cluster.to_owned()),
@@ -91,9 +112,9 @@ impl Letter {
             ("offset", place.offset.to_string()),
             ("ordinal", self.record.first_ordinal.to_string()),
             ("timestamp", timestamp.to_string()),
-            ("stage", spec.name.clone()),
-            ("plugin", format!("{} {}", spec.plugin_name, spec.plugin_version)),
-            ("digest", spec.plugin_digest.to_string()),
+            ("stage", stage),
+            ("plugin", plugin),
+            ("digest", digest),
             ("revision", pipeline.number().to_string()),
             ("code", self.cause.code.clone()),
             ("message", self.cause.message.clone()),
@@ -169,7 +190,7 @@ mod tests {
         let headers = [HeaderRef { name: b"h", value: Some(header) }];
         builder.push(7, 9, Some(b"key"), Some(value), headers);
         let reject = Reject { index: 0, offset: 7, code: "bad".into(), message: "it is bad".into() };
-        Letter { stage: 0, record: builder.finish("orders", 3), cause: Cause::rejected(&reject) }
+        Letter { stage: Some(0), record: builder.finish("orders", 3), cause: Cause::rejected(&reject) }
     }
 
     fn written(letter: &Letter, bytes_max: usize) -> Batch {

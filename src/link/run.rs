@@ -299,7 +299,7 @@ impl Run {
             return Err(Stop::Breaker(format!("stage {} {reason}, the last with {cause}", at.spec.name)));
         }
         match at.spec.on_error {
-            OnError::DeadLetter => work.done.letters.push(Letter { stage, record, cause }),
+            OnError::DeadLetter => work.done.letters.push(Letter { stage: Some(stage), record, cause }),
             OnError::Skip => {}
             OnError::Pass => {
                 tally.records_out += 1;

@@ -12,8 +12,8 @@ pub mod source;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Class, Cluster, Error, PartitionRange, RevisionStart, Sink, Source, Topic};
-use crate::model::{Batch, Checkpoint, Digest, LinkId, StoredState, TopicPartition};
+use super::{Class, Cluster, Error, LaneSettings, PartitionRange, RevisionStart, Sink, Source, Topic};
+use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicPartition};
 use crate::store::{Append, Command, Outcome, Packer, Retention, Store, StoredTopic, stored};
 use sink::EmbeddedSink;
 use source::EmbeddedSource;
@@ -62,9 +62,14 @@ fn too_large(stored::RecordTooLarge(bytes): stored::RecordTooLarge) -> Error {
     crate::store::Error::RecordTooLarge { bytes, most: stored::RECORD_BYTES_MAX }.into()
 }
 
-/// Make sure that a topic has enough partitions. No command is needed where it has.
-fn ensure_topic(store: &Store, name: &str, partitions: u32) -> Result<Topic, Error> {
-    Ok(store.create_topic(name, partitions, Retention::default())?.into())
+/// Kafka's names of what a store keeps to.
+const RETENTION_MS: &str = "retention.ms";
+const RETENTION_BYTES: &str = "retention.bytes";
+
+/// What the settings of a topic say about retention. Kafka's -1 is no limit.
+fn retention(settings: &BTreeMap<String, String>) -> Retention {
+    let limit = |name: &str| settings.get(name).and_then(|value| value.parse().ok());
+    Retention { retention_ms: limit(RETENTION_MS), retention_bytes: limit(RETENTION_BYTES) }
 }
 
 impl Cluster for EmbeddedCluster {
@@ -88,7 +93,7 @@ impl Cluster for EmbeddedCluster {
     }
 
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
-        ensure_topic(&self.store, name, partitions)
+        Ok(self.store.create_topic(name, partitions, Retention::default())?.into())
     }
 
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
@@ -110,8 +115,11 @@ impl Cluster for EmbeddedCluster {
         }
     }
 
-    fn states(&self, link: &LinkId, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
-        Ok(self.store.states(link, partition)?)
+    fn topic_settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
+        let retention = find(&self.store, &topic.into())?.retention;
+        let settings = [(RETENTION_MS, retention.retention_ms), (RETENTION_BYTES, retention.retention_bytes)];
+        let settings = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
+        Ok(settings.collect())
     }
 
     fn record_bytes_max(&self, _topic: &str) -> Result<usize, Error> {
@@ -150,8 +158,8 @@ impl Cluster for EmbeddedCluster {
         Ok(Box::new(EmbeddedSource::new(self.store.clone())))
     }
 
-    fn sink(&self, link: &LinkId, lane: u32) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(EmbeddedSink::new(self.store.clone(), link.clone(), lane)))
+    fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {
+        Ok(Box::new(EmbeddedSink::new(self.store.clone(), lane.link.clone(), lane.lane)))
     }
 }
 

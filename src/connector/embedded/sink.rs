@@ -1,13 +1,13 @@
 //! Writes the output of a lane into an embedded store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ensure_topic, find, too_large};
+use super::{find, retention, too_large};
 use crate::connector::{Class, Commit, Error, Opened, Sink, Target, Topic};
 use crate::model::partition::partition_of_key;
-use crate::model::{Batch, LinkId, TopicId};
+use crate::model::{Batch, LinkId, StoredState, TopicId, TopicPartition};
 use crate::store::{Append, Command, CommitLane, Compressor, Outcome, Packer, Store, StoredTopic, Ticket};
 
 /// A writer for one lane.
@@ -96,18 +96,22 @@ impl Sink for EmbeddedSink {
     }
 
     fn prepare(&mut self, target: &Target) -> Result<Topic, Error> {
-        ensure_topic(&self.store, &target.topic, target.partitions)
+        Ok(self.store.create_topic(&target.topic, target.partitions, retention(&target.settings))?.into())
     }
 
-    fn write(&mut self, batch: &Batch, target: &Arc<str>) -> Result<(), Error> {
+    fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
+        Ok(self.store.states(&self.link, partition)?)
+    }
+
+    fn write(&mut self, batch: &Batch, target: &Arc<str>) -> Result<Vec<usize>, Error> {
         self.epoch()?;
         if batch.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let written = find(&self.store, target).and_then(|topic| {
             if batch.placements.is_empty() { self.write_all(batch, &topic) } else { self.write_placed(batch, &topic) }
         });
-        written.map_err(|error| self.failed(error))
+        written.map(|()| Vec::new()).map_err(|error| self.failed(error))
     }
 
     fn pending_bytes(&self) -> usize {

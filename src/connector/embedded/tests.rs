@@ -52,6 +52,11 @@ fn link() -> LinkId {
     "link".into()
 }
 
+fn lane(link: &str, lane: u32) -> LaneSettings {
+    let transaction_timeout = LONG;
+    LaneSettings { link: link.into(), lane, lanes: 6, source: "east".into(), transaction_timeout, exactly_once: true }
+}
+
 fn checkpoint(target: TopicId, next_offset: i64, revision: u64) -> Checkpoint {
     Checkpoint {
         v: 1,
@@ -72,13 +77,13 @@ fn commit(partition: u32, checkpoint: Checkpoint) -> Commit {
 }
 
 fn target(topic: &str, partitions: u32) -> Target {
-    Target { topic: topic.into(), partitions }
+    Target { topic: topic.into(), partitions, settings: BTreeMap::new() }
 }
 
 #[test]
 fn a_commit_brings_records_checkpoint_and_revision_start_together() {
     let home = home();
-    let mut sink = home.cluster.sink(&link(), 0).expect("sink");
+    let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     assert!(sink.open().expect("opened").checkpoints.is_empty());
     let out = sink.prepare(&target("out", 2)).expect("prepared");
     sink.write(&records("in", 1, 0..5), &out.name).expect("written");
@@ -94,15 +99,15 @@ fn a_commit_brings_records_checkpoint_and_revision_start_together() {
     assert_eq!(home.cluster.checkpoints(&link()).expect("read")[&source], expected);
     let start = RevisionStart { partition: source.clone(), revision: RevisionNumber(3), offset: 0 };
     assert_eq!(home.cluster.revision_starts(&link()).expect("read"), [start]);
-    let opened = home.cluster.sink(&link(), 5).expect("sink").open().expect("opened");
+    let opened = home.cluster.sink(&lane("link", 5)).expect("sink").open().expect("opened");
     assert_eq!((opened.revision, &opened.checkpoints[&source]), (Some(RevisionNumber(3)), &expected));
-    assert!(home.cluster.sink(&"other".into(), 0).expect("sink").open().expect("opened").checkpoints.is_empty());
+    assert!(home.cluster.sink(&lane("other", 0)).expect("sink").open().expect("opened").checkpoints.is_empty());
 }
 
 #[test]
 fn the_next_transaction_is_prepared_while_a_commit_is_under_way() {
     let home = home();
-    let mut sink = home.cluster.sink(&link(), 0).expect("sink");
+    let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     sink.open().expect("opened");
     let out = sink.prepare(&target("out", 1)).expect("prepared");
     sink.write(&records("in", 0, 0..5), &out.name).expect("written");
@@ -120,11 +125,11 @@ fn the_next_transaction_is_prepared_while_a_commit_is_under_way() {
 #[test]
 fn an_earlier_opener_cannot_commit_and_its_transaction_is_gone_when_it_opens_again() {
     let home = home();
-    let mut old = home.cluster.sink(&link(), 0).expect("sink");
+    let mut old = home.cluster.sink(&lane("link", 0)).expect("sink");
     old.open().expect("opened");
     let out = old.prepare(&target("out", 1)).expect("prepared");
     old.write(&records("old", 0, 0..5), &out.name).expect("written");
-    let mut new = home.cluster.sink(&link(), 0).expect("sink");
+    let mut new = home.cluster.sink(&lane("link", 0)).expect("sink");
     new.open().expect("opened");
     old.begin_commit(commit(0, checkpoint(out.id, 5, 1))).expect("begun");
     old.write(&records("old", 0, 5..6), &out.name).expect("written");
@@ -144,7 +149,7 @@ fn an_earlier_opener_cannot_commit_and_its_transaction_is_gone_when_it_opens_aga
 #[test]
 fn what_is_not_open_takes_nothing() {
     let home = home();
-    let mut sink = home.cluster.sink(&link(), 0).expect("sink");
+    let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     let out = sink.prepare(&target("out", 1)).expect("prepared");
     assert_eq!(sink.write(&records("in", 0, 0..1), &out.name).expect_err("not open").code, "not-open");
     assert_eq!(sink.begin_commit(Commit::default()).expect_err("not open").code, "not-open");
@@ -153,7 +158,7 @@ fn what_is_not_open_takes_nothing() {
 #[test]
 fn a_transaction_to_a_topic_that_is_not_there_is_refused() {
     let home = home();
-    let mut sink = home.cluster.sink(&link(), 0).expect("sink");
+    let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     sink.open().expect("opened");
     let error = sink.write(&records("in", 0, 0..1), &"nowhere".into()).expect_err("unknown");
     assert_eq!((error.class, error.code), (Class::Fatal, "unknown-topic"));
@@ -162,7 +167,7 @@ fn a_transaction_to_a_topic_that_is_not_there_is_refused() {
 #[test]
 fn routes_and_partition_keys_place_records() {
     let home = home();
-    let mut sink = home.cluster.sink(&link(), 0).expect("sink");
+    let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     sink.open().expect("opened");
     let out = sink.prepare(&target("out", 8)).expect("prepared");
     sink.prepare(&target("side", 2)).expect("prepared");
@@ -195,7 +200,7 @@ fn routes_and_partition_keys_place_records() {
 #[test]
 fn a_target_with_fewer_partitions_takes_the_source_partition_modulo_them() {
     let home = home();
-    let mut sink = home.cluster.sink(&link(), 0).expect("sink");
+    let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     sink.open().expect("opened");
     let out = sink.prepare(&target("out", 3)).expect("prepared");
     assert_eq!(sink.prepare(&target("out", 2)).expect("prepared"), out);
@@ -375,7 +380,7 @@ proptest! {
         let mut batch = builder.finish("in", 0);
         batch.retain(&keep[..batch.len()]);
         let home = home();
-        let mut sink = home.cluster.sink(&link(), 0).expect("sink");
+        let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
         sink.open().expect("opened");
         let out = sink.prepare(&target("out", 1)).expect("prepared");
         sink.write(&batch, &out.name).expect("written");

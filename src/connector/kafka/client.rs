@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::messages::{ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
 
 use super::error::{self, Code};
+use super::produce::{self, TopicRecords};
+use super::records::{FinishedBatch, Stamp};
 use super::wire::{Connection, Settings, WireError};
 use crate::connector::Error;
 use crate::model::TopicPartition;
@@ -104,6 +106,8 @@ pub(super) struct Client {
     topology: AtomicU64,
     /// For requests that any broker answers. Nobody holds it for longer than a request takes.
     any: Mutex<Option<Connection>>,
+    /// For requests that a certain broker answers, now and then.
+    others: Mutex<BTreeMap<i32, Arc<Mutex<Option<Connection>>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +125,7 @@ impl Client {
             known: Mutex::default(),
             topology: AtomicU64::new(0),
             any: Mutex::new(None),
+            others: Mutex::default(),
         }
     }
 
@@ -216,6 +221,67 @@ impl Client {
         Err(last.map_or_else(error::no_brokers, WireError::into))
     }
 
+    /// Ask a certain broker.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(super) fn call<R: Request>(
+        &self,
+        broker: i32,
+        versions: RangeInclusive<i16>,
+        request: &R,
+    ) -> Result<R::Response, Error> {
+        let place = lock(&self.others).entry(broker).or_default().clone();
+        let mut kept = lock(&place);
+        if let Some(mut connection) = kept.take()
+            && let Ok(answer) = connection.call(versions.clone(), request)
+        {
+            *kept = Some(connection);
+            return Ok(answer);
+        }
+        // What was kept may have been closed for being idle.
+        let mut connection = self.connect(broker)?;
+        let answer = connection.call(versions, request)?;
+        *kept = Some(connection);
+        Ok(answer)
+    }
+
+    /// Append a record batch to a partition, outside of any transaction, and answer its first offset.
+    ///
+    /// # Errors
+    /// It is not known to be there.
+    pub(super) fn produce(&self, partition: &TopicPartition, mut batch: FinishedBatch) -> Result<i64, Error> {
+        let metadata = self.metadata()?;
+        let (broker, _) = metadata.leader(partition)?;
+        let id = metadata.topics.get(&partition.topic).map_or(Uuid::nil(), |topic| topic.id);
+        let mut connection = self.connect(broker)?;
+        let version = connection.version::<ProduceRequest>(produce::PLAIN)?;
+        let deadline = Instant::now() + self.settings.request_timeout;
+        let partitions = vec![(partition.partition, batch.seal(Stamp::NONE))];
+        let topics = [TopicRecords { name: &partition.topic, id, partitions }];
+        produce::send(&mut connection, version, None, self.settings.request_timeout, &topics)?;
+        let answer = connection.receive(deadline)?.decode::<ProduceRequest>(version)?;
+        let part = answer.responses.first().and_then(|topic| topic.partition_responses.first());
+        let part = part.ok_or_else(|| error::not_asked("Produce"))?;
+        match Code(part.error_code) {
+            Code(0) => Ok(part.base_offset),
+            code => {
+                self.refresh()?;
+                let message = part.error_message.as_deref();
+                Err(error::not_written(&partition.topic, partition.partition, code, message))
+            }
+        }
+    }
+
+    /// [`Client::offsets`] of one partition.
+    ///
+    /// # Errors
+    /// It is not known, or its broker does not answer.
+    pub(super) fn offset(&self, partition: &TopicPartition, at: i64, isolation: Isolation) -> Result<i64, Error> {
+        let found = self.offsets(std::slice::from_ref(partition), at, isolation)?;
+        found.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"))
+    }
+
     /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]), by partition. `isolation` decides whether open transactions count.
     ///
     /// # Errors
@@ -245,7 +311,7 @@ impl Client {
                 .with_replica_id((-1).into())
                 .with_isolation_level(isolation as i8)
                 .with_topics(topics.collect());
-            let answer = self.connect(broker)?.call(4..=7, &request).map_err(Error::from)?;
+            let answer = self.call(broker, 4..=7, &request)?;
             for topic in answer.topics {
                 for partition in topic.partitions {
                     let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);
@@ -280,6 +346,6 @@ pub(super) fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

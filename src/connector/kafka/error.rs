@@ -4,7 +4,8 @@ use std::fmt;
 
 use kafka_protocol::ResponseError;
 
-use crate::connector::{Class, Error};
+use super::records;
+use crate::connector::{Class, Error, LaneSettings};
 use crate::model::TopicPartition;
 
 /// An error code of Kafka's protocol.
@@ -20,14 +21,27 @@ impl Code {
     pub(super) const COORDINATOR_NOT_AVAILABLE: Self = Self(15);
     pub(super) const NOT_COORDINATOR: Self = Self(16);
     pub(super) const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
+    pub(super) const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub(super) const TOPIC_EXISTS: Self = Self(36);
     pub(super) const OUT_OF_ORDER_SEQUENCE: Self = Self(45);
     pub(super) const INVALID_PRODUCER_EPOCH: Self = Self(47);
     pub(super) const CONCURRENT_TRANSACTIONS: Self = Self(51);
+    pub(super) const OPERATION_NOT_ATTEMPTED: Self = Self(55);
     pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
     pub(super) const FETCH_SESSION_NOT_FOUND: Self = Self(70);
     pub(super) const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     pub(super) const PRODUCER_FENCED: Self = Self(90);
+
+    /// Whether it is no error at all.
+    pub(super) fn check(self) -> Result<(), Self> {
+        if self.0 == 0 { Ok(()) } else { Err(self) }
+    }
+
+    /// Whether it goes away by itself in some seconds: a coordinator is moving, or still ends a transaction.
+    pub(super) fn is_passing(self) -> bool {
+        let moving = [Self::COORDINATOR_LOADING, Self::COORDINATOR_NOT_AVAILABLE, Self::NOT_COORDINATOR];
+        self == Self::CONCURRENT_TRANSACTIONS || moving.contains(&self)
+    }
 
     /// The error of a lane, when `what` was answered with this code.
     pub(super) fn error(self, what: &str) -> Error {
@@ -38,7 +52,7 @@ impl Code {
             }
             Self::INVALID_PRODUCER_EPOCH | Self::PRODUCER_FENCED => (
                 Class::Fenced,
-                "fenced",
+                "contended",
                 "look whether another daemon runs the same link; if none does, it heals by itself",
             ),
             _ => (Class::Reopen, "broker-error", "look at the broker's log if it does not go away"),
@@ -56,8 +70,84 @@ impl fmt::Display for Code {
     }
 }
 
+/// What cannot be read in a partition, whoever reads it: it does not go away by itself.
+pub(super) fn records_error(partition: &TopicPartition, error: &records::Error) -> Error {
+    Error {
+        class: Class::Fatal,
+        code: error.code(),
+        message: format!("{partition}: {error}"),
+        remedy: "do what the message says, then start the link",
+    }
+}
+
 fn again(code: &'static str, message: String, remedy: &'static str) -> Error {
     Error { class: Class::Reopen, code, message, remedy }
+}
+
+/// The error that a broker does not take records.
+pub(super) fn not_written(topic: &str, partition: u32, code: Code, message: Option<&str>) -> Error {
+    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let error = code.error(&format!("writing to {topic}-{partition}{said}"));
+    match code {
+        Code::TOPIC_AUTHORIZATION_FAILED => Error {
+            message: format!("we may not write to topic {topic}: the ACL that is missing is Write on it"),
+            ..error
+        },
+        _ => error,
+    }
+}
+
+/// The error that a topic could not be made.
+pub(super) fn not_created(topic: &str, code: Code, message: Option<&str>) -> Error {
+    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let error = code.error(&format!("making topic {topic}{said}"));
+    match code {
+        Code::TOPIC_AUTHORIZATION_FAILED | Code::CLUSTER_AUTHORIZATION_FAILED => Error {
+            message: format!("we may not make topic {topic}: the ACL that is missing is Create on it or on the cluster"),
+            code: "topic-not-authorized",
+            remedy: "grant the ACL that is named, or make the topic",
+            ..error
+        },
+        _ => error,
+    }
+}
+
+/// The error that records could not be encoded.
+pub(super) fn not_encoded(error: records::Error) -> Error {
+    let code = error.code();
+    Error { class: Class::Fatal, code, message: error.to_string(), remedy: "do what the message says, then start the link" }
+}
+
+/// The error that a record of our own does not fit.
+pub(super) fn own_record_too_large(topic: &str, bytes: usize) -> Error {
+    Error {
+        class: Class::Fatal,
+        code: "record-too-large",
+        message: format!("{topic} does not take a record of {bytes} bytes that has to go there"),
+        remedy: "raise max.message.bytes of the topic, then start the link",
+    }
+}
+
+/// The error that a broker answered what was not asked.
+pub(super) fn not_asked(request: &str) -> Error {
+    again("malformed-answer", format!("the answer to {request} is about something else"), "look at the broker's log")
+}
+
+pub(super) fn not_open(lane: &LaneSettings) -> Error {
+    again("not-open", format!("lane {} of link {} is not open", lane.lane, lane.link), "open the lane again")
+}
+
+pub(super) fn commit_under_way(lane: &LaneSettings) -> Error {
+    let message = format!("lane {} of link {} has a commit under way", lane.lane, lane.link);
+    again("commit-under-way", message, "finish the commit first")
+}
+
+pub(super) fn no_coordinator() -> Error {
+    again("not-open", "there is no coordinator without transactions".to_owned(), "open the lane again")
+}
+
+pub(super) fn cannot_wait(error: std::io::Error) -> Error {
+    again("connection-lost", format!("waiting for brokers: {error}"), "look at the system's limits")
 }
 
 pub(super) fn unknown_topic(topic: &str) -> Error {

@@ -1,9 +1,21 @@
 //! Kafka clusters: the data path of lanes on Kafka's own wire protocol.
 //!
-//! [`records`] is the format of what topics hold, without any IO; [`wire`] are the connections; [`client`] knows where a
-//! cluster's brokers and leaders are; [`error`] says in words what brokers answer.
+//! Reading order: [`KafkaCluster`] (what links see), [`source`] and [`sink`] (the data path), [`layout`] (what is kept in a target), then what all
+//! of them stand on: [`client`] knows where brokers and leaders are, [`wire`] are the connections, [`records`] is the format of what topics
+//! hold, without any IO, [`error`] says in words what brokers answer.
 
+mod admin;
 mod client;
+mod cluster;
 mod error;
+mod layout;
+mod log;
+mod meta;
+mod produce;
 pub mod records;
+mod sink;
+mod source;
 mod wire;
+
+pub use cluster::KafkaCluster;
+use cluster::topic_id;

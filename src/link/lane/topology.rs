@@ -1,5 +1,6 @@
 //! What a lane has to know of topics: which partitions it owns, where they begin, and where their records go.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Position, Progress, Session, lock};
@@ -40,8 +41,13 @@ impl Session {
             .map(|partition| TopicPartition::new(topic.name.clone(), partition))
             .filter(|partition| lane_of(partition, self.link.config.lanes) == self.lane)
             .filter(|partition| !self.positions.contains_key(partition));
-        for partition in mine.collect::<Vec<_>>() {
-            let prepared = self.sink.prepare(&Target { topic: target.clone(), partitions: topic.partitions })?;
+        let mine: Vec<_> = mine.collect();
+        if mine.is_empty() {
+            return Ok(());
+        }
+        let settings = self.settings_for(&target, &topic.name)?;
+        let prepared = self.sink.prepare(&Target { topic: target, partitions: topic.partitions, settings })?;
+        for partition in mine {
             self.follow_partition(partition, topic, &prepared)?;
         }
         Ok(())
@@ -79,8 +85,8 @@ impl Session {
 
     /// Take in what the stages remember of a partition.
     fn remember(&mut self, partition: &TopicPartition) -> Result<(), Failure> {
+        let stored = self.sink.states(partition)?;
         let (link, checkpoint) = (&self.link, self.checkpoints.get(partition));
-        let stored = link.target.states(&link.config.id, partition)?;
         let writer = |stage: &str, writer: &Writer| link.stage_of(stage, writer.plugin, writer.revision);
         let pipeline = self.run.pipeline();
         self.migrated |= self.memory.open(&link.config.id, partition, pipeline, checkpoint, stored, writer)?;
@@ -144,11 +150,38 @@ impl Session {
             if would_loop(&self.link.config, &topic) {
                 return Err(loops("a routed record", &topic));
             }
-            self.sink.prepare(&Target { topic, partitions })?;
+            self.sink.prepare(&Target { topic, partitions, settings: BTreeMap::new() })?;
         }
         Ok(())
     }
+
+    /// Make sure that there is a topic for dead letters. It takes what the source topic takes, and the headers of a letter.
+    pub(super) fn prepare_letters(&mut self, letters: &Arc<str>, source: &str) -> Result<(), Failure> {
+        let partitions = self.most_partitions()?.unwrap_or(1);
+        let mut settings = self.settings_for(letters, source)?;
+        settings.retain(|name, _| name == MAX_MESSAGE_BYTES);
+        for bytes in settings.values_mut() {
+            let source_bytes: u64 = bytes.parse().unwrap_or_default();
+            *bytes = (source_bytes + LETTER_BYTES).min(i32::MAX as u64).to_string();
+        }
+        self.sink.prepare(&Target { topic: letters.clone(), partitions, settings })?;
+        Ok(())
+    }
+
+    /// What a topic of the target is to be like, if it has to be made after a topic of the source.
+    fn settings_for(&self, target: &Arc<str>, source: &str) -> Result<BTreeMap<String, String>, Failure> {
+        if self.link.target.topics()?.iter().any(|topic| topic.name == *target) {
+            return Ok(BTreeMap::new());
+        }
+        Ok(self.link.source.topic_settings(source)?)
+    }
 }
+
+/// Kafka's name of the largest record batch that a topic takes.
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+
+/// What the topic of dead letters takes more than the source topic: a letter is a record with more headers.
+const LETTER_BYTES: u64 = 64 << 10;
 
 pub(super) fn loops(what: &str, target: &str) -> Failure {
     Failure::fatal(

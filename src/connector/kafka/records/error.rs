@@ -77,3 +77,18 @@ pub enum Error {
         message: String,
     },
 }
+
+impl Error {
+    /// A stable word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Corrupt { .. } => "corrupt-batch",
+            Self::OldFormat { .. } => "old-message-format",
+            Self::UnknownCodec { .. } => "unknown-codec",
+            Self::DecompressedTooLarge { .. } => "batch-too-large",
+            Self::RecordTooLarge { .. } => "record-too-large",
+            Self::Level { .. } => "compression-level",
+            Self::Compress { .. } => "not-compressed",
+        }
+    }
+}

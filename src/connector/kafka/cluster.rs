@@ -1,0 +1,192 @@
+//! A Kafka cluster as the links see it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::admin::Admin;
+use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
+use super::error;
+use super::layout::{self, LaneRecord};
+use super::log;
+use super::records::{Compression, Encoder};
+use super::sink::KafkaSink;
+use super::source::{self, KafkaSource};
+use crate::connector::{Cluster, Error, LaneSettings, PartitionRange, RevisionStart, Sink, Source, Topic};
+use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicId, TopicPartition};
+
+/// How long the ends of partitions are believed where only people look at them.
+const RANGE_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// How long the checkpoints of a link may take to be read.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A Kafka cluster.
+#[derive(Debug)]
+pub struct KafkaCluster {
+    client: Arc<Client>,
+    admin: Arc<Admin>,
+    compression: Compression,
+    ranges: Mutex<Ranges>,
+}
+
+/// The ranges of the partitions of a topic, and when they were asked for.
+type Ranges = HashMap<Arc<str>, (Instant, Vec<PartitionRange>)>;
+
+impl KafkaCluster {
+    pub(super) fn new(client: Arc<Client>, replication_factor: Option<u16>, compression: Compression) -> Self {
+        let admin = Arc::new(Admin::new(client.clone(), replication_factor));
+        Self { client, admin, compression, ranges: Mutex::default() }
+    }
+
+    /// The ranges of all partitions of a topic: one question for all of them, since whoever wants one wants the others next.
+    fn ranges(&self, name: &Arc<str>) -> Result<Vec<PartitionRange>, Error> {
+        if let Some((asked, ranges)) = lock(&self.ranges).get(name)
+            && asked.elapsed() < RANGE_AGE_MAX
+        {
+            return Ok(ranges.clone());
+        }
+        let metadata = self.client.metadata()?;
+        let topic = metadata.topics.get(name).ok_or_else(|| error::unknown_topic(name))?;
+        let partitions: Vec<_> =
+            (0..topic.leaders.len() as u32).map(|partition| TopicPartition::new(name.clone(), partition)).collect();
+        let starts = self.client.offsets(&partitions, EARLIEST, Isolation::ReadUncommitted)?;
+        // What a reader can see: nothing behind the first open transaction.
+        let ends = self.client.offsets(&partitions, LATEST, Isolation::ReadCommitted)?;
+        let at = |found: &BTreeMap<TopicPartition, i64>, partition| found.get(partition).copied().unwrap_or(0);
+        let ranges = partitions.iter().map(|partition| PartitionRange {
+            log_start: at(&starts, partition),
+            end: at(&ends, partition),
+        });
+        let ranges: Vec<_> = ranges.collect();
+        lock(&self.ranges).insert(name.clone(), (Instant::now(), ranges.clone()));
+        Ok(ranges)
+    }
+
+    /// Every record that the lanes of a link have written of themselves.
+    fn lane_records(&self, link: &LinkId, mut each: impl FnMut(LaneRecord)) -> Result<(), Error> {
+        let topic: Arc<str> = layout::checkpoint_topic(link).into();
+        let Some((_, partitions)) = self.admin.find(&topic)? else { return Ok(()) };
+        for partition in (0..partitions).map(|partition| TopicPartition::new(topic.clone(), partition)) {
+            let start = self.client.offset(&partition, EARLIEST, Isolation::ReadUncommitted)?;
+            // A lane may be at work: what it has not committed is not waited for.
+            let end = self.client.offset(&partition, LATEST, Isolation::ReadCommitted)?;
+            log::read(&self.client, &partition, start..end, Isolation::ReadCommitted, READ_PATIENCE, |record| {
+                let read = LaneRecord::read(record.key(), record.value());
+                if let Some(read) = read.map_err(|what| layout::unreadable(&partition, record.offset(), &what))? {
+                    each(read);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The identity of a topic: the two halves of its id, folded.
+pub(super) fn topic_id(id: Uuid) -> TopicId {
+    let (high, low) = id.as_u64_pair();
+    TopicId(high ^ low)
+}
+
+impl Cluster for KafkaCluster {
+    fn topics(&self) -> Result<Vec<Topic>, Error> {
+        let metadata = self.client.metadata()?;
+        let topics = metadata.topics.iter().filter(|(name, _)| !name.starts_with(layout::PREFIX));
+        Ok(topics
+            .map(|(name, topic)| Topic {
+                name: name.clone(),
+                id: topic_id(topic.id),
+                partitions: topic.leaders.len() as u32,
+            })
+            .collect())
+    }
+
+    fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error> {
+        let ranges = self.ranges(&partition.topic)?;
+        let range = ranges.get(partition.partition as usize).copied();
+        range.ok_or_else(|| error::unknown_partition(partition, ranges.len()))
+    }
+
+    fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
+        source::timestamp_at(&self.client, partition, offset)
+    }
+
+    fn topology_version(&self) -> u64 {
+        self.client.topology()
+    }
+
+    fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
+        self.admin.ensure(&name.into(), partitions, &BTreeMap::new())
+    }
+
+    fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
+        let mut encoder = Encoder::new(self.compression);
+        let bytes_max = self.admin.batch_bytes_max(&partition.topic)?;
+        let (mut next, mut first) = (0, None);
+        while next < batch.len() {
+            let encoded = encoder.encode(batch, next..batch.len(), bytes_max).map_err(error::not_encoded)?;
+            next += encoded.records();
+            let offset = self.client.produce(partition, encoded)?;
+            first.get_or_insert(offset);
+        }
+        match first {
+            Some(offset) => Ok(offset),
+            None => Ok(self.range(partition)?.end),
+        }
+    }
+
+    fn topic_settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
+        self.admin.settings(topic)
+    }
+
+    fn record_bytes_max(&self, topic: &str) -> Result<usize, Error> {
+        self.admin.batch_bytes_max(topic)
+    }
+
+    fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
+        let mut checkpoints = BTreeMap::new();
+        self.lane_records(link, |record| {
+            if let LaneRecord::Checkpoint(partition, checkpoint) = record {
+                checkpoints.insert(partition, checkpoint);
+            }
+        })?;
+        Ok(checkpoints)
+    }
+
+    fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error> {
+        let mut starts = BTreeMap::new();
+        self.lane_records(link, |record| {
+            if let LaneRecord::Start(start) = record {
+                starts.insert(layout::start_key(&start), start);
+            }
+        })?;
+        Ok(starts.into_values().collect())
+    }
+
+    fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.admin.metadata(link, key)
+    }
+
+    fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error> {
+        self.admin.put_metadata(link, key, value)
+    }
+
+    fn artifact(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        self.admin.meta().component(&self.admin, digest)
+    }
+
+    fn put_artifact(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
+        self.admin.meta().put_component(&self.admin, digest, bytes)
+    }
+
+    fn source(&self) -> Result<Box<dyn Source>, Error> {
+        Ok(Box::new(KafkaSource::new(self.client.clone())))
+    }
+
+    fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {
+        Ok(Box::new(KafkaSink::new(self.client.clone(), self.admin.clone(), lane.clone(), self.compression)))
+    }
+}

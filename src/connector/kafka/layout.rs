@@ -1,0 +1,275 @@
+//! What Tidegate itself keeps in a Kafka cluster that is a target: the layout of its topics, version 1.
+//!
+//! | topic | partitions | what it holds |
+//! |---|---|---|
+//! | `__tidegate.<link>.checkpoints` | one a lane | how far the lane has come |
+//! | `__tidegate.<link>.state` | one a lane | what its stages remember |
+//! | `__tidegate.meta` | 1 | what is known of links, and the components of plugins |
+//!
+//! All are compacted. Keys are text, and so are values but for entries of state and parts of components, so any Kafka tool shows
+//! them:
+//!
+//! | topic | key | value |
+//! |---|---|---|
+//! | checkpoints | `genesis` | JSON: version, link, lane, number of lanes, source cluster |
+//! | checkpoints | `checkpoint/<topic>/<partition>` of the source | JSON: [`Checkpoint`] |
+//! | checkpoints | `start/<revision>/<topic>/<partition>` | the first offset that the revision handled |
+//! | state | `head/<stage>/<topic>/<partition>` | JSON: [`StateHead`] |
+//! | state | `entry/<stage>/<topic>/<partition>/<key>`, the last part any bytes | [`StateRow`] |
+//! | meta | `link/<link>/<name>` | as the link stored it |
+//! | meta | `component/<digest>/<part>/<parts>` | a part of a component's bytes |
+//!
+//! Names of topics, stages and links have no slash, so keys have one reading.
+
+use serde::{Deserialize, Serialize};
+
+use crate::connector::{Class, Error, RevisionStart};
+use crate::model::{Checkpoint, Digest, RevisionNumber, StateHead, StateRow, TopicPartition};
+
+/// The version of this layout.
+pub(super) const LAYOUT_VERSION: u32 = 1;
+
+/// What the names of all these topics begin with. No link reads them.
+pub(super) const PREFIX: &str = "__tidegate.";
+
+/// The topic of what is known of links.
+pub(super) const META: &str = "__tidegate.meta";
+
+/// The key of a lane's genesis.
+pub(super) const GENESIS: &str = "genesis";
+
+/// The topic of a link's checkpoints.
+pub(super) fn checkpoint_topic(link: &str) -> String {
+    format!("{PREFIX}{link}.checkpoints")
+}
+
+/// The topic of what a link's stages remember.
+pub(super) fn state_topic(link: &str) -> String {
+    format!("{PREFIX}{link}.state")
+}
+
+/// The settings of these topics: small segments that are compacted soon, so that a lane opens fast after many commits.
+pub(super) const SETTINGS: [(&str, &str); 4] = [
+    ("cleanup.policy", "compact"),
+    ("segment.bytes", "16777216"),
+    ("min.cleanable.dirty.ratio", "0.05"),
+    ("delete.retention.ms", "600000"),
+];
+
+/// The first record of a partition of the checkpoint topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LaneGenesis {
+    pub(super) v: u32,
+    pub(super) link: String,
+    pub(super) lane: u32,
+    pub(super) lanes: u32,
+    pub(super) source: String,
+}
+
+/// A record of the checkpoint topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LaneRecord {
+    Genesis(LaneGenesis),
+    Checkpoint(TopicPartition, Checkpoint),
+    Start(RevisionStart),
+}
+
+pub(super) fn checkpoint_key(partition: &TopicPartition) -> String {
+    format!("checkpoint/{}/{}", partition.topic, partition.partition)
+}
+
+pub(super) fn start_key(start: &RevisionStart) -> String {
+    format!("start/{}/{}/{}", start.revision, start.partition.topic, start.partition.partition)
+}
+
+impl LaneRecord {
+    /// Read a record. `None`: it was deleted.
+    ///
+    /// # Errors
+    /// What is wrong with it, to be shown after its place.
+    pub(super) fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Option<Self>, String> {
+        let key = text(key)?;
+        let Some(value) = value else { return Ok(None) };
+        let mut parts = key.split('/');
+        let record = match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(GENESIS), None, ..) => {
+                let genesis = serde_json::from_slice(value).map_err(|error| format!("not a genesis: {error}"))?;
+                Self::Genesis(genesis)
+            }
+            (Some("checkpoint"), Some(topic), Some(number), None, _) => {
+                let checkpoint = Checkpoint::decode(value).map_err(|error| error.to_string())?;
+                Self::Checkpoint(partition(topic, number)?, checkpoint)
+            }
+            (Some("start"), Some(revision), Some(topic), Some(number), None) => {
+                let revision = RevisionNumber(parse(revision)?);
+                let offset = parse(text(Some(value))?)?;
+                Self::Start(RevisionStart { partition: partition(topic, number)?, revision, offset })
+            }
+            _ => return Err(format!("the key {key:?} is not known")),
+        };
+        Ok(Some(record))
+    }
+}
+
+/// A record of the state topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StateRecord {
+    pub(super) stage: String,
+    pub(super) partition: TopicPartition,
+    pub(super) change: StateRecordChange,
+}
+
+/// What a [`StateRecord`] says. `None` is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum StateRecordChange {
+    Head(Option<StateHead>),
+    Entry(Vec<u8>, Option<StateRow>),
+}
+
+pub(super) fn head_key(stage: &str, partition: &TopicPartition) -> String {
+    format!("head/{stage}/{}/{}", partition.topic, partition.partition)
+}
+
+pub(super) fn entry_key(stage: &str, partition: &TopicPartition, key: &[u8]) -> Vec<u8> {
+    [format!("entry/{stage}/{}/{}/", partition.topic, partition.partition).as_bytes(), key].concat()
+}
+
+impl StateRecord {
+    /// Read a record.
+    ///
+    /// # Errors
+    /// What is wrong with it, to be shown after its place.
+    pub(super) fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Self, String> {
+        let key = key.ok_or("it has no key")?;
+        let mut parts = key.splitn(5, |byte| *byte == b'/');
+        let kind = parts.next().unwrap_or_default();
+        let (stage, topic, number) = (text(parts.next())?, text(parts.next())?, text(parts.next())?);
+        let change = match (kind, parts.next()) {
+            (b"head", None) => StateRecordChange::Head(value.map(StateHead::decode).transpose()?),
+            (b"entry", Some(key)) => {
+                let row = value.map(|value| StateRow::decode(value).ok_or("its value is too short")).transpose()?;
+                StateRecordChange::Entry(key.to_vec(), row)
+            }
+            _ => return Err(format!("the key {:?} is not known", String::from_utf8_lossy(key))),
+        };
+        Ok(Self { stage: stage.to_owned(), partition: partition(topic, number)?, change })
+    }
+}
+
+pub(super) fn metadata_key(link: &str, name: &str) -> String {
+    format!("link/{link}/{name}")
+}
+
+/// What the keys of a component's parts begin with.
+pub(super) fn component_prefix(digest: &Digest) -> String {
+    format!("component/{digest}/")
+}
+
+/// The key of part `part` of `parts`.
+pub(super) fn component_key(digest: &Digest, part: usize, parts: usize) -> String {
+    format!("{}{part}/{parts}", component_prefix(digest))
+}
+
+/// Which part of how many the rest of a component's key says.
+pub(super) fn component_part(rest: &str) -> Option<(usize, usize)> {
+    let (part, parts) = rest.split_once('/')?;
+    let (part, parts) = (part.parse().ok()?, parts.parse().ok()?);
+    (part < parts).then_some((part, parts))
+}
+
+/// The error that something in these topics cannot be read.
+pub(super) fn unreadable(partition: &TopicPartition, offset: i64, what: &str) -> Error {
+    Error {
+        class: Class::Fatal,
+        code: "checkpoints-unreadable",
+        message: format!("the record at offset {offset} of {partition}: {what}"),
+        remedy: "use a tidegate as new as the one that wrote it; if something else wrote there, restore the topic",
+    }
+}
+
+fn partition(topic: &str, number: &str) -> Result<TopicPartition, String> {
+    Ok(TopicPartition::new(topic, parse(number)?))
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number"))
+}
+
+fn text(bytes: Option<&[u8]>) -> Result<&str, String> {
+    let bytes = bytes.ok_or("it has no key")?;
+    std::str::from_utf8(bytes).map_err(|_| "its key is not text".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::TopicId;
+    use crate::model::checkpoint::CHECKPOINT_VERSION;
+
+    fn place() -> TopicPartition {
+        TopicPartition::new("orders.v1", 7)
+    }
+
+    #[test]
+    fn version_1_of_the_checkpoint_topic_is_what_it_was() {
+        let checkpoint = Checkpoint {
+            v: CHECKPOINT_VERSION,
+            next_offset: 42,
+            source_topic_id: TopicId(1),
+            source_log_start: 0,
+            target_topic_id: TopicId(2),
+            target_end_offset: 40,
+            link_epoch: 0,
+            revision: RevisionNumber(3),
+        };
+        assert_eq!(checkpoint_key(&place()), "checkpoint/orders.v1/7");
+        let read = LaneRecord::read(Some(b"checkpoint/orders.v1/7"), Some(&checkpoint.encode()));
+        assert_eq!(read, Ok(Some(LaneRecord::Checkpoint(place(), checkpoint))));
+
+        let start = RevisionStart { partition: place(), revision: RevisionNumber(3), offset: 41 };
+        assert_eq!(start_key(&start), "start/3/orders.v1/7");
+        let read = LaneRecord::read(Some(b"start/3/orders.v1/7"), Some(b"41"));
+        assert_eq!(read, Ok(Some(LaneRecord::Start(start))));
+
+        let text = br#"{"v":1,"link":"flow","lane":0,"lanes":4,"source":"east"}"#;
+        let genesis = LaneGenesis { v: 1, link: "flow".into(), lane: 0, lanes: 4, source: "east".into() };
+        assert_eq!(serde_json::to_vec(&genesis).expect("text"), text);
+        assert_eq!(LaneRecord::read(Some(b"genesis"), Some(text)), Ok(Some(LaneRecord::Genesis(genesis))));
+        assert_eq!(LaneRecord::read(Some(b"checkpoint/a/0"), None), Ok(None), "a tombstone");
+    }
+
+    #[test]
+    fn entries_have_any_key_and_come_back() {
+        let key = entry_key("dedupe", &place(), b"a/b\xff");
+        let row = StateRow { value: b"v".to_vec(), expires: 9 };
+        let read = StateRecord::read(Some(&key), Some(&row.encode())).expect("readable");
+        assert_eq!((read.stage.as_str(), &read.partition), ("dedupe", &place()));
+        assert_eq!(read.change, StateRecordChange::Entry(b"a/b\xff".to_vec(), Some(row)));
+        let head = StateRecord::read(Some(head_key("dedupe", &place()).as_bytes()), None).expect("readable");
+        assert_eq!(head.change, StateRecordChange::Head(None));
+    }
+
+    #[test]
+    fn parts_of_components_are_counted() {
+        assert_eq!(component_part("0/3"), Some((0, 3)));
+        for wrong in ["3/3", "x/3", "3", "-1/2", "0/0"] {
+            assert_eq!(component_part(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        /// Somebody else may write to these topics.
+        #[test]
+        fn any_record_is_read_or_refused(
+            kind in "genesis|checkpoint|start|head|entry|x?", rest in any::<Vec<u8>>(), value in any::<Option<Vec<u8>>>(),
+        ) {
+            let key = [kind.as_bytes(), b"/", &rest].concat();
+            for key in [Some(&key[..]), Some(&rest[..]), None] {
+                let _ = LaneRecord::read(key, value.as_deref());
+                let _ = StateRecord::read(key, value.as_deref());
+            }
+        }
+    }
+}

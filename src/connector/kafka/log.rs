@@ -1,0 +1,108 @@
+//! Reads a partition of one of our own topics, from some offset to an end that is known.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
+
+use super::client::{Client, Isolation, topic_name};
+use super::error::{Code, records_error};
+use super::records::{AbortedTransaction, Bounds, Decoder, Fetched};
+use crate::connector::{Class, Error};
+use crate::model::batch::RecordRef;
+use crate::model::TopicPartition;
+
+/// What one request asks for, in bytes.
+const FETCH_BYTES: i32 = 4 << 20;
+
+/// How long a broker waits for records before it says that there are none.
+const MAX_WAIT: Duration = Duration::from_millis(100);
+
+/// What a record batch of ours may take when it is decompressed, in bytes.
+const BOUNDS: Bounds = Bounds { decompressed_bytes_max: 64 << 20, merge_bytes: 0 };
+
+/// Show `each` every record of `partition` from offset `from` to before `until`, in order. Answers the offset behind the last one.
+///
+/// # Errors
+/// `each` refuses one; or the end is not reached within `patience`: with [`Isolation::ReadCommitted`] a transaction that is open holds
+/// up everything behind it.
+pub(super) fn read(
+    client: &Client,
+    partition: &TopicPartition,
+    range: std::ops::Range<i64>,
+    isolation: Isolation,
+    patience: Duration,
+    mut each: impl FnMut(RecordRef<'_>) -> Result<(), Error>,
+) -> Result<i64, Error> {
+    let deadline = Instant::now() + patience;
+    let mut next = range.start;
+    if next >= range.end {
+        return Ok(next);
+    }
+    let (broker, _) = client.metadata()?.leader(partition)?;
+    let mut connection = client.connect(broker)?;
+    while next < range.end {
+        let answer = connection.call(4..=12, &request(partition, next, isolation)).map_err(Error::from)?;
+        let Some(fetched) = fetched(answer, partition, next)? else { continue };
+        let mut decoder = Decoder::new(fetched, BOUNDS);
+        for batch in &mut decoder {
+            let batch = batch.map_err(|error| records_error(partition, &error))?;
+            batch.records().filter(|record| record.offset() < range.end).try_for_each(&mut each)?;
+        }
+        if decoder.next_offset() == next && Instant::now() > deadline {
+            return Err(hanging(partition, next, range.end));
+        }
+        next = decoder.next_offset();
+    }
+    Ok(next)
+}
+
+fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> FetchRequest {
+    let wanted = FetchPartition::default()
+        .with_partition(partition.partition as i32)
+        .with_current_leader_epoch(-1)
+        .with_fetch_offset(from)
+        .with_partition_max_bytes(FETCH_BYTES);
+    let topic = FetchTopic::default().with_topic(topic_name(&partition.topic)).with_partitions(vec![wanted]);
+    FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_wait_ms(MAX_WAIT.as_millis() as i32)
+        .with_min_bytes(1)
+        .with_max_bytes(FETCH_BYTES)
+        .with_isolation_level(isolation as i8)
+        // A request outside of any session.
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+fn fetched(answer: FetchResponse, partition: &TopicPartition, from: i64) -> Result<Option<Fetched>, Error> {
+    if answer.error_code != 0 {
+        return Err(Code(answer.error_code).error(&format!("reading {partition}")));
+    }
+    let data = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
+    let Some(data) = data else { return Ok(None) };
+    if data.error_code != 0 {
+        return Err(Code(data.error_code).error(&format!("reading {partition}")));
+    }
+    let aborted = data.aborted_transactions.unwrap_or_default().into_iter().map(|transaction| AbortedTransaction {
+        producer_id: transaction.producer_id.0,
+        first_offset: transaction.first_offset,
+    });
+    Ok(Some(Fetched {
+        topic: Arc::clone(&partition.topic),
+        partition: partition.partition,
+        from,
+        bytes: data.records.unwrap_or_default(),
+        aborted: aborted.collect(),
+    }))
+}
+
+fn hanging(partition: &TopicPartition, next: i64, end: i64) -> Error {
+    Error {
+        class: Class::Reopen,
+        code: "hanging-transaction",
+        message: format!("{partition} cannot be read beyond offset {next} of {end}: an open transaction is in the way"),
+        remedy: "find it with `kafka-transactions.sh find-hanging`, and abort it; until then the lane tries again",
+    }
+}

@@ -1,0 +1,188 @@
+//! Writes the output of a lane into a Kafka cluster.
+//!
+//! Reading order: this file (what a lane sees), [`flow`] (the order of requests), [`session`] (what is open, and how requests come and
+//! go), [`open`] (from fencing to the checkpoint), [`outbox`] (records on their way).
+//!
+//! Invariants
+//! - The checkpoint is read after fencing and up to the high watermark, never before.
+//! - Nothing is ever sent again from memory, but for the first request of a transaction, which was refused alone. After anything else the lane
+//!   opens again and reads the source again.
+//! - One connection to a broker for all of a lane's records: a broker keeps one pending partition of a transaction only.
+
+mod flow;
+mod open;
+mod outbox;
+mod session;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use self::outbox::Place;
+use self::session::Session;
+use super::admin::{self, Admin};
+use super::client::Client;
+use super::error::not_open;
+use super::records::{Compression, Encoder};
+use super::topic_id;
+use crate::connector::{Commit, Error, LaneSettings, Opened, Sink, Target, Topic};
+use crate::model::partition::partition_of_key;
+use crate::model::{Batch, StoredState, TopicPartition};
+
+/// A topic that the lane writes to.
+#[derive(Clone, Debug)]
+struct TargetTopic {
+    name: Arc<str>,
+    id: Uuid,
+    partitions: u32,
+    /// The largest record batch that it takes.
+    bytes_max: usize,
+}
+
+/// The topics that the lane writes to; a [`Place`] names one by its index.
+#[derive(Debug, Default)]
+struct Topics {
+    list: Vec<TargetTopic>,
+    by_name: HashMap<Arc<str>, usize>,
+}
+
+impl Topics {
+    fn put(&mut self, topic: TargetTopic) -> usize {
+        if let Some(index) = self.by_name.get(&topic.name) {
+            self.list[*index] = topic;
+            return *index;
+        }
+        self.by_name.insert(topic.name.clone(), self.list.len());
+        self.list.push(topic);
+        self.list.len() - 1
+    }
+
+    fn find(&self, name: &Arc<str>) -> Result<usize, Error> {
+        self.by_name.get(name).copied().ok_or_else(|| super::error::unknown_topic(name))
+    }
+}
+
+/// A writer for one lane.
+pub(super) struct KafkaSink {
+    client: Arc<Client>,
+    admin: Arc<Admin>,
+    lane: LaneSettings,
+    encoder: Encoder,
+    topics: Topics,
+    /// `None` until the lane is opened, and after an error.
+    session: Option<Session>,
+}
+
+impl KafkaSink {
+    pub(super) fn new(client: Arc<Client>, admin: Arc<Admin>, lane: LaneSettings, compression: Compression) -> Self {
+        let encoder = Encoder::new(compression);
+        Self { client, admin, lane, encoder, topics: Topics::default(), session: None }
+    }
+
+    /// After an error nothing goes on before the lane is opened again.
+    fn failed(&mut self, error: Error) -> Error {
+        self.session = None;
+        error
+    }
+
+    fn learn(&mut self, name: &Arc<str>) -> Result<usize, Error> {
+        let metadata = self.client.metadata()?;
+        let topic = metadata.topics.get(name).ok_or_else(|| super::error::unknown_topic(name))?;
+        let bytes_max = self.admin.batch_bytes_max(name)?;
+        let partitions = topic.leaders.len() as u32;
+        Ok(self.topics.put(TargetTopic { name: name.clone(), id: topic.id, partitions, bytes_max }))
+    }
+
+    /// Add records to the outbox. Runs of records with one destination go together.
+    fn enqueue(&mut self, batch: &Batch, target: &Arc<str>) -> Result<Vec<usize>, Error> {
+        let target = self.topics.find(target)?;
+        let routed = batch.topics.iter().map(|topic| self.topics.find(topic)).collect::<Result<Vec<_>, _>>()?;
+        let topics = &self.topics.list;
+        let own = (target, batch.partition % topics[target].partitions.max(1));
+        let place_of = |index: usize| -> Place {
+            let placement = batch.placement(index);
+            let topic = placement.topic.map_or(target, |topic| routed[topic as usize]);
+            let partitions = topics[topic].partitions.max(1);
+            match placement.partition_key.get(&batch.arena) {
+                Some(key) => (topic, partition_of_key(key, partitions)),
+                None => (topic, batch.partition % partitions),
+            }
+        };
+        let session = self.session.as_mut().ok_or_else(|| not_open(&self.lane))?;
+        if batch.placements.is_empty() {
+            return session.push(&mut self.encoder, own, batch, 0..batch.len(), topics[own.0].bytes_max);
+        }
+        let (mut start, mut too_large) = (0, Vec::new());
+        while start < batch.len() {
+            let place = place_of(start);
+            let end = (start + 1..batch.len()).find(|index| place_of(*index) != place).unwrap_or(batch.len());
+            let bytes_max = topics[place.0].bytes_max;
+            too_large.extend(session.push(&mut self.encoder, place, batch, start..end, bytes_max)?);
+            start = end;
+        }
+        Ok(too_large)
+    }
+}
+
+impl Sink for KafkaSink {
+    fn open(&mut self) -> Result<Opened, Error> {
+        self.session = None;
+        self.topics = Topics::default();
+        let (session, opened) = open::open(&self.client, &self.admin, &self.lane, &mut self.topics)?;
+        self.session = Some(session);
+        Ok(opened)
+    }
+
+    fn prepare(&mut self, target: &Target) -> Result<Topic, Error> {
+        let topic = self.admin.ensure(&target.topic, target.partitions, &target.settings)?;
+        if topic.partitions < target.partitions {
+            return Err(admin::too_few_partitions(&topic, target.partitions));
+        }
+        self.learn(&target.topic)?;
+        Ok(topic)
+    }
+
+    fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
+        let session = self.session.as_mut().ok_or_else(|| not_open(&self.lane))?;
+        Ok(session.take_states(partition))
+    }
+
+    fn write(&mut self, batch: &Batch, target: &Arc<str>) -> Result<Vec<usize>, Error> {
+        let written = self.enqueue(batch, target).and_then(|too_large| {
+            let session = self.session.as_mut().ok_or_else(|| not_open(&self.lane))?;
+            session.make_room(&mut self.encoder, &self.topics)?;
+            Ok(too_large)
+        });
+        written.map_err(|error| self.failed(error))
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.session.as_ref().map_or(0, Session::pending_bytes)
+    }
+
+    fn begin_commit(&mut self, commit: Commit) -> Result<(), Error> {
+        let Some(session) = &mut self.session else { return Err(not_open(&self.lane)) };
+        let begun = session.commit(commit, &self.client, &self.admin, &mut self.encoder, &mut self.topics);
+        begun.map_err(|error| self.failed(error))
+    }
+
+    fn committing(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_committing)
+    }
+
+    fn finish_commit(&mut self, wait: Duration) -> Result<bool, Error> {
+        let Some(session) = &mut self.session else { return Ok(true) };
+        let deadline = Instant::now() + wait;
+        session.pump(&mut self.encoder, &self.topics, deadline).map_err(|error| self.failed(error))?;
+        Ok(!self.committing())
+    }
+}
+
+/// The topic as a lane sees it.
+impl From<&TargetTopic> for Topic {
+    fn from(topic: &TargetTopic) -> Self {
+        Self { name: topic.name.clone(), id: topic_id(topic.id), partitions: topic.partitions }
+    }
+}

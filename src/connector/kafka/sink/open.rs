@@ -1,0 +1,343 @@
+//! From fencing to the checkpoint: how a lane opens, and what it writes of itself.
+//!
+//! The order is the whole point: first the lane is fenced (which ends its predecessor's transaction, one way or the other), then the
+//! high watermark is taken, and everything before it is read. Read before fencing, a checkpoint could be one that the predecessor replaces a
+//! moment later.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::{FindCoordinatorRequest, InitProducerIdRequest, TransactionalId};
+use kafka_protocol::protocol::StrBytes;
+
+use super::flow::Mode;
+use super::outbox::Place;
+use super::session::{AGAIN_PATIENCE, Identity, Session};
+use super::{TargetTopic, Topics};
+use crate::connector::kafka::admin::Admin;
+use crate::connector::kafka::client::{Client, EARLIEST, Isolation, LATEST};
+use crate::connector::kafka::error::{self, Code};
+use crate::connector::kafka::layout::{
+    self, GENESIS, LAYOUT_VERSION, LaneGenesis, LaneRecord, StateRecord, StateRecordChange,
+};
+use crate::connector::kafka::records::{Codec, Compression, Encoder};
+use crate::connector::kafka::wire::Connection;
+use crate::connector::kafka::{log, topic_id};
+use crate::connector::{Class, Commit, Error, LaneSettings, Opened};
+use crate::model::{Batch, BatchBuilder, Checkpoint, StateHead, StateRow, StoredState, TopicPartition};
+
+/// How long a foreign transaction may hold up the reading of checkpoints.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a coordinator that is moving, or is ending a transaction, is given between two questions.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// The type of coordinator that transactions have.
+const TRANSACTION: i8 = 1;
+
+/// What a lane has written of itself.
+#[derive(Debug, Default)]
+struct Written {
+    genesis: Option<LaneGenesis>,
+    checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+}
+
+pub(super) fn open(
+    client: &Arc<Client>,
+    admin: &Arc<Admin>,
+    lane: &LaneSettings,
+    topics: &mut Topics,
+) -> Result<(Session, Opened), Error> {
+    client.refresh()?;
+    let (mode, identity, coordinator) = fence(client, lane)?;
+    let (checkpoints, is_new) = checkpoint_topic(admin, lane)?;
+    let index = topics.put(checkpoints.clone());
+    let place = (index, lane.lane);
+    let mut session = Session::new(client.clone(), lane.clone(), mode, identity, coordinator, place);
+    let partition = TopicPartition::new(checkpoints.name.clone(), lane.lane);
+    let written = read_lane(client, &partition)?;
+    match &written.genesis {
+        Some(genesis) => check_genesis(genesis, lane, &partition)?,
+        None if is_new => {
+            write_genesis(&mut session, lane, topics)?;
+        }
+        None => return Err(lost(lane, &format!("{partition} has no genesis"))),
+    }
+    if is_new {
+        admin.put_metadata(&lane.link, &lane_name(lane), topic_id(checkpoints.id).0.to_string().as_bytes())?;
+    }
+    let states = read_states(client, lane)?;
+    let ends = written.checkpoints.iter().map(|(partition, at)| (partition.clone(), at.target_end_offset)).collect();
+    session.resume(ends, states);
+    let revision = written.checkpoints.values().map(|checkpoint| checkpoint.revision).max();
+    Ok((session, Opened { checkpoints: written.checkpoints, revision }))
+}
+
+type Fenced = (Mode, Identity, Option<(Connection, String)>);
+
+/// Become the only one who can write for the lane.
+fn fence(client: &Client, lane: &LaneSettings) -> Result<Fenced, Error> {
+    let deadline = Instant::now() + AGAIN_PATIENCE;
+    loop {
+        match try_fence(client, lane)? {
+            Ok(fenced) => return Ok(fenced),
+            Err(code) if !code.is_passing() || Instant::now() > deadline => {
+                return Err(code.error(&format!("taking over {}", transactional_id(lane))));
+            }
+            Err(_) => std::thread::sleep(ASK_AGAIN_AFTER),
+        }
+    }
+}
+
+/// One try. The inner error is what a broker said.
+fn try_fence(client: &Client, lane: &LaneSettings) -> Result<Result<Fenced, Code>, Error> {
+    let request = InitProducerIdRequest::default().with_producer_id((-1).into()).with_producer_epoch(-1);
+    if !lane.exactly_once {
+        let request = request.with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
+        let answer = client.call_any(2..=4, &request)?;
+        let identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
+        return Ok(Code(answer.error_code).check().map(|()| (Mode::Idempotent, identity, None)));
+    }
+    let id = transactional_id(lane);
+    let found = FindCoordinatorRequest::default()
+        .with_key_type(TRANSACTION)
+        .with_coordinator_keys(vec![StrBytes::from_string(id.clone())]);
+    let found = client.call_any(4..=6, &found)?;
+    let Some(coordinator) = found.coordinators.first() else { return Err(error::not_asked("FindCoordinator")) };
+    if let Err(code) = Code(coordinator.error_code).check() {
+        return Ok(Err(code));
+    }
+    let mut connection = client.connect(coordinator.node_id.0)?;
+    let request = request
+        .with_transactional_id(Some(TransactionalId(StrBytes::from_string(id.clone()))))
+        .with_transaction_timeout_ms(i32::try_from(lane.transaction_timeout.as_millis()).unwrap_or(i32::MAX));
+    let mode = if connection.transaction_version() >= 2 { Mode::Version2 } else { Mode::Version1 };
+    let answer = connection.call(2..=if mode == Mode::Version2 { 5 } else { 4 }, &request)?;
+    let identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
+    Ok(Code(answer.error_code).check().map(|()| (mode, identity, Some((connection, id)))))
+}
+
+fn transactional_id(lane: &LaneSettings) -> String {
+    format!("tidegate.{}.{}", lane.link, lane.lane)
+}
+
+/// The name under which the target remembers that the lane was there, and with which checkpoint topic.
+fn lane_name(lane: &LaneSettings) -> String {
+    format!("lane-{}", lane.lane)
+}
+
+/// The checkpoint topic, and whether the lane has never written to it.
+fn checkpoint_topic(admin: &Admin, lane: &LaneSettings) -> Result<(TargetTopic, bool), Error> {
+    let name: Arc<str> = layout::checkpoint_topic(&lane.link).into();
+    let known = admin.metadata(&lane.link, &lane_name(lane))?;
+    if known.is_some() && admin.find(&name)?.is_none() {
+        return Err(lost(lane, &format!("{name} is gone")));
+    }
+    let topic = own_topic(admin, name, lane.lanes)?;
+    let id = topic_id(topic.id).0.to_string();
+    match known {
+        Some(known) if known != id.as_bytes() => Err(lost(lane, &format!("{} was made again", topic.name))),
+        known => Ok((topic, known.is_none())),
+    }
+}
+
+fn own_topic(admin: &Admin, name: Arc<str>, partitions: u32) -> Result<TargetTopic, Error> {
+    let settings = layout::SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    admin.ensure(&name, partitions, &settings)?;
+    let (id, count) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
+    if count != partitions {
+        let message = format!("{name} has {count} partitions, and the link has {partitions} lanes");
+        return Err(foreign(message));
+    }
+    let bytes_max = admin.batch_bytes_max(&name)?;
+    Ok(TargetTopic { name, id, partitions, bytes_max })
+}
+
+fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Error> {
+    let mut written = Written::default();
+    read_all(client, partition, |record| {
+        let read = LaneRecord::read(record.key(), record.value());
+        match read.map_err(|what| layout::unreadable(partition, record.offset(), &what))? {
+            Some(LaneRecord::Genesis(genesis)) => written.genesis = Some(genesis),
+            Some(LaneRecord::Checkpoint(of, checkpoint)) => drop(written.checkpoints.insert(of, checkpoint)),
+            Some(LaneRecord::Start(_)) | None => {}
+        }
+        Ok(())
+    })?;
+    Ok(written)
+}
+
+/// Read a partition of ours up to what is its high watermark now.
+fn read_all(
+    client: &Client,
+    partition: &TopicPartition,
+    each: impl FnMut(crate::model::batch::RecordRef<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let one = std::slice::from_ref(partition);
+    let end = client.offset(partition, LATEST, Isolation::ReadUncommitted)?;
+    let start = client.offsets(one, EARLIEST, Isolation::ReadUncommitted)?.get(partition).copied().unwrap_or(0);
+    log::read(client, partition, start..end, Isolation::ReadCommitted, READ_PATIENCE, each).map(drop)
+}
+
+fn check_genesis(genesis: &LaneGenesis, lane: &LaneSettings, partition: &TopicPartition) -> Result<(), Error> {
+    if genesis.v > LAYOUT_VERSION {
+        return Err(Error {
+            class: Class::Fatal,
+            code: "newer-layout",
+            message: format!("{partition} has layout version {}: a newer tidegate made it", genesis.v),
+            remedy: "use the newer tidegate",
+        });
+    }
+    let expected = lane_genesis(lane);
+    if *genesis == (LaneGenesis { v: genesis.v, ..expected.clone() }) {
+        return Ok(());
+    }
+    Err(foreign(format!(
+        "{partition} belongs to lane {} of {} of link {} from cluster {}, and not to lane {} of {} of link {} from {}",
+        genesis.lane,
+        genesis.lanes,
+        genesis.link,
+        genesis.source,
+        expected.lane,
+        expected.lanes,
+        expected.link,
+        expected.source
+    )))
+}
+
+fn lane_genesis(lane: &LaneSettings) -> LaneGenesis {
+    LaneGenesis {
+        v: LAYOUT_VERSION,
+        link: lane.link.to_string(),
+        lane: lane.lane,
+        lanes: lane.lanes,
+        source: lane.source.to_string(),
+    }
+}
+
+/// Write the lane's first record, and wait until it is committed.
+fn write_genesis(session: &mut Session, lane: &LaneSettings, topics: &Topics) -> Result<(), Error> {
+    let value = serde_json::to_vec(&lane_genesis(lane)).unwrap_or_default();
+    let mut encoder = Encoder::new(Compression::new(Codec::None, None).map_err(error::not_encoded)?);
+    let place = session.checkpoints;
+    let batch = records([(GENESIS.as_bytes().to_vec(), Some(value))]);
+    session.push(&mut encoder, place, &batch, 0..1, topics.list[place.0].bytes_max)?;
+    session.commit_alone(&mut encoder, topics)
+}
+
+fn foreign(message: String) -> Error {
+    let remedy = "give the link another id, or run it with the settings that it was made with";
+    Error { class: Class::Fatal, code: "checkpoints-foreign", message, remedy }
+}
+
+fn lost(lane: &LaneSettings, what: &str) -> Error {
+    Error {
+        class: Class::Fatal,
+        code: "checkpoints-lost",
+        message: format!("how far lane {} of link {} has come is lost: {what}", lane.lane, lane.link),
+        remedy: "restore the topic, or copy into new topics with a new link: going on would copy twice or leave a hole",
+    }
+}
+
+/// What the stages remember, of all partitions of the lane.
+fn read_states(
+    client: &Client,
+    lane: &LaneSettings,
+) -> Result<BTreeMap<TopicPartition, BTreeMap<String, StoredState>>, Error> {
+    #[derive(Default)]
+    struct Found {
+        head: Option<StateHead>,
+        rows: BTreeMap<Vec<u8>, StateRow>,
+    }
+    let topic: Arc<str> = layout::state_topic(&lane.link).into();
+    if !client.metadata()?.topics.contains_key(&topic) {
+        return Ok(BTreeMap::new());
+    }
+    let mut found: BTreeMap<(TopicPartition, String), Found> = BTreeMap::new();
+    let partition = TopicPartition::new(topic, lane.lane);
+    read_all(client, &partition, |record| {
+        let read = StateRecord::read(record.key(), record.value());
+        let read = read.map_err(|what| layout::unreadable(&partition, record.offset(), &what))?;
+        let state = found.entry((read.partition, read.stage)).or_default();
+        match read.change {
+            StateRecordChange::Head(head) => state.head = head,
+            StateRecordChange::Entry(key, Some(row)) => drop(state.rows.insert(key, row)),
+            StateRecordChange::Entry(key, None) => drop(state.rows.remove(&key)),
+        }
+        Ok(())
+    })?;
+    let mut states: BTreeMap<TopicPartition, BTreeMap<String, StoredState>> = BTreeMap::new();
+    for ((partition, stage), Found { head, rows }) in found {
+        if let Some(head) = head {
+            states.entry(partition).or_default().insert(stage, StoredState { head, rows });
+        }
+    }
+    Ok(states)
+}
+
+/// The records of a commit that say how far the lane has come.
+pub(super) fn checkpoint_records(commit: &Commit, place: Place) -> Vec<(Place, Batch)> {
+    let checkpoints = commit.checkpoints.iter();
+    let checkpoints =
+        checkpoints.map(|(partition, at)| (layout::checkpoint_key(partition).into_bytes(), Some(at.encode())));
+    let starts = commit.started.iter();
+    let starts = starts.map(|start| (layout::start_key(start).into_bytes(), Some(start.offset.to_string().into())));
+    let batch = records(checkpoints.chain(starts));
+    if batch.is_empty() { Vec::new() } else { vec![(place, batch)] }
+}
+
+/// The records of a commit that say what the stages remember.
+pub(super) fn state_records(
+    commit: &Commit,
+    client: &Client,
+    admin: &Admin,
+    topics: &mut Topics,
+    lane: &LaneSettings,
+) -> Result<(Place, Batch), Error> {
+    let name: Arc<str> = layout::state_topic(&lane.link).into();
+    let index = match topics.find(&name) {
+        Ok(index) => index,
+        Err(_) => topics.put(own_topic(admin, name.clone(), lane.lanes)?),
+    };
+    let partition = TopicPartition::new(name, lane.lane);
+    let mut changes = Vec::new();
+    for change in &commit.states {
+        let head = layout::head_key(&change.stage, &change.partition).into_bytes();
+        if change.head.is_none() {
+            // Compaction knows single keys only, so all of them have to be said to be gone.
+            let prefix = layout::entry_key(&change.stage, &change.partition, b"");
+            changes.extend(keys_with(client, &partition, &prefix)?.into_iter().map(|key| (key, None)));
+        }
+        changes.push((head, change.head.as_ref().map(StateHead::encode)));
+        let rows = change.rows.iter();
+        changes.extend(rows.map(|(key, row)| {
+            let key = layout::entry_key(&change.stage, &change.partition, key);
+            (key, row.as_ref().map(StateRow::encode))
+        }));
+    }
+    Ok(((index, lane.lane), records(changes)))
+}
+
+/// The keys in a partition that begin with `prefix`, those of entries that are gone included.
+fn keys_with(client: &Client, partition: &TopicPartition, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let mut keys = std::collections::BTreeSet::new();
+    let start = client.offset(partition, EARLIEST, Isolation::ReadUncommitted)?;
+    let end = client.offset(partition, LATEST, Isolation::ReadUncommitted)?;
+    log::read(client, partition, start..end, Isolation::ReadUncommitted, READ_PATIENCE, |record| {
+        if let Some(key) = record.key().filter(|key| key.starts_with(prefix)) {
+            keys.insert(key.to_vec());
+        }
+        Ok(())
+    })?;
+    Ok(keys.into_iter().collect())
+}
+
+fn records(pairs: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Batch {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut builder = BatchBuilder::new();
+    for (key, value) in pairs {
+        builder.push(0, now.as_millis() as i64, Some(&key), value.as_deref(), std::iter::empty());
+    }
+    builder.finish("", 0)
+}

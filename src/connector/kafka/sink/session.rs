@@ -1,0 +1,641 @@
+//! An opened lane: what it has sent and not sent, and the connections that it has for that.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::{
+    AddPartitionsToTxnRequest, EndTxnRequest, ProduceRequest, ProduceResponse, TransactionalId,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::flow::{Flow, Mode, Step, Unsent};
+use super::outbox::{Outbox, Place};
+use super::{TargetTopic, Topics};
+use crate::connector::kafka::admin::Admin;
+use crate::connector::kafka::client::{Client, topic_name};
+use crate::connector::kafka::error::{self, Code};
+use crate::connector::kafka::produce::{self, TopicRecords};
+use crate::connector::kafka::records::{Encoder, FinishedBatch, Stamp};
+use crate::connector::kafka::wire::{Connection, wait_readable};
+use crate::connector::{Commit, Error, LaneSettings};
+use crate::model::{Batch, StoredState, TopicPartition};
+
+/// How many bytes may be on their way to a broker: what a path of 50 MB/s and a round trip of 160 ms holds.
+const WINDOW_BYTES: usize = 8 << 20;
+
+/// How many bytes may wait to be sent before a lane waits for the brokers.
+const QUEUE_BYTES: usize = 8 << 20;
+
+/// How long after a commit the next transaction begins: at once it would be refused, and then answered 20 times later.
+const BREATH: Duration = Duration::from_millis(1);
+
+/// How long after CONCURRENT_TRANSACTIONS the same request is sent again.
+const AGAIN_AFTER: Duration = Duration::from_millis(5);
+
+/// How long that may go on: after many partitions were aborted it took 13 s.
+pub(super) const AGAIN_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who a producer is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    pub(super) id: i64,
+    pub(super) epoch: i16,
+}
+
+/// The broker that a lane's transactions are coordinated by.
+#[derive(Debug)]
+pub(super) struct Coordinator {
+    connection: Connection,
+    asked: Option<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    what: Question,
+    version: i16,
+    at: Instant,
+}
+
+#[derive(Debug)]
+enum Question {
+    Register(Vec<Place>),
+    End,
+}
+
+/// A broker that leads partitions of ours.
+#[derive(Debug)]
+struct Broker {
+    connection: Connection,
+    flights: VecDeque<Flight>,
+    /// The bytes of all flights.
+    bytes: usize,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+struct Flight {
+    at: Instant,
+    version: i16,
+    bytes: usize,
+    /// Of each partition the number of records.
+    parts: Vec<(Place, usize)>,
+    /// The records, if the request may have to be sent once more.
+    kept: Vec<(Place, FinishedBatch)>,
+}
+
+/// Where a partition of the target ends, as far as is known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tail {
+    /// Where it ended behind our last record that was acknowledged; 0 before there is one.
+    known: i64,
+    /// The records since then.
+    unacknowledged: i64,
+}
+
+pub(super) struct Session {
+    pub(super) client: Arc<Client>,
+    pub(super) lane: LaneSettings,
+    flow: Flow,
+    transactional_id: Option<String>,
+    identity: Identity,
+    coordinator: Option<Coordinator>,
+    brokers: BTreeMap<i32, Broker>,
+    leaders: HashMap<Place, i32>,
+    /// The partitions that the open transaction has, where they have to be registered.
+    registered: BTreeSet<Place>,
+    sequences: HashMap<Place, i32>,
+    tails: HashMap<Place, Tail>,
+    /// Where the target of each source partition ended at least, by its last checkpoint.
+    floors: BTreeMap<TopicPartition, i64>,
+    /// What belongs to the transaction that is open or being committed.
+    sending: Outbox,
+    /// What was written while a commit is under way.
+    waiting: Outbox,
+    /// Without transactions: what is to be written when all else is acknowledged.
+    last: Vec<(Place, Batch)>,
+    not_before: Option<Instant>,
+    again_since: Option<Instant>,
+    states: BTreeMap<TopicPartition, BTreeMap<String, StoredState>>,
+    pub(super) checkpoints: Place,
+}
+
+impl Session {
+    pub(super) fn new(
+        client: Arc<Client>,
+        lane: LaneSettings,
+        mode: Mode,
+        identity: Identity,
+        coordinator: Option<(Connection, String)>,
+        checkpoints: Place,
+    ) -> Self {
+        let (coordinator, transactional_id) = coordinator.unzip();
+        Self {
+            client,
+            lane,
+            flow: Flow::new(mode),
+            transactional_id,
+            identity,
+            coordinator: coordinator.map(|connection| Coordinator { connection, asked: None }),
+            brokers: BTreeMap::new(),
+            leaders: HashMap::new(),
+            registered: BTreeSet::new(),
+            sequences: HashMap::new(),
+            tails: HashMap::new(),
+            floors: BTreeMap::new(),
+            sending: Outbox::default(),
+            waiting: Outbox::default(),
+            last: Vec::new(),
+            not_before: None,
+            again_since: None,
+            states: BTreeMap::new(),
+            checkpoints,
+        }
+    }
+
+    /// Begin where the lane has come to.
+    pub(super) fn resume(
+        &mut self,
+        floors: BTreeMap<TopicPartition, i64>,
+        states: BTreeMap<TopicPartition, BTreeMap<String, StoredState>>,
+    ) {
+        self.floors = floors;
+        self.states = states;
+    }
+
+    pub(super) fn is_committing(&self) -> bool {
+        self.flow.is_committing()
+    }
+
+    pub(super) fn pending_bytes(&self) -> usize {
+        if self.is_committing() { self.waiting.bytes() } else { self.sending.bytes() }
+    }
+
+    pub(super) fn take_states(&mut self, partition: &TopicPartition) -> BTreeMap<String, StoredState> {
+        self.states.remove(partition).unwrap_or_default()
+    }
+
+    /// Add records to what is to be sent. Answers those that their topic does not take.
+    pub(super) fn push(
+        &mut self,
+        encoder: &mut Encoder,
+        place: Place,
+        batch: &Batch,
+        range: Range<usize>,
+        bytes_max: usize,
+    ) -> Result<Vec<usize>, Error> {
+        let outbox = if self.flow.is_committing() { &mut self.waiting } else { &mut self.sending };
+        let records = range.len();
+        let too_large = outbox.push(encoder, place, batch, range, bytes_max).map_err(error::not_encoded)?;
+        self.tails.entry(place).or_default().unacknowledged += (records - too_large.len()) as i64;
+        Ok(too_large)
+    }
+
+    /// Send what can be sent, and wait while more is in memory than may be.
+    pub(super) fn make_room(&mut self, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
+        self.pump(encoder, topics, Instant::now())?;
+        while !self.is_committing() && self.sending.bytes() > QUEUE_BYTES {
+            if self.sending.ready().next().is_none() {
+                // Many partitions, and none with a full record batch.
+                self.sending.flush(encoder).map_err(error::not_encoded)?;
+            }
+            self.pump(encoder, topics, Instant::now() + AGAIN_AFTER)?;
+        }
+        Ok(())
+    }
+
+    /// Commit what was written, and wait until it is done.
+    pub(super) fn commit_alone(&mut self, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
+        self.sending.flush(encoder).map_err(error::not_encoded)?;
+        self.flow.commit();
+        // Nothing else is to be written behind it.
+        self.flow.checkpointed();
+        while self.is_committing() {
+            self.pump(encoder, topics, Instant::now() + AGAIN_PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    /// Begin to commit what was written, and `commit` with it.
+    pub(super) fn commit(
+        &mut self,
+        mut commit: Commit,
+        client: &Arc<Client>,
+        admin: &Admin,
+        encoder: &mut Encoder,
+        topics: &mut Topics,
+    ) -> Result<(), Error> {
+        if self.is_committing() {
+            return Err(error::commit_under_way(&self.lane));
+        }
+        for (partition, checkpoint) in &mut commit.checkpoints {
+            let floor = self.floors.entry(partition.clone()).or_default();
+            let place = topics.list.iter().position(|topic| super::topic_id(topic.id) == checkpoint.target_topic_id);
+            let end = place.map_or(0, |index| {
+                let partitions = topics.list[index].partitions.max(1);
+                let tail = self.tails.get(&(index, partition.partition % partitions)).copied().unwrap_or_default();
+                tail.known + tail.unacknowledged
+            });
+            *floor = end.max(*floor);
+            checkpoint.target_end_offset = *floor;
+        }
+        let mut last = super::open::checkpoint_records(&commit, self.checkpoints);
+        if !commit.states.is_empty() {
+            last.push(super::open::state_records(&commit, client, admin, topics, &self.lane)?);
+        }
+        if self.flow.mode() == Mode::Idempotent {
+            self.last = last;
+        } else {
+            self.push_all(last, encoder, topics)?;
+        }
+        self.sending.flush(encoder).map_err(error::not_encoded)?;
+        self.flow.commit();
+        self.pump(encoder, topics, Instant::now())
+    }
+
+    fn push_all(&mut self, last: Vec<(Place, Batch)>, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
+        for (place, batch) in last {
+            let topic = &topics.list[place.0];
+            let outbox = &mut self.sending;
+            let pushed = outbox.push(encoder, place, &batch, 0..batch.len(), topic.bytes_max);
+            if let Some(index) = pushed.map_err(error::not_encoded)?.first() {
+                return Err(error::own_record_too_large(&topic.name, batch.record_bytes(*index)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Send what can be sent and take the answers, until the commit under way is done, there is nothing to wait for, or the deadline has passed.
+    pub(super) fn pump(&mut self, encoder: &mut Encoder, topics: &Topics, deadline: Instant) -> Result<(), Error> {
+        let committing = self.is_committing();
+        loop {
+            self.take_answers(topics)?;
+            if committing && !self.is_committing() {
+                return Ok(());
+            }
+            let step = self.flow.step(self.unsent(topics)?);
+            let early = self.not_before.filter(|not_before| *not_before > Instant::now());
+            match (step, early) {
+                (Step::Finished, _) => {
+                    self.finish();
+                    return Ok(());
+                }
+                (Step::Checkpoint, _) => {
+                    let last = std::mem::take(&mut self.last);
+                    self.push_all(last, encoder, topics)?;
+                    self.sending.flush(encoder).map_err(error::not_encoded)?;
+                    self.flow.checkpointed();
+                }
+                (Step::Wait, _) if !self.is_awaiting() => return Ok(()),
+                (Step::Wait, _) => {
+                    if Instant::now() >= deadline {
+                        return self.check_patience();
+                    }
+                    self.wait(deadline)?;
+                }
+                (_, Some(not_before)) => {
+                    if deadline < not_before {
+                        return Ok(());
+                    }
+                    std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
+                }
+                (Step::Send, None) => self.send(topics)?,
+                (Step::Register, None) => self.register(topics)?,
+                (Step::End, None) => self.end()?,
+            }
+        }
+    }
+
+    fn unsent(&mut self, topics: &Topics) -> Result<Unsent, Error> {
+        let mut unsent = Unsent { any: !self.sending.is_empty(), ..Unsent::default() };
+        for place in self.sending.ready().collect::<Vec<_>>() {
+            let broker = self.leader(place, topics)?;
+            if self.room(broker) > 0 {
+                unsent.ready = true;
+                unsent.unregistered |= !self.registered.contains(&place);
+            }
+        }
+        Ok(unsent)
+    }
+
+    fn leader(&mut self, place: Place, topics: &Topics) -> Result<i32, Error> {
+        if let Some(broker) = self.leaders.get(&place) {
+            return Ok(*broker);
+        }
+        let partition = TopicPartition::new(topics.list[place.0].name.clone(), place.1);
+        let (broker, _) = self.client.metadata()?.leader(&partition)?;
+        self.leaders.insert(place, broker);
+        Ok(broker)
+    }
+
+    /// How many bytes may still go to a broker.
+    fn room(&self, broker: i32) -> usize {
+        self.brokers.get(&broker).map_or(WINDOW_BYTES, |broker| WINDOW_BYTES.saturating_sub(broker.bytes))
+    }
+
+    /// Send one request to each broker that has room; to one only if it is the first of a transaction.
+    fn send(&mut self, topics: &Topics) -> Result<(), Error> {
+        let first = self.flow.sends_first();
+        let mut by_broker: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
+        for place in self.sending.ready().collect::<Vec<_>>() {
+            let broker = self.leader(place, topics)?;
+            if self.room(broker) > 0 {
+                by_broker.entry(broker).or_default().push(place);
+            }
+        }
+        for (broker, places) in by_broker {
+            let mut batches = Vec::new();
+            let mut room = self.room(broker);
+            for place in places {
+                if room == 0 {
+                    break;
+                }
+                let Some(batch) = self.sending.pop(place) else { continue };
+                room = room.saturating_sub(batch.bytes());
+                batches.push((place, batch));
+            }
+            self.send_to(broker, batches, first, topics)?;
+            if first {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_to(
+        &mut self,
+        broker: i32,
+        mut batches: Vec<(Place, FinishedBatch)>,
+        first: bool,
+        topics: &Topics,
+    ) -> Result<(), Error> {
+        if !self.brokers.contains_key(&broker) {
+            let connection = self.client.connect(broker)?;
+            self.brokers.insert(broker, Broker { connection, flights: VecDeque::new(), bytes: 0 });
+        }
+        let Some(to) = self.brokers.get_mut(&broker) else { return Ok(()) };
+        let joins = self.flow.mode() == Mode::Version2;
+        let versions = if joins { produce::JOINING } else { produce::PLAIN };
+        let version = to.connection.version::<ProduceRequest>(versions)?;
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        let mut request: Vec<TopicRecords<'_>> = Vec::new();
+        let mut previous = None;
+        for (place, batch) in &mut batches {
+            let sequence = self.sequences.entry(*place).or_default();
+            let stamp = Stamp {
+                producer_id: self.identity.id,
+                producer_epoch: self.identity.epoch,
+                base_sequence: *sequence,
+                transactional: self.transactional_id.is_some(),
+            };
+            *sequence = sequence_after(*sequence, batch.records());
+            parts.push((*place, batch.records()));
+            bytes += batch.bytes();
+            let TargetTopic { name, id, .. } = &topics.list[place.0];
+            if previous.replace(place.0) != Some(place.0) {
+                request.push(TopicRecords { name, id: *id, partitions: Vec::new() });
+            }
+            if let Some(topic) = request.last_mut() {
+                topic.partitions.push((place.1, batch.seal(stamp)));
+            }
+        }
+        let timeout = self.client.settings().request_timeout;
+        produce::send(&mut to.connection, version, self.transactional_id.as_deref(), timeout, &request)?;
+        drop(request);
+        to.bytes += bytes;
+        let kept = if first { batches } else { Vec::new() };
+        to.flights.push_back(Flight { at: Instant::now(), version, bytes, parts, kept });
+        self.flow.sent();
+        Ok(())
+    }
+
+    fn register(&mut self, topics: &Topics) -> Result<(), Error> {
+        let new: Vec<Place> = self.sending.ready().filter(|place| !self.registered.contains(place)).collect();
+        let mut by_topic: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
+        for (topic, partition) in &new {
+            by_topic.entry(*topic).or_default().push(*partition as i32);
+        }
+        let by_topic = by_topic.into_iter().map(|(topic, partitions)| {
+            let name = topic_name(&topics.list[topic].name);
+            AddPartitionsToTxnTopic::default().with_name(name).with_partitions(partitions)
+        });
+        let request = AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(self.transactional_id())
+            .with_v3_and_below_producer_id(self.identity.id.into())
+            .with_v3_and_below_producer_epoch(self.identity.epoch)
+            .with_v3_and_below_topics(by_topic.collect());
+        let coordinator = self.coordinator.as_mut().ok_or_else(error::no_coordinator)?;
+        let version = coordinator.connection.version::<AddPartitionsToTxnRequest>(1..=3)?;
+        coordinator.connection.send(version, &request)?;
+        coordinator.asked = Some(Asked { what: Question::Register(new), version, at: Instant::now() });
+        self.flow.registering();
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.ask_to_end(true)?;
+        self.flow.ending();
+        Ok(())
+    }
+
+    fn ask_to_end(&mut self, committed: bool) -> Result<(), Error> {
+        let request = EndTxnRequest::default()
+            .with_transactional_id(self.transactional_id())
+            .with_producer_id(self.identity.id.into())
+            .with_producer_epoch(self.identity.epoch)
+            .with_committed(committed);
+        let coordinator = self.coordinator.as_mut().ok_or_else(error::no_coordinator)?;
+        let versions = if self.flow.mode() == Mode::Version2 { 5..=5 } else { 1..=4 };
+        let version = coordinator.connection.version::<EndTxnRequest>(versions)?;
+        coordinator.connection.send(version, &request)?;
+        coordinator.asked = Some(Asked { what: Question::End, version, at: Instant::now() });
+        Ok(())
+    }
+
+    fn transactional_id(&self) -> TransactionalId {
+        TransactionalId(StrBytes::from_string(self.transactional_id.clone().unwrap_or_default()))
+    }
+
+    /// The commit is done: what was written meanwhile is the next transaction.
+    fn finish(&mut self) {
+        if self.flow.is_open() {
+            self.not_before = Some(Instant::now() + BREATH);
+        }
+        self.flow.finished();
+        self.sending = std::mem::take(&mut self.waiting);
+        self.registered.clear();
+        self.again_since = None;
+    }
+
+    fn take_answers(&mut self, topics: &Topics) -> Result<(), Error> {
+        for number in self.brokers.keys().copied().collect::<Vec<_>>() {
+            while let Some(broker) = self.brokers.get_mut(&number).filter(|broker| !broker.flights.is_empty())
+                && let Some(answer) = broker.connection.try_receive()?
+            {
+                let Some(flight) = broker.flights.pop_front() else { break };
+                broker.bytes -= flight.bytes;
+                let answer = answer.decode::<ProduceRequest>(flight.version)?;
+                self.take_produced(flight, &answer, topics)?;
+            }
+        }
+        self.take_coordinated()
+    }
+
+    fn take_produced(&mut self, flight: Flight, answer: &ProduceResponse, topics: &Topics) -> Result<(), Error> {
+        let parts = || answer.responses.iter().flat_map(|topic| &topic.partition_responses);
+        let concurrent = |code: i16| Code(code) == Code::CONCURRENT_TRANSACTIONS;
+        if parts().all(|part| concurrent(part.error_code)) && !flight.kept.is_empty() && self.flow.again() {
+            for (place, batch) in flight.kept.into_iter().rev() {
+                self.sending.put_back(place, batch);
+            }
+            self.sequences.clear();
+            return self.again_later();
+        }
+        for topic in &answer.responses {
+            let by_name = topics.by_name.get(topic.name.0.as_str()).copied();
+            let index = by_name.or_else(|| topics.list.iter().position(|known| known.id == topic.topic_id));
+            let index = index.ok_or_else(|| error::not_asked("Produce"))?;
+            let name = &topics.list[index].name;
+            for part in &topic.partition_responses {
+                let place = (index, part.index as u32);
+                if part.error_code != 0 {
+                    return Err(error::not_written(name, place.1, Code(part.error_code), part.error_message.as_deref()));
+                }
+                let records = flight.parts.iter().find(|(other, _)| *other == place).map_or(0, |(_, records)| *records);
+                let tail = self.tails.entry(place).or_default();
+                tail.unacknowledged -= records as i64;
+                tail.known = part.base_offset + records as i64;
+            }
+        }
+        if parts().count() != flight.parts.len() {
+            return Err(error::not_asked("Produce"));
+        }
+        self.again_since = None;
+        self.flow.answered();
+        Ok(())
+    }
+
+    fn take_coordinated(&mut self) -> Result<(), Error> {
+        let Some(coordinator) = self.coordinator.as_mut().filter(|coordinator| coordinator.asked.is_some()) else {
+            return Ok(());
+        };
+        let Some(answer) = coordinator.connection.try_receive()? else { return Ok(()) };
+        let Some(Asked { what, version, .. }) = coordinator.asked.take() else { return Ok(()) };
+        match what {
+            Question::Register(places) => {
+                let answer = answer.decode::<AddPartitionsToTxnRequest>(version)?;
+                let parts = answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
+                // Where one is refused, the others are said not to have been attempted.
+                let codes = parts.map(|part| Code(part.partition_error_code)).filter(|code| code.0 != 0);
+                self.take_registered(places, codes.min_by_key(|code| *code == Code::OPERATION_NOT_ATTEMPTED))
+            }
+            Question::End => {
+                let answer = answer.decode::<EndTxnRequest>(version)?;
+                match Code(answer.error_code) {
+                    Code(0) => {
+                        if self.flow.mode() == Mode::Version2 {
+                            self.identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
+                            self.sequences.clear();
+                        }
+                        self.finish();
+                        Ok(())
+                    }
+                    Code::CONCURRENT_TRANSACTIONS => {
+                        self.flow.end_again();
+                        self.again_later()
+                    }
+                    code => Err(code.error("committing a transaction")),
+                }
+            }
+        }
+    }
+
+    fn take_registered(&mut self, places: Vec<Place>, refused: Option<Code>) -> Result<(), Error> {
+        match refused {
+            None => {
+                self.again_since = None;
+                self.registered.extend(places);
+                self.flow.registered(true);
+                Ok(())
+            }
+            Some(Code::CONCURRENT_TRANSACTIONS) => {
+                self.flow.registered(false);
+                self.again_later()
+            }
+            Some(code) => Err(code.error("adding partitions to a transaction")),
+        }
+    }
+
+    /// The transaction before is still ending.
+    fn again_later(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        self.not_before = Some(now + AGAIN_AFTER);
+        if now.duration_since(*self.again_since.get_or_insert(now)) > AGAIN_PATIENCE {
+            return Err(Code::CONCURRENT_TRANSACTIONS.error("beginning a transaction"));
+        }
+        Ok(())
+    }
+
+    fn is_awaiting(&self) -> bool {
+        self.connections().next().is_some()
+    }
+
+    /// The connections that an answer is awaited on, and since when.
+    fn connections(&self) -> impl Iterator<Item = (&Connection, Instant)> + Clone {
+        let brokers = self.brokers.values();
+        let brokers = brokers.filter_map(|broker| Some((&broker.connection, broker.flights.front()?.at)));
+        let coordinator = self.coordinator.iter();
+        brokers.chain(coordinator.filter_map(|asked| Some((&asked.connection, asked.asked.as_ref()?.at))))
+    }
+
+    fn wait(&self, deadline: Instant) -> Result<(), Error> {
+        let timeout = self.client.settings().request_timeout;
+        let patience = self.connections().map(|(_, at)| at + timeout).min();
+        let until = patience.map_or(deadline, |patience| patience.min(deadline));
+        let connections = self.connections().map(|(connection, _)| connection);
+        if !wait_readable(connections, until).map_err(error::cannot_wait)? {
+            return self.check_patience();
+        }
+        Ok(())
+    }
+
+    /// Whether a broker has taken too long.
+    fn check_patience(&self) -> Result<(), Error> {
+        let timeout = self.client.settings().request_timeout;
+        match self.connections().find(|(_, at)| at.elapsed() > timeout) {
+            Some((late, _)) => Err(late.timed_out("answer").into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A lane that stops with an open transaction says so, so that readers of the target need not wait for it to time out. If the word is lost,
+/// whoever opens the lane next ends it.
+impl Drop for Session {
+    fn drop(&mut self) {
+        let asked = self.coordinator.as_ref().is_none_or(|coordinator| coordinator.asked.is_some());
+        if self.flow.is_open() && !asked {
+            drop(self.ask_to_end(false));
+        }
+    }
+}
+
+/// The sequence number behind `records` records: it begins at 0 again behind the largest number of 31 bits.
+fn sequence_after(sequence: i32, records: usize) -> i32 {
+    ((i64::from(sequence) + records as i64) % (i64::from(i32::MAX) + 1)) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        assert_eq!(sequence_after(0, 5), 5);
+        assert_eq!(sequence_after(i32::MAX - 4, 4), i32::MAX);
+        assert_eq!(sequence_after(i32::MAX - 4, 5), 0);
+        assert_eq!(sequence_after(i32::MAX, 1), 0);
+    }
+}
