@@ -323,7 +323,7 @@ impl ControlPlane for Fake {
         Ok(Topic {
             name: topic.into(),
             partitions: partitions.iter().enumerate().map(status).collect(),
-            retention: Retention::default(),
+            retention: Some(Retention::default()),
         })
     }
 

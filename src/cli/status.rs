@@ -22,11 +22,12 @@ pub(super) fn status(client: &Client, json: bool, out: &mut dyn Write) -> Result
         .clusters
         .iter()
         .map(|cluster| {
-            let path = known(cluster.path.as_ref().map(|path| path.display()));
-            [cluster.id.clone(), cluster.kind.clone(), cluster.state.clone(), path]
+            let path = cluster.path.as_ref().map(|path| path.display().to_string());
+            let place = known(path.or_else(|| Some(cluster.brokers.as_ref()?.join(","))));
+            [cluster.id.clone(), cluster.kind.clone(), cluster.state.clone(), place]
         })
         .collect();
-    table(out, ["cluster", "kind", "state", "path"], &clusters)?;
+    table(out, ["cluster", "kind", "state", "place"], &clusters)?;
     writeln!(out)?;
     let links: Vec<_> = status.links.iter().map(line).collect();
     table(out, ["link", "status", "from", "to", "revision", "out", "rate", "lag"], &links)?;

@@ -7,7 +7,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::print_json;
 use super::table::{bytes, milliseconds, table};
-use crate::api::wire::{CreateTopic, Topic, TopicSummary};
+use crate::api::wire::{CreateTopic, Retention, Topic, TopicSummary};
 
 pub(super) fn topic(command: &TopicCommand, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
@@ -43,11 +43,10 @@ fn describe(args: &TopicArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.remote.json {
         return print_json(out, &topic);
     }
-    let age = topic.retention.age_ms_max.map(|age| format!("for {}", milliseconds(age)));
-    let size = topic.retention.bytes_max.map(|size| format!("up to {} a partition", bytes(size as f64)));
-    let limits: Vec<String> = age.into_iter().chain(size).collect();
-    let retention = if limits.is_empty() { "for ever".to_owned() } else { limits.join(", ") };
-    writeln!(out, "{}: records stay {retention}", topic.name)?;
+    match &topic.retention {
+        Some(retention) => writeln!(out, "{}: records stay {}", topic.name, shown(retention))?,
+        None => writeln!(out, "{}", topic.name)?,
+    }
     let rows: Vec<_> = topic
         .partitions
         .iter()
@@ -61,4 +60,11 @@ fn describe(args: &TopicArgs, out: &mut dyn Write) -> Result<(), Failure> {
         })
         .collect();
     Ok(table(out, ["partition", "start", "end", "records"], &rows)?)
+}
+
+fn shown(retention: &Retention) -> String {
+    let age = retention.age_ms_max.map(|age| format!("for {}", milliseconds(age)));
+    let size = retention.bytes_max.map(|size| format!("up to {} a partition", bytes(size as f64)));
+    let limits: Vec<String> = age.into_iter().chain(size).collect();
+    if limits.is_empty() { "for ever".to_owned() } else { limits.join(", ") }
 }

@@ -10,6 +10,7 @@ use crate::model::ClusterId;
 use super::check_id;
 use super::daemon::path;
 use super::diagnostic::Place;
+use super::kafka::{self, KafkaConfig};
 use super::reader::{Item, Table};
 use super::report::Report;
 use super::topics::check_topic_name;
@@ -18,17 +19,33 @@ use super::topics::check_topic_name;
 /// does not fill the disk with empty partitions.
 const PARTITIONS_MAX: u64 = 10_000;
 
-/// An embedded cluster: one file on this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A cluster.
+#[derive(Clone, Debug)]
 pub struct ClusterConfig {
     /// Its id.
     pub id: ClusterId,
+    /// What it is.
+    pub kind: ClusterKind,
+    /// The topics to create when the daemon starts, by name.
+    pub topics: BTreeMap<Arc<str>, TopicConfig>,
+}
+
+/// What a cluster is.
+#[derive(Clone, Debug)]
+pub enum ClusterKind {
+    /// One file on this machine.
+    Embedded(EmbeddedConfig),
+    /// Brokers of Kafka.
+    Kafka(KafkaConfig),
+}
+
+/// An embedded cluster: one file on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbeddedConfig {
     /// Its file.
     pub path: PathBuf,
     /// The zstd level that batches are compressed with, 1 to 19.
     pub compression_level: i32,
-    /// The topics to create when the daemon starts, by name.
-    pub topics: BTreeMap<Arc<str>, TopicConfig>,
 }
 
 /// A topic to create when the daemon starts.
@@ -42,37 +59,64 @@ pub struct TopicConfig {
     pub retention_bytes: Option<u64>,
 }
 
-/// All clusters. `data_dir` is where their files are by default, `base_dir` what a `path` is relative to.
+/// A cluster, and where its file is named.
+struct ReadCluster {
+    config: ClusterConfig,
+    /// Of a cluster whose path is left out, where its id is.
+    path_place: Place,
+}
+
+/// All clusters. `data_dir` is where their files are by default, `base_dir` what a path is relative to.
 pub(super) fn read_clusters(table: Table<'_>, data_dir: &Path, base_dir: &Path) -> BTreeMap<ClusterId, ClusterConfig> {
     let report = table.report;
-    let mut found: Vec<(ClusterConfig, Place)> = Vec::new();
+    let mut found: Vec<ReadCluster> = Vec::new();
     for (id, id_place, item) in table.named() {
         let valid = check_id("cluster", id, &id_place, report);
         let Some(table) = item.table() else { continue };
-        let (cluster, path_place) = ClusterConfig::read(table, id, data_dir, base_dir);
-        if valid {
-            found.push((cluster, path_place.unwrap_or(id_place)));
-        }
+        let path_place = table.place_of("path").unwrap_or(id_place);
+        let config = ClusterConfig::read(table, id, data_dir, base_dir);
+        found.extend(config.filter(|_| valid).map(|config| ReadCluster { config, path_place }));
     }
     // In the order of the file: the error is about the later one of two.
-    found.sort_by_key(|(_, place)| place.span.start);
+    found.sort_by_key(|read| read.path_place.span.start);
     refuse_shared_files(&found, report);
-    found.into_iter().map(|(cluster, _)| (cluster.id.clone(), cluster)).collect()
+    found.into_iter().map(|read| (read.config.id.clone(), read.config)).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Embedded,
+    Kafka,
 }
 
 impl ClusterConfig {
-    /// The cluster, and where its path was written.
-    fn read(mut table: Table<'_>, id: &str, data_dir: &Path, base_dir: &Path) -> (Self, Option<Place>) {
-        if let Some(kind) = table.required("kind", "write kind = \"embedded\"") {
-            kind.choice(&[("embedded", ())], &["kafka"]);
-        }
-        let own_path = table.item("path");
-        let compression_level = table.integer("compression_level", 1, 1..=19) as i32;
+    /// `None` if something is missing or wrong that has no default.
+    fn read(mut table: Table<'_>, id: &str, data_dir: &Path, base_dir: &Path) -> Option<Self> {
+        let kind = table.required("kind", "write kind = \"embedded\" or kind = \"kafka\"");
+        let kind = kind.and_then(|item| item.choice(&[("embedded", Kind::Embedded), ("kafka", Kind::Kafka)], &[]));
+        // What does not say what it is may still have other errors.
+        let guess = if table.keys().any(|key| key == "brokers") { Kind::Kafka } else { Kind::Embedded };
+        let kind = match kind.unwrap_or(guess) {
+            Kind::Embedded => Some(ClusterKind::Embedded(EmbeddedConfig::read(&mut table, id, data_dir, base_dir))),
+            Kind::Kafka => {
+                table.misplaced(&[("path", "remove it: \"brokers\" says where the cluster is")], "a Kafka cluster");
+                KafkaConfig::read(&mut table, base_dir).map(ClusterKind::Kafka)
+            }
+        };
         let topics = read_topics(table.table("topics"));
         table.finish();
+        Some(Self { id: id.into(), kind: kind?, topics })
+    }
+}
+
+impl EmbeddedConfig {
+    fn read(table: &mut Table<'_>, id: &str, data_dir: &Path, base_dir: &Path) -> Self {
+        table.misplaced(&kafka::KEYS.map(|key| (key, "remove it, or write kind = \"kafka\"")), "an embedded cluster");
+        let own_path = table.item("path");
+        let compression_level = table.integer("compression_level", 1, 1..=19) as i32;
         let path = own_path.as_ref().and_then(path);
         let path = path.map_or_else(|| data_dir.join(format!("{id}.redb")), |path| base_dir.join(path));
-        (Self { id: id.into(), path, compression_level, topics }, own_path.map(|item| item.place))
+        Self { path, compression_level }
     }
 }
 
@@ -111,12 +155,13 @@ const MS_MAX: u64 = i64::MAX as u64;
 /// Sizes and offsets are signed where they meet the store.
 const BYTES_MAX: u64 = i64::MAX as u64;
 
-fn refuse_shared_files(clusters: &[(ClusterConfig, Place)], report: &Report<'_>) {
+fn refuse_shared_files(clusters: &[ReadCluster], report: &Report<'_>) {
     let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
-    for (cluster, place) in clusters {
-        if let Some(owner) = owners.insert(identity(&cluster.path), &cluster.id) {
-            let message = format!("cluster {owner:?} has the same file {}", cluster.path.display());
-            report.error_with_help(place, message, "give each cluster a path of its own");
+    for ReadCluster { config, path_place } in clusters {
+        let ClusterKind::Embedded(EmbeddedConfig { path, .. }) = &config.kind else { continue };
+        if let Some(owner) = owners.insert(identity(path), &config.id) {
+            let message = format!("cluster {owner:?} has the same file {}", path.display());
+            report.error_with_help(path_place, message, "give each cluster a path of its own");
         }
     }
 }

@@ -45,7 +45,7 @@ pub struct Diagnostic {
     pub message: String,
     /// What else the user can do about it.
     pub help: Option<String>,
-    /// The line of the file and the number of characters to mark in it, unless the line is too long to be shown.
+    /// The line of the file and the number of characters to mark in it, unless the line is too long to be shown, or may hold a secret.
     #[serde(skip)]
     excerpt: Option<(String, usize)>,
 }
@@ -141,13 +141,29 @@ impl Place {
 /// The longest line that is shown, in bytes: a longer one would hide the message.
 const EXCERPT_BYTES_MAX: usize = 400;
 
+/// Words of keys whose values must not be shown. They stand for all that is like them.
+const SECRETS: [&str; 3] = ["password", "token", "secret"];
+
+/// Whether a line, or the table that is meant, may hold a secret. The key may have been misspelt, and the line may be no TOML.
+fn may_hold_secret(line: &str, key: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    SECRETS.iter().any(|word| line.contains(word)) || key.split('.').any(|part| part == "sasl")
+}
+
 /// The text of a configuration file. It turns a [`Place`] into a [`Diagnostic`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Source {
     file: Arc<str>,
     text: Arc<str>,
     /// The byte that each line begins with.
     line_starts: Arc<[usize]>,
+}
+
+/// The text may hold secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({})", self.file)
+    }
 }
 
 impl Source {
@@ -182,7 +198,8 @@ impl Source {
             key: place.key.clone(),
             message,
             help: None,
-            excerpt: (line.len() <= EXCERPT_BYTES_MAX).then(|| (line.to_owned(), width)),
+            excerpt: (line.len() <= EXCERPT_BYTES_MAX && !may_hold_secret(line, &place.key))
+                .then(|| (line.to_owned(), width)),
         }
     }
 

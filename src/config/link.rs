@@ -193,8 +193,14 @@ impl TransferConfig {
     fn read(mut table: Table<'_>) -> Self {
         table.refuse(&[
             ("concurrent_partitions", "the link's \"lanes\" says how many partitions are copied side by side"),
-            ("enable_compression", "the target cluster's \"compression_level\" says how batches are stored"),
-            ("compression_type", "the target cluster's \"compression_level\" says how batches are stored"),
+            (
+                "enable_compression",
+                "\"compression\" and \"compression_level\" of the target cluster say how batches are stored",
+            ),
+            (
+                "compression_type",
+                "\"compression\" and \"compression_level\" of the target cluster say how batches are stored",
+            ),
             ("throttle_rate_bytes_per_sec", "remove it: the link runs as fast as source, plugins and target allow"),
             ("enable_idempotence", "remove it: \"enable_exactly_once\" includes it"),
         ]);

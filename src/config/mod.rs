@@ -7,8 +7,9 @@
 //! - Reading never stops at the first error, and never panics, whatever the text.
 //! - Relative paths are relative to the directory of the file, whatever the current directory is.
 //! - An unknown key is an error: a slip of the hand must not become a default.
+//! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
 //!
-//! Reading order: [`daemon`], [`cluster`], [`link`] with [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
+//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
 //! own part of the file; `limits` reads what plugins may use; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
@@ -18,11 +19,13 @@ pub mod cluster;
 pub mod daemon;
 pub mod diagnostic;
 pub mod json;
+pub mod kafka;
 mod limits;
 pub mod link;
 pub mod probation;
 mod reader;
 mod report;
+pub mod secret;
 pub mod stage;
 #[cfg(test)]
 mod tests;
@@ -38,12 +41,14 @@ use crate::model::{ClusterId, LinkId};
 
 pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
-pub use cluster::{ClusterConfig, TopicConfig};
+pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
 pub use daemon::DaemonConfig;
 pub use diagnostic::{Diagnostic, Place, Severity, Source};
 pub use json::PluginConfig;
+pub use kafka::{CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
 pub use link::{LinkConfig, Start, TransferConfig};
 pub use probation::ProbationConfig;
+pub use secret::Secret;
 pub use stage::StageConfig;
 pub use topics::{TopicPattern, TopicSelector, check_topic_name};
 

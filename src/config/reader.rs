@@ -89,13 +89,27 @@ impl<'a> Table<'a> {
 
     /// Say that these keys cannot be used yet; the second of each pair is a help.
     pub(super) fn refuse(&mut self, keys: &[(&'static str, &str)]) {
+        self.refuse_as(keys, |key| format!("{key:?} is not supported by this version"));
+    }
+
+    /// Say that these keys belong elsewhere; the second of each pair is a help.
+    pub(super) fn misplaced(&mut self, keys: &[(&'static str, &str)], here: &str) {
+        self.refuse_as(keys, |key| format!("{key:?} is not a key of {here}"));
+    }
+
+    fn refuse_as(&mut self, keys: &[(&'static str, &str)], message: impl Fn(&str) -> String) {
         for (key, help) in keys {
             self.refused.push(key);
             if let Some((name, _)) = self.entries.get_key_value(*key) {
                 let place = self.place.child(key, name.span());
-                self.report.error_with_help(&place, format!("{key:?} is not supported by this version"), *help);
+                self.report.error_with_help(&place, message(key), *help);
             }
         }
+    }
+
+    /// Where the value of `key` stands, if it is there.
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+        self.entries.get(key).map(|value| self.place.child(key, value.span()))
     }
 
     /// All keys.

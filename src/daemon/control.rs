@@ -6,7 +6,8 @@ use super::view::{self, View};
 use super::{Daemon, RunningCluster};
 use crate::api::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, ReadAnswer};
 use crate::api::wire;
-use crate::connector::{Cluster, Error};
+use crate::config::ClusterKind;
+use crate::connector::Error;
 use crate::link::supervisor::{LinkState, PublishError};
 use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::{Batch, RevisionNumber, TopicPartition};
@@ -30,7 +31,7 @@ impl Daemon {
 
     fn find_topic(&self, cluster: &str, topic: &str) -> Result<(&RunningCluster, wire::TopicSummary), ControlError> {
         let running = self.find_cluster(cluster)?;
-        match running.store().topic(topic) {
+        match running.topic(topic).map_err(cluster_error)? {
             Some(found) => {
                 Ok((running, wire::TopicSummary { name: found.name.to_string(), partitions: found.partitions }))
             }
@@ -56,22 +57,12 @@ impl Daemon {
 impl ControlPlane for Daemon {
     fn status(&self) -> Result<wire::Status, ControlError> {
         let now = now_ms();
-        let clusters = self.clusters.values().map(|running| {
-            let failure = running.store().failure().map(Error::from);
-            wire::ClusterStatus {
-                id: running.config.id.to_string(),
-                kind: "embedded".to_owned(),
-                path: Some(running.config.path.clone()),
-                state: if failure.is_some() { "failed" } else { "open" }.to_owned(),
-                error: failure.map(|error| view::trouble(&Failure::from(error))),
-            }
-        });
         Ok(wire::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             pid: std::process::id(),
             data_dir: self.data_dir.clone(),
-            clusters: clusters.collect(),
+            clusters: self.clusters.values().map(cluster_status).collect(),
             links: self.links.values().map(|link| View::new(link, now).line()).collect(),
         })
     }
@@ -163,17 +154,18 @@ impl ControlPlane for Daemon {
             let records = (range.end - range.log_start).max(0) as u64;
             Ok(wire::PartitionStatus { partition, log_start: range.log_start, end: range.end, records })
         };
-        let retention = running.store().topic(topic).map(|topic| topic.retention).unwrap_or_default();
+        let retention = running.store.as_ref().and_then(|store| store.topic(topic)).map(|topic| topic.retention);
         Ok(wire::Topic {
             name: summary.name,
             partitions: (0..summary.partitions).map(partition).collect::<Result<_, _>>()?,
-            retention: wire::Retention { age_ms_max: retention.retention_ms, bytes_max: retention.retention_bytes },
+            retention: retention
+                .map(|it| wire::Retention { age_ms_max: it.retention_ms, bytes_max: it.retention_bytes }),
         })
     }
 
     fn create_topic(&self, cluster: &str, topic: &wire::CreateTopic) -> Result<wire::Topic, ControlError> {
         let running = self.find_cluster(cluster)?;
-        if running.store().topic(&topic.name).is_some() {
+        if running.topic(&topic.name).map_err(cluster_error)?.is_some() {
             let message = format!("topic {} exists in {cluster}", topic.name);
             return Err(ControlError::new(ErrorKind::Conflict, "topic-exists", message, ""));
         }
@@ -208,6 +200,22 @@ impl ControlPlane for Daemon {
         let range = cluster.range(partition).map_err(cluster_error)?;
         let next_offset = batch.as_ref().map_or(from, |batch| batch.next_offset);
         Ok(ReadAnswer { batch, next_offset, log_start: range.log_start, end: range.end })
+    }
+}
+
+fn cluster_status(running: &RunningCluster) -> wire::ClusterStatus {
+    let (kind, path, brokers) = match &running.config.kind {
+        ClusterKind::Embedded(embedded) => ("embedded", Some(embedded.path.clone()), None),
+        ClusterKind::Kafka(kafka) => ("kafka", None, Some(kafka.brokers.iter().map(ToString::to_string).collect())),
+    };
+    let failure = running.store.as_ref().and_then(|store| store.failure()).map(Error::from);
+    wire::ClusterStatus {
+        id: running.config.id.to_string(),
+        kind: kind.to_owned(),
+        path,
+        brokers,
+        state: if failure.is_some() { "failed" } else { "open" }.to_owned(),
+        error: failure.map(|error| view::trouble(&Failure::from(error))),
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{ClusterConfig, Diagnostic};
-use crate::connector::embedded::EmbeddedCluster;
+use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
 use crate::model::{ClusterId, LinkId};
 use crate::store::Store;
@@ -51,11 +51,16 @@ struct Daemon {
 /// A cluster and what its configuration says.
 struct RunningCluster {
     config: ClusterConfig,
-    cluster: Arc<EmbeddedCluster>,
+    cluster: Arc<dyn Cluster>,
+    /// What is behind an embedded cluster, for what only that has: retention that we see to, and failures that last.
+    store: Option<Arc<Store>>,
 }
 
 impl RunningCluster {
-    fn store(&self) -> &Store {
-        self.cluster.store()
+    fn topic(&self, name: &str) -> Result<Option<Topic>, connector::Error> {
+        match &self.store {
+            Some(store) => Ok(store.topic(name).map(Topic::from)),
+            None => Ok(self.cluster.topics()?.into_iter().find(|topic| *topic.name == *name)),
+        }
     }
 }

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::check::{CheckedConfig, with_plugins};
 use super::{Daemon, Error, RunningCluster};
 use crate::api::{self, wire};
-use crate::config::{ClusterConfig, Config};
+use crate::config::{ClusterConfig, ClusterKind, Config, EmbeddedConfig};
 use crate::connector::Cluster;
 use crate::connector::embedded::EmbeddedCluster;
 use crate::link::Link;
@@ -103,7 +103,7 @@ fn assemble(checked: CheckedConfig, engine: &PluginEngine, started: Instant) -> 
     let mut links: BTreeMap<LinkId, Arc<Link>> = BTreeMap::new();
     for ((id, config), stages) in checked.config.links.into_iter().zip(checked.stages) {
         let cluster = |id: &ClusterId| -> Result<Arc<dyn Cluster>, Error> {
-            let found = clusters.get(id).map(|running| running.cluster.clone() as Arc<dyn Cluster>);
+            let found = clusters.get(id).map(|running| running.cluster.clone());
             found.ok_or_else(|| Error::new(format!("no cluster {id}"), "define it under [clusters]"))
         };
         let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
@@ -114,9 +114,23 @@ fn assemble(checked: CheckedConfig, engine: &PluginEngine, started: Instant) -> 
 
 /// Open a cluster and make the topics that its configuration declares.
 fn open(config: ClusterConfig) -> Result<RunningCluster, Error> {
+    let (cluster, store): (Arc<dyn Cluster>, _) = match &config.kind {
+        ClusterKind::Embedded(embedded) => {
+            let store = Arc::new(open_store(&config, embedded)?);
+            (Arc::new(EmbeddedCluster::new(store.clone())), Some(store))
+        }
+        // MERGE: `KafkaCluster::open` goes here.
+        ClusterKind::Kafka(_) => {
+            return Err(Error::new(format!("cluster {}: Kafka clusters cannot be opened yet", config.id), ""));
+        }
+    };
+    Ok(RunningCluster { config, cluster, store })
+}
+
+fn open_store(config: &ClusterConfig, embedded: &EmbeddedConfig) -> Result<Store, Error> {
     let named = |error: store::Error| Error::new(format!("cluster {}: {error}", config.id), error.remedy());
-    let options = store::Options { compression_level: config.compression_level, ..store::Options::default() };
-    let store = Store::open(&config.path, options).map_err(named)?;
+    let options = store::Options { compression_level: embedded.compression_level, ..store::Options::default() };
+    let store = Store::open(&embedded.path, options).map_err(named)?;
     for (name, topic) in &config.topics {
         let retention = Retention { retention_ms: topic.retention_ms, retention_bytes: topic.retention_bytes };
         let made = store.create_topic(name, topic.partitions, retention).map_err(named)?;
@@ -124,7 +138,7 @@ fn open(config: ClusterConfig) -> Result<RunningCluster, Error> {
             store.execute(Command::SetRetention { topic: made.id, retention }).map_err(named)?;
         }
     }
-    Ok(RunningCluster { cluster: Arc::new(EmbeddedCluster::new(Arc::new(store))), config })
+    Ok(store)
 }
 
 /// Sample rates and enforce retention until the daemon ends.
@@ -146,7 +160,8 @@ fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<
 fn enforce_retention(daemon: &Daemon) {
     let now = wire::Time::now().0;
     for (id, running) in &daemon.clusters {
-        if let Err(error) = running.store().enforce_retention(now) {
+        let Some(store) = &running.store else { continue };
+        if let Err(error) = store.enforce_retention(now) {
             tracing::error!(cluster = &**id, code = error.code(), "retention: {error}");
         }
     }

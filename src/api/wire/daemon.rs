@@ -29,10 +29,12 @@ pub struct Status {
 pub struct ClusterStatus {
     /// Its id in the configuration.
     pub id: String,
-    /// `embedded`.
+    /// `embedded` or `kafka`.
     pub kind: String,
     /// The file of an embedded cluster.
     pub path: Option<PathBuf>,
+    /// Where a Kafka cluster's brokers are asked for: `host:port`.
+    pub brokers: Option<Vec<String>>,
     /// `open`, or `failed`.
     pub state: String,
     /// Why it failed.

@@ -21,8 +21,8 @@ pub struct Topic {
     pub name: String,
     /// Its partitions, by number.
     pub partitions: Vec<PartitionStatus>,
-    /// How long records stay.
-    pub retention: Retention,
+    /// How long records stay. Null where the cluster itself sees to that.
+    pub retention: Option<Retention>,
 }
 
 /// What is in a partition.

@@ -3,6 +3,7 @@
 mod circles;
 mod errors;
 mod fuzz;
+mod kafka;
 mod settings;
 mod syntax;
 

@@ -4,18 +4,34 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::config::{BreakerAction, BreakerConfig, Config, ProbationConfig, Start, TopicConfig, TransferConfig};
+use crate::config::{
+    BreakerAction, BreakerConfig, ClusterConfig, ClusterKind, Config, EmbeddedConfig, ProbationConfig, Start,
+    TopicConfig, TransferConfig,
+};
 use crate::model::{Digest, Limits, OnError};
 
 use super::{CLUSTERS, SAMPLE, base_dir, config, parse, show};
+
+fn embedded(cluster: &ClusterConfig) -> &EmbeddedConfig {
+    match &cluster.kind {
+        ClusterKind::Embedded(embedded) => embedded,
+        ClusterKind::Kafka(_) => panic!("{} is a Kafka cluster", cluster.id),
+    }
+}
 
 #[test]
 fn the_sample_means_what_it_says() {
     let config = config(SAMPLE);
     assert_eq!(config.daemon.data_dir, base_dir().join("tidegate-data"));
     assert_eq!(config.daemon.listen, "127.0.0.1:8081".parse().expect("address"));
-    let clusters: Vec<_> =
-        config.clusters.values().map(|it| (&*it.id, it.path.clone(), it.compression_level)).collect();
+    let clusters: Vec<_> = config
+        .clusters
+        .values()
+        .map(|it| {
+            let embedded = embedded(it);
+            (&*it.id, embedded.path.clone(), embedded.compression_level)
+        })
+        .collect();
     let path = |name: &str| base_dir().join("tidegate-data").join(name);
     assert_eq!(clusters, [("east", path("east.redb"), 1), ("west", path("west.redb"), 1)]);
 
@@ -74,8 +90,8 @@ fn every_setting_can_differ_from_its_default() {
     assert_eq!(config.daemon.data_dir.to_str(), Some("/var/lib/tidegate"));
     assert_eq!(config.daemon.listen, "[::1]:0".parse().expect("address"));
     let (one, two) = (&config.clusters["one"], &config.clusters["two"]);
-    assert_eq!((&one.path, one.compression_level), (&base_dir().join("one/file"), 19));
-    assert_eq!(two.path.to_str(), Some("/two"));
+    assert_eq!(*embedded(one), EmbeddedConfig { path: base_dir().join("one/file"), compression_level: 19 });
+    assert_eq!(embedded(two).path.to_str(), Some("/two"));
     let forever = TopicConfig { partitions: 1, retention_ms: None, retention_bytes: None };
     let days = TopicConfig { partitions: 4, retention_ms: Some(604_800_000), retention_bytes: Some(10 << 30) };
     assert_eq!(one.topics, BTreeMap::from([("days".into(), days), ("forever".into(), forever)]));

@@ -1,0 +1,320 @@
+//! `[clusters.NAME]` with `kind = "kafka"`: where its brokers are, and how they are spoken to.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::daemon::path;
+use super::diagnostic::Place;
+use super::reader::{Item, Table};
+use super::secret::{Secret, is_reference};
+
+/// Times to connect and to answer: less is a slip of the hand, and nobody wants to wait longer to hear that something is wrong.
+const TIMES_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
+
+/// A Kafka cluster.
+#[derive(Clone, Debug)]
+pub struct KafkaConfig {
+    /// Where brokers are asked for all others: `host:port`, one at least.
+    pub brokers: Vec<Arc<str>>,
+    /// What the brokers' logs and quotas call us.
+    pub client_id: Arc<str>,
+    /// How long connecting to a broker may take, handshakes included.
+    pub connection_timeout: Duration,
+    /// How long a broker has for an answer.
+    pub request_timeout: Duration,
+    /// What record batches are compressed with.
+    pub compression: CompressionType,
+    /// How hard: gzip has levels 1 to 9, zstd 1 to 22, the others none. `None`: the codec's usual level.
+    pub compression_level: Option<i32>,
+    /// How many replicas the topics get that are made here; `None`: as many as the brokers say.
+    pub replication_factor: Option<i16>,
+    /// How connections are secured.
+    pub security: SecurityConfig,
+}
+
+/// What record batches are compressed with, in Kafka's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressionType {
+    /// Nothing.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+/// `[clusters.NAME.security]`: how connections are secured.
+#[derive(Clone, Debug)]
+pub struct SecurityConfig {
+    /// How connections are encrypted; `None`: in the clear.
+    pub tls: Option<TlsConfig>,
+    /// How we say who we are; `None`: by the client certificate, or not at all.
+    pub sasl: Option<SaslConfig>,
+    /// Where all this stands: errors about certificates are shown there.
+    pub place: Place,
+}
+
+/// How connections are encrypted. All files are PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The authorities that brokers' certificates must come from; `None`: those that the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// What we show to a broker that wants to see a certificate.
+    pub identity: Option<TlsIdentity>,
+    /// The name that the certificate of every broker must have; `None`: the one that the broker was connected to by.
+    pub server_name: Option<Arc<str>>,
+}
+
+/// A client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// The certificate, and behind it those of the authorities between.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+/// `[clusters.NAME.security.sasl]`: how we say who we are.
+#[derive(Clone, Debug)]
+pub enum SaslConfig {
+    /// The password itself.
+    Plain(Login),
+    /// A proof that we know the password, with SHA-256.
+    ScramSha256(Login),
+    /// The same with SHA-512.
+    ScramSha512(Login),
+    /// A token from elsewhere.
+    OAuthBearer {
+        /// The token.
+        token: Secret,
+    },
+}
+
+/// A name and its password.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The name.
+    pub username: Arc<str>,
+    /// The password.
+    pub password: Secret,
+}
+
+/// The keys that only a Kafka cluster has.
+pub(super) const KEYS: [&str; 8] = [
+    "brokers",
+    "client_id",
+    "connection_timeout",
+    "request_timeout",
+    "max_retries",
+    "compression",
+    "replication_factor",
+    "security",
+];
+
+impl KafkaConfig {
+    /// `None` if something is missing or wrong that has no default. The caller finishes the table.
+    pub(super) fn read(table: &mut Table<'_>, base_dir: &Path) -> Option<Self> {
+        table.refuse(&[(
+            "max_retries",
+            "remove it: a link tries again until somebody stops it, and waits longer each time",
+        )]);
+        let brokers = table.required("brokers", "write brokers = [\"host:9092\"]").and_then(|item| read_brokers(&item));
+        let client_id = table.item("client_id").map_or(Some("tidegate"), |item| client_id(&item));
+        let connection_timeout = table.duration_ms("connection_timeout", 30_000, TIMES_MS);
+        let request_timeout = table.duration_ms("request_timeout", 10_000, TIMES_MS);
+        let (compression, compression_level) = read_compression(table);
+        let replication_factor = table.item("replication_factor").and_then(|item| item.integer(1..=i16::MAX as u64));
+        let security = SecurityConfig::read(table.table("security"), base_dir);
+        Some(Self {
+            brokers: brokers?,
+            client_id: client_id?.into(),
+            connection_timeout: Duration::from_millis(connection_timeout),
+            request_timeout: Duration::from_millis(request_timeout),
+            compression,
+            compression_level,
+            replication_factor: replication_factor.map(|replicas| replicas as i16),
+            security: security?,
+        })
+    }
+}
+
+fn read_brokers(item: &Item<'_>) -> Option<Vec<Arc<str>>> {
+    // Not short-circuiting: every error in the array is reported.
+    let brokers: Vec<_> = item.items("an array of strings")?.map(|item| broker(&item)).collect();
+    if brokers.is_empty() {
+        return item.parsed(Err("name one broker at least, as \"host:9092\"".to_owned()));
+    }
+    brokers.into_iter().collect()
+}
+
+fn broker(item: &Item<'_>) -> Option<Arc<str>> {
+    let text = item.text()?;
+    let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let host_is_fine = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => is_host(host),
+        };
+        host_is_fine && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    let wrong = || format!("{text:?} is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"");
+    item.parsed(if valid { Ok(text.into()) } else { Err(wrong()) })
+}
+
+/// A name of the DNS, or an IPv4 address. Underscores are not allowed there, and used all the same.
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+}
+
+fn client_id<'a>(item: &Item<'a>) -> Option<&'a str> {
+    let text = item.text()?;
+    let valid = (1..=249).contains(&text.len()) && !text.contains(char::is_control);
+    item.parsed(if valid { Ok(text) } else { Err("a client id has 1 to 249 printable characters".to_owned()) })
+}
+
+fn read_compression(table: &mut Table<'_>) -> (CompressionType, Option<i32>) {
+    let types = [
+        ("none", CompressionType::None),
+        ("gzip", CompressionType::Gzip),
+        ("snappy", CompressionType::Snappy),
+        ("lz4", CompressionType::Lz4),
+        ("zstd", CompressionType::Zstd),
+    ];
+    let written = table.item("compression");
+    let level = table.item("compression_level");
+    let chosen = written.as_ref().map_or(Some(CompressionType::None), |item| item.choice(&types, &[]));
+    // Of a codec that is not known nobody knows the levels.
+    let (Some(chosen), Some(level)) = (chosen, level) else { return (chosen.unwrap_or(CompressionType::None), None) };
+    let levels = match chosen {
+        CompressionType::Gzip => 1..=9,
+        CompressionType::Zstd => 1..=22,
+        CompressionType::None | CompressionType::Snappy | CompressionType::Lz4 => {
+            let message = "only gzip and zstd have levels";
+            level.report.error_with_help(&level.place, message, "remove it, or write compression = \"zstd\"");
+            return (chosen, None);
+        }
+    };
+    (chosen, level.integer(levels).map(|level| level as i32))
+}
+
+impl SecurityConfig {
+    fn read(mut table: Table<'_>, base_dir: &Path) -> Option<Self> {
+        let place = table.place.clone();
+        let tls = read_tls(&mut table, base_dir);
+        let is_in_the_clear = matches!(tls, Some(None));
+        let sasl = table.item("sasl").map(|item| read_sasl(&item, base_dir, is_in_the_clear));
+        table.finish();
+        // All before any `?`, so that all their errors are reported.
+        Some(Self { tls: tls?, sasl: sasl.map_or(Some(None), |sasl| sasl.map(Some))?, place })
+    }
+}
+
+/// `None` if something is wrong, `Some(None)` without TLS.
+fn read_tls(table: &mut Table<'_>, base_dir: &Path) -> Option<Option<TlsConfig>> {
+    let enabled = table.flag("enable_tls", false);
+    let keys = ["tls_ca_file", "tls_cert_file", "tls_key_file", "tls_server_name"];
+    let [ca_file, cert_file, key_file, server_name] = keys.map(|key| table.item(key));
+    if !enabled {
+        for item in [ca_file, cert_file, key_file, server_name].into_iter().flatten() {
+            let help = "write enable_tls = true beside it, or remove it";
+            item.report.error_if_all_was_read(&item.place, "this means nothing without TLS", help);
+        }
+        return Some(None);
+    }
+    if let (Some(one), None) | (None, Some(one)) = (&cert_file, &key_file) {
+        let message = "a client certificate needs both \"tls_cert_file\" and \"tls_key_file\"";
+        one.report.error_if_all_was_read(&one.place, message, "write the other one too, or neither");
+    }
+    let [ca_file, cert_file, key_file] =
+        [ca_file, cert_file, key_file].map(|item| item.map(|item| readable_file(&item, base_dir)));
+    let server_name = server_name.map(|item| server_name_of(&item));
+    let identity = match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => Some(TlsIdentity { cert_file: cert_file?, key_file: key_file? }),
+        _ => None,
+    };
+    let ca_file = ca_file.map_or(Some(None), |file| file.map(Some))?;
+    let server_name = server_name.map_or(Some(None), |name| name.map(Some))?;
+    Some(Some(TlsConfig { ca_file, identity, server_name }))
+}
+
+fn readable_file(item: &Item<'_>, base_dir: &Path) -> Option<PathBuf> {
+    let file = base_dir.join(path(item)?);
+    let found = std::fs::File::open(&file).and_then(|file| file.metadata());
+    item.parsed(match found {
+        Ok(found) if found.is_dir() => Err(format!("{} is a directory", file.display())),
+        Ok(_) => Ok(file),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    })
+}
+
+fn server_name_of(item: &Item<'_>) -> Option<Arc<str>> {
+    let text = item.text()?;
+    let valid = is_host(text) || text.parse::<std::net::IpAddr>().is_ok();
+    item.parsed(if valid { Ok(text.into()) } else { Err(format!("{text:?} is not a name of a host")) })
+}
+
+#[derive(Clone, Copy)]
+enum Mechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+    OAuthBearer,
+}
+
+fn read_sasl(item: &Item<'_>, base_dir: &Path, is_in_the_clear: bool) -> Option<SaslConfig> {
+    let mechanisms = [
+        ("PLAIN", Mechanism::Plain),
+        ("SCRAM-SHA-256", Mechanism::ScramSha256),
+        ("SCRAM-SHA-512", Mechanism::ScramSha512),
+        ("OAUTHBEARER", Mechanism::OAuthBearer),
+    ];
+    let mut table = item.table()?;
+    let help = "write mechanism = \"SCRAM-SHA-512\", or another one that the brokers have";
+    let written = table.required("mechanism", help);
+    let mechanism = written.as_ref().and_then(|item| item.choice(&mechanisms, &[]));
+    if let (Some(written), Some(Mechanism::Plain | Mechanism::OAuthBearer), true) =
+        (&written, mechanism, is_in_the_clear)
+    {
+        let message = "without TLS, everybody between here and the brokers can read the secret";
+        written.report.warning(&written.place, message, "write enable_tls = true under \"security\"");
+    }
+    let sasl = match mechanism {
+        Some(Mechanism::OAuthBearer) => {
+            table.misplaced(
+                &[("username", "the token says who we are"), ("password", "write it as \"token\"")],
+                "OAUTHBEARER",
+            );
+            let token = table.required("token", "write token = \"${file:PATH}\"");
+            token.and_then(|item| Secret::parse(&item, base_dir)).map(|token| SaslConfig::OAuthBearer { token })
+        }
+        Some(mechanism) => {
+            table.misplaced(&[("token", "write \"username\" and \"password\"")], "a mechanism with passwords");
+            read_login(&mut table, base_dir).map(|login| match mechanism {
+                Mechanism::ScramSha256 => SaslConfig::ScramSha256(login),
+                Mechanism::ScramSha512 => SaslConfig::ScramSha512(login),
+                Mechanism::Plain | Mechanism::OAuthBearer => SaslConfig::Plain(login),
+            })
+        }
+        None => return None,
+    };
+    table.finish();
+    sasl
+}
+
+fn read_login(table: &mut Table<'_>, base_dir: &Path) -> Option<Login> {
+    let username = table.required("username", "write username = \"the name that the brokers know\"");
+    let password = table.required("password", "write password = \"${env:NAME}\" or \"${file:PATH}\"");
+    let password = password.and_then(|item| Secret::parse(&item, base_dir));
+    let username = username?;
+    let text = username.text()?;
+    let text = username.parsed(match text {
+        _ if is_reference(text) => Err("only secrets can come from elsewhere: write the name itself".to_owned()),
+        _ if text.is_empty() || text.contains('\0') => Err("a name has one character at least, and no NUL".to_owned()),
+        text => Ok(text),
+    })?;
+    Some(Login { username: text.into(), password: password? })
+}

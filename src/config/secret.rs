@@ -1,0 +1,111 @@
+//! Passwords and tokens: where they come from, and that they are never shown.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::reader::Item;
+
+/// The most bytes of a file with a secret: tokens have a few KiB, and a data file that was named by mistake is not read into memory.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// A password or a token. Its text is in no log, no error and no `Debug`.
+#[derive(Clone, Debug)]
+pub struct Secret(Origin);
+
+#[derive(Clone, Debug)]
+enum Origin {
+    /// Written in the file, or taken from the environment when the file was read.
+    Known(SecretString),
+    /// Read anew each time.
+    File(PathBuf),
+}
+
+impl Secret {
+    /// The text as it is now: what comes from a file is read anew, so that it can be replaced while the daemon runs.
+    ///
+    /// # Errors
+    /// Its file cannot be read, is empty, or is no text. The message has the file's name, and nothing of what is in it.
+    pub fn read(&self) -> Result<SecretString, String> {
+        match &self.0 {
+            Origin::Known(text) => Ok(text.clone()),
+            Origin::File(path) => read_file(path),
+        }
+    }
+
+    /// `${env:NAME}`, `${file:PATH}`, or the text itself, which is a warning: a configuration file is shown to many.
+    pub(super) fn parse(item: &Item<'_>, base_dir: &Path) -> Option<Self> {
+        let text = item.text()?;
+        match reference(text) {
+            Some(Reference::Environment(name)) => item.parsed(from_environment(name)),
+            Some(Reference::File(path)) => {
+                let path = base_dir.join(path);
+                item.parsed(read_file(&path)).map(|_| Self(Origin::File(path)))
+            }
+            Some(Reference::Unknown) => item.parsed(Err("write ${env:NAME} or ${file:PATH}".to_owned())),
+            None if text.is_empty() => item.parsed(Err("it is empty".to_owned())),
+            None => {
+                let help = "write \"${env:NAME}\" or \"${file:PATH}\"";
+                item.report.warning(&item.place, "a secret stands here for everybody to read", help);
+                Some(Self(Origin::Known(text.into())))
+            }
+        }
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(Origin::Known(text.into()))
+    }
+}
+
+/// Where a text says that its value is.
+enum Reference<'a> {
+    Environment(&'a str),
+    File(&'a str),
+    Unknown,
+}
+
+fn reference(text: &str) -> Option<Reference<'_>> {
+    let inner = text.strip_prefix("${")?;
+    let place = inner.strip_suffix('}').and_then(|inner| inner.split_once(':'));
+    Some(match place {
+        Some((_, "")) | None => Reference::Unknown,
+        Some(("env", name)) => Reference::Environment(name),
+        Some(("file", path)) if !path.contains('\0') => Reference::File(path),
+        Some(_) => Reference::Unknown,
+    })
+}
+
+/// Whether a text stands for a value from elsewhere. Only secrets may.
+pub(super) fn is_reference(text: &str) -> bool {
+    reference(text).is_some()
+}
+
+fn from_environment(name: &str) -> Result<Secret, String> {
+    if name.contains(['=', '\0']) {
+        return Err("this is no name of a variable".to_owned());
+    }
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Err(format!("the variable {name} is empty")),
+        Ok(text) => Ok(Secret(Origin::Known(text.into()))),
+        Err(std::env::VarError::NotPresent) => Err(format!("there is no variable {name} in the environment")),
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("the variable {name} is not UTF-8")),
+    }
+}
+
+/// The text of a file, without the line end that editors put behind it.
+fn read_file(path: &Path) -> Result<SecretString, String> {
+    let wrong = |what: &dyn fmt::Display| format!("{}: {what}", path.display());
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    if read.map_err(|error| wrong(&error))? as u64 > FILE_BYTES_MAX {
+        return Err(wrong(&format_args!("a secret has {} KiB at most", FILE_BYTES_MAX >> 10)));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| wrong(&"it is not UTF-8"))?;
+    let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() { Err(wrong(&"it is empty")) } else { Ok(text.into()) }
+}

@@ -1,0 +1,279 @@
+//! Clusters of `kind = "kafka"`, and secrets.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use crate::config::{ClusterKind, CompressionType, Config, KafkaConfig, SaslConfig, Secret, TlsConfig, TlsIdentity};
+
+use super::{base_dir, check, config, parse, show};
+
+/// A Kafka cluster without a fault, of three lines. More of it can follow.
+const CLUSTER: &str = "[clusters.k]\nkind = 'kafka'\nbrokers = ['a:9092']\n";
+
+fn kafka<'a>(config: &'a Config, id: &str) -> &'a KafkaConfig {
+    match &config.clusters[id].kind {
+        ClusterKind::Kafka(kafka) => kafka,
+        ClusterKind::Embedded(_) => panic!("{id} is embedded"),
+    }
+}
+
+fn read(secret: &Secret) -> String {
+    secret.read().expect("a secret").expose_secret().to_owned()
+}
+
+fn file(name: &str, text: &str) {
+    std::fs::write(base_dir().join(name), text).expect("file");
+}
+
+#[test]
+fn what_a_kafka_cluster_leaves_out_has_its_default() {
+    let config = config(CLUSTER);
+    let found = kafka(&config, "k");
+    assert_eq!((&found.brokers[..], &*found.client_id), (&["a:9092".into()][..], "tidegate"));
+    assert_eq!((found.connection_timeout, found.request_timeout), (Duration::from_secs(30), Duration::from_secs(10)));
+    assert_eq!((found.compression, found.compression_level), (CompressionType::None, None));
+    assert_eq!(found.replication_factor, None);
+    assert!(found.security.tls.is_none() && found.security.sasl.is_none());
+    assert!(config.clusters["k"].topics.is_empty());
+}
+
+#[test]
+fn every_setting_of_a_kafka_cluster_can_differ_from_its_default() {
+    for name in ["all-ca.pem", "all-cert.pem", "all-key.pem"] {
+        file(name, "");
+    }
+    let config = config(
+        r#"
+        [clusters.k]
+        kind = "kafka"
+        brokers = ["broker1.example.com:9092", "[::1]:65535", "10.0.0.1:1"]
+        client_id = "east to west"
+        connection_timeout = "5s"
+        request_timeout = "10m"
+        compression = "zstd"
+        compression_level = 22
+        replication_factor = 3
+        topics.t = { partitions = 4, retention = "7d", retention_bytes = "1GiB" }
+        [clusters.k.security]
+        enable_tls = true
+        tls_ca_file = "all-ca.pem"
+        tls_cert_file = "all-cert.pem"
+        tls_key_file = "all-key.pem"
+        tls_server_name = "kafka.internal"
+        [clusters.k.security.sasl]
+        mechanism = "SCRAM-SHA-512"
+        username = "tidegate"
+        password = "${env:CARGO_PKG_NAME}"
+        "#,
+    );
+    let found = kafka(&config, "k");
+    assert_eq!(found.brokers[..], ["broker1.example.com:9092".into(), "[::1]:65535".into(), "10.0.0.1:1".into()]);
+    assert_eq!(&*found.client_id, "east to west");
+    assert_eq!((found.connection_timeout, found.request_timeout), (Duration::from_secs(5), Duration::from_secs(600)));
+    assert_eq!((found.compression, found.compression_level), (CompressionType::Zstd, Some(22)));
+    assert_eq!(found.replication_factor, Some(3));
+    let topic = &config.clusters["k"].topics["t"];
+    assert_eq!((topic.partitions, topic.retention_ms, topic.retention_bytes), (4, Some(604_800_000), Some(1 << 30)));
+    let path = |name: &str| base_dir().join(name);
+    let identity = TlsIdentity { cert_file: path("all-cert.pem"), key_file: path("all-key.pem") };
+    let tls = TlsConfig {
+        ca_file: Some(path("all-ca.pem")),
+        identity: Some(identity),
+        server_name: Some("kafka.internal".into()),
+    };
+    assert_eq!(found.security.tls, Some(tls));
+    let Some(SaslConfig::ScramSha512(login)) = &found.security.sasl else { panic!("{:?}", found.security.sasl) };
+    assert_eq!((&*login.username, &*read(&login.password)), ("tidegate", env!("CARGO_PKG_NAME")));
+}
+
+/// A cluster with TLS whose `sasl` is this.
+fn with_sasl(sasl: &str) -> String {
+    format!("{CLUSTER}security.enable_tls = true\nsecurity.sasl = {{ {sasl} }}\n")
+}
+
+#[test]
+fn every_mechanism_has_its_name() {
+    file("mechanisms", "xyz");
+    let of = |mechanism: &str, rest: &str| {
+        let config = config(&with_sasl(&format!("mechanism = '{mechanism}', {rest}")));
+        kafka(&config, "k").security.sasl.clone().expect("sasl")
+    };
+    let login = "username = 'u', password = '${file:mechanisms}'";
+    assert!(matches!(of("PLAIN", login), SaslConfig::Plain(_)));
+    assert!(matches!(of("SCRAM-SHA-256", login), SaslConfig::ScramSha256(_)));
+    assert!(matches!(of("SCRAM-SHA-512", login), SaslConfig::ScramSha512(_)));
+    assert!(matches!(of("OAUTHBEARER", "token = '${file:mechanisms}'"), SaslConfig::OAuthBearer { .. }));
+}
+
+#[test]
+fn a_secret_in_a_file_can_be_replaced_while_the_daemon_runs() {
+    file("token", "first\r\n");
+    let config = config(&with_sasl("mechanism = 'OAUTHBEARER', token = '${file:token}'"));
+    let Some(SaslConfig::OAuthBearer { token }) = &kafka(&config, "k").security.sasl else { panic!("no token") };
+    assert_eq!(read(token), "first");
+    file("token", "second");
+    assert_eq!(read(token), "second");
+    file("token", "");
+    let error = token.read().expect_err("an empty file");
+    assert_eq!(error, format!("{}: it is empty", base_dir().join("token").display()));
+}
+
+#[test]
+fn a_password_that_stands_in_the_file_is_a_warning_and_is_not_shown() {
+    let text = with_sasl("mechanism = 'PLAIN', username = 'u', password = 'hunter2'");
+    let (config, warnings) = parse(&text).expect("settings");
+    assert_eq!(
+        show(&warnings),
+        "5:67 warning clusters.k.security.sasl.password: a secret stands here for everybody to read | \
+         write \"${env:NAME}\" or \"${file:PATH}\""
+    );
+    assert!(!warnings[0].to_string().contains("hunter2"), "{}", warnings[0]);
+    let Some(SaslConfig::Plain(login)) = &kafka(&config, "k").security.sasl else { panic!("no login") };
+    assert_eq!(read(&login.password), "hunter2");
+}
+
+#[test]
+fn nothing_shows_a_secret() {
+    file("hidden", "from-the-file");
+    let text = format!(
+        "{}\n[clusters.l]\nkind = 'kafka'\nbrokers = ['b:1']\n[clusters.l.security]\nenable_tls = true\n[clusters.l.security.sasl]\n\
+         mechanism = 'OAUTHBEARER'\ntoken = '${{file:hidden}}'\n",
+        with_sasl("mechanism = 'PLAIN', username = 'u', password = 'hunter2'")
+    );
+    let (config, _) = parse(&text).expect("settings");
+    let shown = format!("{config:?} {config:#?}");
+    assert!(shown.contains("a:9092") && shown.contains("hidden"), "{shown}");
+    assert!(!shown.contains("hunter2") && !shown.contains("from-the-file"), "{shown}");
+}
+
+#[test]
+fn errors_around_a_secret_do_not_show_its_line() {
+    for text in [
+        with_sasl("mechanism = 'PLAIN', username = 'u', pasword = 'hunter2'"),
+        with_sasl("mechanism = 'PLAN', username = 'u', password = 'hunter2'"),
+        with_sasl("mechanism = 'OAUTHBEARER', username = 'hunter2'"),
+        with_sasl("mechanism = 'PLAIN' username = 'u', password = 'hunter2'"),
+        with_sasl("mechanism = 'PLAIN', username = 'u', password = ['hunter2']"),
+        format!("{CLUSTER}[clusters.k.security.sasl]\nmechanism = 'PLAIN'\nusername = 'u'\nPASSWORD = 'hunter2\n"),
+        format!("{CLUSTER}[clusters.k.security.sasl]\nmechanism = 'PLAIN'\nusername = 'u'\npasswort = 'hunter2'\n"),
+    ] {
+        let found = parse(&text).expect_err(&text);
+        let shown: String = found.iter().map(ToString::to_string).collect();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let json = serde_json::to_string(&found).expect("json");
+        assert!(!json.contains("hunter2"), "{json}");
+    }
+}
+
+#[test]
+fn secrets_that_cannot_be_had_say_so() {
+    file("binary", "\0");
+    std::fs::write(base_dir().join("latin1"), b"\xe4").expect("file");
+    file("long", &"x".repeat((64 << 10) + 1));
+    for (written, message) in [
+        (
+            "${env:TIDEGATE_HAS_NO_SUCH_VARIABLE}",
+            "there is no variable TIDEGATE_HAS_NO_SUCH_VARIABLE in the environment",
+        ),
+        ("${env:a=b}", "this is no name of a variable"),
+        ("${file:none}", "BASE/none: No such file or directory (os error 2)"),
+        ("${file:latin1}", "BASE/latin1: it is not UTF-8"),
+        ("${file:long}", "BASE/long: a secret has 64 KiB at most"),
+        ("${vault:x}", "write ${env:NAME} or ${file:PATH}"),
+        ("${env:}", "write ${env:NAME} or ${file:PATH}"),
+        ("${env:x", "write ${env:NAME} or ${file:PATH}"),
+        ("", "it is empty"),
+    ] {
+        let text = with_sasl(&format!("mechanism = 'OAUTHBEARER', token = '{written}'"));
+        check(&text, &[&format!("5:54 error clusters.k.security.sasl.token: {message}")]);
+    }
+}
+
+#[test]
+fn keys_of_the_other_kind_say_where_they_belong() {
+    check(
+        "[clusters.e]\nkind = 'embedded'\nbrokers = ['a:1']\nsecurity = {}\ncompression = 'zstd'\n\
+         [clusters.k]\nkind = 'kafka'\nbrokers = ['a:1']\npath = 'x'\nmax_retries = 3\n",
+        &[
+            "3:1 error clusters.e.brokers: \"brokers\" is not a key of an embedded cluster | remove it, or write kind = \"kafka\"",
+            "4:1 error clusters.e.security: \"security\" is not a key of an embedded cluster | remove it, or write kind = \"kafka\"",
+            "5:1 error clusters.e.compression: \"compression\" is not a key of an embedded cluster | remove it, or write kind = \"kafka\"",
+            "9:1 error clusters.k.path: \"path\" is not a key of a Kafka cluster | remove it: \"brokers\" says where the cluster is",
+            "10:1 error clusters.k.max_retries: \"max_retries\" is not supported by this version | \
+             remove it: a link tries again until somebody stops it, and waits longer each time",
+        ],
+    );
+}
+
+#[test]
+fn brokers_are_hosts_with_ports() {
+    check(
+        "[clusters.k]\nkind = 'kafka'\nbrokers = ['a', 'a:0', 'a:65536', ':1', 'kafka://a:1', 'a:+1', '::1:9092', '[a]:1', 1, 'a b:1']\n\
+         [clusters.l]\nkind = 'kafka'\nbrokers = []\n[clusters.m]\nkind = 'kafka'\n[clusters.n]\nkind = 'kafka'\nbrokers = 'a:1'\n",
+        &[
+            "3:12 error clusters.k.brokers[0]: \"a\" is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"",
+            "3:17 error clusters.k.brokers[1]: \"a:0\" is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"",
+            "3:24 error clusters.k.brokers[2]: \"a:65536\" is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"",
+            "3:35 error clusters.k.brokers[3]: \":1\" is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"",
+            "3:41 error clusters.k.brokers[4]: \"kafka://a:1\" is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"",
+            "3:56 error clusters.k.brokers[5]: \"a:+1\" is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"",
+            "3:64 error clusters.k.brokers[6]: \"::1:9092\" is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"",
+            "3:76 error clusters.k.brokers[7]: \"[a]:1\" is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"",
+            "3:85 error clusters.k.brokers[8]: expected a string, found a whole number",
+            "3:88 error clusters.k.brokers[9]: \"a b:1\" is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"",
+            "6:11 error clusters.l.brokers: name one broker at least, as \"host:9092\"",
+            "7:1 error clusters.m: \"brokers\" is missing | write brokers = [\"host:9092\"]",
+            "11:11 error clusters.n.brokers: expected an array of strings, found a string",
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_kafka_cluster_is_said_at_once() {
+    check(
+        &format!(
+            "{CLUSTER}client_id = ''\nconnection_timeout = 30\nrequest_timeout = '99ms'\ncompression = 'lz4'\ncompression_level = 1\n\
+             replication_factor = 0\n[clusters.l]\nkind = 'kafka'\nbrokers = ['a:1']\ncompression = 'gzip'\ncompression_level = 10\n"
+        ),
+        &[
+            "4:13 error clusters.k.client_id: a client id has 1 to 249 printable characters",
+            "5:22 error clusters.k.connection_timeout: expected a duration: a string like \"7d\", found a whole number",
+            "6:19 error clusters.k.request_timeout: 99ms is out of range: write a duration from 100ms to 10m",
+            "8:21 error clusters.k.compression_level: only gzip and zstd have levels | remove it, or write compression = \"zstd\"",
+            "9:22 error clusters.k.replication_factor: 0 is out of range: write a number from 1 to 32767",
+            "14:21 error clusters.l.compression_level: 10 is out of range: write a number from 1 to 9",
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_security_is_said_at_once() {
+    file("security.pem", "");
+    check(
+        &format!(
+            "{CLUSTER}[clusters.k.security]\ntls_ca_file = 'security.pem'\n[clusters.k.security.sasl]\nmechanism = 'PLAIN'\n\
+             username = '${{env:USER}}'\ntoken = 'x'\n\
+             [clusters.l]\nkind = 'kafka'\nbrokers = ['a:1']\n[clusters.l.security]\nenable_tls = true\ntls_ca_file = 'none.pem'\n\
+             tls_cert_file = 'security.pem'\ntls_server_name = 'a b'\nsasl = {{ mechanism = 'GSSAPI' }}\n\
+             [clusters.m]\nkind = 'kafka'\nbrokers = ['a:1']\nsecurity = {{ enable_tls = true, sasl = {{ mechanism = 'OAUTHBEARER', \
+             username = 'u' }} }}\n"
+        ),
+        &[
+            "5:15 error clusters.k.security.tls_ca_file: this means nothing without TLS | write enable_tls = true beside it, or remove it",
+            "6:1 error clusters.k.security.sasl: \"password\" is missing | write password = \"${env:NAME}\" or \"${file:PATH}\"",
+            "7:13 warning clusters.k.security.sasl.mechanism: without TLS, everybody between here and the brokers can read the secret | \
+             write enable_tls = true under \"security\"",
+            "8:12 error clusters.k.security.sasl.username: only secrets can come from elsewhere: write the name itself",
+            "9:1 error clusters.k.security.sasl.token: \"token\" is not a key of a mechanism with passwords | write \"username\" and \"password\"",
+            "15:15 error clusters.l.security.tls_ca_file: BASE/none.pem: No such file or directory (os error 2)",
+            "16:17 error clusters.l.security.tls_cert_file: a client certificate needs both \"tls_cert_file\" and \"tls_key_file\" | \
+             write the other one too, or neither",
+            "17:19 error clusters.l.security.tls_server_name: \"a b\" is not a name of a host",
+            "18:22 error clusters.l.security.sasl.mechanism: \"GSSAPI\" is not known here | known here: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, \
+             OAUTHBEARER",
+            "22:40 error clusters.m.security.sasl: \"token\" is missing | write token = \"${file:PATH}\"",
+            "22:69 error clusters.m.security.sasl.username: \"username\" is not a key of OAUTHBEARER | the token says who we are",
+        ],
+    );
+}
