@@ -17,12 +17,16 @@ use super::check::{CheckedConfig, with_plugins};
 use super::{Daemon, Error, RunningCluster};
 use crate::api::{self, wire};
 use crate::config::{ClusterConfig, ClusterKind, Config, EmbeddedConfig};
-use crate::connector::Cluster;
+use crate::connector::{self, Cluster};
 use crate::connector::embedded::EmbeddedCluster;
+use crate::connector::kafka::KafkaCluster;
 use crate::link::Link;
 use crate::model::{ClusterId, LinkId};
 use crate::plugin::PluginEngine;
 use crate::store::{self, Command, Retention, Store};
+
+/// How long after a failure a declared topic is tried again.
+const DECLARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// How often rates are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -119,12 +123,35 @@ fn open(config: ClusterConfig) -> Result<RunningCluster, Error> {
             let store = Arc::new(open_store(&config, embedded)?);
             (Arc::new(EmbeddedCluster::new(store.clone())), Some(store))
         }
-        // MERGE: `KafkaCluster::open` goes here.
-        ClusterKind::Kafka(_) => {
-            return Err(Error::new(format!("cluster {}: Kafka clusters cannot be opened yet", config.id), ""));
+        ClusterKind::Kafka(kafka) => {
+            let named = |error: connector::Error| Error::new(format!("cluster {}: {error}", config.id), error.remedy);
+            let cluster = Arc::new(KafkaCluster::open(kafka).map_err(named)?);
+            if !config.topics.is_empty() {
+                declare(&config, cluster.clone());
+            }
+            (cluster, None)
         }
     };
     Ok(RunningCluster { config, cluster, store })
+}
+
+/// Make the topics that the configuration declares, as soon as the cluster can be reached.
+fn declare(config: &ClusterConfig, cluster: Arc<KafkaCluster>) {
+    let (id, topics) = (config.id.clone(), config.topics.clone());
+    let cluster_left = Arc::downgrade(&cluster);
+    drop(cluster);
+    thread::spawn(move || {
+        for (name, topic) in topics {
+            while let Some(cluster) = cluster_left.upgrade() {
+                match cluster.declare(&name, topic.partitions, topic.retention_ms, topic.retention_bytes) {
+                    Ok(()) => break,
+                    Err(error) => tracing::warn!(cluster = &*id, topic = &*name, code = error.code, "{error}"),
+                }
+                drop(cluster);
+                thread::sleep(DECLARE_AGAIN_AFTER);
+            }
+        }
+    });
 }
 
 fn open_store(config: &ClusterConfig, embedded: &EmbeddedConfig) -> Result<Store, Error> {

@@ -63,8 +63,8 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    pub(super) fn new(client: Arc<Client>, replication_factor: Option<u16>) -> Self {
-        let replication_factor = replication_factor.and_then(|factor| i16::try_from(factor).ok()).unwrap_or(-1);
+    pub(super) fn new(client: Arc<Client>, replication_factor: Option<i16>) -> Self {
+        let replication_factor = replication_factor.unwrap_or(-1);
         Self { meta: Meta::new(client.clone()), client, replication_factor, limits: Mutex::default() }
     }
 

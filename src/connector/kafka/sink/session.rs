@@ -275,7 +275,8 @@ impl Session {
             if committing && !self.is_committing() {
                 return Ok(());
             }
-            let step = self.flow.step(self.unsent(topics)?);
+            let unsent = self.unsent(topics)?;
+            let step = self.flow.step(unsent);
             let early = self.not_before.filter(|not_before| *not_before > Instant::now());
             match (step, early) {
                 (Step::Finished, _) => {
