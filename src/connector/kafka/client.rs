@@ -104,6 +104,8 @@ pub(super) struct Client {
     topology: AtomicU64,
     /// For requests that any broker answers. Nobody holds it for longer than a request takes.
     any: Mutex<Option<Connection>>,
+    /// For requests to one broker, when nobody uses them.
+    idle: Mutex<BTreeMap<i32, Connection>>,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +123,7 @@ impl Client {
             known: Mutex::default(),
             topology: AtomicU64::new(0),
             any: Mutex::new(None),
+            idle: Mutex::default(),
         }
     }
 
@@ -216,6 +219,30 @@ impl Client {
         Err(last.map_or_else(error::no_brokers, WireError::into))
     }
 
+    /// Ask one broker, on a connection that is kept for this.
+    ///
+    /// # Errors
+    /// The broker is not known, or does not answer.
+    pub(super) fn call_broker<R: Request>(
+        &self,
+        broker: i32,
+        versions: RangeInclusive<i16>,
+        request: &R,
+    ) -> Result<R::Response, Error> {
+        let idle = lock(&self.idle).remove(&broker);
+        if let Some(mut connection) = idle
+            && let Ok(answer) = connection.call(versions.clone(), request)
+        {
+            lock(&self.idle).insert(broker, connection);
+            return Ok(answer);
+        }
+        // The one that was kept may have been closed for its age.
+        let mut connection = self.connect(broker)?;
+        let answer = connection.call(versions, request)?;
+        lock(&self.idle).insert(broker, connection);
+        Ok(answer)
+    }
+
     /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]), by partition. `isolation` decides whether open transactions count.
     ///
     /// # Errors
@@ -245,7 +272,7 @@ impl Client {
                 .with_replica_id((-1).into())
                 .with_isolation_level(isolation as i8)
                 .with_topics(topics.collect());
-            let answer = self.connect(broker)?.call(4..=7, &request).map_err(Error::from)?;
+            let answer = self.call_broker(broker, 4..=7, &request)?;
             for topic in answer.topics {
                 for partition in topic.partitions {
                     let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);

@@ -12,6 +12,7 @@ use crate::model::TopicPartition;
 pub(super) struct Code(pub(super) i16);
 
 impl Code {
+    pub(super) const NONE: Self = Self(0);
     pub(super) const OFFSET_OUT_OF_RANGE: Self = Self(1);
     pub(super) const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
     pub(super) const NOT_LEADER: Self = Self(6);
@@ -28,6 +29,7 @@ impl Code {
     pub(super) const FETCH_SESSION_NOT_FOUND: Self = Self(70);
     pub(super) const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     pub(super) const PRODUCER_FENCED: Self = Self(90);
+    pub(super) const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
 
     /// The error of a lane, when `what` was answered with this code.
     pub(super) fn error(self, what: &str) -> Error {
