@@ -11,6 +11,7 @@
 
 pub mod embedded;
 pub mod kafka;
+mod pieces;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -123,8 +124,8 @@ pub trait Source: Send {
     fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), Error>;
 
     /// Records of one of the partitions sought, or `None` if `wait` passed without any. Partitions take turns. A
-    /// batch has at most `max_records` records, and ends early at about `max_bytes`; it holds one record at least, or none
-    /// where there were only holes.
+    /// batch has at most `max_records` records, and ends early at about `max_bytes`; it holds one record at least, or none where
+    /// only markers of transactions, records of aborted ones and holes were: then it says how far they go with `next_offset`.
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error>;
 }
 

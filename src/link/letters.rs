@@ -84,7 +84,8 @@ pub(super) struct Letter {
 impl Letter {
     /// A record that is larger than its topic in the target takes.
     pub(super) fn too_large(record: Batch) -> Self {
-        let message = format!("the record takes {} bytes, which its target topic does not take", record.record_bytes(0));
+        let message =
+            format!("the record takes {} bytes, which its target topic does not take", record.record_bytes(0));
         Self { stage: None, record, cause: Cause { code: TOO_LARGE.to_owned(), message, trap: None } }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::find;
+use crate::connector::pieces::Pieces;
 use crate::connector::{Error, Source};
 use crate::model::{Batch, TopicId, TopicPartition};
 use crate::store::Store;
@@ -22,7 +23,7 @@ pub struct EmbeddedSource {
     /// The partition at the front has the next turn.
     positions: VecDeque<Position>,
     /// What is left of the stored batch whose turn it is.
-    current: Option<Current>,
+    current: Option<Pieces>,
 }
 
 #[derive(Debug)]
@@ -30,13 +31,6 @@ struct Position {
     partition: TopicPartition,
     topic: TopicId,
     offset: i64,
-}
-
-#[derive(Debug)]
-struct Current {
-    batch: Batch,
-    /// How many of its records were given out.
-    given: usize,
 }
 
 impl EmbeddedSource {
@@ -54,46 +48,12 @@ impl EmbeddedSource {
             }
             self.positions.push_back(position);
             if let Some(batch) = read? {
-                self.current = Some(Current { batch, given: 0 });
+                self.current = Some(Pieces::new(batch));
                 return Ok(true);
             }
         }
         Ok(false)
     }
-
-    /// The next records of the current batch, or `None` if it is used up.
-    fn give(&mut self, max_records: usize, max_bytes: usize) -> Option<Batch> {
-        let current = self.current.as_mut()?;
-        let start = current.given;
-        let end = cut(&current.batch, start, max_records, max_bytes);
-        let whole = (start, end) == (0, current.batch.len());
-        current.given = end;
-        let used_up = end == current.batch.len();
-        let piece = if whole { None } else { Some(current.batch.slice(start..end)) };
-        if used_up {
-            let last = self.current.take()?;
-            return Some(piece.unwrap_or(last.batch));
-        }
-        piece
-    }
-}
-
-/// Where a piece of `batch` that starts at `start` ends.
-fn cut(batch: &Batch, start: usize, max_records: usize, max_bytes: usize) -> usize {
-    let most = batch.len().min(start.saturating_add(max_records.max(1)));
-    if batch.arena.len() <= max_bytes {
-        return most;
-    }
-    let mut bytes = 0;
-    for index in start..most {
-        let record = batch.record(index);
-        let headers = record.headers().map(|header| header.name.len() + header.value.map_or(0, <[u8]>::len));
-        bytes += record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len) + headers.sum::<usize>();
-        if bytes > max_bytes && index > start {
-            return index;
-        }
-    }
-    most
 }
 
 impl Source for EmbeddedSource {
@@ -103,7 +63,8 @@ impl Source for EmbeddedSource {
         self.store.check_offset(topic, partition.partition, offset)?;
         self.positions.retain(|position| position.partition != *partition);
         self.current.take_if(|current| {
-            current.batch.topic == partition.topic && current.batch.partition == partition.partition
+            let batch = current.batch();
+            batch.topic == partition.topic && batch.partition == partition.partition
         });
         self.positions.push_back(Position { partition: partition.clone(), topic, offset });
         Ok(())
@@ -115,7 +76,7 @@ impl Source for EmbeddedSource {
             // Before the look at the partitions, so that what comes after the look ends the wait.
             let version = self.store.version();
             if self.current.is_some() || self.next_turn()? {
-                return Ok(self.give(max_records, max_bytes));
+                return Ok(Pieces::give(&mut self.current, max_records, max_bytes));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -113,7 +113,7 @@ impl Admin {
         let timeout = self.client.settings().request_timeout.as_millis() as i32;
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(timeout);
         let controller = self.client.metadata()?.controller;
-        let answer = self.client.call(controller, 5..=7, &request)?;
+        let answer = self.client.call_broker(controller, 5..=7, &request)?;
         let made = answer.topics.first().ok_or_else(|| error::not_asked("CreateTopics"))?;
         match Code(made.error_code) {
             // Another lane was faster.
@@ -189,7 +189,10 @@ pub(super) fn too_few_partitions(topic: &Topic, needed: u32) -> Error {
     Error {
         class: Class::Fatal,
         code: "target-partitions",
-        message: format!("{} has {} partitions in the target, and {needed} in the source", topic.name, topic.partitions),
+        message: format!(
+            "{} has {} partitions in the target, and {needed} in the source",
+            topic.name, topic.partitions
+        ),
         remedy: "give the target topic as many partitions as the source has (kafka-topics.sh --alter), then start the link",
     }
 }

@@ -106,8 +106,8 @@ pub(super) struct Client {
     topology: AtomicU64,
     /// For requests that any broker answers. Nobody holds it for longer than a request takes.
     any: Mutex<Option<Connection>>,
-    /// For requests that a certain broker answers, now and then.
-    others: Mutex<BTreeMap<i32, Arc<Mutex<Option<Connection>>>>>,
+    /// For requests to one broker, when nobody uses them.
+    idle: Mutex<BTreeMap<i32, Connection>>,
 }
 
 #[derive(Debug, Default)]
@@ -125,7 +125,7 @@ impl Client {
             known: Mutex::default(),
             topology: AtomicU64::new(0),
             any: Mutex::new(None),
-            others: Mutex::default(),
+            idle: Mutex::default(),
         }
     }
 
@@ -221,28 +221,27 @@ impl Client {
         Err(last.map_or_else(error::no_brokers, WireError::into))
     }
 
-    /// Ask a certain broker.
+    /// Ask one broker, on a connection that is kept for this.
     ///
     /// # Errors
-    /// It does not answer.
-    pub(super) fn call<R: Request>(
+    /// The broker is not known, or does not answer.
+    pub(super) fn call_broker<R: Request>(
         &self,
         broker: i32,
         versions: RangeInclusive<i16>,
         request: &R,
     ) -> Result<R::Response, Error> {
-        let place = lock(&self.others).entry(broker).or_default().clone();
-        let mut kept = lock(&place);
-        if let Some(mut connection) = kept.take()
+        let idle = lock(&self.idle).remove(&broker);
+        if let Some(mut connection) = idle
             && let Ok(answer) = connection.call(versions.clone(), request)
         {
-            *kept = Some(connection);
+            lock(&self.idle).insert(broker, connection);
             return Ok(answer);
         }
-        // What was kept may have been closed for being idle.
+        // The one that was kept may have been closed for its age.
         let mut connection = self.connect(broker)?;
         let answer = connection.call(versions, request)?;
-        *kept = Some(connection);
+        lock(&self.idle).insert(broker, connection);
         Ok(answer)
     }
 
@@ -311,7 +310,7 @@ impl Client {
                 .with_replica_id((-1).into())
                 .with_isolation_level(isolation as i8)
                 .with_topics(topics.collect());
-            let answer = self.call(broker, 4..=7, &request)?;
+            let answer = self.call_broker(broker, 4..=7, &request)?;
             for topic in answer.topics {
                 for partition in topic.partitions {
                     let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);

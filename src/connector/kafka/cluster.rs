@@ -13,6 +13,7 @@ use super::layout::{self, LaneRecord};
 use super::log;
 use super::records::{Codec, Compression, Encoder};
 use super::sink::KafkaSink;
+use super::source::{self, KafkaSource};
 use super::wire::Settings;
 use crate::config::{CompressionType, KafkaConfig};
 
@@ -92,10 +93,9 @@ impl KafkaCluster {
         // What a reader can see: nothing behind the first open transaction.
         let ends = self.client.offsets(&partitions, LATEST, Isolation::ReadCommitted)?;
         let at = |found: &BTreeMap<TopicPartition, i64>, partition| found.get(partition).copied().unwrap_or(0);
-        let ranges = partitions.iter().map(|partition| PartitionRange {
-            log_start: at(&starts, partition),
-            end: at(&ends, partition),
-        });
+        let ranges = partitions
+            .iter()
+            .map(|partition| PartitionRange { log_start: at(&starts, partition), end: at(&ends, partition) });
         let ranges: Vec<_> = ranges.collect();
         lock(&self.ranges).insert(name.clone(), (Instant::now(), ranges.clone()));
         Ok(ranges)
@@ -147,7 +147,7 @@ impl Cluster for KafkaCluster {
     }
 
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
-        todo_source(partition, offset)
+        source::timestamp_at(&self.client, partition, offset)
     }
 
     fn topology_version(&self) -> u64 {
@@ -219,11 +219,10 @@ impl Cluster for KafkaCluster {
     }
 
     fn source(&self) -> Result<Box<dyn Source>, Error> {
-        Err(error::no_brokers())
+        Ok(Box::new(KafkaSource::new(self.client.clone())))
     }
 
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {
         Ok(Box::new(KafkaSink::new(self.client.clone(), self.admin.clone(), lane.clone(), self.compression)))
     }
 }
-fn todo_source(_p: &TopicPartition, _o: i64) -> Result<Option<i64>, Error> { Ok(None) }

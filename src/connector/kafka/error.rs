@@ -13,6 +13,7 @@ use crate::model::TopicPartition;
 pub(super) struct Code(pub(super) i16);
 
 impl Code {
+    pub(super) const NONE: Self = Self(0);
     pub(super) const OFFSET_OUT_OF_RANGE: Self = Self(1);
     pub(super) const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
     pub(super) const NOT_LEADER: Self = Self(6);
@@ -31,6 +32,7 @@ impl Code {
     pub(super) const FETCH_SESSION_NOT_FOUND: Self = Self(70);
     pub(super) const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     pub(super) const PRODUCER_FENCED: Self = Self(90);
+    pub(super) const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
 
     /// Whether it is no error at all.
     pub(super) fn check(self) -> Result<(), Self> {
@@ -103,7 +105,9 @@ pub(super) fn not_created(topic: &str, code: Code, message: Option<&str>) -> Err
     let error = code.error(&format!("making topic {topic}{said}"));
     match code {
         Code::TOPIC_AUTHORIZATION_FAILED | Code::CLUSTER_AUTHORIZATION_FAILED => Error {
-            message: format!("we may not make topic {topic}: the ACL that is missing is Create on it or on the cluster"),
+            message: format!(
+                "we may not make topic {topic}: the ACL that is missing is Create on it or on the cluster"
+            ),
             code: "topic-not-authorized",
             remedy: "grant the ACL that is named, or make the topic",
             ..error
@@ -115,7 +119,12 @@ pub(super) fn not_created(topic: &str, code: Code, message: Option<&str>) -> Err
 /// The error that records could not be encoded.
 pub(super) fn not_encoded(error: records::Error) -> Error {
     let code = error.code();
-    Error { class: Class::Fatal, code, message: error.to_string(), remedy: "do what the message says, then start the link" }
+    Error {
+        class: Class::Fatal,
+        code,
+        message: error.to_string(),
+        remedy: "do what the message says, then start the link",
+    }
 }
 
 /// The error that a record of our own does not fit.

@@ -10,8 +10,8 @@ use super::client::{Client, Isolation, topic_name};
 use super::error::{Code, records_error};
 use super::records::{AbortedTransaction, Bounds, Decoder, Fetched};
 use crate::connector::{Class, Error};
-use crate::model::batch::RecordRef;
 use crate::model::TopicPartition;
+use crate::model::batch::RecordRef;
 
 /// What one request asks for, in bytes.
 const FETCH_BYTES: i32 = 4 << 20;

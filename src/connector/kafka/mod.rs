@@ -14,7 +14,7 @@ mod meta;
 mod produce;
 pub mod records;
 mod sink;
-//mod source;
+mod source;
 mod wire;
 
 pub use cluster::KafkaCluster;

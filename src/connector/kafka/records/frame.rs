@@ -86,7 +86,8 @@ impl RecordBatch {
         i64::from_be_bytes(self.array(27))
     }
 
-    pub(super) fn max_timestamp(&self) -> i64 {
+    /// The highest timestamp of its records, or the time when the broker appended them, in milliseconds.
+    pub fn max_timestamp(&self) -> i64 {
         i64::from_be_bytes(self.array(35))
     }
 
@@ -191,6 +192,33 @@ impl Iterator for RecordBatches {
 pub(super) fn codec_of(header: &[u8]) -> Codec {
     let attributes = u16::from_be_bytes(array(header, 21));
     Codec::from_id((attributes & CODEC_BITS) as u8).unwrap_or(Codec::None)
+}
+
+/// What the last whole record batch of a fetch answer says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The offset after it.
+    pub next_offset: i64,
+    /// The leader epoch under which it was appended.
+    pub leader_epoch: i32,
+}
+
+/// Where what was fetched ends, without a look at checksums: enough to know where the next fetch begins, because whoever decodes
+/// what was fetched stops at damage. `None` if there is no whole record batch.
+pub fn tail(mut bytes: &[u8]) -> Option<Tail> {
+    let mut last = None;
+    while bytes.len() >= HEADER_BYTES {
+        let length = i32::from_be_bytes(array(bytes, 8));
+        let end = usize::try_from(length).unwrap_or(0).saturating_add(LENGTH_END);
+        if end < HEADER_BYTES || end > bytes.len() {
+            break;
+        }
+        last = Some(bytes);
+        bytes = &bytes[end..];
+    }
+    let (base, delta) = last.map(|last| (i64::from_be_bytes(array(last, 0)), i32::from_be_bytes(array(last, 23))))?;
+    let leader_epoch = i32::from_be_bytes(array(last?, 12));
+    Some(Tail { next_offset: base.saturating_add(i64::from(delta)).saturating_add(1), leader_epoch })
 }
 
 /// Write into a header what a producer decides: everything that does not depend on the records.

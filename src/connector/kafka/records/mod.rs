@@ -52,5 +52,5 @@ pub use codec::{Codec, Compression};
 pub use decode::{Bounds, Decoder, Fetched};
 pub use encode::{Encoder, FinishedBatch, OpenBatch, Stamp};
 pub use error::Error;
-pub use frame::{HEADER_BYTES, RecordBatch, RecordBatches};
+pub use frame::{HEADER_BYTES, RecordBatch, RecordBatches, Tail, tail};
 pub use pass::{NotPassable, Passed};

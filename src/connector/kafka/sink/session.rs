@@ -502,7 +502,12 @@ impl Session {
             for part in &topic.partition_responses {
                 let place = (index, part.index as u32);
                 if part.error_code != 0 {
-                    return Err(error::not_written(name, place.1, Code(part.error_code), part.error_message.as_deref()));
+                    return Err(error::not_written(
+                        name,
+                        place.1,
+                        Code(part.error_code),
+                        part.error_message.as_deref(),
+                    ));
                 }
                 let records = flight.parts.iter().find(|(other, _)| *other == place).map_or(0, |(_, records)| *records);
                 let tail = self.tails.entry(place).or_default();

@@ -36,12 +36,26 @@ impl Answer {
     ///
     /// # Errors
     /// The broker sent something else.
-    pub(crate) fn decode<R: Request>(mut self, version: i16) -> Result<R::Response, WireError> {
+    pub(crate) fn decode<R: Request>(self, version: i16) -> Result<R::Response, WireError> {
+        self.read(R::Response::header_version(version), |mut body| {
+            R::Response::decode(&mut body, version).map_err(|error| error.to_string())
+        })
+    }
+
+    /// Have its body read by the caller, who says what is wrong with it. `header_version` is that of the answer.
+    ///
+    /// # Errors
+    /// The broker sent something else.
+    pub(crate) fn read<T>(
+        mut self,
+        header_version: i16,
+        read: impl FnOnce(Bytes) -> Result<T, String>,
+    ) -> Result<T, WireError> {
         let malformed = |what: String| WireError::Malformed { address: self.address.clone(), what };
-        if R::Response::header_version(version) > 0 {
+        if header_version > 0 {
             skip_tags(&mut self.bytes).ok_or_else(|| malformed("its header ends early".to_owned()))?;
         }
-        R::Response::decode(&mut self.bytes, version).map_err(|error| malformed(error.to_string()))
+        read(self.bytes).map_err(malformed)
     }
 }
 

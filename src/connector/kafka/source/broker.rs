@@ -1,0 +1,78 @@
+//! A connection to one broker, with one fetch under way.
+
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use kafka_protocol::protocol::HeaderVersion;
+
+use super::answer::FetchAnswer;
+use super::positions::Positions;
+use super::session::{self, Limits, MAX_WAIT_MS, Session};
+use crate::connector::Error;
+use crate::connector::kafka::client::Client;
+use crate::connector::kafka::wire::{Connection, WireError};
+
+/// What a request asks for, in bytes. While the lane works on one answer the next one is on its way, so this is held
+/// twice; below, the cost of a request begins to show.
+const LIMITS: Limits = Limits { all: 4 << 20, partition: 1 << 20 };
+
+/// A broker that partitions are fetched from.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) session: Session,
+    pub(super) connection: Connection,
+    version: i16,
+    request_timeout: Duration,
+    /// When the answer must be there; `None` while no request is under way.
+    awaited: Option<Instant>,
+}
+
+impl Broker {
+    /// Connect, for topics that have ids or have none.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, or is too old.
+    pub(super) fn open(client: &Client, node: i32, have_ids: bool) -> Result<Self, Error> {
+        let connection = client.connect(node)?;
+        let version = connection.version::<FetchRequest>(session::versions(have_ids))?;
+        let request_timeout = client.settings().request_timeout;
+        Ok(Self { session: Session::new(version, LIMITS), connection, version, request_timeout, awaited: None })
+    }
+
+    /// When the answer must be there.
+    pub(super) fn awaited(&self) -> Option<Instant> {
+        self.awaited
+    }
+
+    /// Fetch what comes next, unless a fetch is under way.
+    ///
+    /// # Errors
+    /// The connection is of no use any more.
+    pub(super) fn fetch(&mut self, positions: &Positions, now: Instant) -> Result<(), WireError> {
+        if self.awaited.is_some() {
+            return Ok(());
+        }
+        let request = self.session.request(positions);
+        self.connection.send(self.version, &request)?;
+        self.awaited = Some(now + self.request_timeout + Duration::from_millis(MAX_WAIT_MS as u64));
+        Ok(())
+    }
+
+    /// The answer, if all of it has arrived.
+    ///
+    /// # Errors
+    /// The connection is of no use any more: it broke, or the answer is late.
+    pub(super) fn take(&mut self, now: Instant) -> Result<Option<FetchAnswer>, WireError> {
+        let Some(deadline) = self.awaited else { return Ok(None) };
+        let Some(answer) = self.connection.try_receive()? else {
+            return if now > deadline { Err(self.connection.timed_out("answer a fetch")) } else { Ok(None) };
+        };
+        let version = self.version;
+        let header_version = FetchResponse::header_version(version);
+        let answer = answer.read(header_version, |body| FetchAnswer::read(body, version))?;
+        self.awaited = None;
+        // A broker that throttles does not listen meanwhile.
+        self.request_timeout = self.request_timeout.max(answer.throttle.saturating_mul(2));
+        Ok(Some(answer))
+    }
+}

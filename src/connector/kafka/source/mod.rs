@@ -1,0 +1,351 @@
+//! Reads partitions of a Kafka cluster: one connection to each broker that leads some of them, one fetch under way on each.
+//!
+//! Everything happens on the lane's thread, in [`Source::poll`]. The next fetch is sent as soon as an answer has been taken, before
+//! it is decoded: while the lane works, the broker reads ahead and the kernel receives. Nothing is taken from the kernel while
+//! enough is held, so a source holds [`HELD_BYTES`] and one answer at most, however many brokers there are.
+//!
+//! Leaders move, brokers restart, and sessions are forgotten: that is the normal life of a cluster and is dealt with here, with
+//! positions kept. What lasts is an error, and so is whatever means loss.
+//!
+//! Reading order: this file; [`positions`] (where each partition is read, and who leads it), [`session`] (what a broker is asked
+//! for), [`answer`] (what it says), [`faults`] (what its codes mean), [`ready`] (what is decoded, in turns); [`broker`] is the
+//! connection. Only this file, [`broker`] and [`timestamp`] do IO.
+//!
+//! Invariants
+//! - What an answer has is taken only if it begins at the offset that the partition is at: a seek makes what is under way void.
+//! - All that was fetched before a failure is given out before the failure.
+//! - Nothing behind an open transaction is read, and nothing of an aborted one.
+
+mod answer;
+mod broker;
+mod faults;
+mod positions;
+mod ready;
+mod session;
+mod timestamp;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::answer::{FetchAnswer, PartitionAnswer};
+use self::broker::Broker;
+use self::faults::Meaning;
+use self::positions::{Index, Positions};
+use self::ready::Ready;
+use self::session::Outcome;
+use super::client::{Client, EARLIEST, Isolation, LATEST, Metadata};
+use super::error::Code;
+use super::records::{self, Fetched};
+use super::wire::wait_readable;
+use crate::connector::{Class, Error, PartitionRange, Source};
+use crate::model::{Batch, TopicPartition};
+
+pub(super) use timestamp::timestamp_at;
+
+/// No answer is taken while so many bytes wait to be decoded.
+const HELD_BYTES: usize = 4 << 20;
+
+/// How often what is known of the cluster is compared with where partitions are fetched: a broker that stopped without a word
+/// answers nothing, and others know who leads its partitions now.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The longest that one poll waits: a bound that keeps the arithmetic of instants sound.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A reader of a Kafka cluster.
+#[derive(Debug)]
+pub(super) struct KafkaSource {
+    client: Arc<Client>,
+    positions: Positions,
+    /// Those that lead partitions which are read.
+    brokers: BTreeMap<i32, Broker>,
+    /// The broker whose answer was taken last: the next one has its turn.
+    turn: i32,
+    ready: Ready,
+    metadata: Arc<Metadata>,
+    look_at: Instant,
+}
+
+impl KafkaSource {
+    /// A source that reads nothing yet.
+    pub(super) fn new(client: Arc<Client>) -> Self {
+        Self {
+            client,
+            positions: Positions::default(),
+            brokers: BTreeMap::new(),
+            turn: -1,
+            ready: Ready::default(),
+            metadata: Arc::default(),
+            look_at: Instant::now(),
+        }
+    }
+
+    /// Take the answers that have arrived, each broker in turn, until enough is held.
+    fn take_answers(&mut self, now: Instant) {
+        let after = self.brokers.range(self.turn.saturating_add(1)..);
+        let nodes: Vec<i32> = after.chain(self.brokers.range(..=self.turn)).map(|(node, _)| *node).collect();
+        for node in nodes {
+            if self.ready.bytes() >= HELD_BYTES {
+                break;
+            }
+            let Some(broker) = self.brokers.get_mut(&node) else { continue };
+            match broker.take(now) {
+                Ok(Some(answer)) => {
+                    self.turn = node;
+                    self.take_answer(node, answer, now);
+                }
+                Ok(None) => {}
+                Err(error) => self.lose(node, now, &error.into()),
+            }
+        }
+    }
+
+    fn take_answer(&mut self, node: i32, answer: FetchAnswer, now: Instant) {
+        let Some(broker) = self.brokers.get_mut(&node) else { return };
+        match broker.session.answered(&answer) {
+            Outcome::Answered => {}
+            Outcome::Forgotten => return self.fetch(node, now),
+            Outcome::Failed => {
+                return self.lose(node, now, &answer.code.error(&format!("a fetch from broker {node}")));
+            }
+        }
+        let mut fetched = Vec::new();
+        for partition in answer.partitions {
+            let Some(index) = self.positions.find(&partition.topic, partition.partition) else { continue };
+            // Whoever sought it meanwhile, or found it elsewhere, does not want this.
+            if broker.session.told(index) != Some(self.positions[index].next) {
+                continue;
+            }
+            match take_partition(&mut self.positions, index, partition) {
+                Ok(None) => {}
+                Ok(Some(records)) => {
+                    broker.session.had_turn(index);
+                    fetched.push((index, records));
+                }
+                Err(trouble) => {
+                    broker.session.remove(index, &self.positions[index]);
+                    trouble.settle(&self.client, &mut self.positions, &mut self.ready, now);
+                }
+            }
+        }
+        // All others that it was asked for are fetched without an error.
+        for index in broker.session.asked() {
+            self.positions[*index].recovered();
+        }
+        // Before anything is decoded, so that the broker works too.
+        self.fetch(node, now);
+        for (index, records) in fetched {
+            self.ready.push(index, records);
+        }
+    }
+
+    /// Send a broker its next fetch.
+    fn fetch(&mut self, node: i32, now: Instant) {
+        let Some(broker) = self.brokers.get_mut(&node) else { return };
+        if broker.session.is_empty() {
+            self.brokers.remove(&node);
+        } else if let Err(error) = broker.fetch(&self.positions, now) {
+            self.lose(node, now, &error.into());
+        }
+    }
+
+    /// A connection is of no use any more. Its partitions look for their leaders.
+    fn lose(&mut self, node: i32, now: Instant, why: &Error) {
+        tracing::debug!(broker = node, code = why.code, "{why}");
+        let Some(broker) = self.brokers.remove(&node) else { return };
+        for index in broker.session.members() {
+            self.positions.unsettle(*index, now, why.clone());
+        }
+    }
+
+    /// Compare what is known of the cluster with where partitions are fetched.
+    fn look_around(&mut self, now: Instant) {
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY;
+        // Whoever looks for a leader meets the error too.
+        let Ok(metadata) = self.client.metadata() else { return };
+        if Arc::ptr_eq(&metadata, &self.metadata) {
+            return;
+        }
+        for (node, index) in self.positions.follow(&metadata) {
+            if let Some(broker) = self.brokers.get_mut(&node) {
+                broker.session.remove(index, &self.positions[index]);
+            }
+        }
+        self.brokers.retain(|_, broker| !broker.session.is_empty());
+        self.metadata = metadata;
+    }
+
+    /// Find the leaders of partitions that have none, and fetch from them.
+    fn settle(&mut self, now: Instant) -> Result<(), Error> {
+        if self.positions.due(now).is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        match self.client.refresh() {
+            Ok(metadata) => {
+                let mut unreachable = BTreeMap::new();
+                for (node, index) in self.positions.settle(&metadata, now)? {
+                    if let Err(why) = self.join(node, index, &mut unreachable) {
+                        self.positions.unsettle(index, now, why);
+                    }
+                }
+            }
+            Err(why) => self.positions.postpone(now, &why),
+        }
+        for node in self.brokers.keys().copied().collect::<Vec<_>>() {
+            self.fetch(node, now);
+        }
+        self.positions.complain(now)
+    }
+
+    /// Fetch a partition from a broker. A broker that cannot be reached is tried once, however many partitions it leads.
+    fn join(&mut self, node: i32, index: Index, unreachable: &mut BTreeMap<i32, Error>) -> Result<(), Error> {
+        if let Some(why) = unreachable.get(&node) {
+            return Err(why.clone());
+        }
+        if let std::collections::btree_map::Entry::Vacant(vacant) = self.brokers.entry(node) {
+            let opened = Broker::open(&self.client, node, self.positions.have_ids());
+            vacant.insert(opened.inspect_err(|why| drop(unreachable.insert(node, why.clone())))?);
+        }
+        if let Some(broker) = self.brokers.get_mut(&node) {
+            broker.session.add(index);
+        }
+        Ok(())
+    }
+
+    /// Wait for an answer, or for something else to do.
+    fn wait(&self, now: Instant, deadline: Instant) -> Result<(), Error> {
+        let answers = self.brokers.values().filter_map(Broker::awaited);
+        let until = answers.chain(self.positions.due(now)).chain([self.look_at, deadline]).min().unwrap_or(deadline);
+        let readable = wait_readable(self.brokers.values().map(|broker| &broker.connection), until);
+        readable.map(drop).map_err(|error| Error {
+            class: Class::Reopen,
+            code: "connection-lost",
+            message: format!("cannot wait for answers: {error}"),
+            remedy: "look at the system's log",
+        })
+    }
+}
+
+/// Why a partition of an answer has no records to take.
+enum Trouble {
+    /// It is tried again, where it is led.
+    Again(Index, Error),
+    /// There is nothing at its offset.
+    OutOfRange(Index),
+    /// Reading cannot go on.
+    Fatal(Error),
+}
+
+/// Take what an answer has of a partition. Its position moves behind it.
+fn take_partition(
+    positions: &mut Positions,
+    index: Index,
+    answer: PartitionAnswer,
+) -> Result<Option<Fetched>, Trouble> {
+    let position = &mut positions[index];
+    let from = position.next;
+    if answer.code != Code::NONE {
+        let error = answer.code.error(&format!("a fetch of {}", position.place));
+        return Err(match Meaning::of(answer.code) {
+            Meaning::Again => Trouble::Again(index, error),
+            Meaning::OutOfRange => Trouble::OutOfRange(index),
+            Meaning::Refused => Trouble::Fatal(error),
+        });
+    }
+    if let Some(end) = answer.diverges_at {
+        return Err(Trouble::Fatal(faults::diverged(&position.place, from, end)));
+    }
+    let place = &position.place;
+    let fetched =
+        |bytes, aborted| Fetched { topic: place.topic.clone(), partition: place.partition, from, bytes, aborted };
+    match records::tail(&answer.records) {
+        Some(tail) if tail.next_offset > from => {
+            let fetched = fetched(answer.records, answer.aborted);
+            position.advance(tail);
+            Ok(Some(fetched))
+        }
+        Some(_) => Err(Trouble::Again(index, faults::no_progress(place, from))),
+        None => Ok(None),
+    }
+}
+
+impl Trouble {
+    fn settle(self, client: &Client, positions: &mut Positions, ready: &mut Ready, now: Instant) {
+        match self {
+            Self::Again(index, error) => positions.unsettle(index, now, error),
+            Self::Fatal(error) => ready.fail(error),
+            Self::OutOfRange(index) => {
+                let position = &mut positions[index];
+                let lost = range(client, &position.place)
+                    .map(|range| faults::out_of_range(&position.place, position.next, position.has_read(), range));
+                match lost {
+                    Ok(Some(error)) => ready.fail(error),
+                    // By now it is there; or the broker knows too little of epochs to compare them.
+                    Ok(None) => {
+                        position.tail_epoch = -1;
+                        let error = Code::OFFSET_OUT_OF_RANGE.error(&format!("a fetch of {}", position.place));
+                        positions.unsettle(index, now, error);
+                    }
+                    Err(error) => positions.unsettle(index, now, error),
+                }
+            }
+        }
+    }
+}
+
+/// What is in a partition, open transactions included.
+fn range(client: &Client, partition: &TopicPartition) -> Result<PartitionRange, Error> {
+    let offset = |at| {
+        let found = client.offsets(std::slice::from_ref(partition), at, Isolation::ReadUncommitted)?;
+        found.get(partition).copied().ok_or_else(|| super::error::no_leader(partition))
+    };
+    Ok(PartitionRange { log_start: offset(EARLIEST)?, end: offset(LATEST)? })
+}
+
+impl Source for KafkaSource {
+    /// Nothing is asked of the broker: whether the offset is there shows with the first fetch.
+    fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), Error> {
+        let find = |metadata: Arc<Metadata>| {
+            let topic = metadata.topics.get(&partition.topic);
+            let topic = topic.ok_or_else(|| super::error::unknown_topic(&partition.topic))?;
+            let count = topic.leaders.len();
+            let known = (partition.partition as usize) < count;
+            known.then_some(topic.id).ok_or_else(|| super::error::unknown_partition(partition, count))
+        };
+        let topic = find(self.client.metadata()?).or_else(|_| find(self.client.refresh()?))?;
+        let index = self.positions.seek(partition, topic, offset);
+        self.ready.forget(index, partition);
+        if let Some(broker) = self.positions[index].broker.and_then(|node| self.brokers.get_mut(&node)) {
+            broker.session.moved(index);
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error> {
+        let deadline = Instant::now() + wait.min(WAIT_MAX);
+        loop {
+            if let Some(batch) = self.ready.give(max_records, max_bytes)? {
+                return Ok(Some(batch));
+            }
+            let now = Instant::now();
+            self.take_answers(now);
+            self.look_around(now);
+            if let Err(error) = self.settle(now) {
+                self.ready.fail(error);
+            }
+            if self.ready.is_empty() {
+                if now >= deadline {
+                    return Ok(None);
+                }
+                self.wait(now, deadline)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Where each partition is read, and what keeps one from being read. No IO, no clock of its own.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::TopicName;
+use uuid::Uuid;
+
+use super::answer::TopicKey;
+use super::faults;
+use crate::connector::Error;
+use crate::connector::kafka::client::{Metadata, topic_name};
+use crate::connector::kafka::records::Tail;
+use crate::model::TopicPartition;
+
+/// A partition's place in [`Positions`], for as long as the source lives.
+pub(super) type Index = usize;
+
+/// How long a partition waits after the first time that something was wrong with it. Doubles up to [`WAIT_MAX`].
+const WAIT_MIN: Duration = Duration::from_millis(20);
+/// See [`WAIT_MIN`]. An election takes longer than this, and its end is to be seen soon.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long a partition may not be readable before somebody hears of it: longer than the brokers need to see that one of them
+/// is dead and to elect another leader, which took up to 13 s when it was measured.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A partition that is read.
+#[derive(Debug)]
+pub(super) struct Position {
+    pub(super) place: TopicPartition,
+    /// Its topic's name as messages have it.
+    pub(super) name: TopicName,
+    /// Its topic's id when it was first sought; nil where the cluster has none.
+    pub(super) topic: Uuid,
+    /// The offset behind everything that was fetched.
+    pub(super) next: i64,
+    /// The leader epoch of the last record batch that was fetched, or -1: brokers tell by it whether their log is still the one
+    /// that was read.
+    pub(super) tail_epoch: i32,
+    /// The leader epoch that we know of.
+    pub(super) leader_epoch: i32,
+    /// The broker that it is fetched from; `None` while one is looked for.
+    pub(super) broker: Option<i32>,
+    /// Why it cannot be read, if it cannot.
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    /// When it is tried again.
+    due: Instant,
+    attempts: u32,
+    warned: bool,
+    why: Error,
+}
+
+impl Position {
+    /// Whether anything was fetched since it was sought.
+    pub(super) fn has_read(&self) -> bool {
+        self.tail_epoch >= 0
+    }
+
+    /// What was fetched ends here.
+    pub(super) fn advance(&mut self, tail: Tail) {
+        self.next = tail.next_offset;
+        self.tail_epoch = tail.leader_epoch;
+    }
+
+    /// It is fetched from a broker without an error.
+    pub(super) fn recovered(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Who leads it, as the cluster says.
+    ///
+    /// # Errors
+    /// Nobody does now, or it is not there any more. Fatal if it is another topic of the same name.
+    fn leader(&self, metadata: &Metadata) -> Result<(i32, i32), Error> {
+        if let Some(topic) = metadata.topics.get(&self.place.topic)
+            && topic.id != self.topic
+        {
+            return Err(faults::recreated(&self.place));
+        }
+        let (broker, leader) = metadata.leader(&self.place)?;
+        Ok((broker, leader.epoch))
+    }
+}
+
+/// All partitions of a source.
+#[derive(Debug, Default)]
+pub(super) struct Positions {
+    all: Vec<Position>,
+    by_place: HashMap<TopicPartition, Index>,
+    by_topic: HashMap<(Uuid, u32), Index>,
+    /// Those without a broker.
+    homeless: Vec<Index>,
+}
+
+impl std::ops::Index<Index> for Positions {
+    type Output = Position;
+
+    fn index(&self, index: Index) -> &Position {
+        &self.all[index]
+    }
+}
+
+impl std::ops::IndexMut<Index> for Positions {
+    fn index_mut(&mut self, index: Index) -> &mut Position {
+        &mut self.all[index]
+    }
+}
+
+impl Positions {
+    /// Read a partition from `offset` on. One that is new has no broker yet.
+    pub(super) fn seek(&mut self, place: &TopicPartition, topic: Uuid, offset: i64) -> Index {
+        if let Some(&index) = self.by_place.get(place) {
+            let position = &mut self.all[index];
+            (position.next, position.tail_epoch) = (offset, -1);
+            return index;
+        }
+        let index = self.all.len();
+        self.all.push(Position {
+            place: place.clone(),
+            name: topic_name(&place.topic),
+            topic,
+            next: offset,
+            tail_epoch: -1,
+            leader_epoch: -1,
+            broker: None,
+            trouble: None,
+        });
+        self.by_place.insert(place.clone(), index);
+        self.by_topic.insert((topic, place.partition), index);
+        self.homeless.push(index);
+        index
+    }
+
+    /// The partition that an answer names.
+    pub(super) fn find(&self, topic: &TopicKey, partition: u32) -> Option<Index> {
+        match topic {
+            TopicKey::Id(id) => self.by_topic.get(&(*id, partition)).copied(),
+            TopicKey::Name(name) => self.by_place.get(&TopicPartition::new(name.clone(), partition)).copied(),
+        }
+    }
+
+    /// Whether every topic has an id.
+    pub(super) fn have_ids(&self) -> bool {
+        self.all.iter().all(|position| !position.topic.is_nil())
+    }
+
+    /// Something is wrong with a partition: look for its broker again after a wait.
+    pub(super) fn unsettle(&mut self, index: Index, now: Instant, why: Error) {
+        let position = &mut self.all[index];
+        if position.broker.take().is_some() {
+            self.homeless.push(index);
+        }
+        let (since, attempts, warned) = match &position.trouble {
+            Some(before) => (before.since, before.attempts.saturating_add(1), before.warned),
+            None => (now, 0, false),
+        };
+        let wait = WAIT_MIN.saturating_mul(1 << attempts.min(16)).min(WAIT_MAX);
+        position.trouble = Some(Trouble { since, due: now + wait, attempts, warned, why });
+    }
+
+    /// Another broker leads a partition: look for it at once.
+    fn move_away(&mut self, index: Index) {
+        if self.all[index].broker.take().is_some() {
+            self.homeless.push(index);
+        }
+    }
+
+    /// Take partitions from brokers that do not lead them any more, and answer which.
+    pub(super) fn follow(&mut self, metadata: &Metadata) -> Vec<(i32, Index)> {
+        let moved = |position: &Position| match (position.broker, position.leader(metadata)) {
+            (Some(from), Ok((to, epoch))) => (from != to && epoch > position.leader_epoch).then_some(from),
+            (Some(from), Err(_)) => Some(from),
+            (None, _) => None,
+        };
+        let moved: Vec<_> = (0..self.all.len()).filter_map(|index| Some((moved(&self.all[index])?, index))).collect();
+        for (_, index) in &moved {
+            self.move_away(*index);
+        }
+        moved
+    }
+
+    /// When the first partition without a broker is to be looked at again.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        self.homeless.iter().map(|index| self.all[*index].trouble.as_ref().map_or(now, |trouble| trouble.due)).min()
+    }
+
+    /// Find the leader of each partition without a broker that is due. What has no leader waits again.
+    ///
+    /// # Errors
+    /// A topic is another one than before, or a partition could not be read for too long.
+    pub(super) fn settle(&mut self, metadata: &Metadata, now: Instant) -> Result<Vec<(i32, Index)>, Error> {
+        let mut settled = Vec::new();
+        for index in self.take_due(now) {
+            let position = &mut self.all[index];
+            match position.leader(metadata) {
+                Ok((broker, epoch)) => {
+                    (position.broker, position.leader_epoch) = (Some(broker), epoch);
+                    settled.push((broker, index));
+                }
+                Err(error) if error.class == crate::connector::Class::Fatal => return Err(error),
+                Err(error) => {
+                    self.homeless.push(index);
+                    self.unsettle(index, now, error);
+                }
+            }
+        }
+        Ok(settled)
+    }
+
+    /// No leader can be looked for: every partition that is due waits again.
+    pub(super) fn postpone(&mut self, now: Instant, why: &Error) {
+        for index in self.take_due(now) {
+            self.homeless.push(index);
+            self.unsettle(index, now, why.clone());
+        }
+    }
+
+    fn take_due(&mut self, now: Instant) -> Vec<Index> {
+        let all = &self.all;
+        let is_due = |index: &Index| all[*index].trouble.as_ref().is_none_or(|trouble| trouble.due <= now);
+        let (due, later) = self.homeless.iter().partition(|index| is_due(index));
+        self.homeless = later;
+        due
+    }
+
+    /// Hear of partitions that could not be read for long. A partition that nobody leads waits for its replicas, and others
+    /// are read meanwhile.
+    ///
+    /// # Errors
+    /// Another reason than that nobody leads it.
+    pub(super) fn complain(&mut self, now: Instant) -> Result<(), Error> {
+        for index in &self.homeless {
+            let Position { place, trouble, .. } = &mut self.all[*index];
+            let Some(trouble) = trouble else { continue };
+            if now.saturating_duration_since(trouble.since) < PATIENCE {
+                continue;
+            }
+            if trouble.why.code != faults::NO_LEADER {
+                return Err(faults::unreadable(place, &trouble.why));
+            }
+            if !std::mem::replace(&mut trouble.warned, true) {
+                tracing::warn!(
+                    partition = %place, remedy = trouble.why.remedy,
+                    "{place} has had no leader for {PATIENCE:?}: it is read when there is one"
+                );
+            }
+        }
+        Ok(())
+    }
+}

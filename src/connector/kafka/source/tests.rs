@@ -1,0 +1,7 @@
+//! The source: what needs no broker without one, and the rest against real brokers.
+
+mod moving;
+mod reading;
+mod sessions;
+mod speed;
+mod stage;

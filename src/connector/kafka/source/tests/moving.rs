@@ -1,0 +1,91 @@
+//! Leaders move while they are read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use kafka_brokers::{Cluster, Options};
+
+use super::stage::*;
+use crate::connector::kafka::client::Client;
+use crate::connector::kafka::records::{Codec, Stamp};
+use crate::connector::kafka::source::KafkaSource;
+use crate::model::TopicPartition;
+
+const PARTITIONS: u32 = 6;
+
+/// Append a record to each partition over and over, and answer how many were acknowledged. One without an acknowledgement may be there too.
+fn produce(client: &Client, places: &[TopicPartition], stop: &AtomicBool) -> Vec<usize> {
+    let mut acknowledged = vec![0; places.len()];
+    while !stop.load(Relaxed) {
+        for (place, count) in places.iter().zip(&mut acknowledged) {
+            let bytes = encoded(Codec::None, Stamp::NONE, &[Plain::new(None, Some(&format!("{place} {count}")))]);
+            match send(client, place, None, bytes) {
+                Ok(_) => *count += 1,
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+    acknowledged
+}
+
+/// Read until every partition had news.
+fn read_news(source: &mut KafkaSource, seen: &mut Seen, places: &[TopicPartition]) {
+    let next = |seen: &Seen, place: &TopicPartition| seen.next.get(place).copied().unwrap_or(0);
+    let ends: Vec<_> = places.iter().map(|place| (place.clone(), next(seen, place) + 3)).collect();
+    seen.read_to(source, 1000, &ends);
+}
+
+#[test]
+fn reading_goes_on_while_leaders_are_stopped_killed_and_paused() {
+    let settings = vec![("broker.session.timeout.ms".to_owned(), "3000".to_owned())];
+    let mut cluster = Cluster::start(&Options { brokers: 3, settings, ..Options::default() }).expect("a cluster");
+    let client = client(&cluster);
+    create(&client, "moving", PARTITIONS, &[]);
+    let places: Vec<_> = (0..PARTITIONS).map(|partition| TopicPartition::new("moving", partition)).collect();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let producer = super::stage::client(&cluster);
+        let (places, stop) = (&places[..], &stop);
+        let produced = scope.spawn(move || produce(&producer, places, stop));
+        let mut source = source_of(&client, places);
+        let mut seen = Seen::default();
+        read_news(&mut source, &mut seen, places);
+        assert_eq!(source.brokers.len(), 3, "leaders are spread");
+
+        cluster.brokers_mut()[0].stop().expect("stopped");
+        read_news(&mut source, &mut seen, places);
+        assert!(!source.brokers.contains_key(&1));
+        cluster.brokers_mut()[0].start().expect("started");
+        read_news(&mut source, &mut seen, places);
+
+        cluster.brokers_mut()[1].kill().expect("killed");
+        read_news(&mut source, &mut seen, places);
+        cluster.brokers_mut()[1].start().expect("started");
+        read_news(&mut source, &mut seen, places);
+
+        cluster.brokers()[2].pause().expect("paused");
+        read_news(&mut source, &mut seen, places);
+        cluster.brokers()[2].resume().expect("resumed");
+        read_news(&mut source, &mut seen, places);
+
+        stop.store(true, Relaxed);
+        let acknowledged = produced.join().expect("the producer");
+        let ends: Vec<_> = places.iter().cloned().zip(ends(&client, places)).collect();
+        seen.read_to(&mut source, 1000, &ends);
+        let mut again = Seen::default();
+        again.read_to(&mut source_of(&client, places), 1000, &ends);
+        assert_eq!(seen.records, again.records);
+        for (place, count) in places.iter().zip(acknowledged) {
+            let values: std::collections::HashSet<_> = seen.records[place].iter().map(|record| &record.value).collect();
+            let all = (0..count).map(|number| Some(format!("{place} {number}").into_bytes()));
+            assert!(all.into_iter().all(|value| values.contains(&value)), "{place}: an acknowledged record is missing");
+        }
+    });
+}
+
+fn ends(client: &Arc<Client>, places: &[TopicPartition]) -> Vec<i64> {
+    use crate::connector::kafka::client::{Isolation, LATEST};
+    let found = eventually("ends", || client.offsets(places, LATEST, Isolation::ReadCommitted));
+    places.iter().map(|place| found[place]).collect()
+}

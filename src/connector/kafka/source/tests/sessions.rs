@@ -1,0 +1,271 @@
+//! Sessions, positions and codes without a broker.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::FetchRequest;
+use uuid::Uuid;
+
+use crate::connector::kafka::client::{Leader, Metadata, TopicMetadata};
+use crate::connector::kafka::error::{self, Code};
+use crate::connector::kafka::records::Tail;
+use crate::connector::kafka::source::answer::{FetchAnswer, PartitionAnswer, TopicKey};
+use crate::connector::kafka::source::faults::{self, Meaning};
+use crate::connector::kafka::source::positions::{Index, Positions};
+use crate::connector::kafka::source::session::{Limits, Outcome, Session};
+use crate::connector::kafka::source::{Trouble, take_partition};
+use crate::connector::{Class, PartitionRange};
+use crate::model::TopicPartition;
+
+const LIMITS: Limits = Limits { all: 1000, partition: 100 };
+
+fn place(partition: u32) -> TopicPartition {
+    TopicPartition::new("orders", partition)
+}
+
+fn topic() -> Uuid {
+    Uuid::from_u128(1)
+}
+
+fn positions(count: u32) -> Positions {
+    let mut positions = Positions::default();
+    for partition in 0..count {
+        assert_eq!(positions.seek(&place(partition), topic(), 10), partition as Index);
+    }
+    positions
+}
+
+fn session(version: i16, count: usize) -> Session {
+    let mut session = Session::new(version, LIMITS);
+    (0..count).for_each(|index| session.add(index));
+    session
+}
+
+fn answer(session: i32, code: Code) -> FetchAnswer {
+    FetchAnswer { throttle: Duration::ZERO, code, session, partitions: Vec::new() }
+}
+
+/// The partitions and offsets of a request.
+fn asked(request: &FetchRequest) -> Vec<(i32, i64)> {
+    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| (partition.partition, partition.fetch_offset)).collect()
+}
+
+fn left(request: &FetchRequest) -> Vec<i32> {
+    request.forgotten_topics_data.iter().flat_map(|topic| topic.partitions.clone()).collect()
+}
+
+/// Records of a partition come.
+fn advance(session: &mut Session, positions: &mut Positions, index: Index, next_offset: i64) {
+    positions[index].advance(Tail { next_offset, leader_epoch: 7 });
+    session.had_turn(index);
+}
+
+#[test]
+fn a_session_tells_everything_once_and_then_what_changed() {
+    let (mut positions, mut session) = (positions(3), session(17, 3));
+    let first = session.request(&positions);
+    assert_eq!((first.session_id, first.session_epoch), (0, 0));
+    assert_eq!(asked(&first), [(0, 10), (1, 10), (2, 10)]);
+    assert_eq!(first.topics.len(), 1);
+    assert_eq!((first.topics[0].topic_id, first.isolation_level, first.min_bytes), (topic(), 1, 1));
+    assert_eq!((first.max_bytes, first.topics[0].partitions[0].partition_max_bytes), (1000, 100));
+    assert_eq!(session.answered(&answer(5, Code::NONE)), Outcome::Answered);
+
+    advance(&mut session, &mut positions, 1, 20);
+    let second = session.request(&positions);
+    assert_eq!((second.session_id, second.session_epoch, asked(&second)), (5, 1, vec![(1, 20)]));
+    assert_eq!(second.topics[0].partitions[0].last_fetched_epoch, 7);
+    assert_eq!((session.told(0), session.told(1)), (Some(10), Some(20)));
+    session.answered(&answer(5, Code::NONE));
+
+    let third = session.request(&positions);
+    assert_eq!((third.session_epoch, third.topics.len()), (2, 0), "a thousand idle partitions cost nothing");
+}
+
+#[test]
+fn what_leaves_a_session_is_forgotten_and_what_comes_back_is_not() {
+    let (positions, mut session) = (positions(3), session(17, 3));
+    session.request(&positions);
+    session.answered(&answer(5, Code::NONE));
+    session.remove(0, &positions[0]);
+    session.remove(2, &positions[2]);
+    session.add(2);
+    let request = session.request(&positions);
+    assert_eq!((left(&request), asked(&request)), (vec![0], vec![(2, 10)]));
+    assert_eq!((session.told(0), session.members()), (None, &[1, 2][..]));
+    session.answered(&answer(5, Code::NONE));
+    assert!(left(&session.request(&positions)).is_empty());
+}
+
+#[test]
+fn a_session_that_is_lost_begins_again_with_everything() {
+    for (code, id) in [
+        (Code::FETCH_SESSION_NOT_FOUND, 0),
+        (Code::INVALID_FETCH_SESSION_EPOCH, 5),
+        (Code::FETCH_SESSION_TOPIC_ID_ERROR, 5),
+    ] {
+        let (mut positions, mut session) = (positions(2), session(17, 2));
+        session.request(&positions);
+        session.answered(&answer(5, Code::NONE));
+        advance(&mut session, &mut positions, 0, 30);
+        session.remove(1, &positions[1]);
+        session.request(&positions);
+        assert_eq!(session.answered(&answer(0, code)), Outcome::Forgotten);
+        let again = session.request(&positions);
+        assert_eq!((again.session_id, again.session_epoch), (id, 0), "{code}");
+        assert_eq!((asked(&again), left(&again)), (vec![(0, 30)], vec![]));
+    }
+}
+
+#[test]
+fn another_error_of_a_request_is_not_taken_for_an_answer() {
+    let (positions, mut session) = (positions(1), session(17, 1));
+    session.request(&positions);
+    assert_eq!(session.answered(&answer(0, Code(-1))), Outcome::Failed);
+}
+
+#[test]
+fn without_a_session_everything_is_told_and_partitions_take_turns() {
+    // Version 6 has no sessions; with version 17 the broker has no room for one.
+    for version in [6, 17] {
+        let (mut positions, mut session) = (positions(3), session(version, 3));
+        session.request(&positions);
+        session.answered(&answer(0, Code::NONE));
+        advance(&mut session, &mut positions, 0, 20);
+        let second = session.request(&positions);
+        assert_eq!(asked(&second), [(1, 10), (2, 10), (0, 20)], "version {version}");
+        assert_eq!(second.session_epoch, if version == 6 { -1 } else { 0 });
+        session.answered(&answer(0, Code::NONE));
+        advance(&mut session, &mut positions, 1, 15);
+        assert_eq!(asked(&session.request(&positions)), [(2, 10), (0, 20), (1, 15)]);
+    }
+}
+
+#[test]
+fn the_number_of_a_request_starts_again_at_one() {
+    let (positions, mut session) = (positions(1), session(17, 1));
+    session.request(&positions);
+    session.answered(&answer(5, Code::NONE));
+    session.disturb(0, i32::MAX - 1);
+    session.request(&positions);
+    session.answered(&answer(5, Code::NONE));
+    assert_eq!(session.request(&positions).session_epoch, 1);
+}
+
+fn partition_answer(code: Code, records: Bytes) -> PartitionAnswer {
+    let topic = TopicKey::Id(topic());
+    PartitionAnswer { topic, partition: 0, code, diverges_at: None, aborted: Vec::new(), records }
+}
+
+/// As much of a record batch as tells where it ends.
+fn header(base: i64, last_delta: i32, epoch: i32) -> Vec<u8> {
+    let mut bytes = vec![0; 61];
+    bytes[..8].copy_from_slice(&base.to_be_bytes());
+    bytes[8..12].copy_from_slice(&49_i32.to_be_bytes());
+    bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+    bytes[23..27].copy_from_slice(&last_delta.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn a_position_moves_behind_the_last_whole_record_batch() {
+    let mut positions = positions(1);
+    let mut bytes = [header(8, 3, 1), header(12, 0, 2), header(13, 5, 3)].concat();
+    bytes.truncate(150);
+    let fetched = take_partition(&mut positions, 0, partition_answer(Code::NONE, bytes.into()));
+    let Ok(Some(fetched)) = fetched else { panic!("there were records") };
+    assert_eq!((fetched.from, positions[0].next, positions[0].tail_epoch), (10, 13, 2));
+    let nothing = take_partition(&mut positions, 0, partition_answer(Code::NONE, Bytes::new()));
+    assert!(matches!(nothing, Ok(None)));
+    let before = take_partition(&mut positions, 0, partition_answer(Code::NONE, header(8, 4, 1).into()));
+    assert!(matches!(before, Err(Trouble::Again(0, _))), "it would be fetched for ever");
+}
+
+#[test]
+fn a_log_that_another_leader_has_less_of_is_a_named_state() {
+    let mut positions = positions(1);
+    let diverges = PartitionAnswer { diverges_at: Some(4), ..partition_answer(Code::NONE, Bytes::new()) };
+    let Err(Trouble::Fatal(error)) = take_partition(&mut positions, 0, diverges) else { panic!("it was taken") };
+    assert_eq!((error.class, error.code), (Class::Fatal, "source-truncated"));
+    assert!(error.message.contains("records 4 to 9"), "{error}");
+}
+
+#[test]
+fn codes_mean_again_nothing_there_or_refused() {
+    for code in [3, 5, 6, 9, 56, 74, 75, 78, 100, 103, -1] {
+        assert_eq!(Meaning::of(Code(code)), Meaning::Again, "{code}");
+    }
+    assert_eq!(Meaning::of(Code::OFFSET_OUT_OF_RANGE), Meaning::OutOfRange);
+    assert_eq!(Meaning::of(Code::TOPIC_AUTHORIZATION_FAILED), Meaning::Refused);
+    let range = PartitionRange { log_start: 5, end: 10 };
+    let code = |offset, has_read| faults::out_of_range(&place(0), offset, has_read, range).map(|error| error.code);
+    assert_eq!(code(4, true), Some("data-lost"));
+    assert_eq!((code(5, true), code(10, true)), (None, None));
+    assert_eq!((code(11, true), code(11, false)), (Some("source-truncated"), Some("offset-beyond-end")));
+}
+
+fn metadata(id: Uuid, leaders: &[(Option<i32>, i32)]) -> Metadata {
+    let leaders = leaders.iter().map(|(broker, epoch)| Leader { broker: *broker, epoch: *epoch }).collect();
+    let topics = [("orders".into(), TopicMetadata { id, leaders })].into();
+    Metadata { topics, ..Metadata::default() }
+}
+
+#[test]
+fn partitions_follow_their_leaders_and_wait_where_there_is_none() {
+    let mut positions = positions(2);
+    let now = Instant::now();
+    assert_eq!(positions.due(now), Some(now), "new ones are due at once");
+    let settled = positions.settle(&metadata(topic(), &[(Some(1), 3), (None, 3)]), now).expect("settled");
+    assert_eq!(settled, [(1, 0)]);
+    assert_eq!((positions[0].broker, positions[0].leader_epoch, positions[1].broker), (Some(1), 3, None));
+    let due = positions.due(now).expect("one waits");
+    assert!(due > now);
+
+    // Metadata of before changes nothing.
+    assert!(positions.follow(&metadata(topic(), &[(Some(2), 2), (None, 3)])).is_empty());
+    let moved = metadata(topic(), &[(Some(2), 4), (Some(2), 4)]);
+    assert_eq!(positions.follow(&moved), [(1, 0)]);
+    let mut settled = positions.settle(&moved, due).expect("settled");
+    settled.sort_unstable();
+    assert_eq!((settled, positions.due(due)), (vec![(2, 0), (2, 1)], None));
+    assert_eq!(positions[0].next, 10, "the position is kept");
+}
+
+#[test]
+fn waits_double_and_what_lasts_is_an_error_unless_there_is_no_leader() {
+    let long = Duration::from_secs(20);
+    let mut positions = positions(2);
+    let begun = Instant::now();
+    let leaders = metadata(topic(), &[(Some(1), 3), (None, 3)]);
+    let mut now = begun;
+    let mut waits = Vec::new();
+    while now < begun + long {
+        for (_, index) in positions.settle(&leaders, now).expect("settled") {
+            positions.unsettle(index, now, error::broker_gone(1));
+        }
+        positions.complain(now).ok();
+        let due = positions.due(now).expect("both wait");
+        waits.push((due - now).as_millis());
+        now = due;
+    }
+    assert_eq!(waits[..8], [20, 40, 80, 160, 320, 640, 1000, 1000]);
+    let error = positions.complain(now).expect_err("too long");
+    assert_eq!((error.class, error.code), (Class::Reopen, "broker-gone"));
+    assert!(error.message.contains("orders-0"), "{error}");
+
+    // What goes well once is forgiven.
+    let settled = positions.settle(&leaders, now).expect("settled");
+    assert_eq!(settled, [(1, 0)]);
+    positions[0].recovered();
+    positions.unsettle(0, now, error::broker_gone(1));
+    positions.complain(now + Duration::from_secs(5)).expect("the other one has no leader, and that is only logged");
+}
+
+#[test]
+fn a_topic_with_another_id_is_another_topic() {
+    let mut positions = positions(1);
+    let now = Instant::now();
+    let error = positions.settle(&metadata(Uuid::from_u128(2), &[(Some(1), 0)]), now).expect_err("another one");
+    assert_eq!((error.class, error.code), (Class::Fatal, "source-recreated"));
+}
