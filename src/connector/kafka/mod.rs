@@ -7,3 +7,14 @@ mod client;
 mod error;
 pub mod records;
 mod wire;
+
+use super::Error;
+use crate::config::KafkaConfig;
+
+/// Whether a configuration can be used as far as that can be said without a broker: its certificates and keys.
+///
+/// # Errors
+/// A file cannot be used.
+pub fn check(config: &KafkaConfig) -> Result<(), Error> {
+    wire::Settings::new(config).map(drop)
+}
