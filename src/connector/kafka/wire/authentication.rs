@@ -9,6 +9,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::connection::Connection;
 use super::error::WireError;
+use super::greeting;
 use super::sasl::{self, Exchange, Failure};
 use crate::config::SaslConfig;
 
@@ -42,7 +43,8 @@ pub(super) fn authenticate(
     let mut message = exchange.first().map_err(failed)?;
     for _ in 0..MESSAGES_MAX {
         let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message));
-        let answer = connection.ask(0..=2, &request, deadline)?;
+        let version = connection.version::<SaslAuthenticateRequest>(0..=2)?;
+        let answer = connection.ask(version, &request, deadline)?.decode::<SaslAuthenticateRequest>(version)?;
         if answer.error_code != 0 {
             let text = answer.error_message.as_deref().unwrap_or("it does not say why");
             return Err(failed(Failure::Refused(exchange.shown(text))));
@@ -66,14 +68,16 @@ fn refused(address: &Arc<str>, config: &SaslConfig, what: String) -> WireError {
 fn propose(connection: &mut Connection, config: &SaslConfig, deadline: Instant) -> Result<(), WireError> {
     let mechanism = sasl::name(config);
     let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism));
-    let answer = connection.ask(1..=1, &request, deadline)?;
+    let version = connection.version::<SaslHandshakeRequest>(1..=1)?;
+    let answer = connection.ask(version, &request, deadline)?;
     let address = connection.address().clone();
-    match answer.error_code {
+    let (code, offered) =
+        greeting::mechanisms(answer.bytes()).ok_or_else(|| connection.malformed("not its mechanisms".to_owned()))?;
+    match code {
         0 => Ok(()),
         UNSUPPORTED_SASL_MECHANISM => {
-            let offered = answer.mechanisms.iter().map(|name| name.as_str().escape_debug().to_string());
-            let offered = offered.take(OFFERS_SHOWN_MAX).collect::<Vec<_>>().join(", ");
-            Err(WireError::Mechanism { address, mechanism, offered })
+            let offered = offered.iter().take(OFFERS_SHOWN_MAX).map(|name| name.escape_debug().to_string());
+            Err(WireError::Mechanism { address, mechanism, offered: offered.collect::<Vec<_>>().join(", ") })
         }
         ILLEGAL_SASL_STATE => {
             Err(WireError::Mechanism { address, mechanism, offered: "no SASL on this port".to_owned() })

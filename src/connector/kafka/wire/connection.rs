@@ -1,6 +1,6 @@
 //! One connection: requests go out, answers come back in the same order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::ops::RangeInclusive;
@@ -9,20 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader};
+use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use rustix::event::{PollFd, PollFlags};
 
 use super::authentication::authenticate;
 use super::error::WireError;
+use super::greeting::Versions;
 use super::settings::Settings;
 use super::stream::{self, Stream};
 
 /// The largest answer that is taken: a fetch answer holds what was asked for, or one record batch where that is larger.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
-
-/// A finalized feature of a cluster: what version of transactions it has.
-const TRANSACTION_VERSION: &str = "transaction.version";
 
 /// How soon a session may be renewed: brokers refuse it within its first second.
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
@@ -41,6 +39,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// What follows the number of the request.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Read it. `R` and `version` are those of the request.
     ///
     /// # Errors
@@ -84,8 +87,7 @@ pub(crate) struct Connection {
     address: Arc<str>,
     settings: Settings,
     stream: Stream,
-    versions: BTreeMap<i16, RangeInclusive<i16>>,
-    transaction_version: i16,
+    versions: Versions,
     correlation: i32,
     /// The requests without an answer yet, oldest first.
     awaited: VecDeque<i32>,
@@ -119,8 +121,7 @@ impl Connection {
             address: address.clone(),
             settings: settings.clone(),
             stream,
-            versions: BTreeMap::new(),
-            transaction_version: 0,
+            versions: Versions::default(),
             correlation: 0,
             awaited: VecDeque::new(),
             set_aside: VecDeque::new(),
@@ -151,13 +152,10 @@ impl Connection {
             .with_client_software_name(StrBytes::from_static_str("tidegate"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
         self.send(VERSION, &request)?;
-        let answer: ApiVersionsResponse = self.receive(deadline)?.decode::<ApiVersionsRequest>(VERSION)?;
-        if answer.error_code != 0 {
-            return Err(WireError::Unsupported { address: self.address.clone(), request: "ApiVersions" });
-        }
-        self.versions = answer.api_keys.iter().map(|api| (api.api_key, api.min_version..=api.max_version)).collect();
-        let feature = answer.finalized_features.iter().find(|feature| feature.name.as_str() == TRANSACTION_VERSION);
-        self.transaction_version = feature.map_or(0, |feature| feature.max_version_level);
+        let answer = self.receive(deadline)?;
+        let versions = Versions::read(&answer.bytes).ok_or_else(|| self.malformed("not its versions".to_owned()))?;
+        self.versions =
+            versions.map_err(|_| WireError::Unsupported { address: self.address.clone(), request: "ApiVersions" })?;
         Ok(())
     }
 
@@ -168,7 +166,7 @@ impl Connection {
 
     /// The version of transactions that the cluster has finalized (`transaction.version`): 2 is KIP-890.
     pub(crate) fn transaction_version(&self) -> i16 {
-        self.transaction_version
+        self.versions.of_transactions
     }
 
     /// The newest version of a request that both sides know.
@@ -176,7 +174,7 @@ impl Connection {
     /// # Errors
     /// There is none.
     pub(crate) fn version<R: Request>(&self, ours: RangeInclusive<i16>) -> Result<i16, WireError> {
-        let theirs = self.versions.get(&R::KEY);
+        let theirs = self.versions.of_requests.get(&R::KEY);
         let newest = theirs.map(|theirs| *theirs.end().min(ours.end()));
         let fits = |newest: &i16| theirs.is_some_and(|theirs| theirs.contains(newest)) && ours.contains(newest);
         newest.filter(fits).ok_or_else(|| WireError::Unsupported {
@@ -258,16 +256,15 @@ impl Connection {
     /// Send a request and wait for its answer. Answers to earlier requests, which come first, are kept for [`Connection::try_receive`].
     pub(super) fn ask<R: Request>(
         &mut self,
-        ours: RangeInclusive<i16>,
+        version: i16,
         request: &R,
         deadline: Instant,
-    ) -> Result<R::Response, WireError> {
-        let version = self.version::<R>(ours)?;
+    ) -> Result<Answer, WireError> {
         let body = self.encode(version, request)?;
         let correlation = self.send_now(R::KEY, version, R::header_version(version), &[IoSlice::new(&body)])?;
         loop {
             match self.next_answer()? {
-                Some(answer) if answer.correlation == correlation => return answer.decode::<R>(version),
+                Some(answer) if answer.correlation == correlation => return Ok(answer),
                 Some(answer) => self.set_aside.push_back(answer),
                 None => self.wait_for(io::ErrorKind::WouldBlock.into(), PollFlags::IN, "answer", deadline)?,
             }
@@ -356,7 +353,7 @@ impl Connection {
         let correlation = whole.get_i32();
         match self.awaited.pop_front() {
             Some(awaited) if awaited == correlation => {
-                self.has_answered |= !self.versions.is_empty();
+                self.has_answered |= !self.versions.of_requests.is_empty();
                 Ok(Answer { correlation, bytes: whole, address: self.address.clone() })
             }
             _ => Err(self.malformed(format!("an answer to request {correlation}, which was not asked"))),
@@ -408,7 +405,7 @@ impl Connection {
         }
     }
 
-    fn malformed(&self, what: String) -> WireError {
+    pub(super) fn malformed(&self, what: String) -> WireError {
         WireError::Malformed { address: self.address.clone(), what }
     }
 }

@@ -3,7 +3,8 @@
 //! Messages are those of the crate `kafka-protocol`; frames are Kafka's: four bytes of length, then the header and the body
 //! (<https://kafka.apache.org/protocol.html>).
 //!
-//! Reading order: [`Connection`] for what can be done, [`stream`] and [`tls`] for how bytes travel, [`authentication`] and [`sasl`] for who we are,
+//! Reading order: [`Connection`] for what can be done, [`stream`] and [`tls`] for how bytes travel, [`greeting`], [`authentication`] and [`sasl`] for who both
+//! sides are,
 //! [`error`] for what can go wrong, [`settings`] for what is asked for.
 //!
 //! Invariants
@@ -15,6 +16,7 @@
 mod authentication;
 mod connection;
 mod error;
+mod greeting;
 mod sasl;
 mod settings;
 mod stream;
