@@ -128,6 +128,9 @@ impl Cluster for Filtered {
     fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         self.0.checkpoints(link)
     }
+    fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error> {
+        self.0.ranges(topic)
+    }
     fn topic_settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
         self.0.topic_settings(topic)
     }

@@ -36,7 +36,7 @@ pub enum ClusterKind {
     /// One file on this machine.
     Embedded(EmbeddedConfig),
     /// Brokers of Kafka.
-    Kafka(KafkaConfig),
+    Kafka(Box<KafkaConfig>),
 }
 
 /// An embedded cluster: one file on this machine.
@@ -100,7 +100,7 @@ impl ClusterConfig {
             Kind::Embedded => Some(ClusterKind::Embedded(EmbeddedConfig::read(&mut table, id, data_dir, base_dir))),
             Kind::Kafka => {
                 table.misplaced(&[("path", "remove it: \"brokers\" says where the cluster is")], "a Kafka cluster");
-                KafkaConfig::read(&mut table, base_dir).map(ClusterKind::Kafka)
+                KafkaConfig::read(&mut table, base_dir).map(Box::new).map(ClusterKind::Kafka)
             }
         };
         let topics = read_topics(table.table("topics"));

@@ -71,6 +71,9 @@ pub trait Cluster: Send + Sync {
     /// All topics, by name.
     fn topics(&self) -> Result<Vec<Topic>, Error>;
 
+    /// What is in each partition of a topic.
+    fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error>;
+
     /// What is in a partition.
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error>;
 

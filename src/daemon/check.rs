@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::api::wire;
-use crate::config::{Config, Diagnostic, LinkConfig, StageConfig};
+use crate::config::{ClusterConfig, ClusterKind, Config, Diagnostic, LinkConfig, StageConfig};
+use crate::connector;
 use crate::link::StageSpec;
 use crate::link::pipeline::{check_limits, check_routes};
 use crate::model::{Digest, Limits};
@@ -53,13 +54,13 @@ pub(super) fn load(path: &Path, engine: &PluginEngine) -> Result<CheckedConfig, 
     with_plugins(config, warnings, engine)
 }
 
-/// Compile and configure the plugins of a configuration.
+/// Compile and configure the plugins of a configuration, and read the certificates of its clusters.
 pub(super) fn with_plugins(
     config: Config,
     warnings: Vec<Diagnostic>,
     engine: &PluginEngine,
 ) -> Result<CheckedConfig, Vec<Diagnostic>> {
-    let mut errors = Vec::new();
+    let mut errors: Vec<_> = config.clusters.values().filter_map(|cluster| check_cluster(&config, cluster)).collect();
     let mut stages = Vec::new();
     for link in config.links.values() {
         let check = |stage| check_stage(&config, link, stage, engine).map_err(|found| errors.extend(found)).ok();
@@ -72,6 +73,12 @@ pub(super) fn with_plugins(
     all.append(&mut errors);
     all.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     Err(all)
+}
+
+fn check_cluster(config: &Config, cluster: &ClusterConfig) -> Option<Diagnostic> {
+    let ClusterKind::Kafka(kafka) = &cluster.kind else { return None };
+    let error = connector::kafka::check(kafka).err()?;
+    Some(config.source.error(&kafka.security.place, error.message).with_help(error.remedy))
 }
 
 fn check_stage(

@@ -1,6 +1,7 @@
 //! Answers the REST API.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::view::{self, View};
 use super::{Daemon, RunningCluster};
@@ -11,6 +12,9 @@ use crate::connector::Error;
 use crate::link::supervisor::{LinkState, PublishError};
 use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::{Batch, RevisionNumber, TopicPartition};
+
+/// How long the records before the end of a partition may take to come.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Daemon {
     fn find_link(&self, id: &str) -> Result<&Arc<Link>, ControlError> {
@@ -149,15 +153,15 @@ impl ControlPlane for Daemon {
 
     fn topic(&self, cluster: &str, topic: &str) -> Result<wire::Topic, ControlError> {
         let (running, summary) = self.find_topic(cluster, topic)?;
-        let partition = |partition: u32| -> Result<wire::PartitionStatus, ControlError> {
-            let range = running.cluster.range(&TopicPartition::new(topic, partition)).map_err(cluster_error)?;
+        let ranges = running.cluster.ranges(topic).map_err(cluster_error)?;
+        let partitions = (0..).zip(ranges).map(|(partition, range)| {
             let records = (range.end - range.log_start).max(0) as u64;
-            Ok(wire::PartitionStatus { partition, log_start: range.log_start, end: range.end, records })
-        };
+            wire::PartitionStatus { partition, log_start: range.log_start, end: range.end, records }
+        });
         let retention = running.store.as_ref().and_then(|store| store.topic(topic)).map(|topic| topic.retention);
         Ok(wire::Topic {
             name: summary.name,
-            partitions: (0..summary.partitions).map(partition).collect::<Result<_, _>>()?,
+            partitions: partitions.collect(),
             retention: retention
                 .map(|it| wire::Retention { age_ms_max: it.retention_ms, bytes_max: it.retention_bytes }),
         })
@@ -196,7 +200,9 @@ impl ControlPlane for Daemon {
         }
         let mut source = cluster.source().map_err(cluster_error)?;
         source.seek(partition, from).map_err(cluster_error)?;
-        let batch = source.poll(read.records_max, read.bytes_max, read.wait).map_err(cluster_error)?;
+        // What is there is waited for: a cluster elsewhere needs a moment.
+        let wait = if from < range.end { read.wait.max(READ_PATIENCE) } else { read.wait };
+        let batch = source.poll(read.records_max, read.bytes_max, wait).map_err(cluster_error)?;
         let range = cluster.range(partition).map_err(cluster_error)?;
         let next_offset = batch.as_ref().map_or(from, |batch| batch.next_offset);
         Ok(ReadAnswer { batch, next_offset, log_start: range.log_start, end: range.end })

@@ -44,11 +44,13 @@ impl<'a> View<'a> {
     pub(super) fn new(link: &'a Link, now_ms: i64) -> Self {
         let (state, failure) = link.state();
         let lanes = lanes(link);
-        let mut partitions = BTreeMap::new();
+        let (mut partitions, mut ends) = (BTreeMap::new(), BTreeMap::new());
         for (number, lane) in lanes.iter().enumerate() {
             for (partition, progress) in &lane.committed {
-                partitions
-                    .insert(partition.clone(), PartitionView::new(link, number as u32, partition, *progress, now_ms));
+                let ends = ends.entry(partition.topic.clone()).or_insert_with(|| ends_of(link, &partition.topic));
+                let end = ends.get(partition.partition as usize).copied();
+                let view = PartitionView::new(link, number as u32, partition, *progress, end, now_ms);
+                partitions.insert(partition.clone(), view);
             }
         }
         let source_reachable = link.source().topics().is_ok();
@@ -220,8 +222,14 @@ impl<'a> View<'a> {
 }
 
 impl PartitionView {
-    fn new(link: &Link, lane: u32, partition: &TopicPartition, progress: Progress, now_ms: i64) -> Self {
-        let end = link.source().range(partition).ok().map(|range| range.end);
+    fn new(
+        link: &Link,
+        lane: u32,
+        partition: &TopicPartition,
+        progress: Progress,
+        end: Option<i64>,
+        now_ms: i64,
+    ) -> Self {
         let lag = end.map(|end| end.saturating_sub(progress.next_offset).max(0) as u64);
         let lag_ms = match lag {
             Some(0) => Some(0),
@@ -257,6 +265,11 @@ impl PartitionView {
             lag_ms: self.lag_ms,
         }
     }
+}
+
+/// Where the partitions of a source topic end; nothing if they are not known.
+fn ends_of(link: &Link, topic: &str) -> Vec<i64> {
+    link.source().ranges(topic).unwrap_or_default().into_iter().map(|range| range.end).collect()
 }
 
 /// The lanes as they run; of a link that was not started yet, what the target knows of them.

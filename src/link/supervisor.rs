@@ -453,9 +453,8 @@ impl Link {
     fn source_ends(&self) -> Result<BTreeMap<String, i64>, Failure> {
         let mut ends = BTreeMap::new();
         for topic in self.source.topics()?.iter().filter(|topic| self.config.selects(&topic.name)) {
-            for partition in 0..topic.partitions {
-                let partition = TopicPartition::new(topic.name.clone(), partition);
-                ends.insert(partition.to_string(), self.source.range(&partition)?.end);
+            for (partition, range) in (0..).zip(self.source.ranges(&topic.name)?) {
+                ends.insert(TopicPartition::new(topic.name.clone(), partition).to_string(), range.end);
             }
         }
         Ok(ends)

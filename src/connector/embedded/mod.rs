@@ -77,6 +77,11 @@ impl Cluster for EmbeddedCluster {
         Ok(self.store.topics().into_iter().map(Topic::from).collect())
     }
 
+    fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error> {
+        let partitions = find(&self.store, &topic.into())?.partitions;
+        (0..partitions).map(|partition| self.range(&TopicPartition::new(topic, partition))).collect()
+    }
+
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error> {
         let topic = find(&self.store, &partition.topic)?;
         let range = self.store.range(topic.id, partition.partition)?;

@@ -1,13 +1,13 @@
 //! A Kafka cluster as the links see it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::admin::Admin;
-use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
+use super::client::{Client, EARLIEST, Isolation, LATEST};
 use super::error;
 use super::layout::{self, LaneRecord};
 use super::log;
@@ -20,9 +20,6 @@ use crate::config::{CompressionType, KafkaConfig};
 use crate::connector::{Cluster, Error, LaneSettings, PartitionRange, RevisionStart, Sink, Source, Topic};
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicId, TopicPartition};
 
-/// How long the ends of partitions are believed where only people look at them.
-const RANGE_AGE_MAX: Duration = Duration::from_secs(1);
-
 /// How long the checkpoints of a link may take to be read.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,11 +29,7 @@ pub struct KafkaCluster {
     client: Arc<Client>,
     admin: Arc<Admin>,
     compression: Compression,
-    ranges: Mutex<Ranges>,
 }
-
-/// The ranges of the partitions of a topic, and when they were asked for.
-type Ranges = HashMap<Arc<str>, (Instant, Vec<PartitionRange>)>;
 
 impl KafkaCluster {
     /// The cluster that `config` describes. Nothing is asked of it yet: it may come up later than we do.
@@ -52,14 +45,10 @@ impl KafkaCluster {
             CompressionType::Zstd => Codec::Zstd,
         };
         let compression = Compression::new(codec, config.compression_level).map_err(error::not_encoded)?;
-        let settings = Settings {
-            client_id: config.client_id.clone(),
-            connect_timeout: config.connection_timeout,
-            request_timeout: config.request_timeout,
-        };
+        let settings = Settings::new(config)?;
         let client = Arc::new(Client::new(config.brokers.clone(), settings));
         let admin = Arc::new(Admin::new(client.clone(), config.replication_factor));
-        Ok(Self { client, admin, compression, ranges: Mutex::default() })
+        Ok(Self { client, admin, compression })
     }
 
     /// Make a topic that is not there yet. Milliseconds and bytes are what its records are kept for.
@@ -78,27 +67,15 @@ impl KafkaCluster {
         self.admin.ensure(name, partitions, &settings.collect()).map(drop)
     }
 
-    /// The ranges of all partitions of a topic: one question for all of them, since whoever wants one wants the others next.
-    fn ranges(&self, name: &Arc<str>) -> Result<Vec<PartitionRange>, Error> {
-        if let Some((asked, ranges)) = lock(&self.ranges).get(name)
-            && asked.elapsed() < RANGE_AGE_MAX
-        {
-            return Ok(ranges.clone());
-        }
-        let metadata = self.client.metadata()?;
-        let topic = metadata.topics.get(name).ok_or_else(|| error::unknown_topic(name))?;
-        let partitions: Vec<_> =
-            (0..topic.leaders.len() as u32).map(|partition| TopicPartition::new(name.clone(), partition)).collect();
-        let starts = self.client.offsets(&partitions, EARLIEST, Isolation::ReadUncommitted)?;
+    fn ranges_of(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
+        let starts = self.client.offsets(partitions, EARLIEST, Isolation::ReadUncommitted)?;
         // What a reader can see: nothing behind the first open transaction.
-        let ends = self.client.offsets(&partitions, LATEST, Isolation::ReadCommitted)?;
-        let at = |found: &BTreeMap<TopicPartition, i64>, partition| found.get(partition).copied().unwrap_or(0);
-        let ranges = partitions
-            .iter()
-            .map(|partition| PartitionRange { log_start: at(&starts, partition), end: at(&ends, partition) });
-        let ranges: Vec<_> = ranges.collect();
-        lock(&self.ranges).insert(name.clone(), (Instant::now(), ranges.clone()));
-        Ok(ranges)
+        let ends = self.client.offsets(partitions, LATEST, Isolation::ReadCommitted)?;
+        let range = |partition| {
+            let (log_start, end) = (starts.get(partition).copied()?, ends.get(partition).copied()?);
+            Some(PartitionRange { log_start, end })
+        };
+        partitions.iter().map(|partition| range(partition).ok_or_else(|| error::not_asked("ListOffsets"))).collect()
     }
 
     /// Every record that the lanes of a link have written of themselves.
@@ -140,10 +117,16 @@ impl Cluster for KafkaCluster {
             .collect())
     }
 
+    fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error> {
+        let name: Arc<str> = topic.into();
+        let (_, partitions) = self.admin.find(&name)?.ok_or_else(|| error::unknown_topic(topic))?;
+        let partitions = (0..partitions).map(|partition| TopicPartition::new(name.clone(), partition));
+        self.ranges_of(&partitions.collect::<Vec<_>>())
+    }
+
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error> {
-        let ranges = self.ranges(&partition.topic)?;
-        let range = ranges.get(partition.partition as usize).copied();
-        range.ok_or_else(|| error::unknown_partition(partition, ranges.len()))
+        let found = self.ranges_of(std::slice::from_ref(partition))?;
+        found.first().copied().ok_or_else(|| error::not_asked("ListOffsets"))
     }
 
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {

@@ -15,16 +15,12 @@ pub(super) struct Code(pub(super) i16);
 impl Code {
     pub(super) const NONE: Self = Self(0);
     pub(super) const OFFSET_OUT_OF_RANGE: Self = Self(1);
-    pub(super) const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
-    pub(super) const NOT_LEADER: Self = Self(6);
-    pub(super) const MESSAGE_TOO_LARGE: Self = Self(10);
     pub(super) const COORDINATOR_LOADING: Self = Self(14);
     pub(super) const COORDINATOR_NOT_AVAILABLE: Self = Self(15);
     pub(super) const NOT_COORDINATOR: Self = Self(16);
     pub(super) const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     pub(super) const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub(super) const TOPIC_EXISTS: Self = Self(36);
-    pub(super) const OUT_OF_ORDER_SEQUENCE: Self = Self(45);
     pub(super) const INVALID_PRODUCER_EPOCH: Self = Self(47);
     pub(super) const CONCURRENT_TRANSACTIONS: Self = Self(51);
     pub(super) const OPERATION_NOT_ATTEMPTED: Self = Self(55);

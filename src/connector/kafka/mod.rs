@@ -18,4 +18,15 @@ mod source;
 mod wire;
 
 pub use cluster::KafkaCluster;
+
+use super::Error;
+use crate::config::KafkaConfig;
 use cluster::topic_id;
+
+/// Whether a configuration can be used as far as that can be said without a broker: its certificates and keys.
+///
+/// # Errors
+/// A file cannot be used.
+pub fn check(config: &KafkaConfig) -> Result<(), Error> {
+    wire::Settings::new(config).map(drop)
+}

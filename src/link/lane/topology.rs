@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Position, Progress, Session, lock};
 use crate::config::{Start, would_loop};
-use crate::connector::{Target, Topic};
+use crate::connector::{Class, PartitionRange, Target, Topic};
 use crate::link::failure::Failure;
 use crate::link::memory::Writer;
 use crate::model::partition::lane_of;
@@ -47,19 +47,32 @@ impl Session {
         }
         let settings = self.settings_for(&target, &topic.name)?;
         let prepared = self.sink.prepare(&Target { topic: target, partitions: topic.partitions, settings })?;
+        let source = self.link.source.ranges(&topic.name)?;
+        let written = self.link.target.ranges(&prepared.name)?;
         for partition in mine {
-            self.follow_partition(partition, topic, &prepared)?;
+            let range_of = |ranges: &[PartitionRange]| ranges.get(partition.partition as usize).copied();
+            let range = range_of(&source).ok_or_else(|| shrunk(&partition))?;
+            // Where the target has fewer partitions, several source partitions share one.
+            let written = written.get(partition.partition as usize % written.len().max(1));
+            let ranges = Ranges { source: range, target_end: written.map_or(0, |range| range.end) };
+            self.follow_partition(partition, ranges, topic, &prepared)?;
         }
         Ok(())
     }
 
-    fn follow_partition(&mut self, partition: TopicPartition, topic: &Topic, target: &Topic) -> Result<(), Failure> {
-        let range = self.link.source.range(&partition)?;
+    fn follow_partition(
+        &mut self,
+        partition: TopicPartition,
+        ranges: Ranges,
+        topic: &Topic,
+        target: &Topic,
+    ) -> Result<(), Failure> {
+        let range = ranges.source;
         self.remember(&partition)?;
         let checkpoint = self.checkpoints.get(&partition);
         let next = match checkpoint {
             Some(checkpoint) => {
-                self.check(&partition, checkpoint, topic, target)?;
+                check(&partition, checkpoint, ranges, topic, target)?;
                 checkpoint.next_offset
             }
             None => match (self.link.config.start, self.link.genesis_end(&partition)) {
@@ -96,38 +109,6 @@ impl Session {
     /// What was counted of the partition before the lane opened again.
     fn progress_before(&self, partition: &TopicPartition) -> Progress {
         lock(&self.link.lanes[self.lane as usize]).committed.get(partition).copied().unwrap_or_default()
-    }
-
-    /// Compare the checkpoint with what source and target are now: loss is a state with a name, never a jump.
-    fn check(
-        &self,
-        partition: &TopicPartition,
-        checkpoint: &Checkpoint,
-        topic: &Topic,
-        target: &Topic,
-    ) -> Result<(), Failure> {
-        let source = self.link.source.range(partition)?;
-        let written = self.link.target.range(&TopicPartition::new(target.name.clone(), partition.partition))?;
-        let next = checkpoint.next_offset;
-        let name = &target.name;
-        let (code, message) = if checkpoint.source_topic_id != topic.id {
-            ("source-recreated", format!("the source topic of {partition} was deleted and made again"))
-        } else if next < source.log_start {
-            let start = source.log_start;
-            ("data-lost", format!("{partition}: records {next} to {} are gone from the source", start - 1))
-        } else if next > source.end {
-            let end = source.end;
-            ("source-truncated", format!("{partition} ends at {end}, and records up to {} were copied", next - 1))
-        } else if checkpoint.target_topic_id != target.id {
-            ("target-recreated", format!("the target topic {name} of {partition} was deleted and made again"))
-        } else if checkpoint.target_end_offset > written.end {
-            let (had, has) = (checkpoint.target_end_offset, written.end);
-            ("target-truncated", format!("the target partition of {partition} ended at {had} and ends at {has} now"))
-        } else {
-            return Ok(());
-        };
-        let remedy = "restore the cluster's data, or copy into a new link with another target topic";
-        Err(Failure::fatal(code, message, remedy))
     }
 
     /// The most partitions of a topic that the link reads.
@@ -182,6 +163,49 @@ const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 
 /// What the topic of dead letters takes more than the source topic: a letter is a record with more headers.
 const LETTER_BYTES: u64 = 64 << 10;
+
+/// Where a source partition and its target begin and end.
+#[derive(Clone, Copy)]
+struct Ranges {
+    source: PartitionRange,
+    target_end: i64,
+}
+
+/// Compare the checkpoint with what source and target are now: loss is a state with a name, never a jump.
+fn check(
+    partition: &TopicPartition,
+    checkpoint: &Checkpoint,
+    ranges: Ranges,
+    topic: &Topic,
+    target: &Topic,
+) -> Result<(), Failure> {
+    let Ranges { source, target_end } = ranges;
+    let next = checkpoint.next_offset;
+    let name = &target.name;
+    let (code, message) = if checkpoint.source_topic_id != topic.id {
+        ("source-recreated", format!("the source topic of {partition} was deleted and made again"))
+    } else if next < source.log_start {
+        let start = source.log_start;
+        ("data-lost", format!("{partition}: records {next} to {} are gone from the source", start - 1))
+    } else if next > source.end {
+        let end = source.end;
+        ("source-truncated", format!("{partition} ends at {end}, and records up to {} were copied", next - 1))
+    } else if checkpoint.target_topic_id != target.id {
+        ("target-recreated", format!("the target topic {name} of {partition} was deleted and made again"))
+    } else if checkpoint.target_end_offset > target_end {
+        let (had, has) = (checkpoint.target_end_offset, target_end);
+        ("target-truncated", format!("the target partition of {partition} ended at {had} and ends at {has} now"))
+    } else {
+        return Ok(());
+    };
+    let remedy = "restore the cluster's data, or copy into a new link with another target topic";
+    Err(Failure::fatal(code, message, remedy))
+}
+
+fn shrunk(partition: &TopicPartition) -> Failure {
+    let error = "the topic was made again with fewer partitions while it was looked at";
+    Failure { class: Class::Reopen, ..Failure::fatal("source-recreated", format!("{partition}: {error}"), "nothing") }
+}
 
 pub(super) fn loops(what: &str, target: &str) -> Failure {
     Failure::fatal(

@@ -1,5 +1,6 @@
 //! One broker and controller: a Java process that can be stopped, killed, paused and started again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ const LOG_LINES_SHOWN: usize = 20;
 pub struct Broker {
     node: i32,
     ports: Ports,
+    /// Where it listens beside that, by name.
+    listeners: BTreeMap<String, u16>,
     /// Holds `data`, the configuration and the log.
     dir: PathBuf,
     jars: Jars,
@@ -43,9 +46,16 @@ struct Ports {
 
 impl Broker {
     /// A broker that has ports but neither storage nor a process yet.
-    pub(crate) fn plan(node: i32, dir: PathBuf, jars: Jars, java_options: Vec<String>) -> Result<Self> {
+    pub(crate) fn plan(
+        node: i32,
+        dir: PathBuf,
+        jars: Jars,
+        java_options: Vec<String>,
+        listeners: &[String],
+    ) -> Result<Self> {
+        let listeners = listeners.iter().map(|name| Ok((name.clone(), port::free()?))).collect::<Result<_>>()?;
         let ports = Ports { client: port::free()?, internal: port::free()?, controller: port::free()? };
-        Ok(Self { node, ports, dir, jars, java_options, process: None })
+        Ok(Self { node, ports, listeners, dir, jars, java_options, process: None })
     }
 
     /// The number of the broker in its cluster, from 1.
@@ -56,6 +66,11 @@ impl Broker {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.client).into()
+    }
+
+    /// Where a listener of [`crate::Options::listeners`] is.
+    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.listeners.get(name).map(|port| (Ipv4Addr::LOCALHOST, *port).into())
     }
 
     /// The process; none while the broker is down.
@@ -72,11 +87,12 @@ impl Broker {
     pub(crate) fn configure(&self, of_the_cluster: &str) -> Result<()> {
         let Self { node, ports: Ports { client, internal, controller }, .. } = self;
         let data = self.dir.join("data");
+        let more = self.listeners.iter().map(|(name, port)| format!(",{name}://127.0.0.1:{port}")).collect::<String>();
         let text = format!(
             "process.roles=broker,controller\n\
              node.id={node}\n\
              log.dirs={}\n\
-             listeners=CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal},CONTROLLER://127.0.0.1:{controller}\n\
+             listeners=CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal},CONTROLLER://127.0.0.1:{controller}{more}\n\
              {of_the_cluster}",
             data.display()
         );

@@ -23,13 +23,24 @@ pub struct Options {
     /// Settings of every broker, which replace those of the same name. Clients have the listener `CLIENT` to themselves, so
     /// `listener.security.protocol.map` can put TLS and passwords on it.
     pub settings: Vec<(String, String)>,
+    /// Names of further listeners of every broker, each on a free port: [`Broker::listener`]. `settings` says how they are secured.
+    pub listeners: Vec<String>,
+    /// SCRAM users that are known from the beginning, as `StorageTool --add-scram` wants them: `SCRAM-SHA-512=[name=a,password=b]`.
+    pub scram: Vec<String>,
     /// Options of Java for every broker, after the harness's own and stronger: `-Xmx1g`, `-XX:TieredStopAtLevel=4`.
     pub java_options: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { brokers: 1, transaction_version: None, settings: Vec::new(), java_options: Vec::new() }
+        Self {
+            brokers: 1,
+            transaction_version: None,
+            settings: Vec::new(),
+            listeners: Vec::new(),
+            scram: Vec::new(),
+            java_options: Vec::new(),
+        }
     }
 }
 
@@ -52,7 +63,7 @@ impl Cluster {
         let brokers = (1..=options.brokers)
             .map(|node| {
                 let (dir, java_options) = (dir.path().join(node.to_string()), options.java_options.clone());
-                Broker::plan(node.into(), dir, jars.clone(), java_options)
+                Broker::plan(node.into(), dir, jars.clone(), java_options, &options.listeners)
             })
             .collect::<Result<_>>()?;
         let mut cluster = Self { brokers, dir, jars };
@@ -99,6 +110,7 @@ impl Cluster {
         if let Some(version) = options.transaction_version {
             arguments.extend(["--feature".to_owned(), format!("transaction.version={version}")]);
         }
+        arguments.extend(options.scram.iter().flat_map(|user| ["--add-scram".to_owned(), user.clone()]));
         for broker in &mut self.brokers {
             broker.configure(&settings)?;
             broker.format(&arguments)?;

@@ -84,6 +84,8 @@ impl KafkaSink {
     /// After an error nothing goes on before the lane is opened again.
     fn failed(&mut self, error: Error) -> Error {
         self.session = None;
+        // It may be that a topic takes less than before.
+        self.admin.forget_limits();
         error
     }
 

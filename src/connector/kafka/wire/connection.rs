@@ -1,26 +1,33 @@
 //! One connection: requests go out, answers come back in the same order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader};
+use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use rustix::event::{PollFd, PollFlags};
 
+use super::authentication::authenticate;
 use super::error::WireError;
-use super::stream::{self, Settings, Stream};
+use super::greeting::Versions;
+use super::settings::Settings;
+use super::stream::{self, Stream};
 
 /// The largest answer that is taken: a fetch answer holds what was asked for, or one record batch where that is larger.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// A finalized feature of a cluster: what version of transactions it has.
-const TRANSACTION_VERSION: &str = "transaction.version";
+/// How soon a session may be renewed: brokers refuse it within its first second.
+const RENEWAL_MIN: Duration = Duration::from_secs(1);
+
+/// What a TLS record begins with: one of four types, and a version that begins with 3.
+const TLS_RECORD_TYPES: std::ops::RangeInclusive<u8> = 0x14..=0x17;
+const TLS_VERSION: u8 = 3;
 
 /// An answer as it arrived.
 #[derive(Debug)]
@@ -32,6 +39,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// What follows the number of the request.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Read it. `R` and `version` are those of the request.
     ///
     /// # Errors
@@ -89,15 +101,20 @@ pub(crate) struct Connection {
     address: Arc<str>,
     settings: Settings,
     stream: Stream,
-    versions: BTreeMap<i16, RangeInclusive<i16>>,
-    transaction_version: i16,
+    versions: Versions,
     correlation: i32,
     /// The requests without an answer yet, oldest first.
     awaited: VecDeque<i32>,
+    /// Answers that arrived while something else was asked, oldest first.
+    set_aside: VecDeque<Answer>,
+    /// When we have to say again who we are.
+    renew_at: Option<Instant>,
     /// What has arrived of the next answer: its length first, then the rest.
     arrived: Vec<u8>,
     /// The length of the next answer, when it is known.
     expected: Option<usize>,
+    /// Whether the broker has answered anything but the greeting.
+    has_answered: bool,
 }
 
 impl fmt::Debug for Connection {
@@ -113,20 +130,34 @@ impl Connection {
     /// Whatever keeps it from being of use.
     pub(crate) fn open(address: &Arc<str>, settings: &Settings) -> Result<Self, WireError> {
         let deadline = Instant::now() + settings.connect_timeout;
-        let stream = Stream::connect(address, deadline)?;
+        let stream = Stream::connect(address, settings, deadline)?;
         let mut connection = Self {
             address: address.clone(),
             settings: settings.clone(),
             stream,
-            versions: BTreeMap::new(),
-            transaction_version: 0,
+            versions: Versions::default(),
             correlation: 0,
             awaited: VecDeque::new(),
+            set_aside: VecDeque::new(),
+            renew_at: None,
             arrived: Vec::new(),
             expected: None,
+            has_answered: false,
         };
         connection.ask_versions(deadline)?;
+        connection.authenticate(deadline)?;
         Ok(connection)
+    }
+
+    /// Say who we are, if that is wanted: at the beginning, and again before a broker would end the session (KIP-368).
+    fn authenticate(&mut self, deadline: Instant) -> Result<(), WireError> {
+        let Some(sasl) = self.settings.sasl.clone() else { return Ok(()) };
+        let begun = Instant::now();
+        let lifetime = authenticate(self, &sasl, deadline)?;
+        let soonest = Instant::now() + RENEWAL_MIN;
+        // The last fifth is for what keeps a broker busy, or this thread.
+        self.renew_at = lifetime.and_then(|lifetime| begun.checked_add(lifetime * 4 / 5)).map(|at| at.max(soonest));
+        Ok(())
     }
 
     fn ask_versions(&mut self, deadline: Instant) -> Result<(), WireError> {
@@ -135,13 +166,10 @@ impl Connection {
             .with_client_software_name(StrBytes::from_static_str("tidegate"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
         self.send(VERSION, &request)?;
-        let answer: ApiVersionsResponse = self.receive(deadline)?.decode::<ApiVersionsRequest>(VERSION)?;
-        if answer.error_code != 0 {
-            return Err(WireError::Unsupported { address: self.address.clone(), request: "ApiVersions" });
-        }
-        self.versions = answer.api_keys.iter().map(|api| (api.api_key, api.min_version..=api.max_version)).collect();
-        let feature = answer.finalized_features.iter().find(|feature| feature.name.as_str() == TRANSACTION_VERSION);
-        self.transaction_version = feature.map_or(0, |feature| feature.max_version_level);
+        let answer = self.receive(deadline)?;
+        let versions = Versions::read(&answer.bytes).ok_or_else(|| self.malformed("not its versions".to_owned()))?;
+        self.versions =
+            versions.map_err(|_| WireError::Unsupported { address: self.address.clone(), request: "ApiVersions" })?;
         Ok(())
     }
 
@@ -152,7 +180,7 @@ impl Connection {
 
     /// The version of transactions that the cluster has finalized (`transaction.version`): 2 is KIP-890.
     pub(crate) fn transaction_version(&self) -> i16 {
-        self.transaction_version
+        self.versions.of_transactions
     }
 
     /// The newest version of a request that both sides know.
@@ -160,7 +188,7 @@ impl Connection {
     /// # Errors
     /// There is none.
     pub(crate) fn version<R: Request>(&self, ours: RangeInclusive<i16>) -> Result<i16, WireError> {
-        let theirs = self.versions.get(&R::KEY);
+        let theirs = self.versions.of_requests.get(&R::KEY);
         let newest = theirs.map(|theirs| *theirs.end().min(ours.end()));
         let fits = |newest: &i16| theirs.is_some_and(|theirs| theirs.contains(newest)) && ours.contains(newest);
         newest.filter(fits).ok_or_else(|| WireError::Unsupported {
@@ -174,16 +202,30 @@ impl Connection {
     /// # Errors
     /// It could not be sent.
     pub(crate) fn send<R: Request>(&mut self, version: i16, request: &R) -> Result<i32, WireError> {
-        let mut body = BytesMut::new();
-        request.encode(&mut body, version).map_err(|error| self.malformed(error.to_string()))?;
+        let body = self.encode(version, request)?;
         self.send_parts(R::KEY, version, R::header_version(version), &[IoSlice::new(&body)])
     }
 
-    /// Send a request whose body was encoded by the caller, in pieces.
+    /// Send a request whose body was encoded by the caller, in pieces. Where the session has to be renewed, that comes first: brokers do it
+    /// between two requests, so the answers that are awaited arrive meanwhile and are kept, and a lane that always awaits some
+    /// stands still for them once in a session.
     ///
     /// # Errors
-    /// It could not be sent.
+    /// It could not be sent, or the session not be renewed.
     pub(crate) fn send_parts(
+        &mut self,
+        key: i16,
+        version: i16,
+        header_version: i16,
+        body: &[IoSlice<'_>],
+    ) -> Result<i32, WireError> {
+        if self.renew_at.is_some_and(|at| Instant::now() >= at) {
+            self.authenticate(Instant::now() + self.settings.request_timeout)?;
+        }
+        self.send_now(key, version, header_version, body)
+    }
+
+    fn send_now(
         &mut self,
         key: i16,
         version: i16,
@@ -214,12 +256,39 @@ impl Connection {
         let deadline = Instant::now() + self.settings.request_timeout;
         while !parts.is_empty() {
             match self.stream.write(parts) {
-                Ok(0) => return Err(WireError::Closed { address: self.address.clone() }),
+                Ok(0) => return Err(self.closed()),
                 Ok(written) => IoSlice::advance_slices(&mut parts, written),
                 Err(error) => self.wait_for(error, PollFlags::OUT, "take a request", deadline)?,
             }
         }
+        while let Err(error) = self.stream.flush() {
+            self.wait_for(error, PollFlags::OUT, "take a request", deadline)?;
+        }
         Ok(())
+    }
+
+    /// Send a request and wait for its answer. Answers to earlier requests, which come first, are kept for [`Connection::try_receive`].
+    pub(super) fn ask<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<Answer, WireError> {
+        let body = self.encode(version, request)?;
+        let correlation = self.send_now(R::KEY, version, R::header_version(version), &[IoSlice::new(&body)])?;
+        loop {
+            match self.next_answer()? {
+                Some(answer) if answer.correlation == correlation => return Ok(answer),
+                Some(answer) => self.set_aside.push_back(answer),
+                None => self.wait_for(io::ErrorKind::WouldBlock.into(), PollFlags::IN, "answer", deadline)?,
+            }
+        }
+    }
+
+    fn encode<R: Request>(&self, version: i16, request: &R) -> Result<BytesMut, WireError> {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).map_err(|error| self.malformed(error.to_string()))?;
+        Ok(body)
     }
 
     /// After an operation that could not go on at once.
@@ -243,7 +312,7 @@ impl Connection {
 
     /// The number of requests without an answer.
     pub(crate) fn awaited(&self) -> usize {
-        self.awaited.len()
+        self.awaited.len() + self.set_aside.len()
     }
 
     /// The next answer if all of it has arrived. Does not wait.
@@ -251,12 +320,20 @@ impl Connection {
     /// # Errors
     /// The connection is of no use any more.
     pub(crate) fn try_receive(&mut self) -> Result<Option<Answer>, WireError> {
+        match self.set_aside.pop_front() {
+            Some(answer) => Ok(Some(answer)),
+            None => self.next_answer(),
+        }
+    }
+
+    /// The next answer from the stream if all of it has arrived.
+    fn next_answer(&mut self) -> Result<Option<Answer>, WireError> {
         loop {
             let wanted = self.expected.map_or(4, |expected| expected + 4);
             if self.arrived.len() < wanted {
                 self.arrived.reserve_exact(wanted - self.arrived.len());
                 match self.stream.read(&mut self.arrived) {
-                    Ok(0) => return Err(WireError::Closed { address: self.address.clone() }),
+                    Ok(0) => return Err(self.closed()),
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -274,6 +351,9 @@ impl Connection {
         let length = (&self.arrived[..4]).get_i32();
         match usize::try_from(length) {
             Ok(bytes) if (4..=ANSWER_BYTES_MAX).contains(&bytes) => Ok(bytes),
+            _ if TLS_RECORD_TYPES.contains(&self.arrived[0]) && self.arrived[1] == TLS_VERSION => {
+                Err(WireError::WantsTls { address: self.address.clone() })
+            }
             _ => Err(self.malformed(format!("an answer of {length} bytes"))),
         }
     }
@@ -287,6 +367,7 @@ impl Connection {
         let correlation = whole.get_i32();
         match self.awaited.pop_front() {
             Some(awaited) if awaited == correlation => {
+                self.has_answered |= !self.versions.of_requests.is_empty();
                 Ok(Answer { correlation, bytes: whole, address: self.address.clone() })
             }
             _ => Err(self.malformed(format!("an answer to request {correlation}, which was not asked"))),
@@ -326,11 +407,19 @@ impl Connection {
         WireError::TimedOut { address: self.address.clone(), what, after: self.settings.request_timeout }
     }
 
-    fn broken(&self, source: io::Error) -> WireError {
-        WireError::Io { address: self.address.clone(), source: Arc::new(source) }
+    fn closed(&self) -> WireError {
+        let address = self.address.clone();
+        if self.has_answered { WireError::Closed { address } } else { WireError::HungUp { address } }
     }
 
-    fn malformed(&self, what: String) -> WireError {
+    fn broken(&self, source: io::Error) -> WireError {
+        match source.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if !self.has_answered => self.closed(),
+            _ => WireError::broken(&self.address, source),
+        }
+    }
+
+    pub(super) fn malformed(&self, what: String) -> WireError {
         WireError::Malformed { address: self.address.clone(), what }
     }
 }
@@ -343,7 +432,7 @@ pub(crate) fn wait_readable<'a>(
     connections: impl Iterator<Item = &'a Connection> + Clone,
     deadline: Instant,
 ) -> io::Result<bool> {
-    if connections.clone().any(|connection| connection.stream.has_buffered()) {
+    if connections.clone().any(|connection| connection.stream.has_buffered() || !connection.set_aside.is_empty()) {
         return Ok(true);
     }
     let mut fds: Vec<_> =

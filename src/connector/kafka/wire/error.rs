@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls::TlsFault;
 use crate::connector::{Class, Error};
 
 /// Why a connection is of no use any more. Every one names the broker's address.
@@ -18,6 +19,24 @@ pub(crate) enum WireError {
     /// The broker closed it.
     #[error("{address} closed the connection")]
     Closed { address: Arc<str> },
+    /// The broker closed it before it answered anything but the greeting.
+    #[error("{address} closed the connection instead of answering")]
+    HungUp { address: Arc<str> },
+    /// TLS does not come about, or is broken.
+    #[error("{address}: {what}")]
+    Tls { address: Arc<str>, fault: TlsFault, what: String },
+    /// The broker speaks TLS, and we do not.
+    #[error("{address} speaks TLS, and was spoken to in the clear")]
+    WantsTls { address: Arc<str> },
+    /// Our secret cannot be read.
+    #[error("cannot authenticate to {address}: {what}")]
+    NoSecret { address: Arc<str>, what: String },
+    /// The broker does not have our mechanism.
+    #[error("{address} does not take {mechanism}; it offers {offered}")]
+    Mechanism { address: Arc<str>, mechanism: &'static str, offered: String },
+    /// The broker does not believe who we are, or we do not believe the broker.
+    #[error("{address} does not take {who} by {mechanism}: {what}")]
+    Refused { address: Arc<str>, mechanism: &'static str, who: String, what: String },
     /// Nothing came, or went, in time.
     #[error("{address} did not {what} within {} ms", after.as_millis())]
     TimedOut { address: Arc<str>, what: &'static str, after: Duration },
@@ -30,11 +49,38 @@ pub(crate) enum WireError {
 }
 
 impl WireError {
+    /// What an error of the stream means.
+    pub(super) fn broken(address: &Arc<str>, source: io::Error) -> Self {
+        let address = address.clone();
+        match TlsFault::of(&source) {
+            Some(fault) => Self::Tls { address, fault, what: source.to_string() },
+            None => Self::Io { address, source: Arc::new(source) },
+        }
+    }
+
+    /// The same while keys are agreed on. Who does not speak TLS hangs up.
+    pub(super) fn in_handshake(address: &Arc<str>, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Self::Tls {
+                address: address.clone(),
+                fault: TlsFault::Handshake,
+                what: "the connection was closed in the TLS handshake".to_owned(),
+            },
+            _ => Self::broken(address, source),
+        }
+    }
+
     fn code(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "cannot-connect",
             Self::Io { .. } | Self::Closed { .. } => "connection-lost",
             Self::TimedOut { .. } => "broker-timeout",
+            Self::HungUp { .. } => "broker-hung-up",
+            Self::Tls { fault, .. } => fault.code(),
+            Self::WantsTls { .. } => "tls-required",
+            Self::NoSecret { .. } => "secret-unreadable",
+            Self::Mechanism { .. } => "sasl-mechanism-unsupported",
+            Self::Refused { .. } => "authentication-failed",
             Self::Malformed { .. } => "malformed-answer",
             Self::Unsupported { .. } => "broker-unsupported",
         }
@@ -46,6 +92,14 @@ impl WireError {
             Self::Io { .. } | Self::Closed { .. } | Self::TimedOut { .. } => {
                 "look at the broker and at the network between; it is tried again"
             }
+            Self::HungUp { .. } => "check `security`: the port may want TLS, a client certificate, or SASL",
+            Self::Tls { fault, .. } => fault.remedy(),
+            Self::WantsTls { .. } => "set `enable_tls` under `security`, or name a port without TLS in `brokers`",
+            Self::NoSecret { .. } => "mend what `password` or `token` names; it is read again at the next try",
+            Self::Mechanism { .. } => {
+                "set `mechanism` under `security.sasl` to one that the broker offers on this port"
+            }
+            Self::Refused { .. } => "check user, password or token, and that the broker knows them for this mechanism",
             Self::Malformed { .. } => "check that `brokers` names Kafka's port, and whether it wants TLS",
             Self::Unsupported { .. } => "use brokers of Kafka 2.8 or newer",
         }

@@ -1,4 +1,4 @@
-//! A socket that never blocks, and waits with a deadline.
+//! A socket that never blocks, with or without TLS, and waits with a deadline.
 
 use std::io::{self, IoSlice, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -9,67 +9,108 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::WireError;
-
-/// How connections to a cluster are made.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// What the broker's logs call us.
-    pub(crate) client_id: Arc<str>,
-    /// How long connecting may take, handshakes included.
-    pub(crate) connect_timeout: Duration,
-    /// How long a broker has for an answer.
-    pub(crate) request_timeout: Duration,
-}
+use super::settings::Settings;
+use super::tls::{Handshake, Tls, TlsStream};
 
 /// Bytes to and from a broker.
-pub(super) struct Stream {
-    socket: TcpStream,
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
-    /// Connect to `host:port`, trying each address that the name has.
-    pub(super) fn connect(address: &Arc<str>, deadline: Instant) -> Result<Self, WireError> {
-        let failed = |source| WireError::Connect { address: address.clone(), source: Arc::new(source) };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for candidate in address.to_socket_addrs().map_err(failed)? {
-            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            match TcpStream::connect_timeout(&candidate, left) {
-                Ok(socket) => {
-                    socket.set_nodelay(true).map_err(failed)?;
-                    socket.set_nonblocking(true).map_err(failed)?;
-                    return Ok(Self { socket });
-                }
-                Err(error) => last = error,
+    /// Connect to `host:port`, trying each address that the name has, and agree on keys if connections are encrypted.
+    pub(super) fn connect(address: &Arc<str>, settings: &Settings, deadline: Instant) -> Result<Self, WireError> {
+        let socket = connect(address, deadline)
+            .map_err(|source| WireError::Connect { address: address.clone(), source: Arc::new(source) })?;
+        match &settings.tls {
+            None => Ok(Self::Plain(socket)),
+            Some(tls) => Self::secure(socket, tls, address, settings.connect_timeout, deadline),
+        }
+    }
+
+    fn secure(
+        socket: TcpStream,
+        tls: &Tls,
+        address: &Arc<str>,
+        after: Duration,
+        deadline: Instant,
+    ) -> Result<Self, WireError> {
+        let failed = |error: io::Error| WireError::in_handshake(address, error);
+        let mut stream = TlsStream::new(socket, tls, address).map_err(failed)?;
+        loop {
+            let interest = match stream.shake_hands().map_err(failed)? {
+                Handshake::Done => return Ok(Self::Tls(Box::new(stream))),
+                Handshake::MustRead => PollFlags::IN,
+                Handshake::MustWrite => PollFlags::OUT,
+            };
+            if !wait(&mut [PollFd::new(stream.socket(), interest)], deadline).map_err(failed)? {
+                return Err(WireError::TimedOut { address: address.clone(), what: "finish the TLS handshake", after });
             }
         }
-        Err(failed(last))
     }
 
     /// Append what has arrived to `into`, at most as much as it has room for. `WouldBlock` if nothing has.
     pub(super) fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
-        Ok(rustix::io::read(&self.socket, rustix::buffer::spare_capacity(into))?)
+        match self {
+            Self::Plain(socket) => Ok(rustix::io::read(socket, rustix::buffer::spare_capacity(into))?),
+            Self::Tls(stream) => stream.read(into),
+        }
     }
 
-    /// Write as much as goes at once.
+    /// Write as much as goes at once. What was taken may still wait here: [`Stream::flush`].
     pub(super) fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.write_vectored(parts)
+        match self {
+            Self::Plain(socket) => socket.write_vectored(parts),
+            Self::Tls(stream) => stream.write(parts),
+        }
+    }
+
+    /// Send on what [`Stream::write`] took. `WouldBlock` if it does not all go at once.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream) => stream.flush(),
+        }
     }
 
     /// Whether bytes wait that have left the socket already, so that a poll of it would not tell.
     pub(super) fn has_buffered(&self) -> bool {
-        false
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.has_buffered(),
+        }
     }
 
     /// Wait until there is something to read, or room to write. `false` after the deadline.
     pub(super) fn wait(&self, interest: PollFlags, deadline: Instant) -> io::Result<bool> {
-        wait(&mut [PollFd::new(&self.socket, interest)], deadline)
+        wait(&mut [PollFd::new(self, interest)], deadline)
     }
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match self {
+            Self::Plain(socket) => socket.as_fd(),
+            Self::Tls(stream) => stream.socket().as_fd(),
+        }
     }
+}
+
+fn connect(address: &str, deadline: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in address.to_socket_addrs()? {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match TcpStream::connect_timeout(&candidate, left) {
+            Ok(socket) => {
+                socket.set_nodelay(true)?;
+                socket.set_nonblocking(true)?;
+                return Ok(socket);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Wait until one of `fds` is ready. `false` after the deadline.

@@ -1,0 +1,87 @@
+//! Carries a SASL exchange over a connection.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
+use kafka_protocol::protocol::StrBytes;
+
+use super::connection::Connection;
+use super::error::WireError;
+use super::greeting;
+use super::sasl::{self, Exchange, Failure};
+use crate::config::SaslConfig;
+
+/// The most messages of ours in an exchange: two in each mechanism there is.
+const MESSAGES_MAX: usize = 3;
+
+/// The most mechanisms of a broker that an error names.
+const OFFERS_SHOWN_MAX: usize = 10;
+
+/// The broker does not have the mechanism.
+const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
+/// The port does not want to know who we are.
+const ILLEGAL_SASL_STATE: i16 = 34;
+
+/// Say who we are. Answers how long that holds; `None`: for ever.
+///
+/// # Errors
+/// The broker refuses us, or the connection is of no use any more.
+pub(super) fn authenticate(
+    connection: &mut Connection,
+    config: &SaslConfig,
+    deadline: Instant,
+) -> Result<Option<Duration>, WireError> {
+    propose(connection, config, deadline)?;
+    let address = connection.address().clone();
+    let failed = |failure: Failure| match failure {
+        Failure::NoSecret(what) => WireError::NoSecret { address: address.clone(), what },
+        Failure::Refused(what) => refused(&address, config, what),
+    };
+    let mut exchange = Exchange::new(config).map_err(failed)?;
+    let mut message = exchange.first().map_err(failed)?;
+    for _ in 0..MESSAGES_MAX {
+        let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message));
+        let version = connection.version::<SaslAuthenticateRequest>(0..=2)?;
+        let answer = connection.ask(version, &request, deadline)?.decode::<SaslAuthenticateRequest>(version)?;
+        if answer.error_code != 0 {
+            let text = answer.error_message.as_deref().unwrap_or("it does not say why");
+            return Err(failed(Failure::Refused(exchange.shown(text))));
+        }
+        match exchange.answer(&answer.auth_bytes).map_err(failed)? {
+            Some(next) => message = next,
+            None => {
+                let lifetime = u64::try_from(answer.session_lifetime_ms).ok().filter(|lifetime| *lifetime > 0);
+                return Ok(lifetime.map(Duration::from_millis));
+            }
+        }
+    }
+    Err(failed(Failure::Refused("it does not come to an end".to_owned())))
+}
+
+fn refused(address: &Arc<str>, config: &SaslConfig, what: String) -> WireError {
+    WireError::Refused { address: address.clone(), mechanism: sasl::name(config), who: sasl::who(config), what }
+}
+
+/// Agree on the mechanism.
+fn propose(connection: &mut Connection, config: &SaslConfig, deadline: Instant) -> Result<(), WireError> {
+    let mechanism = sasl::name(config);
+    let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism));
+    let version = connection.version::<SaslHandshakeRequest>(1..=1)?;
+    let answer = connection.ask(version, &request, deadline)?;
+    let address = connection.address().clone();
+    let (code, offered) =
+        greeting::mechanisms(answer.bytes()).ok_or_else(|| connection.malformed("not its mechanisms".to_owned()))?;
+    match code {
+        0 => Ok(()),
+        UNSUPPORTED_SASL_MECHANISM => {
+            let offered = offered.iter().take(OFFERS_SHOWN_MAX).map(|name| name.escape_debug().to_string());
+            Err(WireError::Mechanism { address, mechanism, offered: offered.collect::<Vec<_>>().join(", ") })
+        }
+        ILLEGAL_SASL_STATE => {
+            Err(WireError::Mechanism { address, mechanism, offered: "no SASL on this port".to_owned() })
+        }
+        code => Err(refused(&address, config, format!("it does not begin: code {code}"))),
+    }
+}

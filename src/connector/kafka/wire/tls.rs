@@ -1,0 +1,302 @@
+//! TLS over a socket that never blocks.
+//!
+//! Invariant: plaintext and ciphertext that have left the socket and were not handed out make [`TlsStream::has_buffered`] true, because a poll of the
+//! socket does not tell of them.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, IoSlice, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
+
+use crate::config::{TlsConfig, TlsIdentity};
+use crate::connector::{Class, Error};
+
+/// How much ciphertext is taken from the socket at once: rustls itself asks for 4 KiB each time.
+const READ_BYTES: usize = 64 << 10;
+
+/// How connections of a cluster are encrypted.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    config: Arc<ClientConfig>,
+    /// What all brokers are called, if not by the host that was connected to.
+    server_name: Option<ServerName<'static>>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Read the files that a configuration names.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub(crate) fn new(config: &TlsConfig) -> Result<Self, Error> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| unusable(error.to_string()))?
+            .with_root_certificates(roots(config.ca_file.as_deref())?);
+        let client = match &config.identity {
+            None => builder.with_no_client_auth(),
+            Some(TlsIdentity { cert_file, key_file }) => {
+                let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| no_key(key_file, &error))?;
+                builder.with_client_auth_cert(certificates(cert_file)?, key).map_err(|error| {
+                    unusable(format!("{} with the key of {}: {error}", cert_file.display(), key_file.display()))
+                })?
+            }
+        };
+        let server_name = config.server_name.as_deref().map(server_name).transpose().map_err(unusable)?;
+        Ok(Self { config: Arc::new(client), server_name })
+    }
+
+    /// Begin a session with the broker at `host:port`.
+    fn session(&self, address: &str) -> Result<ClientConnection, rustls::Error> {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = self.server_name.clone().map_or_else(|| server_name(host), Ok);
+        ClientConnection::new(self.config.clone(), name.map_err(rustls::Error::General)?)
+    }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name that a certificate can have"))
+}
+
+fn unusable(message: String) -> Error {
+    let remedy = "name PEM files of certificates, and of their key, under `security`";
+    Error { class: Class::Fatal, code: "tls-files", message, remedy }
+}
+
+fn no_key(file: &Path, error: &pem::Error) -> Error {
+    let message = match error {
+        pem::Error::NoItemsFound => "it has no private key, or one that is encrypted".to_owned(),
+        error => error.to_string(),
+    };
+    unusable(format!("{}: {message}", file.display()))
+}
+
+/// Whom we trust: the authorities of a file, or those of the system.
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let Some(file) = ca_file else {
+        let system = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(system.certs);
+        if roots.is_empty() {
+            let why = system.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+            return Err(unusable(format!("the system has no certificate of an authority that it trusts{why}")));
+        }
+        return Ok(roots);
+    };
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|error| unusable(format!("{}: {error}", file.display())))?;
+    }
+    Ok(roots)
+}
+
+/// All certificates of a file; one at least.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = found.map_err(|error| unusable(format!("{}: {error}", file.display())))?;
+    if found.is_empty() { Err(unusable(format!("{}: it has no certificate", file.display()))) } else { Ok(found) }
+}
+
+/// A socket and the TLS session on it.
+pub(super) struct TlsStream {
+    session: ClientConnection,
+    socket: BufReader<TcpStream>,
+    /// How much plaintext waits in the session.
+    waiting: usize,
+}
+
+impl TlsStream {
+    /// Begin a session. Nothing is sent before [`TlsStream::shake_hands`].
+    pub(super) fn new(socket: TcpStream, tls: &Tls, address: &str) -> io::Result<Self> {
+        let session = tls.session(address).map_err(broken)?;
+        Ok(Self { session, socket: BufReader::with_capacity(READ_BYTES, socket), waiting: 0 })
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        self.socket.get_ref()
+    }
+
+    /// Go on with the handshake as far as it goes at once.
+    pub(super) fn shake_hands(&mut self) -> io::Result<Handshake> {
+        loop {
+            match self.flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Handshake::MustWrite),
+                flushed => flushed?,
+            }
+            if !self.session.is_handshaking() {
+                return Ok(Handshake::Done);
+            }
+            match self.take() {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Handshake::MustRead),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Take ciphertext from the socket and make plaintext of it. `Ok(0)` at the end.
+    fn take(&mut self) -> io::Result<usize> {
+        let taken = self.session.read_tls(&mut self.socket)?;
+        match self.session.process_new_packets() {
+            Ok(state) => {
+                self.waiting = state.plaintext_bytes_to_read();
+                Ok(taken)
+            }
+            Err(error) => {
+                // The peer is told why, if it still listens.
+                drop(self.flush());
+                Err(broken(error))
+            }
+        }
+    }
+
+    /// As `Stream::read`.
+    pub(super) fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let room = into.capacity() - into.len();
+        loop {
+            let mut reader = self.session.reader();
+            match reader.fill_buf() {
+                Ok(chunk) => {
+                    let bytes = chunk.len().min(room);
+                    into.extend_from_slice(&chunk[..bytes]);
+                    reader.consume(bytes);
+                    self.waiting -= bytes;
+                    return Ok(bytes);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => drop(self.take()?),
+                // Frames have lengths, so an end without a farewell cuts off nothing unseen.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// As `Stream::write`; what was taken and did not leave yet goes with [`TlsStream::flush`].
+    pub(super) fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.flush()?;
+        let taken = self.session.writer().write_vectored(parts)?;
+        match self.flush() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(taken),
+        }
+    }
+
+    /// Write all that waits. `WouldBlock` if it does not go at once.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        while self.session.wants_write() {
+            if self.session.write_tls(&mut self.socket.get_ref())? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_buffered(&self) -> bool {
+        self.waiting > 0 || !self.socket.buffer().is_empty()
+    }
+}
+
+/// How far a handshake has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handshake {
+    Done,
+    MustRead,
+    MustWrite,
+}
+
+fn broken(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// What is wrong with TLS to a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsFault {
+    /// The broker's certificate is not valid at this time.
+    Expired,
+    /// The broker's certificate has other names.
+    ServerName,
+    /// The broker's certificate does not come from an authority that is trusted.
+    Untrusted,
+    /// The broker does not take our certificate, or that there is none.
+    ClientCertificate,
+    /// Something else.
+    Handshake,
+}
+
+impl TlsFault {
+    /// What an error that TLS itself found means; `None`: the error is of the socket.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+        Some(match error {
+            rustls::Error::InvalidCertificate(certificate) => Self::of_certificate(certificate),
+            rustls::Error::AlertReceived(alert) => Self::of_alert(*alert),
+            _ => Self::Handshake,
+        })
+    }
+
+    fn of_certificate(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Self::Expired,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::ServerName,
+            CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::Revoked => {
+                Self::Untrusted
+            }
+            _ => Self::Handshake,
+        }
+    }
+
+    /// Brokers differ in the word for a certificate that they do not take.
+    fn of_alert(alert: AlertDescription) -> Self {
+        match alert {
+            AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied => Self::ClientCertificate,
+            _ => Self::Handshake,
+        }
+    }
+
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Expired => "tls-certificate-expired",
+            Self::ServerName => "tls-server-name",
+            Self::Untrusted => "tls-untrusted",
+            Self::ClientCertificate => "tls-client-certificate",
+            Self::Handshake => "tls-handshake",
+        }
+    }
+
+    pub(super) fn remedy(self) -> &'static str {
+        match self {
+            Self::Expired => "give the broker a certificate that is valid now, and look at the clock of this machine",
+            Self::ServerName => {
+                "name the broker in `brokers` and in its advertised listeners as its certificate does, or set `tls_server_name`"
+            }
+            Self::Untrusted => "set `tls_ca_file` to the certificate of the authority that signed the broker's",
+            Self::ClientCertificate => {
+                "set `tls_cert_file` and `tls_key_file` to a certificate that the broker trusts and that is valid now"
+            }
+            Self::Handshake => "check whether the port wants TLS, and which versions and ciphers it has",
+        }
+    }
+}
