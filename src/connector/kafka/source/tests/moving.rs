@@ -29,6 +29,15 @@ fn produce(client: &Client, places: &[TopicPartition], stop: &AtomicBool) -> Vec
     acknowledged
 }
 
+/// Ends the producer, whatever becomes of the test.
+struct Stopping<'s>(&'s AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Read until every partition had news.
 fn read_news(source: &mut KafkaSource, seen: &mut Seen, places: &[TopicPartition]) {
     let next = |seen: &Seen, place: &TopicPartition| seen.next.get(place).copied().unwrap_or(0);
@@ -48,6 +57,7 @@ fn reading_goes_on_while_leaders_are_stopped_killed_and_paused() {
         let producer = super::stage::client(&cluster);
         let (places, stop) = (&places[..], &stop);
         let produced = scope.spawn(move || produce(&producer, places, stop));
+        let stopping = Stopping(stop);
         let mut source = source_of(&client, places);
         let mut seen = Seen::default();
         read_news(&mut source, &mut seen, places);
@@ -69,7 +79,7 @@ fn reading_goes_on_while_leaders_are_stopped_killed_and_paused() {
         cluster.brokers()[2].resume().expect("resumed");
         read_news(&mut source, &mut seen, places);
 
-        stop.store(true, Relaxed);
+        drop(stopping);
         let acknowledged = produced.join().expect("the producer");
         let ends: Vec<_> = places.iter().cloned().zip(ends(&client, places)).collect();
         seen.read_to(&mut source, 1000, &ends);

@@ -72,7 +72,8 @@ pub(super) fn create(client: &Client, name: &str, partitions: u32, configs: &[(&
         .with_name(topic_name(name))
         .with_num_partitions(partitions as i32)
         .with_replication_factor(-1)
-        .with_configs(configs.iter().map(config).collect());
+        // Tests write records of long ago.
+        .with_configs(configs.iter().chain(&[("retention.ms", "-1")]).map(config).collect());
     let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
     eventually("a topic", || {
         let answer = client.call_any(5..=7, &request).expect("answered");
