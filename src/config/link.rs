@@ -1,7 +1,9 @@
 //! `[links.ID]`: what is copied from where to where, and how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use toml::de::DeValue;
 
 use crate::model::{ClusterId, Limits, LinkId, OnError};
 
@@ -110,6 +112,8 @@ impl LinkConfig {
 pub(super) struct Around<'a> {
     /// The ids of clusters that occur in the file.
     pub(super) clusters: &'a [&'a str],
+    /// Those of them that are of Kafka.
+    pub(super) kafka: &'a BTreeSet<&'a str>,
     /// What the plugins of a stage may use unless the stage says otherwise.
     pub(super) limits: &'a Limits,
     /// What paths are relative to.
@@ -156,7 +160,10 @@ impl ReadLink {
         let autostart = table.flag("autostart", true);
         let starts = [("earliest", Start::Earliest), ("latest", Start::Latest)];
         let start = table.item("start").and_then(|item| item.choice(&starts, &[])).unwrap_or(Start::Earliest);
-        let config = TransferConfig::read(table.table("config"));
+        let target_is_kafka = target
+            .as_ref()
+            .is_some_and(|item| matches!(item.value, DeValue::String(id) if around.kafka.contains(&**id)));
+        let config = TransferConfig::read(table.table("config"), target_is_kafka);
         let breaker = BreakerConfig::read(table.table("breaker"));
         let probation = ProbationConfig::read(table.table("probation"));
         let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, around)).unwrap_or_default();
@@ -190,7 +197,7 @@ impl ReadLink {
 }
 
 impl TransferConfig {
-    fn read(mut table: Table<'_>) -> Self {
+    fn read(mut table: Table<'_>, target_is_kafka: bool) -> Self {
         table.refuse(&[
             ("concurrent_partitions", "the link's \"lanes\" says how many partitions are copied side by side"),
             (
@@ -210,7 +217,7 @@ impl TransferConfig {
             max_bytes: table.size("max_bytes", default.max_bytes, 1 << 10..=1 << 30),
             max_messages: table.item("max_messages").and_then(|item| item.integer(1..=u32::MAX.into())),
             checkpoint_interval_ms: table.integer("checkpoint_interval_ms", default.checkpoint_interval_ms, 1..=60_000),
-            enable_exactly_once: exactly_once(&mut table).unwrap_or(default.enable_exactly_once),
+            enable_exactly_once: exactly_once(&mut table, target_is_kafka).unwrap_or(default.enable_exactly_once),
             transaction_timeout_ms: table.integer(
                 "transaction_timeout_ms",
                 default.transaction_timeout_ms,
@@ -222,10 +229,10 @@ impl TransferConfig {
     }
 }
 
-fn exactly_once(table: &mut Table<'_>) -> Option<bool> {
+fn exactly_once(table: &mut Table<'_>, target_is_kafka: bool) -> Option<bool> {
     let item = table.item("enable_exactly_once")?;
     let flag = item.flag()?;
-    if !flag {
+    if !flag && !target_is_kafka {
         item.report.warning(
             &item.place,
             "this changes nothing: an embedded cluster commits output and checkpoint together anyway",

@@ -110,7 +110,9 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
     let table = root.table("clusters");
     let cluster_ids: Vec<&str> = table.keys().collect();
     let clusters = cluster::read_clusters(table, &daemon.data_dir, base_dir);
-    let around = link::Around { clusters: &cluster_ids, limits: &daemon.limits, base_dir };
+    let of_kafka = clusters.values().filter(|cluster| matches!(cluster.kind, ClusterKind::Kafka(_)));
+    let kafka = of_kafka.map(|cluster| &*cluster.id).collect();
+    let around = link::Around { clusters: &cluster_ids, kafka: &kafka, limits: &daemon.limits, base_dir };
     let links = link::read_links(root.table("links"), &around);
     if !root.keys().any(|key| key == "clusters" || key == "links") {
         let help = "write a table [clusters.east] with kind = \"embedded\"";

@@ -277,3 +277,9 @@ fn what_is_wrong_with_security_is_said_at_once() {
         ],
     );
 }
+
+#[test]
+fn less_than_exactly_once_means_something_where_the_target_is_kafka() {
+    let link = "[links.l]\nsource = 'k'\ntarget = 'k'\ntopics = ['t']\ntopic_prefix = 'x.'\nconfig.enable_exactly_once = false\n";
+    assert!(!config(&format!("{CLUSTER}{link}")).links["l"].config.enable_exactly_once);
+}

@@ -1,6 +1,6 @@
 //! Servers that follow a script.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
@@ -169,6 +169,30 @@ fn an_answer_that_came_with_another_is_not_waited_for() {
     assert!(connection.try_receive().expect("an answer").is_some());
     assert!(!wait_readable([&connection].into_iter(), long_ago).expect("a wait"));
     drop(connection);
+    server.join().expect("the script");
+}
+
+#[test]
+fn the_end_of_a_request_leaves_although_the_server_reads_slowly() {
+    const BYTES: usize = 16 << 20;
+    let (config, dir) = tls();
+    let (address, server) = serve(move |stream| {
+        let session = rustls::ServerConnection::new(config).expect("a session");
+        let mut stream = rustls::StreamOwned::new(session, stream);
+        Server(&mut stream).greet();
+        let (mut bytes, mut buffer) = (0, vec![0; 64 << 10]);
+        while bytes < BYTES {
+            bytes += stream.read(&mut buffer).expect("more of the request");
+            thread::sleep(Duration::from_micros(100));
+        }
+        // The number of the request.
+        let asked = Asked { key: METADATA, correlation: 2 };
+        stream.write_all(&frame(asked, &MetadataResponse::default(), 1)).expect("sent");
+    });
+    let mut connection = super::open(&address, &super::settings(TLS, dir.path())).expect("a connection");
+    let body = vec![0; BYTES];
+    let asked = connection.send_parts(METADATA, 1, 1, &[IoSlice::new(&body)]).expect("sent");
+    assert_eq!(receive(&mut connection), asked);
     server.join().expect("the script");
 }
 
