@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::{Jars, Result, port, process, wire};
+use crate::{Jars, Proxy, Result, port, process, wire};
 
 /// How long a broker may take to start or to stop. Only what is broken ever takes this long.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -23,6 +23,8 @@ const LOG_LINES_SHOWN: usize = 20;
 pub struct Broker {
     node: i32,
     ports: Ports,
+    /// In front of a listener of its own, if the cluster has proxies.
+    proxy: Option<Proxy>,
     /// Holds `data`, the configuration and the log.
     dir: PathBuf,
     jars: Jars,
@@ -39,13 +41,27 @@ struct Ports {
     /// For the other brokers, and to see that this one answers: always in the clear.
     internal: u16,
     controller: u16,
+    /// For the proxy; nobody listens if there is none.
+    proxied: u16,
 }
 
 impl Broker {
     /// A broker that has ports but neither storage nor a process yet.
     pub(crate) fn plan(node: i32, dir: PathBuf, jars: Jars, java_options: Vec<String>) -> Result<Self> {
-        let ports = Ports { client: port::free()?, internal: port::free()?, controller: port::free()? };
-        Ok(Self { node, ports, dir, jars, java_options, process: None })
+        let [client, internal, controller, proxied] = [port::free()?, port::free()?, port::free()?, port::free()?];
+        let ports = Ports { client, internal, controller, proxied };
+        Ok(Self { node, ports, proxy: None, dir, jars, java_options, process: None })
+    }
+
+    /// Put a proxy in front of a listener of its own.
+    pub(crate) fn plan_proxy(&mut self) -> Result<()> {
+        self.proxy = Some(Proxy::start((Ipv4Addr::LOCALHOST, self.ports.proxied).into())?);
+        Ok(())
+    }
+
+    /// The proxy of this broker. None: the cluster was not started with [`crate::Options::proxied`].
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// The number of the broker in its cluster, from 1.
@@ -70,13 +86,18 @@ impl Broker {
 
     /// Write the configuration: what is this broker's own, and then the lines of its cluster.
     pub(crate) fn configure(&self, of_the_cluster: &str) -> Result<()> {
-        let Self { node, ports: Ports { client, internal, controller }, .. } = self;
+        let Self { node, ports: Ports { client, internal, controller, proxied }, .. } = self;
         let data = self.dir.join("data");
+        let always = format!("CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal}");
+        let (listener, advertised) = self.proxy.as_ref().map_or_else(Default::default, |proxy| {
+            (format!(",PROXIED://127.0.0.1:{proxied}"), format!(",PROXIED://{}", proxy.address()))
+        });
         let text = format!(
             "process.roles=broker,controller\n\
              node.id={node}\n\
              log.dirs={}\n\
-             listeners=CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal},CONTROLLER://127.0.0.1:{controller}\n\
+             listeners={always},CONTROLLER://127.0.0.1:{controller}{listener}\n\
+             advertised.listeners={always}{advertised}\n\
              {of_the_cluster}",
             data.display()
         );

@@ -23,13 +23,16 @@ pub struct Options {
     /// Settings of every broker, which replace those of the same name. Clients have the listener `CLIENT` to themselves, so
     /// `listener.security.protocol.map` can put TLS and passwords on it.
     pub settings: Vec<(String, String)>,
+    /// Put a [`crate::Proxy`] in front of each broker, on a listener `PROXIED` beside `CLIENT`: whoever begins at
+    /// [`Cluster::proxied_bootstrap`] reaches every broker through its proxy, in the clear.
+    pub proxied: bool,
     /// Options of Java for every broker, after the harness's own and stronger: `-Xmx1g`, `-XX:TieredStopAtLevel=4`.
     pub java_options: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { brokers: 1, transaction_version: None, settings: Vec::new(), java_options: Vec::new() }
+        Self { brokers: 1, transaction_version: None, settings: Vec::new(), proxied: false, java_options: Vec::new() }
     }
 }
 
@@ -56,6 +59,9 @@ impl Cluster {
             })
             .collect::<Result<_>>()?;
         let mut cluster = Self { brokers, dir, jars };
+        if options.proxied {
+            cluster.brokers.iter_mut().try_for_each(Broker::plan_proxy)?;
+        }
         cluster.format(options)?;
         for broker in &mut cluster.brokers {
             broker.launch()?;
@@ -70,6 +76,13 @@ impl Cluster {
     /// Where clients connect first: `127.0.0.1:PORT`, of all brokers, with commas between.
     pub fn bootstrap(&self) -> String {
         self.brokers.iter().map(|broker| broker.address().to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    /// The same through the proxies. None: the cluster was not started with [`Options::proxied`].
+    pub fn proxied_bootstrap(&self) -> Option<String> {
+        let addresses: Option<Vec<String>> =
+            self.brokers.iter().map(|broker| Some(broker.proxy()?.address().to_string())).collect();
+        addresses.map(|addresses| addresses.join(","))
     }
 
     /// The brokers, in the order of their numbers, which begin with 1.
@@ -114,7 +127,7 @@ impl Cluster {
             "controller.quorum.voters={voters}\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=INTERNAL\n\
-             listener.security.protocol.map=CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             listener.security.protocol.map=CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT\n\
              offsets.topic.replication.factor={replicas}\n\
              transaction.state.log.replication.factor={replicas}\n\
              transaction.state.log.min.isr={in_sync}\n\

@@ -3,18 +3,20 @@
 //! **Invariant:** nothing outlives its owner. A [`Cluster`] that is dropped has ended its processes and removed its directory. If the owner
 //! itself is killed, the system ends the processes, and the next cluster to start removes the directory.
 //!
-//! Reading order: `cluster`, `broker`, `wire`; then `jars` (where the programs come from), `process` and `port`.
+//! Reading order: `cluster`, `broker`, `wire`; `proxy` (the faults of a network); then `jars` (where the programs come from), `process` and `port`.
 
 mod broker;
 mod cluster;
 mod jars;
 mod port;
 mod process;
+mod proxy;
 mod wire;
 
 pub use broker::Broker;
 pub use cluster::{Cluster, Options};
 pub use jars::{Jars, home};
+pub use proxy::{Catch, Deed, Proxy, Side, Wan};
 pub use wire::ask;
 
 /// What went wrong, and what to do about it.
