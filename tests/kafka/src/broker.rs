@@ -74,6 +74,11 @@ impl Broker {
         (Ipv4Addr::LOCALHOST, self.ports.client).into()
     }
 
+    /// Where the other brokers connect.
+    pub(crate) fn internal_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.internal).into()
+    }
+
     /// The process; none while the broker is down.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
@@ -143,7 +148,7 @@ impl Broker {
     /// Wait until the broker answers and knows all these brokers to be alive.
     pub(crate) fn await_serving(&mut self, nodes: &[i32]) -> Result<()> {
         let begun = Instant::now();
-        let internal = (Ipv4Addr::LOCALHOST, self.ports.internal).into();
+        let internal = self.internal_address();
         while !wire::living_brokers(internal).is_ok_and(|living| nodes.iter().all(|node| living.contains(node))) {
             if self.has_ended()? {
                 return Err(self.says(format!("it ended while it started: {}", self.log())));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 use crate::broker::Broker;
-use crate::{Jars, Result, jars};
+use crate::{Jars, Result, access, jars};
 
 /// How many clusters this process has started: each has an id of its own.
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -23,6 +23,9 @@ pub struct Options {
     /// Settings of every broker, which replace those of the same name. Clients have the listener `CLIENT` to themselves, so
     /// `listener.security.protocol.map` can put TLS and passwords on it.
     pub settings: Vec<(String, String)>,
+    /// Names and passwords of users for SASL PLAIN on `CLIENT`. If there are any, they may do only what [`Cluster::grant`] lets them; whoever is on
+    /// another listener has no name and may do everything.
+    pub users: Vec<(String, String)>,
     /// Put a [`crate::Proxy`] in front of each broker, on a listener `PROXIED` beside `CLIENT`: whoever begins at
     /// [`Cluster::proxied_bootstrap`] reaches every broker through its proxy, in the clear.
     pub proxied: bool,
@@ -32,7 +35,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { brokers: 1, transaction_version: None, settings: Vec::new(), proxied: false, java_options: Vec::new() }
+        Self {
+            brokers: 1,
+            transaction_version: None,
+            settings: Vec::new(),
+            users: Vec::new(),
+            proxied: false,
+            java_options: Vec::new(),
+        }
     }
 }
 
@@ -83,6 +93,12 @@ impl Cluster {
         let addresses: Option<Vec<String>> =
             self.brokers.iter().map(|broker| Some(broker.proxy()?.address().to_string())).collect();
         addresses.map(|addresses| addresses.join(","))
+    }
+
+    /// The same on the listener of the brokers themselves: always in the clear, without passwords and allowed everything, for an oracle of a cluster whose
+    /// clients are not.
+    pub fn internal_bootstrap(&self) -> String {
+        self.brokers.iter().map(|broker| broker.internal_address().to_string()).collect::<Vec<_>>().join(",")
     }
 
     /// The brokers, in the order of their numbers, which begin with 1.
@@ -141,6 +157,9 @@ impl Cluster {
         text.push_str("offsets.topic.num.partitions=6\ntransaction.state.log.num.partitions=6\n");
         // Of the heap, the cleaner alone would take 128 MiB.
         text.push_str("log.cleaner.dedupe.buffer.size=8388608\n");
+        if !options.users.is_empty() {
+            text.push_str(&access::settings(&options.users));
+        }
         for (name, value) in &options.settings {
             text.push_str(&format!("{name}={value}\n"));
         }

@@ -19,7 +19,7 @@ mod writer;
 
 pub use content::{Content, Placed, compare};
 pub use record::{Header, Record};
-pub use tail::{await_copy, read};
+pub use tail::{await_copy, count, read};
 pub use topics::{create, delete};
 pub use watcher::Watcher;
 pub use writer::{Codec, Plan, Writer, Written, send};

@@ -67,6 +67,26 @@ impl Tail {
         Content(self.partitions.iter().map(|partition| (*partition, Vec::new())).collect())
     }
 
+    /// All that is committed now.
+    fn each(&self, mut take: impl FnMut(i32, Placed)) -> Result<()> {
+        let mut unfinished = self.partitions.clone();
+        let mut last = Instant::now();
+        while !unfinished.is_empty() {
+            match self.poll()? {
+                Event::Record(partition, placed) => take(partition, placed),
+                Event::End(partition) => _ = unfinished.remove(&partition),
+                Event::Nothing if last.elapsed() > PATIENCE => {
+                    return Err(format!(
+                        "nothing more comes of partitions {unfinished:?}; is a transaction left open?"
+                    ));
+                }
+                Event::Nothing => continue,
+            }
+            last = Instant::now();
+        }
+        Ok(())
+    }
+
     /// What comes next. Connections that fail are made again inside.
     ///
     /// Errors: records are gone that were not read yet, or no longer where they were.
@@ -108,20 +128,17 @@ fn placed(message: &BorrowedMessage<'_>) -> Placed {
 pub fn read(bootstrap: &str, topic: &str) -> Result<Content> {
     let tail = Tail::open(bootstrap, topic)?;
     let mut content = tail.nothing_yet();
-    let mut unfinished = tail.partitions.clone();
-    let mut last = Instant::now();
-    while !unfinished.is_empty() {
-        match tail.poll()? {
-            Event::Record(partition, placed) => content.0.entry(partition).or_default().push(placed),
-            Event::End(partition) => _ = unfinished.remove(&partition),
-            Event::Nothing if last.elapsed() > PATIENCE => {
-                return Err(format!("topic {topic}: nothing more comes of partitions {unfinished:?}"));
-            }
-            Event::Nothing => continue,
-        }
-        last = Instant::now();
-    }
+    tail.each(|partition, placed| content.0.entry(partition).or_default().push(placed))?;
     Ok(content)
+}
+
+/// How many records are committed in a topic now.
+///
+/// Errors: those of [`read`].
+pub fn count(bootstrap: &str, topic: &str) -> Result<u64> {
+    let mut records = 0;
+    Tail::open(bootstrap, topic)?.each(|_, _| records += 1)?;
+    Ok(records)
 }
 
 /// Wait until the target has as many records in each partition as are expected, and compare it then. Answers what it holds.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kafka_brokers::{Cluster, Options};
+use kafka_brokers::{Cluster, Options, Resource};
 use kafka_oracle::{
     Codec, Content, Placed, Plan, Record, Watcher, Writer, Written, await_copy, compare, create, delete, read, send,
 };
@@ -185,4 +185,42 @@ fn await_records(watcher: &Watcher, records: usize) {
         assert!(begun.elapsed() < PATIENCE, "{} of {records} records seen", watcher.records());
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Here, because only a whole client can say who it is.
+#[test]
+fn a_user_may_do_only_what_was_granted() {
+    let users = vec![("alice".to_owned(), "secret".to_owned())];
+    let cluster = Cluster::start(&Options { users, ..Options::default() }).expect("a cluster");
+    create(&cluster.internal_bootstrap(), "topic", PARTITIONS, &[]).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap()).set("security.protocol", "sasl_plaintext");
+    config.set("sasl.mechanism", "PLAIN").set("sasl.username", "alice").set("sasl.password", "secret");
+    let in_transaction = || {
+        let producer: BaseProducer = config.clone().set("transactional.id", "link").create().unwrap();
+        producer.init_transactions(PATIENCE)?;
+        producer.begin_transaction()?;
+        send(&producer, "topic", 0, &Record::generate(SEED, 1, 1).1)?;
+        producer.commit_transaction(PATIENCE)
+    };
+    // What is granted is in force a little after the answer.
+    let comes_to = |says: &str| {
+        let begun = Instant::now();
+        loop {
+            let outcome = in_transaction().map_or_else(|error| error.to_string(), |()| "committed".to_owned());
+            if outcome.contains(says) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{outcome} and not {says}");
+        }
+    };
+    comes_to("Transactional Id authorization failed");
+    cluster.grant("alice", &["Write", "Describe"], Resource::TransactionalId("link")).unwrap();
+    cluster.grant("alice", &["Describe"], Resource::Topic("topic")).unwrap();
+    comes_to("Topic authorization failed");
+    cluster.grant("alice", &["Write"], Resource::Topic("topic")).unwrap();
+    comes_to("committed");
+    cluster.revoke("alice", &["Write"], Resource::Topic("topic")).unwrap();
+    comes_to("Topic authorization failed");
+    assert_eq!(read(&cluster.internal_bootstrap(), "topic").unwrap().records(), 1);
 }
