@@ -1,10 +1,9 @@
 //! Topics made and deleted.
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::error::KafkaResult;
 
 use crate::Result;
 
@@ -37,12 +36,8 @@ fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
     client.map_err(|error| format!("no client of {bootstrap}: {error}"))
 }
 
-fn outcome(
-    what: &str,
-    topic: &str,
-    answers: std::result::Result<Vec<std::result::Result<String, (String, RDKafkaErrorCode)>>, KafkaError>,
-) -> Result<()> {
+fn outcome(what: &str, topic: &str, answers: KafkaResult<Vec<TopicResult>>) -> Result<()> {
     let answers = answers.map_err(|error| format!("cannot {what} topic {topic}: {error}"))?;
-    let failed = answers.into_iter().find_map(std::result::Result::err);
+    let failed = answers.into_iter().find_map(TopicResult::err);
     failed.map_or(Ok(()), |(_, error)| Err(format!("cannot {what} topic {topic}: {error}")))
 }

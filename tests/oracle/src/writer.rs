@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{self, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -179,7 +179,7 @@ impl Work {
     }
 
     /// Write records, and leave nothing of them under way: the next are another producer's, and order counts. After a failure the producer is gone.
-    fn block(&mut self, numbers: std::ops::Range<u64>, aborts: bool) -> std::result::Result<(), KafkaError> {
+    fn block(&mut self, numbers: std::ops::Range<u64>, aborts: bool) -> KafkaResult<()> {
         let index = (self.blocks % self.plan.codecs.len() as u64) as usize;
         let producer = match self.producers[index].take() {
             Some(producer) => producer,
@@ -203,7 +203,7 @@ impl Work {
 }
 
 impl Plan {
-    fn producer(&self, codec: Codec) -> std::result::Result<BaseProducer, KafkaError> {
+    fn producer(&self, codec: Codec) -> KafkaResult<BaseProducer> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.bootstrap)
@@ -224,7 +224,7 @@ impl Plan {
         Ok(producer)
     }
 
-    fn send(&self, producer: &BaseProducer, number: u64) -> std::result::Result<(), KafkaError> {
+    fn send(&self, producer: &BaseProducer, number: u64) -> KafkaResult<()> {
         let (partition, record) = Record::generate(self.seed, number, self.partitions);
         send(producer, &self.topic, partition, &record)
     }
@@ -233,12 +233,7 @@ impl Plan {
 /// Give a record to a producer, as it is.
 ///
 /// Errors: those of the producer; when its queue is full this waits.
-pub fn send(
-    producer: &BaseProducer,
-    topic: &str,
-    partition: i32,
-    record: &Record,
-) -> std::result::Result<(), KafkaError> {
+pub fn send(producer: &BaseProducer, topic: &str, partition: i32, record: &Record) -> KafkaResult<()> {
     let mut wanted = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).timestamp(record.timestamp);
     if let Some(key) = &record.key {
         wanted = wanted.key(key);

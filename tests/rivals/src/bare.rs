@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kafka_brokers::start_child;
 use kafka_oracle::Codec;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaResult;
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -77,7 +77,7 @@ fn checkpoints(topic: &str) -> String {
     format!("{topic}-checkpoints")
 }
 
-fn run(job: &Job) -> std::result::Result<(), KafkaError> {
+fn run(job: &Job) -> KafkaResult<()> {
     let (consumer, producer) = (consumer(job)?, producer(job)?);
     let checkpoints = checkpoints(&job.topic);
     producer.init_transactions(PATIENCE)?;
@@ -106,7 +106,7 @@ fn run(job: &Job) -> std::result::Result<(), KafkaError> {
     Ok(())
 }
 
-fn send(producer: &BaseProducer, mut record: BaseRecord<'_, [u8], [u8]>) -> std::result::Result<(), KafkaError> {
+fn send(producer: &BaseProducer, mut record: BaseRecord<'_, [u8], [u8]>) -> KafkaResult<()> {
     while let Err((error, back)) = producer.send(record) {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
             return Err(error);
@@ -117,7 +117,7 @@ fn send(producer: &BaseProducer, mut record: BaseRecord<'_, [u8], [u8]>) -> std:
     Ok(())
 }
 
-fn consumer(job: &Job) -> std::result::Result<BaseConsumer, KafkaError> {
+fn consumer(job: &Job) -> KafkaResult<BaseConsumer> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &job.source)
         .set("group.id", "kafka-rivals")
@@ -134,14 +134,15 @@ fn consumer(job: &Job) -> std::result::Result<BaseConsumer, KafkaError> {
     Ok(consumer)
 }
 
-fn producer(job: &Job) -> std::result::Result<BaseProducer, KafkaError> {
+fn producer(job: &Job) -> KafkaResult<BaseProducer> {
     ClientConfig::new()
         .set("bootstrap.servers", &job.target)
         .set("transactional.id", format!("kafka-rivals-{}", job.topic))
         .set("compression.type", job.codec.name())
         .set("batch.size", "1000000")
         .set("batch.num.messages", "1000000")
-        .set("linger.ms", "5")
+        // Half of a transaction: of 5, 50 and 1000 ms the one with the best wall time, and a tenth fewer CPU seconds than 5.
+        .set("linger.ms", "50")
         .set("queue.buffering.max.messages", "1000000")
         .create()
 }

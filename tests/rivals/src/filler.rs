@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kafka_oracle::Codec;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -59,7 +59,7 @@ fn write(
     records: u64,
     record_bytes: usize,
     codec: Codec,
-) -> std::result::Result<(), KafkaError> {
+) -> KafkaResult<()> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("enable.idempotence", "true")
