@@ -259,3 +259,30 @@ fn a_broker_is_reached_through_its_proxy_and_past_it() {
     assert!(ask(proxy.address(), METADATA, 1, &0_i32.to_be_bytes()).is_err());
     assert_eq!(port_in_metadata(broker.address()), broker.address().port());
 }
+
+/// What was asked before is answered before: such an answer is no sign that the late request was worked on.
+#[test]
+fn the_brokers_connection_stays_until_a_late_request_is_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap()).unwrap();
+    let catch = proxy.catch(Side::Request, END_TXN, Deed::Hold);
+    proxy.stall(Side::Answer);
+    let mut client = Client::of(&proxy);
+    client.send(PRODUCE, b"before").unwrap();
+    client.send(END_TXN, b"late").unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let mut broker = Client { stream, asked: 0 };
+    let mut answer_next = |body: &[u8], last: bool| {
+        let request = read(&mut broker.stream).unwrap();
+        assert_eq!(&request[8..], body);
+        // Only the end of the connection is not silent.
+        assert!(broker.is_silent(), "closed before {body:?} was answered");
+        broker.stream.write_all(&framed(&request[4..])).unwrap();
+        assert!(!last || broker.stream.read(&mut [0]).unwrap() == 0, "still open");
+    };
+    answer_next(b"before", false);
+    assert!(catch.await_caught(PATIENCE));
+    proxy.reset();
+    catch.release();
+    answer_next(b"late", true);
+}

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_linger;
 
+use super::frames::Head;
 use super::way::Way;
-use super::{LOOK_EVERY, Shared, Side, Weather};
+use super::{Deed, LOOK_EVERY, Shared, Side, Trap, Weather};
 
 /// How long to rest when a socket has something to say that nobody wants to hear now, such as its closing while the direction is stalled.
 const REST: Duration = Duration::from_millis(1);
@@ -103,7 +104,6 @@ impl Connection {
         }
         drop(client);
         self.shared.died(self.era);
-        self.answers = Way::new(Side::Answer);
         if self.requests.holds() {
             self.requests.keep_open();
         } else {
@@ -127,16 +127,7 @@ impl Connection {
             };
             if way.may_read(wan, now) {
                 let delivery = |bytes| wan.map_or(now, |wan| shared.delivery(side, bytes, wan));
-                let read = way.read(from, wan, delivery, |head| {
-                    let api_key = match head.api_key {
-                        Some(api_key) => {
-                            asked.insert(head.correlation_id, api_key);
-                            api_key
-                        }
-                        None => asked.remove(&head.correlation_id)?,
-                    };
-                    shared.trap(side, api_key)
-                });
+                let read = way.read(from, wan, delivery, |head| trap(shared, asked, head));
                 moved |= read.map_err(|_| no_read)?;
             }
             moved |= way.write(to, now).map_err(|_| no_write)?;
@@ -144,13 +135,14 @@ impl Connection {
         Ok(moved)
     }
 
-    /// Deliver what was held, and wait until the broker has answered it: then it was worked on.
+    /// Deliver what was held, and wait until the broker has answered all: then it was worked on.
     fn step_without_client(&mut self, broker: &TcpStream) -> Result<bool, Broken> {
-        let now = Instant::now();
-        let mut moved = self.requests.write(broker, now).map_err(|_| Broken::Broker)?;
-        if self.requests.is_empty() && self.answers.read(broker, None, |_| now, |_| None).map_err(|_| Broken::Broker)? {
+        let (shared, asked, now) = (&self.shared, &mut self.asked, Instant::now());
+        let written = self.requests.write(broker, now).map_err(|_| Broken::Broker)?;
+        let read = self.answers.read(broker, None, |_| now, |head| trap(shared, asked, head));
+        let moved = read.map_err(|_| Broken::Broker)? || written;
+        if self.asked.is_empty() || self.answers.is_ended() {
             self.answers.abandon();
-            moved = true;
         }
         Ok(moved)
     }
@@ -158,8 +150,7 @@ impl Connection {
     /// Wait until a socket is ready, something is due, or it is time to look for faults. Answers whether a socket is ready.
     fn wait(&mut self, broker: &TcpStream, weather: &Weather) -> bool {
         let now = Instant::now();
-        let dues = [self.requests.due(), self.answers.due()];
-        let next = dues.into_iter().flatten().filter(|due| *due > now).min();
+        let next = self.requests.next(now).into_iter().chain(self.answers.next(now)).min();
         let time = next.map_or(LOOK_EVERY, |next| (next - now).min(LOOK_EVERY));
         let Some(client) = &self.client else {
             thread::sleep(time);
@@ -190,6 +181,19 @@ impl Drop for Connection {
         // A connection whose thread could not begin counts no longer.
         self.lose_client(false);
     }
+}
+
+/// Remember a request until its answer, and ask what catches this message. A request that is dropped is never answered.
+fn trap(shared: &Shared, asked: &mut HashMap<i32, i16>, head: Head) -> Option<Arc<Trap>> {
+    let Some(api_key) = head.api_key else {
+        let api_key = asked.remove(&head.correlation_id)?;
+        return shared.trap(Side::Answer, api_key);
+    };
+    let trap = shared.trap(Side::Request, api_key);
+    if trap.as_ref().is_none_or(|trap| trap.deed == Deed::Hold) {
+        asked.insert(head.correlation_id, api_key);
+    }
+    trap
 }
 
 /// Let the system send a reset in place of an orderly end.

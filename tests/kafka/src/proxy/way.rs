@@ -69,11 +69,6 @@ impl Way {
         self.closed
     }
 
-    /// Whether anything waits to be passed on.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Whether a message is held.
     pub(super) fn holds(&self) -> bool {
         self.waiting.iter().any(|piece| piece.trap.is_some())
@@ -108,6 +103,12 @@ impl Way {
     pub(super) fn due(&self) -> Option<Instant> {
         let first = self.waiting.front()?;
         first.trap.as_ref().is_none_or(|trap| trap.is_released()).then_some(first.due)
+    }
+
+    /// When time alone lets something move: a piece is due, or bytes are known to have arrived.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        let acknowledged = self.unacknowledged.front().map(|(at, _)| *at);
+        [self.due(), acknowledged].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Read what has come. `delivery` says when so many bytes arrive at the other end, `trap` what catches a message. Answers whether anything came.
