@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::{Jars, Result, port, process, wire};
+use crate::{Jars, Proxy, Result, port, process, wire};
 
 /// How long a broker may take to start or to stop. Only what is broken ever takes this long.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -26,6 +26,8 @@ pub struct Broker {
     ports: Ports,
     /// Where it listens beside that, by name.
     listeners: BTreeMap<String, u16>,
+    /// In front of a listener of its own, if the cluster has proxies.
+    proxy: Option<Proxy>,
     /// Holds `data`, the configuration and the log.
     dir: PathBuf,
     jars: Jars,
@@ -42,6 +44,8 @@ struct Ports {
     /// For the other brokers, and to see that this one answers: always in the clear.
     internal: u16,
     controller: u16,
+    /// For the proxy; nobody listens if there is none.
+    proxied: u16,
 }
 
 impl Broker {
@@ -54,8 +58,20 @@ impl Broker {
         listeners: &[String],
     ) -> Result<Self> {
         let listeners = listeners.iter().map(|name| Ok((name.clone(), port::free()?))).collect::<Result<_>>()?;
-        let ports = Ports { client: port::free()?, internal: port::free()?, controller: port::free()? };
-        Ok(Self { node, ports, listeners, dir, jars, java_options, process: None })
+        let [client, internal, controller, proxied] = [port::free()?, port::free()?, port::free()?, port::free()?];
+        let ports = Ports { client, internal, controller, proxied };
+        Ok(Self { node, ports, listeners, proxy: None, dir, jars, java_options, process: None })
+    }
+
+    /// Put a proxy in front of a listener of its own.
+    pub(crate) fn plan_proxy(&mut self) -> Result<()> {
+        self.proxy = Some(Proxy::start((Ipv4Addr::LOCALHOST, self.ports.proxied).into())?);
+        Ok(())
+    }
+
+    /// The proxy of this broker. None: the cluster was not started with [`crate::Options::proxied`].
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// The number of the broker in its cluster, from 1.
@@ -73,6 +89,11 @@ impl Broker {
         self.listeners.get(name).map(|port| (Ipv4Addr::LOCALHOST, *port).into())
     }
 
+    /// Where the other brokers connect.
+    pub(crate) fn internal_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.internal).into()
+    }
+
     /// The process; none while the broker is down.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
@@ -85,14 +106,19 @@ impl Broker {
 
     /// Write the configuration: what is this broker's own, and then the lines of its cluster.
     pub(crate) fn configure(&self, of_the_cluster: &str) -> Result<()> {
-        let Self { node, ports: Ports { client, internal, controller }, .. } = self;
+        let Self { node, ports: Ports { client, internal, controller, proxied }, .. } = self;
         let data = self.dir.join("data");
         let more = self.listeners.iter().map(|(name, port)| format!(",{name}://127.0.0.1:{port}")).collect::<String>();
+        let always = format!("CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal}{more}");
+        let (listener, advertised) = self.proxy.as_ref().map_or_else(Default::default, |proxy| {
+            (format!(",PROXIED://127.0.0.1:{proxied}"), format!(",PROXIED://{}", proxy.address()))
+        });
         let text = format!(
             "process.roles=broker,controller\n\
              node.id={node}\n\
              log.dirs={}\n\
-             listeners=CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal},CONTROLLER://127.0.0.1:{controller}{more}\n\
+             listeners={always},CONTROLLER://127.0.0.1:{controller}{listener}\n\
+             advertised.listeners={always}{advertised}\n\
              {of_the_cluster}",
             data.display()
         );
@@ -138,7 +164,7 @@ impl Broker {
     /// Wait until the broker answers and knows all these brokers to be alive.
     pub(crate) fn await_serving(&mut self, nodes: &[i32]) -> Result<()> {
         let begun = Instant::now();
-        let internal = (Ipv4Addr::LOCALHOST, self.ports.internal).into();
+        let internal = self.internal_address();
         while !wire::living_brokers(internal).is_ok_and(|living| nodes.iter().all(|node| living.contains(node))) {
             if self.has_ended()? {
                 return Err(self.says(format!("it ended while it started: {}", self.log())));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 use crate::broker::Broker;
-use crate::{Jars, Result, jars};
+use crate::{Jars, Result, access, jars};
 
 /// How many clusters this process has started: each has an id of its own.
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -27,6 +27,12 @@ pub struct Options {
     pub listeners: Vec<String>,
     /// SCRAM users that are known from the beginning, as `StorageTool --add-scram` wants them: `SCRAM-SHA-512=[name=a,password=b]`.
     pub scram: Vec<String>,
+    /// Names and passwords of users for SASL PLAIN on `CLIENT`. If there are any, they may do only what [`Cluster::grant`] lets them; whoever is on
+    /// another listener has no name and may do everything.
+    pub users: Vec<(String, String)>,
+    /// Put a [`crate::Proxy`] in front of each broker, on a listener `PROXIED` beside `CLIENT`: whoever begins at
+    /// [`Cluster::proxied_bootstrap`] reaches every broker through its proxy, in the clear.
+    pub proxied: bool,
     /// Options of Java for every broker, after the harness's own and stronger: `-Xmx1g`, `-XX:TieredStopAtLevel=4`.
     pub java_options: Vec<String>,
 }
@@ -39,6 +45,8 @@ impl Default for Options {
             settings: Vec::new(),
             listeners: Vec::new(),
             scram: Vec::new(),
+            users: Vec::new(),
+            proxied: false,
             java_options: Vec::new(),
         }
     }
@@ -67,6 +75,9 @@ impl Cluster {
             })
             .collect::<Result<_>>()?;
         let mut cluster = Self { brokers, dir, jars };
+        if options.proxied {
+            cluster.brokers.iter_mut().try_for_each(Broker::plan_proxy)?;
+        }
         cluster.format(options)?;
         for broker in &mut cluster.brokers {
             broker.launch()?;
@@ -81,6 +92,19 @@ impl Cluster {
     /// Where clients connect first: `127.0.0.1:PORT`, of all brokers, with commas between.
     pub fn bootstrap(&self) -> String {
         self.brokers.iter().map(|broker| broker.address().to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    /// The same through the proxies. None: the cluster was not started with [`Options::proxied`].
+    pub fn proxied_bootstrap(&self) -> Option<String> {
+        let addresses: Option<Vec<String>> =
+            self.brokers.iter().map(|broker| Some(broker.proxy()?.address().to_string())).collect();
+        addresses.map(|addresses| addresses.join(","))
+    }
+
+    /// The same on the listener of the brokers themselves: always in the clear, without passwords and allowed everything, for an oracle of a cluster whose
+    /// clients are not.
+    pub fn internal_bootstrap(&self) -> String {
+        self.brokers.iter().map(|broker| broker.internal_address().to_string()).collect::<Vec<_>>().join(",")
     }
 
     /// The brokers, in the order of their numbers, which begin with 1.
@@ -126,7 +150,7 @@ impl Cluster {
             "controller.quorum.voters={voters}\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=INTERNAL\n\
-             listener.security.protocol.map=CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             listener.security.protocol.map=CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT\n\
              offsets.topic.replication.factor={replicas}\n\
              transaction.state.log.replication.factor={replicas}\n\
              transaction.state.log.min.isr={in_sync}\n\
@@ -140,6 +164,9 @@ impl Cluster {
         text.push_str("offsets.topic.num.partitions=6\ntransaction.state.log.num.partitions=6\n");
         // Of the heap, the cleaner alone would take 128 MiB.
         text.push_str("log.cleaner.dedupe.buffer.size=8388608\n");
+        if !options.users.is_empty() {
+            text.push_str(&access::settings(&options.users));
+        }
         for (name, value) in &options.settings {
             text.push_str(&format!("{name}={value}\n"));
         }

@@ -123,7 +123,7 @@ fn install(package: &str, what: &str) -> Result<()> {
 }
 
 /// Run a command whose words matter only if it fails.
-fn output(command: &mut Command) -> Result<()> {
+pub(crate) fn output(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("cannot run {program}: {error}"))?;
     if output.status.success() {

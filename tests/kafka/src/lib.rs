@@ -3,18 +3,24 @@
 //! **Invariant:** nothing outlives its owner. A [`Cluster`] that is dropped has ended its processes and removed its directory. If the owner
 //! itself is killed, the system ends the processes, and the next cluster to start removes the directory.
 //!
-//! Reading order: `cluster`, `broker`, `wire`; then `jars` (where the programs come from), `process` and `port`.
+//! Reading order: `cluster`, `broker`, `wire`; `proxy` (the faults of a network); `access` (who may do what); then `jars` (where the programs come from), `process` and `port`.
 
+mod access;
 mod broker;
 mod cluster;
 mod jars;
 mod port;
 mod process;
+mod proxy;
 mod wire;
 
+pub use access::Resource;
 pub use broker::Broker;
 pub use cluster::{Cluster, Options};
 pub use jars::{Jars, home};
+pub use port::free as free_port;
+pub use process::start as start_child;
+pub use proxy::{Catch, Deed, Proxy, Side, Wan};
 pub use wire::ask;
 
 /// What went wrong, and what to do about it.

@@ -20,7 +20,7 @@ static LOOKED_AT: AtomicU32 = AtomicU32::new(0);
 /// A port that nobody listens on, and that this process has not handed out before.
 ///
 /// Errors: none is left.
-pub(crate) fn free() -> Result<u16> {
+pub fn free() -> Result<u16> {
     let begin = process::id() % COUNT * APART;
     loop {
         let looked_at = LOOKED_AT.fetch_add(1, Ordering::Relaxed);

@@ -20,7 +20,7 @@ static STARTER: OnceLock<Sender<Order>> = OnceLock::new();
 /// that happens.
 ///
 /// Errors: it cannot be started.
-pub(crate) fn start(mut command: Command) -> io::Result<Child> {
+pub fn start(mut command: Command) -> io::Result<Child> {
     let owner = Pid::from_raw(process::id().cast_signed());
     command.process_group(0);
     // SAFETY: between fork and exec only system calls may be made that are safe in a signal handler; these two are, and nothing is allocated.

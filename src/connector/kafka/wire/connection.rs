@@ -311,6 +311,7 @@ impl Connection {
     }
 
     /// The number of requests without an answer.
+    #[cfg(test)]
     pub(crate) fn awaited(&self) -> usize {
         self.awaited.len() + self.set_aside.len()
     }
