@@ -119,7 +119,7 @@ impl Writer {
         self.shared.records.load(Ordering::Relaxed)
     }
 
-    /// Let it end what it has begun, and stop.
+    /// Let it end what it has begun, and stop. Then all that it has committed can be read, and no transaction is open.
     ///
     /// Errors: its thread panicked.
     pub fn stop(mut self) -> Result<Written> {
@@ -175,7 +175,16 @@ impl Work {
                 thread::sleep(due.saturating_sub(begun.elapsed()));
             }
         }
+        self.settle();
         self.written
+    }
+
+    /// End what a failure left open, and wait until what was committed can be read: that is a little after the answer.
+    fn settle(&mut self) {
+        self.producers.clear();
+        let codecs = self.plan.codecs.iter().filter(|_| self.plan.transactions);
+        let failures = codecs.filter_map(|codec| self.plan.producer(*codec).err()).map(|error| error.to_string());
+        self.written.troubles.extend(failures);
     }
 
     /// Write records, and leave nothing of them under way: the next are another producer's, and order counts. After a failure the producer is gone.

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use kafka_brokers::{Cluster, Options, Resource};
+use kafka_brokers::{Cluster, Deed, Options, Resource, Side};
 use kafka_oracle::{
     Codec, Content, Placed, Plan, Record, Watcher, Writer, Written, await_copy, compare, create, delete, read, send,
 };
@@ -14,6 +15,8 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer};
 
 const PARTITIONS: i32 = 3;
+/// The api key of what ends a transaction.
+const END_TXN: i16 = 26;
 const SEED: u64 = 20_261_121;
 /// How long to wait for what must come. Only what is broken takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,7 +28,7 @@ fn shared() -> Arc<Cluster> {
     static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap();
     shared.upgrade().unwrap_or_else(|| {
-        let cluster = Arc::new(Cluster::start(&Options::default()).expect("a cluster"));
+        let cluster = Arc::new(Cluster::start(&Options { proxied: true, ..Options::default() }).expect("a cluster"));
         *shared = Arc::downgrade(&cluster);
         cluster
     })
@@ -186,7 +189,7 @@ fn who_watches_all_the_time_survives_restarts_and_finds_what_changed() {
 /// Deleting goes on behind the answer.
 fn create_again(bootstrap: &str, topic: &str) {
     let tries = std::iter::repeat_with(|| {
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
         create(bootstrap, topic, PARTITIONS, &[])
     });
     assert!(tries.take(200).any(|made| made.is_ok()), "{topic} cannot be made again");
@@ -196,8 +199,56 @@ fn await_records(watcher: &Watcher, records: usize) {
     let begun = Instant::now();
     while watcher.records() < records {
         assert!(begun.elapsed() < PATIENCE, "{} of {records} records seen", watcher.records());
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Here, because only a whole client has transactions.
+#[test]
+fn an_end_of_a_transaction_is_late_and_its_answer_is_lost() {
+    let cluster = shared();
+    let (bootstrap, proxy) = (&*cluster.bootstrap(), cluster.brokers()[0].proxy().unwrap());
+    create(bootstrap, "late", PARTITIONS, &[]).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.proxied_bootstrap().unwrap()).set("transactional.id", "late");
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    let begin = |number| {
+        producer.begin_transaction().unwrap();
+        send(&producer, "late", 0, &Record::generate(SEED, number, 1).1).unwrap();
+        producer.flush(PATIENCE).unwrap();
+    };
+    let records = || read(bootstrap, "late").unwrap().records();
+    // A commit is seen a little after its answer.
+    let comes_to = |wanted| {
+        let begun = Instant::now();
+        while records() != wanted {
+            assert!(begun.elapsed() < PATIENCE, "{} and not {wanted}", records());
+        }
+    };
+
+    begin(1);
+    let catch = proxy.catch(Side::Request, END_TXN, Deed::Hold);
+    thread::scope(|scope| {
+        let commit = scope.spawn(|| producer.commit_transaction(PATIENCE));
+        assert!(catch.await_caught(PATIENCE));
+        assert_eq!(records(), 0);
+        catch.release();
+        commit.join().unwrap().unwrap();
+    });
+    comes_to(1);
+
+    begin(2);
+    let catch = proxy.catch(Side::Answer, END_TXN, Deed::Drop);
+    thread::scope(|scope| {
+        let commit = scope.spawn(|| producer.commit_transaction(PATIENCE));
+        assert!(catch.await_caught(PATIENCE));
+        // The client does not know; the brokers do.
+        comes_to(2);
+        proxy.cut();
+        commit.join().unwrap().unwrap();
+    });
+    assert_eq!(records(), 2);
 }
 
 /// Here, because only a whole client can say who it is.
