@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::thread;
@@ -165,7 +165,11 @@ impl Broker {
     pub(crate) fn await_serving(&mut self, nodes: &[i32]) -> Result<()> {
         let begun = Instant::now();
         let internal = self.internal_address();
-        while !wire::living_brokers(internal).is_ok_and(|living| nodes.iter().all(|node| living.contains(node))) {
+        let knows_all =
+            || wire::living_brokers(internal).is_ok_and(|living| nodes.iter().all(|node| living.contains(node)));
+        // A broker opens its listeners one after the other.
+        let listens = |port: &u16| TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        while !(knows_all() && listens(&self.ports.client) && self.listeners.values().all(listens)) {
             if self.has_ended()? {
                 return Err(self.says(format!("it ended while it started: {}", self.log())));
             }

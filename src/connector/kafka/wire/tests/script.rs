@@ -3,6 +3,7 @@
 use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -173,27 +174,26 @@ fn an_answer_that_came_with_another_is_not_waited_for() {
 }
 
 #[test]
-fn the_end_of_a_request_leaves_although_the_server_reads_slowly() {
-    const BYTES: usize = 16 << 20;
+fn all_of_a_request_has_left_when_it_is_sent() {
     let (config, dir) = tls();
+    let (sent, to_read) = channel::<usize>();
     let (address, server) = serve(move |stream| {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
         let session = rustls::ServerConnection::new(config).expect("a session");
         let mut stream = rustls::StreamOwned::new(session, stream);
-        Server(&mut stream).greet();
-        let (mut bytes, mut buffer) = (0, vec![0; 64 << 10]);
-        while bytes < BYTES {
-            bytes += stream.read(&mut buffer).expect("more of the request");
-            thread::sleep(Duration::from_micros(100));
-        }
-        // The number of the request.
-        let asked = Asked { key: METADATA, correlation: 2 };
-        stream.write_all(&frame(asked, &MetadataResponse::default(), 1)).expect("sent");
+        let mut server = Server(&mut stream);
+        server.greet();
+        (0..to_read.recv().expect("a number")).for_each(|_| drop(server.next()));
     });
-    let mut connection = super::open(&address, &super::settings(TLS, dir.path())).expect("a connection");
-    let body = vec![0; BYTES];
-    let asked = connection.send_parts(METADATA, 1, 1, &[IoSlice::new(&body)]).expect("sent");
-    assert_eq!(receive(&mut connection), asked);
-    server.join().expect("the script");
+    let lines = format!("request_timeout = '100ms'\n{TLS}");
+    let mut connection = super::open(&address, &super::settings(&lines, dir.path())).expect("a connection");
+    // Until nothing more goes, because the server does not read.
+    let body = vec![0; 32 << 10];
+    let mut send = || connection.send_parts(METADATA, 1, 1, &[IoSlice::new(&body)]);
+    let requests = (0..100_000).take_while(|_| send().is_ok()).count();
+    sent.send(requests).expect("the script goes on");
+    server.join().expect("all that was sent");
+    drop(connection);
 }
 
 /// Open a connection to a server that sends this, whatever it is asked, and then ends.
