@@ -142,7 +142,9 @@ impl Job {
         let (config, _) = parsed.map_err(|errors| errors.iter().map(ToString::to_string).collect::<String>())?;
         let open = |id: &str| -> Result<Arc<dyn Cluster>> {
             match &config.clusters.get(id).ok_or("no cluster")?.kind {
-                ClusterKind::Kafka(kafka) => Ok(Arc::new(KafkaCluster::open(kafka).map_err(|error| error.to_string())?)),
+                ClusterKind::Kafka(kafka) => {
+                    Ok(Arc::new(KafkaCluster::open(kafka).map_err(|error| error.to_string())?))
+                }
                 ClusterKind::Embedded(_) => Err("an embedded cluster".to_owned()),
             }
         };

@@ -4,4 +4,6 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn opening() -> Result<()> { Ok(()) }
+pub(crate) fn opening() -> Result<()> {
+    Ok(())
+}

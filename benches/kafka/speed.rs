@@ -48,7 +48,10 @@ pub(crate) fn run() -> Result<()> {
             }
             let [exactly, at_least, plugin, native] = &medians[..] else { return Err("a kind is missing".to_owned()) };
             println!("  exactly once over at least once       {:.2}  (must: 0.95)", exactly.warm() / at_least.warm());
-            println!("  plugin over the same filter native    {:.2}  (must: 0.88, goal 0.95)", plugin.warm() / native.warm());
+            println!(
+                "  plugin over the same filter native    {:.2}  (must: 0.88, goal 0.95)",
+                plugin.warm() / native.warm()
+            );
             if rivals {
                 let job = kafka_rivals::Job {
                     source: source.bootstrap(),

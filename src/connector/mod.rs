@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::kafka::records::{Passing, RecordBatch};
 use crate::model::{
     Batch, Checkpoint, ClusterId, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId, TopicPartition,
 };
@@ -121,6 +122,28 @@ pub trait Cluster: Send + Sync {
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error>;
 }
 
+/// What a source gives.
+#[derive(Debug)]
+pub enum Polled {
+    /// Records.
+    Batch(Batch),
+    /// Records that nobody has looked at.
+    Encoded(Encoded),
+}
+
+/// A record batch as its cluster has stored it, for a target that takes it so.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The source topic.
+    pub topic: Arc<str>,
+    /// The source partition.
+    pub partition: u32,
+    /// The offset after the last one that it stands for, holes included.
+    pub next_offset: i64,
+    /// The records.
+    pub records: RecordBatch,
+}
+
 /// Reads partitions, each from its own position.
 pub trait Source: Send {
     /// Read `partition` from `offset` on. Replaces an earlier position.
@@ -130,6 +153,17 @@ pub trait Source: Send {
     /// batch has at most `max_records` records, and ends early at about `max_bytes`; it holds one record at least, or none where
     /// only markers of transactions, records of aborted ones and holes were: then it says how far they go with `next_offset`.
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error>;
+
+    /// The same for a sink that takes records encoded: see [`Sink::passing`].
+    fn poll_passing(
+        &mut self,
+        _passing: Passing,
+        max_records: usize,
+        max_bytes: usize,
+        wait: Duration,
+    ) -> Result<Option<Polled>, Error> {
+        Ok(self.poll(max_records, max_bytes, wait)?.map(Polled::Batch))
+    }
 }
 
 /// A lane, and how it writes.
@@ -184,6 +218,16 @@ pub trait Sink: Send {
     /// Add a batch to the open transaction. Records without a route go to `target`. Answers the indices of the records that were
     /// left out, in order: their topics do not take any as large as them.
     fn write(&mut self, batch: &Batch, target: &Arc<str>) -> Result<Vec<usize>, Error>;
+
+    /// Which records the sink takes as their source has stored them, if any.
+    fn passing(&self) -> Option<Passing> {
+        None
+    }
+
+    /// Add a record batch to the open transaction as it is. If its topic does not take it so, it is not added, and its records are the answer.
+    fn pass(&mut self, encoded: Encoded, _target: &Arc<str>) -> Result<Option<Batch>, Error> {
+        kafka::decode(&encoded).map(Some)
+    }
 
     /// The bytes of the open transaction that are still in memory.
     fn pending_bytes(&self) -> usize;

@@ -3,24 +3,22 @@
 //! It opens (fence, read the checkpoints, seek), then reads, transforms and writes batches, and commits at intervals. After
 //! any doubt it drops what it has in memory and opens again: that is the only recovery there is.
 
+mod output;
 mod topology;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::topology::loops;
-use super::events::Event;
-use super::failure::{Backoff, Failure, Place};
-use super::letters::{Letter, dead_letters};
+use super::failure::{Backoff, Failure};
 use super::memory::{self, Memory};
 use super::orders::Desired;
 use super::pipeline::Pipeline;
 use super::run::{Processed, Run, Search, Stop};
 use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
 use super::supervisor::Shared;
-use crate::config::{LinkConfig, would_loop};
-use crate::connector::{Commit, LaneSettings, Opened, RevisionStart, Sink, Source};
+use crate::config::LinkConfig;
+use crate::connector::{Commit, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
 
@@ -164,6 +162,18 @@ impl Transaction {
     }
 }
 
+impl Transaction {
+    /// Count what was written of a partition.
+    fn count(&mut self, partition: &TopicPartition, next_offset: i64, records_in: u64, records_out: u64, bytes: u64) {
+        let progress = self.touch(partition, next_offset);
+        progress.records_out += records_out;
+        progress.bytes_out += bytes;
+        self.tally.records_in += records_in;
+        self.tally.records_out += records_out;
+        self.tally.bytes_out += bytes;
+    }
+}
+
 impl Session {
     fn open(link: Arc<Shared>, lane: u32) -> Result<Self, Failure> {
         let source = link.source.source()?;
@@ -210,9 +220,15 @@ impl Session {
             Some(begun) => interval.saturating_sub(begun.elapsed()).min(IDLE_WAIT),
             None => IDLE_WAIT,
         };
-        let polled = self.source.poll(config.batch_size as usize, config.max_bytes as usize, wait);
-        if let Some(batch) = self.settle(polled.map_err(Failure::from))? {
-            self.handle(batch)?;
+        let (records, bytes) = (config.batch_size as usize, config.max_bytes as usize);
+        let polled = match self.sink.passing().filter(|_| self.run.pipeline().stages.is_empty()) {
+            Some(passing) => self.source.poll_passing(passing, records, bytes, wait),
+            None => self.source.poll(records, bytes, wait).map(|batch| batch.map(Polled::Batch)),
+        };
+        match self.settle(polled.map_err(Failure::from))? {
+            Some(Polled::Batch(batch)) => self.handle(batch)?,
+            Some(Polled::Encoded(encoded)) => self.pass(encoded)?,
+            None => {}
         }
         if self.is_due(interval) {
             self.commit()?;
@@ -321,94 +337,6 @@ impl Session {
     /// How long a search may take: a quarter of what a target gives a transaction.
     fn patience(&self) -> Duration {
         Duration::from_millis(self.link.config.config.transaction_timeout_ms / 4)
-    }
-
-    fn write(
-        &mut self,
-        partition: &TopicPartition,
-        processed: Processed,
-        records_in: u64,
-        next_offset: i64,
-    ) -> Result<(), Failure> {
-        self.write_letters(&processed.letters)?;
-        let Some(position) = self.positions.get_mut(partition) else { return Ok(()) };
-        position.next = next_offset;
-        let (mut records_out, mut bytes_out) = (0, 0);
-        let mut too_large = Vec::new();
-        for batch in &processed.outputs {
-            let left_out = self.sink.write(batch, &position.target)?;
-            records_out += (batch.len() - left_out.len()) as u64;
-            bytes_out += batch.payload_bytes() as u64;
-            too_large.extend(left_out.into_iter().map(|index| Letter::too_large(batch.slice(index..index + 1))));
-        }
-        let progress = self.transaction.touch(partition, next_offset);
-        progress.records_out += records_out;
-        progress.bytes_out += bytes_out;
-        let tally = &mut self.transaction.tally;
-        tally.records_out += records_out;
-        tally.bytes_out += bytes_out;
-        tally.records_in += records_in;
-        for stage in &processed.tallies {
-            tally.records_filtered += stage.dropped;
-            tally.records_transformed += stage.changed;
-            tally.records_put_aside += stage.rejected + stage.trapped;
-        }
-        tally.records_put_aside += too_large.len() as u64;
-        self.tell(&processed);
-        self.put_aside(&too_large)
-    }
-
-    /// Put records aside that no pipeline can do anything about: the target does not take them.
-    fn put_aside(&mut self, too_large: &[Letter]) -> Result<(), Failure> {
-        for letter in too_large {
-            self.link.events.push(Event {
-                code: Some(letter.cause.code.clone()),
-                place: Some(Place::of(&letter.record)),
-                ..Event::new("record-not-handled", letter.cause.message.clone())
-            });
-        }
-        self.write_letters(too_large)
-    }
-
-    fn write_letters(&mut self, letters: &[Letter]) -> Result<(), Failure> {
-        let Some(first) = letters.first() else { return Ok(()) };
-        let config = &self.link.config;
-        // The file was checked for what it says; an earlier revision may put records aside where the file does not.
-        if would_loop(config, &config.dead_letters) {
-            return Err(loops("a dead letter", &config.dead_letters));
-        }
-        let topic: Arc<str> = config.dead_letters.as_str().into();
-        self.prepare_letters(&topic, &first.record.topic)?;
-        let bytes_max = self.link.target.record_bytes_max(&topic)?;
-        let config = &self.link.config;
-        let Some(batch) = dead_letters(letters, &config.id, &config.source, self.run.pipeline(), bytes_max) else {
-            return Ok(());
-        };
-        let left_out = self.sink.write(&batch, &topic)?;
-        match left_out.first() {
-            None => Ok(()),
-            Some(index) => {
-                let bytes = batch.record_bytes(*index);
-                let message = format!("{topic} does not take a dead letter of {bytes} bytes");
-                let remedy = "raise max.message.bytes of the topic of dead letters, then start the link";
-                Err(Failure::fatal("dead-letter-too-large", message, remedy))
-            }
-        }
-    }
-
-    /// Tell people what was put aside.
-    fn tell(&self, processed: &Processed) {
-        for (stage, tally) in self.run.pipeline().stages.iter().zip(&processed.tallies) {
-            for (code, incident) in &tally.incidents {
-                self.link.events.push(Event {
-                    code: Some(code.clone()),
-                    count: incident.count,
-                    stage: Some(stage.spec.name.clone()),
-                    place: Some(incident.place.clone()),
-                    ..Event::new("record-not-handled", incident.message.clone())
-                });
-            }
-        }
     }
 
     fn is_due(&self, interval: Duration) -> bool {

@@ -19,9 +19,32 @@ mod wire;
 
 pub use cluster::KafkaCluster;
 
-use super::Error;
+use self::records::{Bounds, Decoder, Fetched};
+use super::{Encoded, Error};
 use crate::config::KafkaConfig;
+use crate::model::{Batch, BatchBuilder, TopicPartition};
 use cluster::topic_id;
+
+/// The records of a record batch that cannot go on as it is.
+///
+/// # Errors
+/// It is damaged.
+pub(super) fn decode(encoded: &Encoded) -> Result<Batch, Error> {
+    const BOUNDS: Bounds = Bounds { decompressed_bytes_max: 256 << 20, merge_bytes: 0 };
+    let Encoded { topic, partition, records, next_offset } = encoded;
+    let fetched = Fetched {
+        topic: topic.clone(),
+        partition: *partition,
+        from: records.base_offset(),
+        bytes: records.bytes().clone(),
+        aborted: Vec::new(),
+    };
+    let place = TopicPartition::new(topic.clone(), *partition);
+    let decoded =
+        Decoder::new(fetched, BOUNDS).next().transpose().map_err(|what| error::records_error(&place, &what))?;
+    let nothing = || BatchBuilder::new().finish(topic.clone(), *partition);
+    Ok(Batch { next_offset: *next_offset, ..decoded.unwrap_or_else(nothing) })
+}
 
 /// Whether a configuration can be used as far as that can be said without a broker: its certificates and keys.
 ///

@@ -10,6 +10,7 @@ use super::codec::{self, Codec};
 use super::columns::Columns;
 use super::error::Error;
 use super::frame::{HEADER_BYTES, RecordBatch, RecordBatches};
+use super::pass::Passing;
 use crate::model::Batch;
 
 /// What a fetch answer holds of one partition.
@@ -57,6 +58,15 @@ pub struct Decoder {
     bounds: Bounds,
     /// What was found behind the records that were answered last.
     failure: Option<Error>,
+}
+
+/// What a [`Decoder`] gives.
+#[derive(Debug)]
+pub enum Piece {
+    /// Records.
+    Batch(Batch),
+    /// A record batch that was not looked into.
+    Whole(RecordBatch),
 }
 
 /// What becomes the next [`Batch`].
@@ -112,12 +122,30 @@ impl Decoder {
         self.next_offset
     }
 
-    fn read_batch(&mut self) -> Result<Option<Batch>, Error> {
+    /// The next batch; or a record batch as it is, if it is to be handed on so.
+    pub fn next_piece(&mut self, passing: Option<Passing>) -> Option<Result<Piece, Error>> {
+        self.failure.take().map_or_else(|| self.read(passing), Err).transpose()
+    }
+
+    fn read(&mut self, passing: Option<Passing>) -> Result<Option<Piece>, Error> {
         let mut run = Run::default();
+        let from = self.from;
+        let passes =
+            |batch: &RecordBatch| passing.is_some_and(|passing| batch.base_offset() >= from && passing.takes(batch));
         while let Some(batch) = self.batches.next_if(|next| match next {
-            Ok(batch) => run.takes(batch, self.bounds.merge_bytes),
+            Ok(batch) => run.takes(batch, self.bounds.merge_bytes) && (run.columns.is_empty() || !passes(batch)),
             Err(_) => true,
         }) {
+            if let Ok(batch) = &batch
+                && passes(batch)
+            {
+                self.at += batch.bytes().len();
+                self.next_offset = batch.next_offset();
+                if self.aborted.hides(batch, self.bounds.decompressed_bytes_max)? {
+                    continue;
+                }
+                return Ok(Some(Piece::Whole(batch.clone())));
+            }
             let Err(error) = batch.and_then(|batch| self.take(&batch, &mut run)) else { continue };
             self.batches = RecordBatches::new(Bytes::new()).peekable();
             if run.columns.is_empty() {
@@ -126,7 +154,7 @@ impl Decoder {
             // What is sound before it is answered first.
             self.failure = Some(error);
         }
-        Ok((!run.columns.is_empty()).then(|| self.finish(run)))
+        Ok((!run.columns.is_empty()).then(|| Piece::Batch(self.finish(run))))
     }
 
     fn take(&mut self, batch: &RecordBatch, run: &mut Run) -> Result<(), Error> {
@@ -170,6 +198,9 @@ impl Iterator for Decoder {
     type Item = Result<Batch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.failure.take().map_or_else(|| self.read_batch(), Err).transpose()
+        self.next_piece(None).map(|piece| match piece? {
+            Piece::Batch(batch) => Ok(batch),
+            Piece::Whole(whole) => Err(whole.corrupt("it was to be decoded")),
+        })
     }
 }

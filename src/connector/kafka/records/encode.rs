@@ -89,6 +89,14 @@ pub struct FinishedBatch {
 }
 
 impl FinishedBatch {
+    /// What somebody else has written, in a buffer of its own: a header is to be written into it.
+    pub(super) fn anew(bytes: &[u8], records: usize, codec: Codec) -> Self {
+        let mut bytes = bytes.to_vec();
+        // All other attributes are the cluster's that it comes from.
+        bytes[21..23].copy_from_slice(&codec.id().to_be_bytes());
+        Self { bytes, records }
+    }
+
     /// Its size, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes.len()

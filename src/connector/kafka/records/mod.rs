@@ -49,8 +49,8 @@ mod tests;
 
 pub use aborted::AbortedTransaction;
 pub use codec::{Codec, Compression};
-pub use decode::{Bounds, Decoder, Fetched};
+pub use decode::{Bounds, Decoder, Fetched, Piece};
 pub use encode::{Encoder, FinishedBatch, OpenBatch, Stamp};
 pub use error::Error;
 pub use frame::{HEADER_BYTES, RecordBatch, RecordBatches, Tail, tail};
-pub use pass::{NotPassable, Passed};
+pub use pass::{NotPassable, Passing};

@@ -1,10 +1,8 @@
 //! Handing a record batch on without looking at its records.
 
-use bytes::Bytes;
-use crc_fast::{CrcAlgorithm, Digest};
-
-use super::encode::Stamp;
-use super::frame::{self, CHECKED_FROM, HEADER_BYTES, RecordBatch};
+use super::codec::Codec;
+use super::encode::FinishedBatch;
+use super::frame::RecordBatch;
 
 /// Why a record batch cannot be handed on as it is. Its records have to be decoded and encoded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,25 +23,31 @@ pub enum NotPassable {
     LogAppendTime,
 }
 
-/// A record batch to be produced: first the header, then the records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passed {
-    /// The new header.
-    pub header: [u8; HEADER_BYTES],
-    /// The records, the very bytes that were fetched.
-    pub records: Bytes,
+/// Which record batches are handed on as they are, rather than decoded and encoded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passing {
+    /// The codec that they must have; `None`: any.
+    pub codec: Option<Codec>,
+}
+
+/// A smaller record batch costs more as a request of its own than it does put together with others, in bytes: uncompressed, and compressed,
+/// where it would have to be compressed again.
+const BYTES_MIN: usize = 64 << 10;
+/// See [`BYTES_MIN`].
+const COMPRESSED_BYTES_MIN: usize = 16 << 10;
+
+impl Passing {
+    /// Whether this record batch may be handed on, and is better handed on.
+    pub(super) fn takes(self, batch: &RecordBatch) -> bool {
+        let bytes_min = if batch.codec() == Codec::None { BYTES_MIN } else { COMPRESSED_BYTES_MIN };
+        let is_wanted = self.codec.is_none_or(|codec| codec == batch.codec());
+        is_wanted && batch.bytes().len() >= bytes_min && batch.check_passable().is_ok()
+    }
 }
 
 impl RecordBatch {
-    /// The same records, as written by `stamp`'s producer: base offset 0, no partition leader epoch, no delete horizon, and
-    /// a checksum of its own.
-    ///
-    /// All records go along: whether some of them lie before the wanted offset, or belong to an aborted transaction, is for
-    /// the caller to know.
-    ///
-    /// # Errors
-    /// [`NotPassable`] if a broker would refuse it, or change what readers see.
-    pub fn pass_through(&self, stamp: Stamp) -> Result<Passed, NotPassable> {
+    /// Whether brokers would take it.
+    fn check_passable(&self) -> Result<(), NotPassable> {
         let offsets = self.next_offset() - self.base_offset();
         if self.is_control() {
             return Err(NotPassable::Control);
@@ -54,14 +58,18 @@ impl RecordBatch {
         if self.has_log_append_time() {
             return Err(NotPassable::LogAppendTime);
         }
-        let mut header = [0; HEADER_BYTES];
-        header.copy_from_slice(&self.bytes()[..HEADER_BYTES]);
-        frame::stamp(&mut header, stamp.attributes(self.codec()), stamp);
-        let records = self.bytes().slice(HEADER_BYTES..);
-        let mut checksum = Digest::new(CrcAlgorithm::Crc32Iscsi);
-        checksum.update(&header[CHECKED_FROM..]);
-        checksum.update(&records);
-        frame::put_checksum(&mut header, checksum.finalize() as u32);
-        Ok(Passed { header, records })
+        Ok(())
+    }
+
+    /// The same records, to be written by somebody else: no trace of its producer, its leader epoch or a delete horizon is left.
+    ///
+    /// All records go along: whether some of them lie before the wanted offset, or belong to an aborted transaction, is for
+    /// the caller to know.
+    ///
+    /// # Errors
+    /// [`NotPassable`] if a broker would refuse it, or change what readers see.
+    pub fn pass_through(&self) -> Result<FinishedBatch, NotPassable> {
+        self.check_passable()?;
+        Ok(FinishedBatch::anew(self.bytes(), self.count(), self.codec()))
     }
 }

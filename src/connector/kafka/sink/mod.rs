@@ -25,9 +25,9 @@ use self::session::Session;
 use super::admin::{self, Admin};
 use super::client::Client;
 use super::error::not_open;
-use super::records::{Compression, Encoder};
+use super::records::{Codec, Compression, Encoder, Passing};
 use super::topic_id;
-use crate::connector::{Commit, Error, LaneSettings, Opened, Sink, Target, Topic};
+use crate::connector::{Commit, Encoded, Error, LaneSettings, Opened, Sink, Target, Topic};
 use crate::model::partition::partition_of_key;
 use crate::model::{Batch, StoredState, TopicPartition};
 
@@ -70,6 +70,7 @@ pub(super) struct KafkaSink {
     admin: Arc<Admin>,
     lane: LaneSettings,
     encoder: Encoder,
+    passing: Passing,
     topics: Topics,
     /// `None` until the lane is opened, and after an error.
     session: Option<Session>,
@@ -78,7 +79,9 @@ pub(super) struct KafkaSink {
 impl KafkaSink {
     pub(super) fn new(client: Arc<Client>, admin: Arc<Admin>, lane: LaneSettings, compression: Compression) -> Self {
         let encoder = Encoder::new(compression);
-        Self { client, admin, lane, encoder, topics: Topics::default(), session: None }
+        // Who has not asked for a codec is content with the source's.
+        let passing = Passing { codec: Some(compression.codec()).filter(|codec| *codec != Codec::None) };
+        Self { client, admin, lane, encoder, passing, topics: Topics::default(), session: None }
     }
 
     /// After an error nothing goes on before the lane is opened again.
@@ -158,6 +161,24 @@ impl Sink for KafkaSink {
             Ok(too_large)
         });
         written.map_err(|error| self.failed(error))
+    }
+
+    fn passing(&self) -> Option<Passing> {
+        Some(self.passing)
+    }
+
+    fn pass(&mut self, encoded: Encoded, target: &Arc<str>) -> Result<Option<Batch>, Error> {
+        let index = self.topics.find(target)?;
+        let topic = &self.topics.list[index];
+        let place = (index, encoded.partition % topic.partitions.max(1));
+        let fits = encoded.records.bytes().len() <= topic.bytes_max;
+        let Some(batch) = encoded.records.pass_through().ok().filter(|_| fits) else {
+            return super::decode(&encoded).map(Some);
+        };
+        let Some(session) = &mut self.session else { return Err(not_open(&self.lane)) };
+        let passed = session.pass(&mut self.encoder, place, batch);
+        let passed = passed.and_then(|()| session.make_room(&mut self.encoder, &self.topics));
+        passed.map(|()| None).map_err(|error| self.failed(error))
     }
 
     fn pending_bytes(&self) -> usize {

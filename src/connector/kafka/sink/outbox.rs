@@ -71,6 +71,21 @@ impl Outbox {
         Ok(too_large)
     }
 
+    /// Append a record batch as it is.
+    ///
+    /// # Errors
+    /// What is before it cannot be compressed.
+    pub(super) fn pass(&mut self, encoder: &mut Encoder, place: Place, batch: FinishedBatch) -> Result<(), Error> {
+        let queue = self.queues.entry(place).or_default();
+        let before = queue.bytes();
+        if !queue.open.is_empty() {
+            queue.finish(encoder)?;
+        }
+        queue.finished.push_back(batch);
+        self.bytes = self.bytes + queue.bytes() - before;
+        Ok(())
+    }
+
     /// Close the record batches that are not full, so that all can be sent.
     ///
     /// # Errors

@@ -193,6 +193,13 @@ impl Session {
         Ok(too_large)
     }
 
+    /// Add a record batch as it is.
+    pub(super) fn pass(&mut self, encoder: &mut Encoder, place: Place, batch: FinishedBatch) -> Result<(), Error> {
+        let outbox = if self.flow.is_committing() { &mut self.waiting } else { &mut self.sending };
+        self.tails.entry(place).or_default().unacknowledged += batch.records() as i64;
+        outbox.pass(encoder, place, batch).map_err(error::not_encoded)
+    }
+
     /// Send what can be sent, and wait while more is in memory than may be.
     pub(super) fn make_room(&mut self, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
         self.pump(encoder, topics, Instant::now())?;

@@ -237,7 +237,7 @@ mod tests {
             let [first, second] = &answer.partitions[..] else { panic!("two partitions") };
             let key =
                 if version >= TOPIC_IDS { TopicKey::Id(Uuid::from_u128(42)) } else { TopicKey::Name("orders".into()) };
-            assert_eq!((&first.topic, first.partition, first.code), (&key, 7, Code::NOT_LEADER));
+            assert_eq!((&first.topic, first.partition, first.code), (&key, 7, Code(6)));
             assert_eq!(first.diverges_at, (version >= FLEXIBLE).then_some(77));
             let aborted = |producer_id, first_offset| AbortedTransaction { producer_id, first_offset };
             assert_eq!(first.aborted, [aborted(3, 40), aborted(4, 50)]);

@@ -39,9 +39,9 @@ use self::ready::Ready;
 use self::session::Outcome;
 use super::client::{Client, EARLIEST, Isolation, LATEST, Metadata};
 use super::error::Code;
-use super::records::{self, Fetched};
+use super::records::{self, Fetched, Passing};
 use super::wire::wait_readable;
-use crate::connector::{Class, Error, PartitionRange, Source};
+use crate::connector::{Class, Error, PartitionRange, Polled, Source};
 use crate::model::{Batch, TopicPartition};
 
 pub(super) use timestamp::timestamp_at;
@@ -329,10 +329,37 @@ impl Source for KafkaSource {
     }
 
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error> {
+        match self.next(None, max_records, max_bytes, wait)? {
+            Some(Polled::Batch(batch)) => Ok(Some(batch)),
+            // Nothing is given so that was not asked for so.
+            Some(Polled::Encoded(encoded)) => super::decode(&encoded).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn poll_passing(
+        &mut self,
+        passing: Passing,
+        max_records: usize,
+        max_bytes: usize,
+        wait: Duration,
+    ) -> Result<Option<Polled>, Error> {
+        self.next(Some(passing), max_records, max_bytes, wait)
+    }
+}
+
+impl KafkaSource {
+    fn next(
+        &mut self,
+        passing: Option<Passing>,
+        max_records: usize,
+        max_bytes: usize,
+        wait: Duration,
+    ) -> Result<Option<Polled>, Error> {
         let deadline = Instant::now() + wait.min(WAIT_MAX);
         loop {
-            if let Some(batch) = self.ready.give(max_records, max_bytes)? {
-                return Ok(Some(batch));
+            if let Some(polled) = self.ready.give(passing, max_records, max_bytes)? {
+                return Ok(Some(polled));
             }
             let now = Instant::now();
             self.take_answers(now);

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use super::faults;
 use super::positions::Index;
-use crate::connector::Error;
-use crate::connector::kafka::records::{Bounds, Decoder, Fetched};
+use crate::connector::kafka::records::{Bounds, Decoder, Fetched, Passing, Piece};
 use crate::connector::pieces::Pieces;
-use crate::model::{Batch, BatchBuilder, TopicPartition};
+use crate::connector::{Encoded, Error, Polled};
+use crate::model::{BatchBuilder, TopicPartition};
 
 /// Small record batches are put together until a batch has so many bytes: what comes after has its costs for each batch.
 /// A record batch may take 256 MiB when it is decompressed: more than brokers take uncompressed, so beyond that it is an attack.
@@ -71,14 +71,26 @@ impl Ready {
     }
 
     /// The next records. A batch without any says that there are none up to its `next_offset`.
-    pub(super) fn give(&mut self, max_records: usize, max_bytes: usize) -> Result<Option<Batch>, Error> {
+    pub(super) fn give(
+        &mut self,
+        passing: Option<Passing>,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Option<Polled>, Error> {
         loop {
             if let Some(piece) = Pieces::give(&mut self.current, max_records, max_bytes) {
-                return Ok(Some(piece));
+                return Ok(Some(Polled::Batch(piece)));
             }
             let Some(mut turn) = self.turns.pop_front() else { return self.failure.take().map_or(Ok(None), Err) };
-            match turn.decoder.next() {
-                Some(Ok(batch)) => {
+            match turn.decoder.next_piece(passing) {
+                Some(Ok(Piece::Whole(records))) => {
+                    let (topic, partition) = (turn.place.topic.clone(), turn.place.partition);
+                    let next_offset = turn.decoder.next_offset();
+                    turn.given_to = next_offset;
+                    self.turns.push_back(turn);
+                    return Ok(Some(Polled::Encoded(Encoded { topic, partition, next_offset, records })));
+                }
+                Some(Ok(Piece::Batch(batch))) => {
                     turn.given_to = batch.next_offset;
                     self.current = Some(Pieces::new(batch));
                     self.turns.push_back(turn);
@@ -91,7 +103,7 @@ impl Ready {
             if turn.decoder.next_offset() > turn.given_to {
                 let mut nothing = BatchBuilder::new().finish(turn.place.topic, turn.place.partition);
                 nothing.next_offset = turn.decoder.next_offset();
-                return Ok(Some(nothing));
+                return Ok(Some(Polled::Batch(nothing)));
             }
         }
     }

@@ -97,17 +97,37 @@ fn a_batch_passes_with_another_producers_header() {
     let mut bytes = from_hex(BY_HAND);
     // A delete horizon stays in a log for ever if it is let through.
     set_attributes(&mut bytes, 1 << 6);
-    let passed = pass(bytes).expect("passes");
-    assert_eq!([&passed.header[..], &passed.records].concat(), from_hex(BY_HAND_IN_TRANSACTION));
+    assert_eq!(pass(bytes), Ok(from_hex(BY_HAND_IN_TRANSACTION)));
     let compressed = stored(&values(&["a"]), Codec::Zstd, Stamp::NONE, 7);
     let passed = pass(compressed).expect("passes");
-    let batches = decode([&passed.header[..], &passed.records].concat(), 0, &[]);
+    let batches = decode(passed, 0, &[]);
     assert_eq!(seen(&batches), expected(&[(0, "a")]));
 }
 
-fn pass(bytes: Vec<u8>) -> Result<Passed, NotPassable> {
+fn pass(bytes: Vec<u8>) -> Result<Vec<u8>, NotPassable> {
     let batch = RecordBatches::new(bytes.into()).next().expect("a record batch").expect("sound");
-    batch.pass_through(STAMP)
+    batch.pass_through().map(|mut passed| passed.seal(STAMP).to_vec())
+}
+
+#[test]
+fn large_record_batches_come_whole_and_what_is_between_them_decoded() {
+    let large = |base, codec| stored(&batch_of(&[record(0, &noise(70_000))]), codec, Stamp::NONE, base);
+    let small = |base| stored(&values(&["a"]), Codec::None, Stamp::NONE, base);
+    let bytes = [small(0), large(1, Codec::None), large(2, Codec::Zstd), small(3), small(4)].concat();
+    let pieces = |codec, from| {
+        let mut decoder = Decoder::new(fetched(bytes.clone(), from, &[]), BOUNDS);
+        let passing = Some(Passing { codec });
+        let mut pieces = Vec::new();
+        while let Some(piece) = decoder.next_piece(passing) {
+            pieces.push(match piece.expect("sound") {
+                Piece::Batch(batch) => (batch.len(), decoder.next_offset()),
+                Piece::Whole(whole) => (0, whole.next_offset()),
+            });
+        }
+        pieces
+    };
+    assert_eq!(pieces(None, 0), [(1, 1), (0, 2), (0, 3), (2, 5)]);
+    assert_eq!(pieces(Some(Codec::None), 2), [(1, 3), (2, 5)], "noise stays uncompressed");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(super) fn client(cluster: &Cluster) -> Arc<Client> {
         client_id: "test".into(),
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
+        tls: None,
+        sasl: None,
     };
     Arc::new(Client::new(cluster.bootstrap().split(',').map(Arc::from).collect(), settings))
 }
@@ -138,10 +140,9 @@ pub(super) fn encoded(codec: Codec, stamp: Stamp, records: &[Plain]) -> Bytes {
     }
     let batch = builder.finish("any", 0);
     let mut encoder = Encoder::new(Compression::new(codec, None).expect("the usual level"));
-    let mut bytes = Vec::new();
-    let all = encoder.encode(&batch, 0..records.len(), stamp, 1 << 24, &mut bytes).expect("encoded");
-    assert_eq!(all, records.len());
-    bytes.into()
+    let mut all = encoder.encode(&batch, 0..records.len(), 1 << 24).expect("encoded");
+    assert_eq!(all.records(), records.len());
+    all.seal(stamp).to_vec().into()
 }
 
 /// Send one record batch, and answer its base offset.

@@ -183,7 +183,9 @@ fn all_of_a_request_has_left_when_it_is_sent() {
         let mut stream = rustls::StreamOwned::new(session, stream);
         let mut server = Server(&mut stream);
         server.greet();
-        (0..to_read.recv().expect("a number")).for_each(|_| drop(server.next()));
+        (0..to_read.recv().expect("a number")).for_each(|_| {
+            server.next();
+        });
     });
     let lines = format!("request_timeout = '100ms'\n{TLS}");
     let mut connection = super::open(&address, &super::settings(&lines, dir.path())).expect("a connection");
