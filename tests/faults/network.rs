@@ -77,7 +77,8 @@ fn messages_of_a_transaction_come_late_or_never(version: Version) {
         Version::One => &[END_TXN, PRODUCE, ADD_PARTITIONS_TO_TXN],
     };
     for key in keys {
-        for (side, deed) in [(Side::Request, Deed::Hold), (Side::Answer, Deed::Drop)] {
+        // In this order: what is held comes late and is answered then, which is not to be caught.
+        for (side, deed) in [(Side::Answer, Deed::Drop), (Side::Request, Deed::Hold)] {
             let before = scene.failures();
             let caught = proxy(&pair.target).catch(side, *key, deed);
             assert!(caught.await_caught(PATIENCE), "key {key}");

@@ -93,11 +93,12 @@ fn two_daemons_run_the_same_link(version: Version) {
     rival.signal(Signal::CONT);
     scene.await_progress("it went on");
     // Whichever has the lanes now: the other takes over.
-    let survivor = if scene.dice.below(2) == 0 { rival.kill(); scene.daemon.take() } else { scene.kill(); Some(rival) };
-    scene.await_progress("one was killed");
-    if scene.daemon.is_none() {
-        scene.daemon = survivor;
+    if scene.dice.below(2) == 0 {
+        rival.kill();
+    } else {
+        scene.kill();
+        (scene.site, scene.daemon) = (site, Some(rival));
     }
+    scene.await_progress("one was killed");
     scene.finish();
-    drop(site);
 }

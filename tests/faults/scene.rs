@@ -1,6 +1,6 @@
 //! What every fault is played in: a source that is written all the time, a daemon that copies it, and the oracle.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -104,10 +104,10 @@ impl Setup {
         clusters + &link + if self.plugins { &pipeline } else { "" }
     }
 
-    /// Write to the source, start the daemon, and wait until records come.
+    /// Write to the source, start the daemon, and wait until records come in every partition.
     pub fn begin(self) -> Scene {
         let scene = self.prepare();
-        scene.await_records(1, "anything is copied");
+        scene.await_beginning();
         scene
     }
 
@@ -175,11 +175,12 @@ impl Scene {
         self.watcher.records()
     }
 
-    fn await_records(&self, count: usize, what: &str) {
+    /// Wait until every lane is at work.
+    fn await_beginning(&self) {
         let begun = Instant::now();
-        while self.records() < count {
+        while (0..PARTITIONS).any(|partition| self.watcher.records_of(partition) == 0) {
             if begun.elapsed() > PATIENCE {
-                self.give_up(&format!("this has not come true within {PATIENCE:?}: {what}"));
+                self.give_up("it does not begin");
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -240,8 +241,13 @@ impl Scene {
 
     /// Print what the lanes met since the daemon was started.
     pub fn print_troubles(&self) {
+        let mut by_code: BTreeMap<String, (u64, String)> = BTreeMap::new();
         for Event { code, count, message, .. } in self.troubles() {
-            println!("{}: {count} × {}, the last time: {message}", self.link, code.unwrap_or_default());
+            let (times, last) = by_code.entry(code.unwrap_or_default()).or_default();
+            (*times, *last) = (*times + count, message);
+        }
+        for (code, (times, last)) in by_code {
+            println!("{}: {times} × {code}, the last time: {last}", self.link);
         }
     }
 
