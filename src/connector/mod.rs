@@ -75,6 +75,11 @@ pub trait Cluster: Send + Sync {
     /// What is in each partition of a topic.
     fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error>;
 
+    /// Where each partition of a topic ends, with what open transactions have written.
+    fn log_ends(&self, topic: &str) -> Result<Vec<i64>, Error> {
+        Ok(self.ranges(topic)?.into_iter().map(|range| range.end).collect())
+    }
+
     /// What is in a partition.
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error>;
 

@@ -72,7 +72,8 @@ impl ControlPlane for Daemon {
     }
 
     fn ready(&self) -> Result<(), ControlError> {
-        match self.links.values().find(|link| link.state().0 == LinkState::Starting) {
+        // A link that waits for its clusters does not make the others wait.
+        match self.links.values().find(|link| link.state() == (LinkState::Starting, None)) {
             Some(link) => {
                 let message = format!("link {} is starting", link.config().id);
                 Err(ControlError::new(ErrorKind::Unavailable, "starting", message, "try again in a moment"))

@@ -22,7 +22,7 @@ use super::revision::{History, Origin, Publisher, RevisionRecord, StageSpec, dig
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
 use super::warden::Alarm;
 use crate::config::{BreakerAction, LinkConfig, Start};
-use crate::connector::{Cluster, RevisionStart};
+use crate::connector::{Class, Cluster, RevisionStart};
 use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
@@ -244,17 +244,30 @@ impl Link {
         lock(&self.view).shared.as_ref().map(|shared| shared.slot.load_full())
     }
 
-    /// Do what the desired state says, when the daemon starts. It may take as long as a plugin takes to compile.
+    /// Do what the desired state says, when the daemon starts. It may take as long as a plugin takes to compile. If a cluster does not answer, the warden
+    /// tries again.
     pub fn resume_desired(&self) {
         let mut running = lock(&self.running);
+        if !lock(&self.view).starting {
+            // Somebody has said otherwise meanwhile.
+            return;
+        }
         if let Ok(Some(order)) = self.stored_order() {
             self.hold(&order);
         }
         let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
         if let Err(failure) = outcome {
             tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
+            let again = failure.class == Class::Reopen;
             self.fail(failure);
+            lock(&self.view).starting = again;
         }
+    }
+
+    /// Whether the link has not been started yet, because a cluster did not answer.
+    pub(super) fn is_to_be_resumed(&self) -> bool {
+        let view = lock(&self.view);
+        view.starting && view.failure.is_some()
     }
 
     /// Change what the link is to do, durably, and wait until it does it.
@@ -283,11 +296,11 @@ impl Link {
     /// The state, and why if it failed.
     pub fn state(&self) -> (LinkState, Option<Failure>) {
         let view = lock(&self.view).clone();
+        if view.starting {
+            return (LinkState::Starting, view.failure);
+        }
         if let Some(failure) = view.failure {
             return (LinkState::Failed, Some(failure));
-        }
-        if view.starting {
-            return (LinkState::Starting, None);
         }
         let Some(shared) = view.shared.filter(|_| !view.stopped) else { return (LinkState::Stopped, None) };
         let lanes: Vec<LaneStatus> = shared.lanes.iter().map(|lane| lock(lane).clone()).collect();

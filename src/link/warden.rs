@@ -1,4 +1,4 @@
-//! What happens to a link in trouble: it is paused, or the revision before the present one comes back.
+//! What happens to a link in trouble: it is started again, it is paused, or the revision before the present one comes back.
 //!
 //! A thread for each link waits for the alarm that lanes ring. It takes the same lock as a publish, and looks once more before it
 //! does anything: a revision that was replaced meanwhile is nobody's trouble any more.
@@ -16,7 +16,7 @@ use super::status::{LaneState, lock};
 use super::supervisor::{Link, PublishError, Running};
 use crate::config::BreakerAction;
 
-/// How often a warden looks by itself: a probation may end without any record.
+/// How often a warden looks by itself: a probation may end without any record, and a cluster may come back that did not answer when the daemon started.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Wakes a link's warden.
@@ -67,6 +67,9 @@ impl Link {
     }
 
     fn attend(&self) {
+        if self.is_to_be_resumed() {
+            self.resume_desired();
+        }
         let Some(pipeline) = self.present() else { return };
         if let Some(records) = pipeline.watch.take_passed() {
             let message = format!("revision {} after {records} records", pipeline.number());

@@ -261,10 +261,15 @@ impl Daemon {
 
     /// SIGTERM, and wait: it must finish what it has begun and end well.
     pub fn terminate(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a child to end");
+        self.signal(rustix::process::Signal::TERM);
         let status = self.await_end();
         assert!(status.success(), "the daemon ended with {status}: {}", self.stderr());
+    }
+
+    /// Send a signal, such as SIGSTOP.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("a child that lives");
     }
 
     pub fn await_end(&mut self) -> ExitStatus {

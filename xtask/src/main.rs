@@ -18,8 +18,8 @@ usage: cargo xtask TASK
 
   demo                   a million records through two plugins, a swap, a kill, and a check of every record
   test                   everything that must be green: formatting, clippy, documentation, plugins, tests
-  soak                   the crash oracle with 50 kills -9 of each pipeline (TIDEGATE_KILLS, TIDEGATE_SEED)
-  breaks                 break a copy of the engine on purpose and see the crash oracle turn red
+  soak                   the crash oracle with 50 kills -9 of each pipeline, and all faults of Kafka (TIDEGATE_KILLS, TIDEGATE_SEED)
+  breaks                 break a copy of the engine on purpose and see an oracle turn red
   kafka up               start two Kafka clusters of one broker each, to try links between them; Ctrl-C ends them
   kafka down             end the clusters of a `kafka up` in another terminal
   plugins [NAME …]       build the plugins in plugins/ (all, or those named) into target/plugins/

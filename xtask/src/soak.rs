@@ -12,15 +12,18 @@ const SOAK_KILLS: &str = "50";
 /// Kills that have caught every break so far, with room to spare.
 const BREAK_KILLS: &str = "20";
 
-/// The crash oracle with many kills.
+/// The crash oracle with many kills, and all faults of Kafka.
 pub(crate) fn soak() -> Result<()> {
     plugins::build(&[], &crate::root().join("target/plugins"))?;
     let kills = std::env::var("TIDEGATE_KILLS").unwrap_or_else(|_| SOAK_KILLS.to_owned());
-    let arguments = ["test", "--release", "--test", "it", "crash::", "--", "--nocapture", "--test-threads", "1"];
-    crate::cargo_with(&arguments, &[("TIDEGATE_KILLS", &kills)])
+    for (target, tests) in [("it", "crash::"), ("faults", "")] {
+        let arguments = ["test", "--release", "--test", target, tests, "--", "--nocapture", "--test-threads", "1"];
+        crate::cargo_with(&arguments, &[("TIDEGATE_KILLS", &kills)])?;
+    }
+    Ok(())
 }
 
-/// Break a copy of the engine on purpose, in each of the ways in `tests/breaks/`, and see the crash oracle turn red.
+/// Break a copy of the engine on purpose, in each of the ways in `tests/breaks/`, and see an oracle turn red.
 pub(crate) fn breaks() -> Result<()> {
     let root = crate::root();
     let copy = root.join("target/breaks");
@@ -29,11 +32,11 @@ pub(crate) fn breaks() -> Result<()> {
     let mut survived = Vec::new();
     for patch in &patches {
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let test = caught_by(patch)?;
-        eprintln!("\n» {name}: {test}");
+        let (target, test) = caught_by(patch)?;
+        eprintln!("\n» {name}: {target} {test}");
         run(Command::new("git").arg("apply").arg(patch).current_dir(&copy))?;
         let told = root.join("target/broken").join(&name).with_extension("txt");
-        let caught = !oracle_passes(&root, &copy, &test, &told)?;
+        let caught = !oracle_passes(&root, &copy, (target, &test), &told)?;
         run(Command::new("git").args(["apply", "--reverse"]).arg(patch).current_dir(&copy))?;
         eprintln!("  {}, see {}", if caught { "caught" } else { "NOT caught" }, told.display());
         survived.extend((!caught).then_some(name));
@@ -41,11 +44,16 @@ pub(crate) fn breaks() -> Result<()> {
     if survived.is_empty() { Ok(()) } else { Err(format!("the oracle missed: {}", survived.join(", "))) }
 }
 
-/// What the names of the tests begin with that turn red with a patch: its line `# Caught by: NAME`.
-fn caught_by(patch: &Path) -> Result<String> {
+/// The tests that turn red with a patch, by its line `# Caught by: NAME`: their target, and what their names begin with. Those behind `faults::` are in
+/// `tests/faults`, the others in `tests/it`.
+fn caught_by(patch: &Path) -> Result<(&'static str, String)> {
     let text = fs::read_to_string(patch).map_err(|error| format!("{}: {error}", patch.display()))?;
     let name = text.lines().find_map(|line| line.strip_prefix("# Caught by: "));
-    name.map(str::to_owned).ok_or_else(|| format!("{} does not say what it is caught by", patch.display()))
+    let name = name.ok_or_else(|| format!("{} does not say what it is caught by", patch.display()))?;
+    Ok(match name.strip_prefix("faults::") {
+        Some(name) => ("faults", name.to_owned()),
+        None => ("it", name.to_owned()),
+    })
 }
 
 fn patches(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -65,7 +73,7 @@ fn copy_tree(root: &Path, copy: &Path) -> Result<()> {
 
 /// Build the broken engine, and whether the oracle finds nothing wrong with it. What the tests say goes to the file `told`. An engine
 /// that does not build, and a test that is not there, are errors.
-fn oracle_passes(root: &Path, copy: &Path, test: &str, told: &Path) -> Result<bool> {
+fn oracle_passes(root: &Path, copy: &Path, (of, test): (&str, &str), told: &Path) -> Result<bool> {
     let target = root.join("target/broken");
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new("cargo");
@@ -74,10 +82,10 @@ fn oracle_passes(root: &Path, copy: &Path, test: &str, told: &Path) -> Result<bo
         command.env("TIDEGATE_KILLS", BREAK_KILLS);
         command
     };
-    run(&mut cargo(&["test", "--release", "--test", "it", "--no-run"]))?;
+    run(&mut cargo(&["test", "--release", "--test", of, "--no-run"]))?;
     let failed = |error: std::io::Error| format!("{}: {error}", told.display());
     let (out, err) = fs::File::create(told).and_then(|file| Ok((file.try_clone()?, file))).map_err(failed)?;
-    let status = cargo(&["test", "--release", "--test", "it", test]).stdout(out).stderr(err).status();
+    let status = cargo(&["test", "--release", "--test", of, test]).stdout(out).stderr(err).status();
     let status = status.map_err(|error| format!("cargo: {error}"))?;
     if fs::read_to_string(told).map_err(failed)?.contains("running 0 tests") {
         return Err(format!("there is no test {test}"));

@@ -67,6 +67,12 @@ impl KafkaCluster {
         self.admin.ensure(name, partitions, &settings.collect()).map(drop)
     }
 
+    fn partitions_of(&self, topic: &str) -> Result<Vec<TopicPartition>, Error> {
+        let name: Arc<str> = topic.into();
+        let (_, partitions) = self.admin.find(&name)?.ok_or_else(|| error::unknown_topic(topic))?;
+        Ok((0..partitions).map(|partition| TopicPartition::new(name.clone(), partition)).collect())
+    }
+
     fn ranges_of(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
         let starts = self.client.offsets(partitions, EARLIEST, Isolation::ReadUncommitted)?;
         // What a reader can see: nothing behind the first open transaction.
@@ -118,10 +124,14 @@ impl Cluster for KafkaCluster {
     }
 
     fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error> {
-        let name: Arc<str> = topic.into();
-        let (_, partitions) = self.admin.find(&name)?.ok_or_else(|| error::unknown_topic(topic))?;
-        let partitions = (0..partitions).map(|partition| TopicPartition::new(name.clone(), partition));
-        self.ranges_of(&partitions.collect::<Vec<_>>())
+        self.ranges_of(&self.partitions_of(topic)?)
+    }
+
+    fn log_ends(&self, topic: &str) -> Result<Vec<i64>, Error> {
+        let partitions = self.partitions_of(topic)?;
+        let ends = self.client.offsets(&partitions, LATEST, Isolation::ReadUncommitted)?;
+        let end = |partition| ends.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"));
+        partitions.iter().map(end).collect()
     }
 
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error> {

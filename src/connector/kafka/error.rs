@@ -95,6 +95,18 @@ pub(super) fn not_written(topic: &str, partition: u32, code: Code, message: Opti
     }
 }
 
+/// The error that a lane cannot take its transactional id.
+pub(super) fn not_taken_over(id: &str, code: Code) -> Error {
+    let error = code.error(&format!("taking over {id}"));
+    match code {
+        Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => Error {
+            message: format!("we may not use transactional id {id}: the ACL that is missing is Write on it"),
+            ..error
+        },
+        _ => error,
+    }
+}
+
 /// The error that a topic could not be made.
 pub(super) fn not_created(topic: &str, code: Code, message: Option<&str>) -> Error {
     let said = message.map(|message| format!(": {message}")).unwrap_or_default();

@@ -8,9 +8,10 @@
 //! **Limits:** names of headers are UTF-8 without zero bytes, because the safe reader of headers panics at others; and a timestamp of 0 is
 //! never written, because librdkafka takes it for "now".
 //!
-//! Reading order: `record`, `content`, `tail`, `watcher`; `writer`, `topics`.
+//! Reading order: `record`, `content`, `tail`, `watcher`; `writer`, `topics`, `foreign`.
 
 mod content;
+mod foreign;
 mod record;
 mod tail;
 mod topics;
@@ -18,9 +19,10 @@ mod watcher;
 mod writer;
 
 pub use content::{Content, Placed, compare};
+pub use foreign::Foreign;
 pub use record::{Header, Record};
 pub use tail::{await_copy, count, read};
-pub use topics::{create, delete};
+pub use topics::{create, delete, delete_records, leader};
 pub use watcher::Watcher;
 pub use writer::{Codec, Plan, Writer, Written, send};
 

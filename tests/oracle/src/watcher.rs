@@ -41,6 +41,11 @@ impl Watcher {
         self.shared.seen().records()
     }
 
+    /// How many records it has seen of a partition.
+    pub fn records_of(&self, partition: i32) -> usize {
+        self.shared.seen().0.get(&partition).map_or(0, Vec::len)
+    }
+
     /// Stop, once it has seen as many records as the topic holds in the end, or nothing new for the time `still`; and say whether it has seen
     /// exactly those, each once, in order and at its offset.
     ///

@@ -83,7 +83,7 @@ fn fence(client: &Client, lane: &LaneSettings) -> Result<Fenced, Error> {
         match try_fence(client, lane)? {
             Ok(fenced) => return Ok(fenced),
             Err(code) if !code.is_passing() || Instant::now() > deadline => {
-                return Err(code.error(&format!("taking over {}", transactional_id(lane))));
+                return Err(error::not_taken_over(&transactional_id(lane), code));
             }
             Err(_) => std::thread::sleep(ASK_AGAIN_AFTER),
         }

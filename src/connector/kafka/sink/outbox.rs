@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn what_is_put_back_is_next() {
         let (mut outbox, mut encoder) = (Outbox::default(), encoder(Codec::None));
-        outbox.push(&mut encoder, HERE, &batch(&[600_000, 500_000, 400_000]), 0..3, 1 << 20).expect("pushed");
+        outbox.push(&mut encoder, HERE, &batch(&[600_000, 500_000, 300_000]), 0..3, 1 << 20).expect("pushed");
         outbox.flush(&mut encoder).expect("flushed");
         let bytes = outbox.bytes();
         let first = outbox.pop(HERE).expect("one");

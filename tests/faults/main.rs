@@ -1,0 +1,37 @@
+//! Links between real Kafka clusters, under the faults that they must survive.
+//!
+//! Each fault is a scene: the real daemon copies a topic, something goes wrong, records come again, and an oracle that has no line in common with the engine
+//! compares source and target record by record. A consumer that runs all the time must have seen nothing but a growing prefix. Every third transaction of the
+//! source is aborted.
+//!
+//! Each scene is played with transactions of version 2, through a stateful plugin that is swapped again and again, and with those of version 1, without
+//! plugins. `TIDEGATE_KILLS` asks for the long form: so many kills, and the scenes that are marked as long; `cargo xtask soak` sets it. `TIDEGATE_SEED` makes
+//! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
+//!
+//! Reading order: `clusters`, `scene`; then the faults: `process`, `identity`, `network`, `brokers`, `topics`, `refused`.
+
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+/// Makes two tests of each fault: one for each version of transactions.
+macro_rules! for_each_version {
+    ($($fault:ident),* $(,)?) => {
+        mod version_2 {
+            $(#[test] fn $fault() { super::$fault(crate::clusters::Version::Two); })*
+        }
+        mod version_1 {
+            $(#[test] fn $fault() { super::$fault(crate::clusters::Version::One); })*
+        }
+    };
+}
+
+mod brokers;
+mod clusters;
+#[allow(dead_code, reason = "the other tests use more of it")]
+#[path = "../it/harness.rs"]
+mod harness;
+mod identity;
+mod network;
+mod process;
+mod refused;
+mod scene;
+mod topics;

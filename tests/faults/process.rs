@@ -1,0 +1,104 @@
+//! Daemons that are killed, stopped and continued, or run twice.
+
+use std::thread;
+use std::time::Duration;
+
+use kafka_brokers::{Deed, Side};
+use rustix::process::Signal;
+
+use crate::clusters::{Pair, Version};
+use crate::scene::{PATIENCE, Setup, TRANSACTION_TIMEOUT, long};
+
+/// Of the short form.
+const KILLS: u64 = 4;
+
+/// Kafka's number of the request that ends a transaction.
+const END_TXN: i16 = 26;
+
+for_each_version! {
+    nothing_goes_wrong,
+    the_daemon_is_killed,
+    the_daemon_is_stopped_beyond_the_transaction_timeout,
+    two_daemons_run_the_same_link,
+}
+
+/// Without any fault there is no trouble at all, once the topics are there: brokers show a topic that was just made before they serve it.
+fn nothing_goes_wrong(version: Version) {
+    let scene = Setup::new("quiet", version, Pair::shared(version)).begin();
+    scene.print_troubles();
+    let before = scene.failures();
+    for _ in 0..3 {
+        scene.await_progress("nothing");
+    }
+    assert_eq!(scene.failures(), before, "{:?}", scene.codes());
+    scene.finish();
+}
+
+fn the_daemon_is_killed(version: Version) {
+    let pipelines: &[bool] = if long().is_some() { &[true, false] } else { &[version == Version::Two] };
+    for plugins in pipelines {
+        let name = if *plugins { "killed-with-plugins" } else { "killed" };
+        let mut scene = Setup::new(name, version, Pair::shared(version)).with_plugins(*plugins).begin();
+        let (kills, mut amid) = (long().unwrap_or(KILLS), 0);
+        for _ in 0..kills {
+            let before = scene.records();
+            thread::sleep(Duration::from_micros(scene.dice.below(1_500_000)));
+            scene.kill();
+            amid += u64::from(scene.records() > before);
+            if scene.dice.below(4) == 0 {
+                // While it starts.
+                let daemon = scene.site.spawn();
+                thread::sleep(Duration::from_millis(scene.dice.below(400)));
+                daemon.kill();
+            }
+            scene.start();
+        }
+        println!("{}: {kills} kills, {amid} of them when records had come since the one before", scene.link);
+        // A kill of a link that does nothing proves nothing.
+        assert!(amid * 2 >= kills, "{amid} of {kills} kills came amid records");
+        scene.finish();
+    }
+}
+
+/// What is open then is ended by the broker. The zombie has all of it in memory, and its commit already under way.
+fn the_daemon_is_stopped_beyond_the_transaction_timeout(version: Version) {
+    let pair = Pair::shared(version);
+    let network = pair.network();
+    let scene = Setup::new("zombie", version, pair).proxied(pair).begin();
+    let proxy = pair.target.brokers()[0].proxy().expect("a proxy");
+    let commit = proxy.catch(Side::Request, END_TXN, Deed::Hold);
+    assert!(commit.await_caught(PATIENCE), "a commit");
+    scene.signal(Signal::STOP);
+    // It must be longer than the time-out, by a round of the broker's search for such transactions.
+    thread::sleep(TRANSACTION_TIMEOUT + Duration::from_secs(3));
+    scene.signal(Signal::CONT);
+    commit.release();
+    scene.await_progress("SIGSTOP");
+    assert!(!scene.codes().is_empty(), "it did not notice");
+    scene.finish();
+    drop(network);
+}
+
+/// Nothing keeps them from each other but the target.
+fn two_daemons_run_the_same_link(version: Version) {
+    let mut scene = Setup::new("twins", version, Pair::shared(version)).begin();
+    let (site, rival) = scene.rival();
+    scene.await_progress("a rival began");
+    thread::sleep(Duration::from_secs(if long().is_some() { 20 } else { 3 }));
+    scene.await_progress("they fenced each other for some time");
+    let codes = scene.codes();
+    assert!(codes.contains("contended"), "they must have met: {codes:?}");
+    rival.signal(Signal::STOP);
+    scene.await_progress("one was stopped in its tracks");
+    rival.signal(Signal::CONT);
+    scene.await_progress("it went on");
+    // Whichever has the lanes now: the other takes over.
+    if scene.dice.below(2) == 0 {
+        rival.kill();
+    } else {
+        scene.kill();
+        (scene.site, scene.daemon) = (site, Some(rival));
+    }
+    scene.await_progress("one was killed");
+    scene.finish();
+}
