@@ -53,11 +53,7 @@ fn connections_fail(name: &str, version: Version, side: fn(&Pair) -> &Cluster) {
         proxy.resume();
         scene.await_progress(&format!("nothing of {stalled:?} came through"));
     }
-    proxy.set_wan(Some(Wan {
-        round_trip: Duration::from_millis(300),
-        bytes_per_second: 5_000_000,
-        window: 1 << 20,
-    }));
+    proxy.set_wan(Some(Wan { round_trip: Duration::from_millis(300), bytes_per_second: 5_000_000, window: 1 << 20 }));
     scene.await_progress("the cluster went far away");
     proxy.cut();
     scene.await_progress("a cut far away");

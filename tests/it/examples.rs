@@ -4,9 +4,16 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kafka_brokers::{Cluster, Options};
+
 use crate::harness::{Site, binary};
 
 fn run_example(name: &str, link: &str) {
+    run_example_with(name, link, |config| config.to_owned());
+}
+
+/// Run an example whose configuration depends on the machine.
+fn run_example_with(name: &str, link: &str, adapt: impl Fn(&str) -> String) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
     let read = |file: &str| fs::read_to_string(folder.join(file)).expect("a file of the example");
     let (readme, expected) = (read("README.md"), read("expected.jsonl"));
@@ -14,7 +21,7 @@ fn run_example(name: &str, link: &str) {
 
     let site = Site::new("");
     let listen = format!("data_dir = \"./data\"\nlisten = \"127.0.0.1:{}\"", site.port);
-    let config = read("tidegate.toml");
+    let config = adapt(&read("tidegate.toml"));
     site.write_config(&config.replace("data_dir = \"./data\"", &listen).replace("../../target/plugins", "PLUGINS"));
     let _daemon = site.start();
 
@@ -66,6 +73,15 @@ fn printed(site: &Site, words: &[String]) -> String {
 #[test]
 fn filter_and_mask() {
     run_example("filter-and-mask", "orders");
+}
+
+#[test]
+fn kafka_to_kafka() {
+    let start = || Cluster::start(&Options::default()).expect("a cluster");
+    let (source, target) = (start(), start());
+    run_example_with("kafka-to-kafka", "payments", |config| {
+        config.replace("127.0.0.1:19092", &source.bootstrap()).replace("127.0.0.1:29092", &target.bootstrap())
+    });
 }
 
 #[test]

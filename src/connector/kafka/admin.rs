@@ -116,11 +116,12 @@ impl Admin {
         let answer = self.client.call_broker(controller, 5..=7, &request)?;
         let made = answer.topics.first().ok_or_else(|| error::not_asked("CreateTopics"))?;
         match Code(made.error_code) {
-            // Another lane was faster.
-            Code(0) | Code::TOPIC_EXISTS => {
+            Code(0) => {
                 tracing::info!(topic = &**name, partitions, "made a topic");
                 Ok(())
             }
+            // Another lane was faster.
+            Code::TOPIC_EXISTS => Ok(()),
             code => Err(error::not_created(name, code, made.error_message.as_deref())),
         }
     }

@@ -68,14 +68,15 @@ impl fmt::Display for Code {
     }
 }
 
-/// What cannot be read in a partition, whoever reads it: it does not go away by itself.
-pub(super) fn records_error(partition: &TopicPartition, error: &records::Error) -> Error {
-    Error {
-        class: Class::Fatal,
-        code: error.code(),
-        message: format!("{partition}: {error}"),
-        remedy: "do what the message says, then start the link",
-    }
+/// Record batches that cannot be read, whoever reads them: that does not go away by itself.
+pub(super) fn undecodable(partition: &TopicPartition, error: &records::Error) -> Error {
+    let remedy = match error {
+        records::Error::OldFormat { .. } => "copy the topic once with a client of Kafka 3",
+        records::Error::UnknownCodec { .. } => "use a newer version of this daemon",
+        records::Error::DecompressedTooLarge { .. } => "start the link behind it",
+        _ => "start the link again; if that does not help, check the broker's disk",
+    };
+    Error { class: Class::Fatal, code: error.code(), message: format!("{partition}: {error}"), remedy }
 }
 
 fn again(code: &'static str, message: String, remedy: &'static str) -> Error {

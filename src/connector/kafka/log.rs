@@ -7,7 +7,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
 use super::client::{Client, Isolation, topic_name};
-use super::error::{Code, records_error};
+use super::error::{Code, undecodable};
 use super::records::{AbortedTransaction, Bounds, Decoder, Fetched};
 use crate::connector::{Class, Error};
 use crate::model::TopicPartition;
@@ -47,7 +47,7 @@ pub(super) fn read(
         let Some(fetched) = fetched(answer, partition, next)? else { continue };
         let mut decoder = Decoder::new(fetched, BOUNDS);
         for batch in &mut decoder {
-            let batch = batch.map_err(|error| records_error(partition, &error))?;
+            let batch = batch.map_err(|error| undecodable(partition, &error))?;
             batch.records().filter(|record| record.offset() < range.end).try_for_each(&mut each)?;
         }
         if decoder.next_offset() == next && Instant::now() > deadline {

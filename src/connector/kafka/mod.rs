@@ -40,8 +40,7 @@ pub(super) fn decode(encoded: &Encoded) -> Result<Batch, Error> {
         aborted: Vec::new(),
     };
     let place = TopicPartition::new(topic.clone(), *partition);
-    let decoded =
-        Decoder::new(fetched, BOUNDS).next().transpose().map_err(|what| error::records_error(&place, &what))?;
+    let decoded = Decoder::new(fetched, BOUNDS).next().transpose().map_err(|what| error::undecodable(&place, &what))?;
     let nothing = || BatchBuilder::new().finish(topic.clone(), *partition);
     Ok(Batch { next_offset: *next_offset, ..decoded.unwrap_or_else(nothing) })
 }

@@ -83,7 +83,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Corrupt { .. } => "corrupt-batch",
-            Self::OldFormat { .. } => "old-message-format",
+            Self::OldFormat { .. } => "old-format",
             Self::UnknownCodec { .. } => "unknown-codec",
             Self::DecompressedTooLarge { .. } => "batch-too-large",
             Self::RecordTooLarge { .. } => "record-too-large",

@@ -1,7 +1,6 @@
 //! What an error code of a fetch means for a lane, and what the lane is told.
 
 use crate::connector::kafka::error::Code;
-use crate::connector::kafka::records;
 use crate::connector::{Class, Error, PartitionRange};
 use crate::model::TopicPartition;
 
@@ -68,17 +67,6 @@ pub(super) fn diverged(partition: &TopicPartition, offset: i64, end: i64) -> Err
 pub(super) fn recreated(partition: &TopicPartition) -> Error {
     let message = format!("the source topic of {partition} was deleted and made again");
     fatal("source-recreated", message, "copy into a new link with another target topic")
-}
-
-/// Record batches that cannot be read.
-pub(super) fn undecodable(partition: &TopicPartition, error: &records::Error) -> Error {
-    let (code, remedy) = match error {
-        records::Error::OldFormat { .. } => ("old-format", "copy the topic once with a client of Kafka 3"),
-        records::Error::UnknownCodec { .. } => ("unknown-codec", "use a newer version of this daemon"),
-        records::Error::DecompressedTooLarge { .. } => ("batch-too-large", "start the link behind it"),
-        _ => ("corrupt-batch", "start the link again; if that does not help, check the broker's disk"),
-    };
-    fatal(code, format!("{partition}: {error}"), remedy)
 }
 
 /// A partition could not be read for too long.

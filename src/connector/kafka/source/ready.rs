@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::faults;
 use super::positions::Index;
+use crate::connector::kafka::error::undecodable;
 use crate::connector::kafka::records::{Bounds, Decoder, Fetched, Passing, Piece};
 use crate::connector::pieces::Pieces;
 use crate::connector::{Encoded, Error, Polled};
@@ -96,7 +96,7 @@ impl Ready {
                     self.turns.push_back(turn);
                     continue;
                 }
-                Some(Err(error)) => self.fail(faults::undecodable(&turn.place, &error)),
+                Some(Err(error)) => self.fail(undecodable(&turn.place, &error)),
                 None => {}
             }
             self.bytes -= turn.bytes;
