@@ -12,9 +12,22 @@ use crate::connector::Error;
 use crate::connector::kafka::client::Client;
 use crate::connector::kafka::wire::{Connection, WireError};
 
-/// What a request asks for, in bytes. While the lane works on one answer the next one is on its way, so this is held
+/// What a request asks for at least, in bytes. While the lane works on one answer the next one is on its way, so this is held
 /// twice; below, the cost of a request begins to show.
-const LIMITS: Limits = Limits { all: 4 << 20, partition: 1 << 20 };
+const BYTES_MIN: i32 = 4 << 20;
+
+/// What it asks for at most, in bytes, however far the broker is.
+const BYTES_MAX: i32 = 32 << 20;
+
+/// How much more it asks for, in bytes for each millisecond of the round trip: with one request under way the path is idle for as long as it takes
+/// to ask again, and at 100 MB/s that shall be a third of the time.
+const BYTES_PER_MS: u128 = 200_000;
+
+fn limits(round_trip: Duration) -> Limits {
+    let more = i32::try_from(round_trip.as_millis() * BYTES_PER_MS).unwrap_or(i32::MAX);
+    let all = BYTES_MIN.saturating_add(more).min(BYTES_MAX);
+    Limits { all, partition: all / 4 }
+}
 
 /// A broker that partitions are fetched from.
 #[derive(Debug)]
@@ -36,7 +49,8 @@ impl Broker {
         let connection = client.connect(node)?;
         let version = connection.version::<FetchRequest>(session::versions(have_ids))?;
         let request_timeout = client.settings().request_timeout;
-        Ok(Self { session: Session::new(version, LIMITS), connection, version, request_timeout, awaited: None })
+        let session = Session::new(version, limits(connection.round_trip()));
+        Ok(Self { session, connection, version, request_timeout, awaited: None })
     }
 
     /// When the answer must be there.
@@ -74,5 +88,17 @@ impl Broker {
         // A broker that throttles does not listen meanwhile.
         self.request_timeout = self.request_timeout.max(answer.throttle.saturating_mul(2));
         Ok(Some(answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_that_are_far_are_asked_for_more() {
+        assert_eq!(limits(Duration::from_micros(700)), Limits { all: 4 << 20, partition: 1 << 20 });
+        assert_eq!(limits(Duration::from_millis(80)).all, (4 << 20) + 16_000_000);
+        assert_eq!(limits(Duration::from_secs(20)).all, 32 << 20);
     }
 }

@@ -115,6 +115,8 @@ pub(crate) struct Connection {
     expected: Option<usize>,
     /// Whether the broker has answered anything but the greeting.
     has_answered: bool,
+    /// How long the first answer took.
+    round_trip: Duration,
 }
 
 impl fmt::Debug for Connection {
@@ -143,10 +145,16 @@ impl Connection {
             arrived: Vec::new(),
             expected: None,
             has_answered: false,
+            round_trip: Duration::ZERO,
         };
         connection.ask_versions(deadline)?;
         connection.authenticate(deadline)?;
         Ok(connection)
+    }
+
+    /// How long its first answer took: about what the network takes there and back.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// Say who we are, if that is wanted: at the beginning, and again before a broker would end the session (KIP-368).
@@ -165,8 +173,10 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("tidegate"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+        let asked = Instant::now();
         self.send(VERSION, &request)?;
         let answer = self.receive(deadline)?;
+        self.round_trip = asked.elapsed();
         let versions = Versions::read(&answer.bytes).ok_or_else(|| self.malformed("not its versions".to_owned()))?;
         self.versions =
             versions.map_err(|_| WireError::Unsupported { address: self.address.clone(), request: "ApiVersions" })?;
