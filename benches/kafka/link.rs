@@ -1,5 +1,6 @@
 //! A link in a process of its own, and what it takes.
 
+use std::io::BufRead;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tidegate::config::{ClusterKind, Config};
 use tidegate::connector::Cluster;
 use tidegate::connector::kafka::KafkaCluster;
+use tidegate::link::supervisor::LinkState;
 use tidegate::link::{Desired, Link};
 use tidegate::plugin::PluginEngine;
 
@@ -19,6 +21,9 @@ use crate::common::{Filtered, byte_filter, process_cpu_time};
 
 /// The variable that makes this program a child; it holds the job.
 const CHILD: &str = "TIDEGATE_BENCH_LINK";
+
+/// What the child says when it is at work.
+const RUNNING: &str = "running";
 
 /// How often the child looks how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -109,6 +114,17 @@ impl Job {
         start_child(command).map_err(|error| format!("cannot start a link: {error}"))
     }
 
+    /// Start it, and wait until all of its lanes are at work.
+    pub(crate) fn start_and_await(&self) -> Result<Child> {
+        let mut link = self.start()?;
+        let mut line = String::new();
+        let said = link.stdout.as_mut().map(|out| std::io::BufReader::new(out).read_line(&mut line));
+        match said {
+            Some(Ok(_)) if line.trim() == RUNNING => Ok(link),
+            _ => Err(format!("the link has not started: {line}")),
+        }
+    }
+
     /// Run it to its end, and answer what it took.
     pub(crate) fn run(&self) -> Result<Taken> {
         let output = self.start()?.wait_with_output().map_err(|error| format!("waiting for a link: {error}"))?;
@@ -173,6 +189,10 @@ fn be(job: &Job) -> Result<Taken> {
     let link = job.link()?;
     link.order(Desired::Running).map_err(|failure| failure.to_string())?;
     let Some(records) = job.records else {
+        while link.state().0 != LinkState::Active {
+            thread::sleep(LOOK_EVERY);
+        }
+        println!("{RUNNING}");
         loop {
             thread::park();
         }

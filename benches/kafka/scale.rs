@@ -1,9 +1,108 @@
-use crate::Result;
+//! Many partitions, and many commits.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kafka_brokers::Options;
+use kafka_rivals::cpu_seconds;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::link::{Job, resident_mib};
+use crate::{Result, cluster};
+
+const TOPICS: u32 = 100;
+const PARTITIONS: i32 = 10;
+const LANES: u32 = 8;
+const COMMITS: u32 = 1_000_000;
+
+/// How long CPU time is watched: it is counted in steps of 10 ms.
+const WATCH: Duration = Duration::from_secs(10);
 
 pub(crate) fn run() -> Result<()> {
+    println!("\nscale: {} partitions in {TOPICS} topics over {LANES} lanes, all idle", TOPICS * PARTITIONS as u32);
+    let (source, target) = (cluster(Options::default())?, cluster(Options::default())?);
+    for topic in 0..TOPICS {
+        kafka_oracle::create(&source.bootstrap(), &format!("many-{topic}"), PARTITIONS, &[])?;
+    }
+    kafka_oracle::create(&source.bootstrap(), "few", 1, &[])?;
+    let job = |topics: &str, prefix: &str| Job {
+        topics: topics.to_owned(),
+        lanes: LANES,
+        ..Job::new(&source.bootstrap(), &target.bootstrap(), "", prefix)
+    };
+    let begun = Instant::now();
+    let many = idle(&job("[\"/many-.*/\"]", "m-"))?;
+    println!("  made and running after {:.1} s  (must: 30 s)", many.0.duration_since(begun).as_secs_f64());
+    let again = Instant::now();
+    let restarted = idle(&job("[\"/many-.*/\"]", "m-"))?;
+    println!("  running again after {:.1} s", restarted.0.duration_since(again).as_secs_f64());
+    let few = idle(&job("[\"few\"]", "f-"))?;
+    let partitions = f64::from(TOPICS * PARTITIONS as u32 - 1);
+    println!(
+        "  an idle partition: {:.1} KiB of memory, {:.1} µs of CPU time a second",
+        (many.1 - few.1) * 1024.0 / partitions,
+        (many.2 - few.2) * 1e6 / partitions
+    );
     Ok(())
 }
 
+/// When a link was running, its memory in MiB, and its share of a CPU when it has nothing to do.
+fn idle(job: &Job) -> Result<(Instant, f64, f64)> {
+    let mut link = job.start_and_await()?;
+    let running = Instant::now();
+    thread::sleep(Duration::from_secs(3));
+    let before = cpu_seconds(link.id())?;
+    thread::sleep(WATCH);
+    let share = (cpu_seconds(link.id())? - before) / WATCH.as_secs_f64();
+    let memory = resident_mib(link.id());
+    link.kill().and_then(|()| link.wait()).map_err(|error| error.to_string())?;
+    Ok((running, memory, share))
+}
+
+/// A lane opens after a million commits: as many checkpoints as that many commits write.
 pub(crate) fn opening() -> Result<()> {
+    println!("\nopening: a lane after {COMMITS} commits");
+    let (source, target) = (cluster(Options::default())?, cluster(Options::default())?);
+    kafka_oracle::create(&source.bootstrap(), "few", 1, &[])?;
+    let job = Job::new(&source.bootstrap(), &target.bootstrap(), "few", "o-");
+    let open = || -> Result<f64> {
+        let begun = Instant::now();
+        let mut link = job.start_and_await()?;
+        let taken = begun.elapsed().as_secs_f64();
+        link.kill().and_then(|()| link.wait()).map_err(|error| error.to_string())?;
+        Ok(taken)
+    };
+    open()?;
+    let before = open()?;
+    let topic = "__tidegate.bench-o-.checkpoints";
+    let written = kafka_oracle::read(&target.bootstrap(), topic)?;
+    let record = written
+        .0
+        .values()
+        .flatten()
+        .map(|placed| &placed.record)
+        .rfind(|record| record.key.as_ref().is_some_and(|key| key.starts_with(b"checkpoint/")));
+    let record = record.ok_or("there is no checkpoint")?;
+    let (key, value) = (record.key.clone().unwrap_or_default(), record.value.clone().unwrap_or_default());
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", target.bootstrap())
+        // A record batch each, as commits write them.
+        .set("batch.num.messages", "1")
+        .set("linger.ms", "0")
+        .create()
+        .map_err(|error| error.to_string())?;
+    for number in 0..COMMITS {
+        let record = || BaseRecord::to(topic).partition(0).key(&key).payload(&value);
+        while producer.send(record()).is_err() {
+            producer.poll(Duration::from_millis(10));
+        }
+        if number % 100_000 == 0 {
+            println!("  {number} of {COMMITS} commits written");
+        }
+    }
+    producer.flush(Duration::from_secs(120)).map_err(|error| error.to_string())?;
+    let after = open()?;
+    println!("  {after:.2} s from the start of the process, {before:.2} s before  (must: 5 s)");
     Ok(())
 }
