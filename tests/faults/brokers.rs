@@ -111,7 +111,8 @@ fn leader(cluster: &Cluster, topic: &str, partition: i32) -> Option<i32> {
 
 /// The broker that coordinates a transactional id: the leader of the partition that Java's hash of its name picks.
 fn coordinator(cluster: &Cluster, transactional_id: &str) -> i32 {
-    let hash = transactional_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    let hash =
+        transactional_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
     let partition = hash.checked_abs().unwrap_or(0) % TRANSACTION_STATE_PARTITIONS;
     leader(cluster, "__transaction_state", partition).expect("a coordinator")
 }

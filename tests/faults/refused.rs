@@ -139,9 +139,7 @@ fn each_link_names_its_own_mistake_and_the_others_go_on() {
 
     // What is granted heals a link without anybody starting it.
     target.grant(NO_ID, &["Write", "Describe"], Resource::TransactionalId("*")).expect("granted");
-    wait_until("the topic is there", || {
-        kafka_oracle::read(&target.internal_bootstrap(), "no-id-records").is_ok()
-    });
+    wait_until("the topic is there", || kafka_oracle::read(&target.internal_bootstrap(), "no-id-records").is_ok());
     kafka_oracle::await_copy(&expected, &target.internal_bootstrap(), "no-id-records", PATIENCE).expect("a copy");
 }
 

@@ -289,9 +289,7 @@ impl Scene {
         }
         let daemon = self.daemon.take().expect("a daemon");
         let checked = |result: Result<(), String>, log: &str| {
-            result.unwrap_or_else(|difference| {
-                panic!("{link}, seed {}: {difference}\n{}", self.seed, last_lines(log))
-            });
+            result.unwrap_or_else(|difference| panic!("{link}, seed {}: {difference}\n{}", self.seed, last_lines(log)));
         };
         checked(kafka_oracle::await_copy(&expected, target, link, PATIENCE).map(drop), &daemon.stderr());
         let log = daemon.stderr();
