@@ -179,7 +179,7 @@ impl Session {
         let source = link.source.source()?;
         let mut sink = link.target.sink(&settings(&link.config, lane))?;
         let Opened { checkpoints, revision } = sink.open()?;
-        let pipeline = link.slot.load_full();
+        let pipeline = link.pipeline_after(revision)?;
         check_revision(revision, &pipeline)?;
         let run = Run::new(&link.config, &pipeline)?;
         let record_bytes_max = link.target.record_bytes_max(&link.config.dead_letters)?;

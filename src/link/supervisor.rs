@@ -21,6 +21,7 @@ use super::pipeline::{Pipeline, Stage};
 use super::revision::{History, Origin, Publisher, RevisionRecord, StageSpec, digest_of};
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
 use super::warden::Alarm;
+use super::watch::Watch;
 use crate::config::{BreakerAction, LinkConfig, Start};
 use crate::connector::{Class, Cluster, RevisionStart};
 use crate::model::{Digest, RevisionNumber, TopicPartition};
@@ -57,6 +58,22 @@ impl Shared {
     /// Where a partition ended at genesis, if the link starts at `latest` and the partition was there.
     pub(super) fn genesis_end(&self, partition: &TopicPartition) -> Option<i64> {
         self.genesis.ends.get(&partition.to_string()).copied()
+    }
+
+    /// What a lane is to run that has committed under `committed` before. A revision that is not known here was published by another daemon that runs
+    /// the link, and is taken from the target.
+    pub(super) fn pipeline_after(&self, committed: Option<RevisionNumber>) -> Result<Arc<Pipeline>, Failure> {
+        let known = self.slot.load_full();
+        if committed <= Some(known.number()) {
+            return Ok(known);
+        }
+        if let Some(newest) = read_history(&*self.target, &self.config)?.last() {
+            // Whoever has published it watches it.
+            let newest = Arc::new(self.components.pipeline(newest.clone(), Watch::default())?);
+            // Another lane, or a publish, may have been faster.
+            self.slot.rcu(|now| if now.number() < newest.number() { newest.clone() } else { now.clone() });
+        }
+        Ok(self.slot.load_full())
     }
 
     /// A stage as an earlier revision had it.

@@ -86,6 +86,7 @@ fn two_daemons_run_the_same_link(version: Version) {
     scene.await_progress("a rival began");
     thread::sleep(Duration::from_secs(if long().is_some() { 20 } else { 3 }));
     scene.await_progress("they fenced each other for some time");
+    scene.print_troubles();
     let codes = scene.codes();
     assert!(codes.contains("contended"), "they must have met: {codes:?}");
     rival.signal(Signal::STOP);

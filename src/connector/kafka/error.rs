@@ -22,6 +22,7 @@ impl Code {
     pub(super) const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub(super) const TOPIC_EXISTS: Self = Self(36);
     pub(super) const INVALID_PRODUCER_EPOCH: Self = Self(47);
+    pub(super) const INVALID_TXN_STATE: Self = Self(48);
     pub(super) const CONCURRENT_TRANSACTIONS: Self = Self(51);
     pub(super) const OPERATION_NOT_ATTEMPTED: Self = Self(55);
     pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
@@ -48,7 +49,8 @@ impl Code {
             Self::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => {
                 (Class::Reopen, "transactional-id-not-authorized", "grant the ACL that is named")
             }
-            Self::INVALID_PRODUCER_EPOCH | Self::PRODUCER_FENCED => (
+            // The last one: the transaction has been ended by somebody else.
+            Self::INVALID_PRODUCER_EPOCH | Self::PRODUCER_FENCED | Self::INVALID_TXN_STATE => (
                 Class::Fenced,
                 "contended",
                 "look whether another daemon runs the same link; if none does, it heals by itself",
