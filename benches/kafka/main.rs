@@ -13,7 +13,6 @@
 
 #![allow(clippy::print_stderr, reason = "this talks to a person at a terminal")]
 
-#[allow(dead_code, reason = "the other benches use more of it")]
 #[path = "../common/mod.rs"]
 mod common;
 mod latency;

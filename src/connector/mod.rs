@@ -129,6 +129,7 @@ pub trait Cluster: Send + Sync {
 
 /// What a source gives.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is handed on and taken apart at once")]
 pub enum Polled {
     /// Records.
     Batch(Batch),

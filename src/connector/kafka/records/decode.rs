@@ -62,6 +62,7 @@ pub struct Decoder {
 
 /// What a [`Decoder`] gives.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is handed on and taken apart at once")]
 pub enum Piece {
     /// Records.
     Batch(Batch),
