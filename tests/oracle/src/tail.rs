@@ -47,6 +47,8 @@ impl Tail {
             .set("check.crcs", "true")
             // A broker that was restarted is to be found again soon.
             .set("reconnect.backoff.max.ms", "500")
+            // One that is stopped where it is says nothing, and is to be given up before the tests give up: by default after a minute.
+            .set("socket.timeout.ms", "5000")
             .create()
             .map_err(cannot)?;
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(cannot)?;

@@ -219,7 +219,10 @@ impl Plan {
             .set("compression.type", codec.name())
             .set("enable.idempotence", "true")
             .set("linger.ms", "1")
-            .set("reconnect.backoff.max.ms", "500");
+            .set("reconnect.backoff.max.ms", "500")
+            // A broker that is stopped where it is says nothing: by default it is given up after a minute.
+            .set("socket.timeout.ms", "5000")
+            .set("request.timeout.ms", "5000");
         if self.transactions {
             config.set("transactional.id", format!("kafka-oracle-{}-{}", self.topic, codec.name()));
         } else {
