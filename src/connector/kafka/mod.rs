@@ -1,8 +1,8 @@
 //! Kafka clusters: the data path of lanes on Kafka's own wire protocol.
 //!
-//! Reading order: [`KafkaCluster`] (what links see), [`source`] and [`sink`] (the data path), [`layout`] (what is kept in a target), then what all
-//! of them stand on: [`client`] knows where brokers and leaders are, [`wire`] are the connections, [`records`] is the format of what topics
-//! hold, without any IO, [`error`] says in words what brokers answer.
+//! Reading order: [`KafkaCluster`] (what links see), `source` and `sink` (the data path), `layout` (what is kept in a target), then what all
+//! of them stand on: `client` knows where brokers and leaders are, `wire` are the connections, [`records`] is the format of what topics
+//! hold, without any IO, `error` says in words what brokers answer.
 
 mod admin;
 mod client;
