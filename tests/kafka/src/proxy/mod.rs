@@ -129,12 +129,12 @@ impl Proxy {
     ///
     /// Errors: no port is free.
     pub fn start(broker: SocketAddr) -> Result<Self> {
-        let address = (Ipv4Addr::LOCALHOST, port::free()?).into();
+        let (address, listener) = listen_anywhere()?;
         let weather = Weather { era: 0, with_reset: false, stalled: [false; 2], wan: None };
         let faults = Faults { weather, traps: Vec::new(), busy_until: [Instant::now(); 2], living: BTreeMap::new() };
         let shared = Arc::new(Shared {
             broker,
-            listener: Mutex::new(Some(listen(address)?)),
+            listener: Mutex::new(Some(listener)),
             faults: Mutex::new(faults),
             gone: Condvar::new(),
             closing: AtomicBool::new(false),
@@ -329,6 +329,16 @@ impl Side {
         match self {
             Self::Request => 0,
             Self::Answer => 1,
+        }
+    }
+}
+
+/// A port that is free may be somebody else's a moment later.
+fn listen_anywhere() -> Result<(SocketAddr, TcpListener)> {
+    loop {
+        let address = (Ipv4Addr::LOCALHOST, port::free()?).into();
+        if let Ok(listener) = listen(address) {
+            return Ok((address, listener));
         }
     }
 }
