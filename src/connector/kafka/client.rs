@@ -27,8 +27,6 @@ const METADATA_AGE_MIN: Duration = Duration::from_millis(100);
 /// What a cluster said of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Metadata {
-    /// The cluster's id.
-    pub(super) cluster: Option<String>,
     /// The addresses of the brokers that are up.
     pub(super) brokers: BTreeMap<i32, Arc<str>>,
     /// The broker that administrative requests go to.
@@ -85,12 +83,7 @@ impl Metadata {
             }
             Some((topic.name?.0.as_str().into(), TopicMetadata { id: topic.topic_id, leaders }))
         });
-        Self {
-            cluster: answer.cluster_id.map(|id| id.to_string()),
-            brokers: brokers.collect(),
-            controller: answer.controller_id.0,
-            topics: topics.collect(),
-        }
+        Self { brokers: brokers.collect(), controller: answer.controller_id.0, topics: topics.collect() }
     }
 }
 

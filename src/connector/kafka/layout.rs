@@ -21,6 +21,8 @@
 //!
 //! Names of topics, stages and links have no slash, so keys have one reading.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::connector::{Class, Error, RevisionStart};
@@ -49,12 +51,15 @@ pub(super) fn state_topic(link: &str) -> String {
 }
 
 /// The settings of these topics: small segments that are compacted soon, so that a lane opens fast after many commits.
-pub(super) const SETTINGS: [(&str, &str); 4] = [
-    ("cleanup.policy", "compact"),
-    ("segment.bytes", "16777216"),
-    ("min.cleanable.dirty.ratio", "0.05"),
-    ("delete.retention.ms", "600000"),
-];
+pub(super) fn settings() -> BTreeMap<String, String> {
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "16777216"),
+        ("min.cleanable.dirty.ratio", "0.05"),
+        ("delete.retention.ms", "600000"),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
 
 /// The first record of a partition of the checkpoint topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,8 +79,7 @@ impl Meta {
         admin: &Admin,
         pairs: impl IntoIterator<Item = (String, &'a [u8])>,
     ) -> Result<(), Error> {
-        let settings = layout::SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        admin.ensure(&META.into(), 1, &settings)?;
+        admin.ensure(&META.into(), 1, &layout::settings())?;
         let mut encoder = Encoder::new(Compression::new(Codec::Zstd, None).map_err(error::not_encoded)?);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         for (key, value) in pairs {

@@ -92,12 +92,13 @@ impl KafkaSink {
         error
     }
 
-    fn learn(&mut self, name: &Arc<str>) -> Result<usize, Error> {
+    fn learn(&mut self, name: &Arc<str>) -> Result<(), Error> {
         let metadata = self.client.metadata()?;
         let topic = metadata.topics.get(name).ok_or_else(|| super::error::unknown_topic(name))?;
         let bytes_max = self.admin.batch_bytes_max(name)?;
         let partitions = topic.leaders.len() as u32;
-        Ok(self.topics.put(TargetTopic { name: name.clone(), id: topic.id, partitions, bytes_max }))
+        self.topics.put(TargetTopic { name: name.clone(), id: topic.id, partitions, bytes_max });
+        Ok(())
     }
 
     /// Add records to the outbox. Runs of records with one destination go together.
@@ -187,7 +188,7 @@ impl Sink for KafkaSink {
 
     fn begin_commit(&mut self, commit: Commit) -> Result<(), Error> {
         let Some(session) = &mut self.session else { return Err(not_open(&self.lane)) };
-        let begun = session.commit(commit, &self.client, &self.admin, &mut self.encoder, &mut self.topics);
+        let begun = session.commit(commit, &self.admin, &mut self.encoder, &mut self.topics);
         begun.map_err(|error| self.failed(error))
     }
 
@@ -200,12 +201,5 @@ impl Sink for KafkaSink {
         let deadline = Instant::now() + wait;
         session.pump(&mut self.encoder, &self.topics, deadline).map_err(|error| self.failed(error))?;
         Ok(!self.committing())
-    }
-}
-
-/// The topic as a lane sees it.
-impl From<&TargetTopic> for Topic {
-    fn from(topic: &TargetTopic) -> Self {
-        Self { name: topic.name.clone(), id: topic_id(topic.id), partitions: topic.partitions }
     }
 }

@@ -143,8 +143,7 @@ fn checkpoint_topic(admin: &Admin, lane: &LaneSettings) -> Result<(TargetTopic, 
 }
 
 fn own_topic(admin: &Admin, name: Arc<str>, partitions: u32) -> Result<TargetTopic, Error> {
-    let settings = layout::SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    admin.ensure(&name, partitions, &settings)?;
+    admin.ensure(&name, partitions, &layout::settings())?;
     let (id, count) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
     if count != partitions {
         let message = format!("{name} has {count} partitions, and the link has {partitions} lanes");
@@ -174,9 +173,8 @@ fn read_all(
     partition: &TopicPartition,
     each: impl FnMut(crate::model::batch::RecordRef<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let one = std::slice::from_ref(partition);
     let end = client.offset(partition, LATEST, Isolation::ReadUncommitted)?;
-    let start = client.offsets(one, EARLIEST, Isolation::ReadUncommitted)?.get(partition).copied().unwrap_or(0);
+    let start = client.offset(partition, EARLIEST, Isolation::ReadUncommitted)?;
     log::read(client, partition, start..end, Isolation::ReadCommitted, READ_PATIENCE, each).map(drop)
 }
 

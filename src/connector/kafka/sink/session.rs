@@ -96,8 +96,8 @@ struct Tail {
 }
 
 pub(super) struct Session {
-    pub(super) client: Arc<Client>,
-    pub(super) lane: LaneSettings,
+    client: Arc<Client>,
+    lane: LaneSettings,
     flow: Flow,
     transactional_id: Option<String>,
     identity: Identity,
@@ -177,6 +177,11 @@ impl Session {
         self.states.remove(partition).unwrap_or_default()
     }
 
+    /// Where what is written now belongs.
+    fn outbox(&mut self) -> &mut Outbox {
+        if self.is_committing() { &mut self.waiting } else { &mut self.sending }
+    }
+
     /// Add records to what is to be sent. Answers those that their topic does not take.
     pub(super) fn push(
         &mut self,
@@ -186,18 +191,16 @@ impl Session {
         range: Range<usize>,
         bytes_max: usize,
     ) -> Result<Vec<usize>, Error> {
-        let outbox = if self.flow.is_committing() { &mut self.waiting } else { &mut self.sending };
         let records = range.len();
-        let too_large = outbox.push(encoder, place, batch, range, bytes_max).map_err(error::not_encoded)?;
+        let too_large = self.outbox().push(encoder, place, batch, range, bytes_max).map_err(error::not_encoded)?;
         self.tails.entry(place).or_default().unacknowledged += (records - too_large.len()) as i64;
         Ok(too_large)
     }
 
     /// Add a record batch as it is.
     pub(super) fn pass(&mut self, encoder: &mut Encoder, place: Place, batch: FinishedBatch) -> Result<(), Error> {
-        let outbox = if self.flow.is_committing() { &mut self.waiting } else { &mut self.sending };
         self.tails.entry(place).or_default().unacknowledged += batch.records() as i64;
-        outbox.pass(encoder, place, batch).map_err(error::not_encoded)
+        self.outbox().pass(encoder, place, batch).map_err(error::not_encoded)
     }
 
     /// Send what can be sent, and wait while more is in memory than may be.
@@ -229,7 +232,6 @@ impl Session {
     pub(super) fn commit(
         &mut self,
         mut commit: Commit,
-        client: &Arc<Client>,
         admin: &Admin,
         encoder: &mut Encoder,
         topics: &mut Topics,
@@ -251,7 +253,7 @@ impl Session {
         }
         let mut last = super::open::checkpoint_records(&commit, self.checkpoints);
         if !commit.states.is_empty() {
-            last.push(super::open::state_records(&commit, client, admin, topics, &self.lane)?);
+            last.push(super::open::state_records(&commit, &self.client, admin, topics, &self.lane)?);
         }
         if self.flow.mode() == Mode::Idempotent {
             self.last = last;
