@@ -31,33 +31,45 @@ pub(crate) fn run() -> Result<()> {
         lanes: LANES,
         ..Job::new(&source.bootstrap(), &target.bootstrap(), "", prefix)
     };
-    let begun = Instant::now();
-    let many = idle(&job("[\"/many-.*/\"]", "m-"))?;
-    println!("  made and running after {:.1} s  (must: 30 s)", many.0.duration_since(begun).as_secs_f64());
-    let again = Instant::now();
-    let restarted = idle(&job("[\"/many-.*/\"]", "m-"))?;
-    println!("  running again after {:.1} s", restarted.0.duration_since(again).as_secs_f64());
-    let few = idle(&job("[\"few\"]", "f-"))?;
+    let many = job("[\"/many-.*/\"]", "m-");
+    let records = Some(u64::from(TOPICS) * PARTITIONS as u64);
+    for what in ["topics are made and", "started again,"] {
+        produce_everywhere(&source.bootstrap())?;
+        let taken = Job { records, ..many.clone() }.run()?;
+        println!("  {what} a record of each partition is copied after {:.1} s  (must: 30 s)", taken.wall_seconds);
+    }
+    let (many, few) = (idle(&many)?, idle(&job("[\"few\"]", "f-"))?);
     let partitions = f64::from(TOPICS * PARTITIONS as u32 - 1);
     println!(
         "  an idle partition: {:.1} KiB of memory, {:.1} µs of CPU time a second",
-        (many.1 - few.1) * 1024.0 / partitions,
-        (many.2 - few.2) * 1e6 / partitions
+        (many.0 - few.0) * 1024.0 / partitions,
+        (many.1 - few.1) * 1e6 / partitions
     );
     Ok(())
 }
 
-/// When a link was running, its memory in MiB, and its share of a CPU when it has nothing to do.
-fn idle(job: &Job) -> Result<(Instant, f64, f64)> {
+/// One record for every partition.
+fn produce_everywhere(source: &str) -> Result<()> {
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", source).create().map_err(|error| error.to_string())?;
+    for (topic, partition) in (0..TOPICS).flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic, partition))) {
+        let topic = format!("many-{topic}");
+        let record: BaseRecord<'_, (), str> = BaseRecord::to(&topic).partition(partition).payload("one");
+        producer.send(record).map_err(|(error, _)| error.to_string())?;
+    }
+    producer.flush(Duration::from_secs(60)).map_err(|error| error.to_string())
+}
+
+/// The memory of a link in MiB, and its share of a CPU, when it has nothing to do.
+fn idle(job: &Job) -> Result<(f64, f64)> {
     let mut link = job.start_and_await()?;
-    let running = Instant::now();
     thread::sleep(Duration::from_secs(3));
     let before = cpu_seconds(link.id())?;
     thread::sleep(WATCH);
     let share = (cpu_seconds(link.id())? - before) / WATCH.as_secs_f64();
     let memory = resident_mib(link.id());
     link.kill().and_then(|()| link.wait()).map_err(|error| error.to_string())?;
-    Ok((running, memory, share))
+    Ok((memory, share))
 }
 
 /// A lane opens after a million commits: as many checkpoints as that many commits write.

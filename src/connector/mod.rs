@@ -235,8 +235,10 @@ pub trait Sink: Send {
         kafka::decode(&encoded).map(Some)
     }
 
-    /// The bytes of the open transaction that are still in memory.
-    fn pending_bytes(&self) -> usize;
+    /// The bytes of the open transaction that stay in memory until it is committed. A sink that sends them before has none.
+    fn pending_bytes(&self) -> usize {
+        0
+    }
 
     /// Begin to commit the open transaction: its records, and for each source partition the checkpoint. The sink fills in
     /// the target's part of the checkpoints (`target_end_offset`). `started` holds the first offset of each

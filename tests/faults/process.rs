@@ -22,15 +22,14 @@ for_each_version! {
     two_daemons_run_the_same_link,
 }
 
-/// Without any fault there is no trouble at all, once the topics are there: brokers show a topic that was just made before they serve it.
+/// Without any fault there is no trouble at all, though the topics have to be made.
 fn nothing_goes_wrong(version: Version) {
     let scene = Setup::new("quiet", version, Pair::shared(version)).begin();
     scene.print_troubles();
-    let before = scene.failures();
     for _ in 0..3 {
         scene.await_progress("nothing");
     }
-    assert_eq!(scene.failures(), before, "{:?}", scene.codes());
+    assert_eq!(scene.failures(), 0, "{:?}", scene.codes());
     scene.finish();
 }
 

@@ -11,12 +11,12 @@ use kafka_protocol::messages::{CreateTopicsRequest, DescribeConfigsRequest};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::client::{Client, lock, topic_name};
+use super::client::{Client, Isolation, LATEST, lock, topic_name};
 use super::error::{self, Code};
 use super::meta::Meta;
 use super::topic_id;
 use crate::connector::{Class, Error, Topic};
-use crate::model::LinkId;
+use crate::model::{LinkId, TopicPartition};
 
 /// The settings that a copy of a topic gets. What depends on the cluster (replicas, throttles, `message.timestamp.type`, which would have brokers
 /// write another time into the records) is not among them.
@@ -81,7 +81,8 @@ impl Admin {
         partitions: u32,
         settings: &BTreeMap<String, String>,
     ) -> Result<Topic, Error> {
-        if self.find(name)?.is_none() {
+        let makes = self.find(name)?.is_none();
+        if makes {
             self.create(name, partitions, settings)?;
         }
         let deadline = Instant::now() + CREATE_PATIENCE;
@@ -90,6 +91,9 @@ impl Admin {
                 && topic.leaders.iter().all(|leader| leader.broker.is_some())
             {
                 let partitions = topic.leaders.len() as u32;
+                if makes {
+                    self.await_served(name, partitions)?;
+                }
                 return Ok(Topic { name: name.clone(), id: topic_id(topic.id), partitions });
             }
             if Instant::now() > deadline {
@@ -98,6 +102,12 @@ impl Admin {
             std::thread::sleep(Duration::from_millis(50));
             self.client.refresh()?;
         }
+    }
+
+    /// Brokers show a topic that was just made a moment before they take records for it.
+    fn await_served(&self, name: &Arc<str>, partitions: u32) -> Result<(), Error> {
+        let partitions: Vec<_> = (0..partitions).map(|number| TopicPartition::new(name.clone(), number)).collect();
+        self.client.offsets(&partitions, LATEST, Isolation::ReadUncommitted).map(drop)
     }
 
     fn create(&self, name: &Arc<str>, partitions: u32, settings: &BTreeMap<String, String>) -> Result<(), Error> {

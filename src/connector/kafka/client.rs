@@ -24,6 +24,9 @@ const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
 /// How soon it may be asked again, however many lanes want to.
 const METADATA_AGE_MIN: Duration = Duration::from_millis(100);
 
+/// How long a partition that was just made, or moves, is waited for.
+const MOVE_PATIENCE: Duration = Duration::from_secs(15);
+
 /// What a cluster said of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Metadata {
@@ -274,7 +277,8 @@ impl Client {
         found.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"))
     }
 
-    /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]), by partition. `isolation` decides whether open transactions count.
+    /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]), by partition. `isolation` decides whether open transactions count. A partition that
+    /// was just made or moves is waited for.
     ///
     /// # Errors
     /// One of them is not known, or a broker does not answer.
@@ -284,6 +288,29 @@ impl Client {
         at: i64,
         isolation: Isolation,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let deadline = Instant::now() + MOVE_PATIENCE;
+        let mut found = BTreeMap::new();
+        let mut asked = partitions.to_vec();
+        loop {
+            let refused = self.offsets_now(&asked, at, isolation, &mut found)?;
+            let Some((place, code)) = refused.first() else { return Ok(found) };
+            self.refresh()?;
+            if !refused.iter().all(|(_, code)| code.is_moving()) || Instant::now() > deadline {
+                return Err(code.error(&format!("the offsets of {place}")));
+            }
+            std::thread::sleep(METADATA_AGE_MIN);
+            asked = refused.into_iter().map(|(place, _)| place).collect();
+        }
+    }
+
+    /// The same without waiting. Answers the partitions whose brokers refuse to say.
+    fn offsets_now(
+        &self,
+        partitions: &[TopicPartition],
+        at: i64,
+        isolation: Isolation,
+        found: &mut BTreeMap<TopicPartition, i64>,
+    ) -> Result<Vec<(TopicPartition, Code)>, Error> {
         let metadata = self.metadata()?;
         let mut by_broker: BTreeMap<i32, BTreeMap<Arc<str>, Vec<ListOffsetsPartition>>> = BTreeMap::new();
         for partition in partitions {
@@ -294,7 +321,7 @@ impl Client {
                 .with_timestamp(at);
             by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
         }
-        let mut found = BTreeMap::new();
+        let mut refused = Vec::new();
         for (broker, topics) in by_broker {
             let topics = topics.into_iter().map(|(name, partitions)| {
                 ListOffsetsTopic::default().with_name(topic_name(&name)).with_partitions(partitions)
@@ -307,15 +334,14 @@ impl Client {
             for topic in answer.topics {
                 for partition in topic.partitions {
                     let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);
-                    if partition.error_code != 0 {
-                        self.refresh()?;
-                        return Err(Code(partition.error_code).error(&format!("the offsets of {place}")));
+                    match Code(partition.error_code) {
+                        Code(0) => drop(found.insert(place, partition.offset)),
+                        code => refused.push((place, code)),
                     }
-                    found.insert(place, partition.offset);
                 }
             }
         }
-        Ok(found)
+        Ok(refused)
     }
 }
 

@@ -15,12 +15,16 @@ pub(super) struct Code(pub(super) i16);
 impl Code {
     pub(super) const NONE: Self = Self(0);
     pub(super) const OFFSET_OUT_OF_RANGE: Self = Self(1);
+    pub(super) const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
+    pub(super) const LEADER_NOT_AVAILABLE: Self = Self(5);
+    pub(super) const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
     pub(super) const COORDINATOR_LOADING: Self = Self(14);
     pub(super) const COORDINATOR_NOT_AVAILABLE: Self = Self(15);
     pub(super) const NOT_COORDINATOR: Self = Self(16);
     pub(super) const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     pub(super) const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub(super) const TOPIC_EXISTS: Self = Self(36);
+    pub(super) const OUT_OF_ORDER_SEQUENCE_NUMBER: Self = Self(45);
     pub(super) const INVALID_PRODUCER_EPOCH: Self = Self(47);
     pub(super) const INVALID_TXN_STATE: Self = Self(48);
     pub(super) const CONCURRENT_TRANSACTIONS: Self = Self(51);
@@ -28,6 +32,8 @@ impl Code {
     pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
     pub(super) const FETCH_SESSION_NOT_FOUND: Self = Self(70);
     pub(super) const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
+    pub(super) const FENCED_LEADER_EPOCH: Self = Self(74);
+    pub(super) const UNKNOWN_LEADER_EPOCH: Self = Self(76);
     pub(super) const PRODUCER_FENCED: Self = Self(90);
     pub(super) const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
 
@@ -40,6 +46,12 @@ impl Code {
     pub(super) fn is_passing(self) -> bool {
         let moving = [Self::COORDINATOR_LOADING, Self::COORDINATOR_NOT_AVAILABLE, Self::NOT_COORDINATOR];
         self == Self::CONCURRENT_TRANSACTIONS || moving.contains(&self)
+    }
+
+    /// Whether it goes away by itself because a partition moves, or was just made: brokers learn that one after the other.
+    pub(super) fn is_moving(self) -> bool {
+        let unserved = [Self::UNKNOWN_TOPIC_OR_PARTITION, Self::LEADER_NOT_AVAILABLE, Self::NOT_LEADER_OR_FOLLOWER];
+        unserved.contains(&self) || [Self::FENCED_LEADER_EPOCH, Self::UNKNOWN_LEADER_EPOCH].contains(&self)
     }
 
     /// The error of a lane, when `what` was answered with this code.

@@ -14,8 +14,10 @@ use rdkafka::types::RDKafkaErrorCode;
 use crate::record::Random;
 use crate::{Record, Result};
 
-/// The most that a transaction, or what is flushed together, has.
-const BLOCK_RECORDS_MAX: u64 = 500;
+/// The most that a transaction, or what is flushed together, has. Record batches get small ones and large ones from it.
+const BLOCK_RECORDS_MAX: u64 = 800;
+/// How long a record batch is filled, in ms, if it is not flushed before: a block gives one for each partition.
+const LINGER_MS: &str = "50";
 /// Every so many transactions the last is aborted.
 const ABORT_EVERY: u64 = 3;
 /// How long brokers may take. No call waits for ever: librdkafka's own default for a commit does.
@@ -218,7 +220,7 @@ impl Plan {
             .set("bootstrap.servers", &self.bootstrap)
             .set("compression.type", codec.name())
             .set("enable.idempotence", "true")
-            .set("linger.ms", "1")
+            .set("linger.ms", LINGER_MS)
             .set("reconnect.backoff.max.ms", "500")
             // A broker that is stopped where it is says nothing: by default it is given up after a minute.
             .set("socket.timeout.ms", "5000")

@@ -1,19 +1,20 @@
 //! The order in which a lane's requests follow each other, as a state machine without any IO.
 //!
 //! ```text
-//!            send (version 2)              answered
-//!   Idle ─────────────────────▶ First ───────────────▶ Open ──▶ send, as many as the window holds
-//!    ▲ │                          │ again                ▲ │
-//!    │ │ register (version 1)     ▼                      │ │ commit, and all is answered
-//!    │ └─────────▶ Registering ─ Idle, once more         │ ▼
-//!    │                  └────────── registered ──────────┘ Ending
-//!    └───────────────────────── ended ─────────────────────┘
+//!             send                              refused
+//!   Idle ───────────────────────────▶ Open ───────────────▶ Refused
+//!    ▲ │                              ▲ ▲ ▲                    │
+//!    │ │ register (version 1)         │ │ └────────────────────┘ all is answered: send what was refused
+//!    │ └─────────▶ Registering ───────┘ │
+//!    │                        registered│
+//!    │         commit, and all is sent and answered
+//!    └───────────── ended ─── Ending ◀──┘
 //! ```
 //!
 //! After anything else than these the lane opens again, and nothing here is kept.
 //!
-//! Why the first request of a transaction goes alone, once for the cluster: the coordinator may still be ending the transaction before, and
-//! answers CONCURRENT_TRANSACTIONS. Alone it can simply be sent once more; with others behind it, these would be out of order.
+//! What can be refused: a transaction begins while the coordinator may still be ending the one before, and then answers CONCURRENT_TRANSACTIONS. Others may
+//! be on their way behind it, so that a far cluster is not waited for, and these are out of order then. All of them are sent once more, in order.
 
 /// How output becomes visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +31,12 @@ pub(super) enum Mode {
 enum Phase {
     /// The cluster has no transaction of ours.
     Idle,
-    /// The first request of a transaction is on its way, alone.
-    First,
     /// Partitions are being registered. Whether the transaction was open before.
     Registering { open: bool },
-    /// The transaction is open.
+    /// The transaction is open, or what opens it is on its way.
     Open,
+    /// What was to open it was refused, and what was sent behind that is on its way.
+    Refused,
     /// It is being committed.
     Ending,
 }
@@ -54,7 +55,7 @@ pub(super) struct Unsent {
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Send what is ready: to one broker if the transaction is not open yet.
+    /// Send what is ready.
     Send,
     /// Register the partitions that the transaction does not have yet.
     Register,
@@ -98,11 +99,6 @@ impl Flow {
         self.mode != Mode::Idempotent && self.phase != Phase::Idle
     }
 
-    /// Whether the next request is the first of a transaction.
-    pub(super) fn sends_first(&self) -> bool {
-        self.mode == Mode::Version2 && self.phase == Phase::Idle
-    }
-
     pub(super) fn step(&self, unsent: Unsent) -> Step {
         if !matches!(self.phase, Phase::Idle | Phase::Open) {
             return Step::Wait;
@@ -124,24 +120,21 @@ impl Flow {
 
     /// A request with records was sent.
     pub(super) fn sent(&mut self) {
-        self.phase = if self.sends_first() { Phase::First } else { Phase::Open };
+        self.phase = Phase::Open;
         self.in_flight += 1;
     }
 
-    /// Its records are there.
-    pub(super) fn answered(&mut self) {
-        self.phase = Phase::Open;
+    /// It was answered. Whether it is time to send once more what was refused.
+    pub(super) fn answered(&mut self, refused: bool) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
-    }
-
-    /// The first request was refused because the transaction before it is still ending: whether it can be sent once more.
-    pub(super) fn again(&mut self) -> bool {
-        let first = self.phase == Phase::First;
-        if first {
-            self.phase = Phase::Idle;
-            self.in_flight = 0;
+        if refused {
+            self.phase = Phase::Refused;
         }
-        first
+        let again = self.phase == Phase::Refused && self.in_flight == 0;
+        if again {
+            self.phase = Phase::Open;
+        }
+        again
     }
 
     /// A request to register partitions was sent.
@@ -194,31 +187,30 @@ mod tests {
     const HELD: Unsent = Unsent { any: true, ready: false, unregistered: false };
 
     #[test]
-    fn in_version_2_the_first_request_goes_alone() {
+    fn requests_follow_each_other_without_waiting() {
         let mut flow = Flow::new(Mode::Version2);
         assert_eq!(flow.step(HELD), Step::Wait);
-        assert_eq!(flow.step(NEW), Step::Send);
-        assert!(flow.sends_first() && !flow.is_open());
-        flow.sent();
-        assert_eq!(flow.step(READY), Step::Wait);
-        assert!(flow.is_open());
-        flow.answered();
-        assert_eq!(flow.step(READY), Step::Send);
-        flow.sent();
-        assert_eq!(flow.step(READY), Step::Send, "the others follow each other");
+        assert!(!flow.is_open());
+        for _ in 0..3 {
+            assert_eq!(flow.step(NEW), Step::Send);
+            flow.sent();
+            assert!(flow.is_open());
+        }
+        assert!(!flow.answered(false));
     }
 
     #[test]
-    fn the_first_request_is_sent_once_more_and_no_other_is() {
+    fn what_was_refused_is_sent_once_more_when_all_is_answered() {
         let mut flow = Flow::new(Mode::Version2);
-        flow.sent();
-        assert!(flow.again());
+        (0..3).for_each(|_| flow.sent());
+        assert!(!flow.answered(true));
+        assert_eq!(flow.step(READY), Step::Wait, "it would overtake what was refused");
+        assert!(!flow.answered(false), "of another broker");
+        assert_eq!(flow.step(READY), Step::Wait);
+        assert!(flow.answered(true));
         assert_eq!(flow.step(READY), Step::Send);
-        assert!(flow.sends_first());
         flow.sent();
-        flow.answered();
-        flow.sent();
-        assert!(!flow.again(), "others may be behind it");
+        assert!(flow.answered(true), "and once more");
     }
 
     #[test]
@@ -232,9 +224,9 @@ mod tests {
             flow.commit();
             assert_eq!(flow.step(HELD), Step::Wait);
             assert_eq!(flow.step(NOTHING), Step::Wait);
-            flow.answered();
+            flow.answered(false);
             assert_eq!(flow.step(NOTHING), Step::Wait);
-            flow.answered();
+            flow.answered(false);
             assert_eq!(flow.step(HELD), Step::Wait, "what was not sent is not committed");
             assert_eq!(flow.step(NOTHING), Step::End);
             flow.ending();
@@ -284,15 +276,15 @@ mod tests {
         flow.sent();
         assert!(!flow.is_open());
         flow.commit();
-        flow.answered();
+        flow.answered(false);
         assert_eq!(flow.step(NOTHING), Step::Wait);
-        flow.answered();
+        flow.answered(false);
         assert_eq!(flow.step(NOTHING), Step::Checkpoint);
         flow.checkpointed();
         assert_eq!(flow.step(READY), Step::Send);
         flow.sent();
         assert_eq!(flow.step(NOTHING), Step::Wait);
-        flow.answered();
+        flow.answered(false);
         assert_eq!(flow.step(NOTHING), Step::Finished);
         flow.finished();
         flow.commit();

@@ -5,8 +5,8 @@
 //!
 //! Invariants
 //! - The checkpoint is read after fencing and up to the high watermark, never before.
-//! - Nothing is ever sent again from memory, but for the first request of a transaction, which was refused alone. After anything else the lane
-//!   opens again and reads the source again.
+//! - Nothing is ever sent again from memory, but for what begins a transaction and was refused because the one before is still ending. After
+//!   anything else the lane opens again and reads the source again.
 //! - One connection to a broker for all of a lane's records: a broker keeps one pending partition of a transaction only.
 
 mod flow;
@@ -180,10 +180,6 @@ impl Sink for KafkaSink {
         let passed = session.pass(&mut self.encoder, place, batch);
         let passed = passed.and_then(|()| session.make_room(&mut self.encoder, &self.topics));
         passed.map(|()| None).map_err(|error| self.failed(error))
-    }
-
-    fn pending_bytes(&self) -> usize {
-        self.session.as_ref().map_or(0, Session::pending_bytes)
     }
 
     fn begin_commit(&mut self, commit: Commit) -> Result<(), Error> {

@@ -72,6 +72,8 @@ struct Broker {
     flights: VecDeque<Flight>,
     /// The bytes of all flights.
     bytes: usize,
+    /// Whether it has taken records of the open transaction. What is sent before may be refused.
+    joined: bool,
 }
 
 /// A request on its way.
@@ -82,8 +84,16 @@ struct Flight {
     bytes: usize,
     /// Of each partition the number of records.
     parts: Vec<(Place, usize)>,
-    /// The records, if the request may have to be sent once more.
-    kept: Vec<(Place, FinishedBatch)>,
+    /// The records, if they may have to be sent once more.
+    kept: Vec<Kept>,
+}
+
+/// Records that may have to be sent once more.
+#[derive(Debug)]
+struct Kept {
+    place: Place,
+    sequence: i32,
+    batch: FinishedBatch,
 }
 
 /// Where a partition of the target ends, as far as is known.
@@ -114,6 +124,8 @@ pub(super) struct Session {
     sending: Outbox,
     /// What was written while a commit is under way.
     waiting: Outbox,
+    /// What the open transaction has to send once more, in order.
+    refused: Vec<Kept>,
     /// Without transactions: what is to be written when all else is acknowledged.
     last: Vec<(Place, Batch)>,
     not_before: Option<Instant>,
@@ -147,6 +159,7 @@ impl Session {
             floors: BTreeMap::new(),
             sending: Outbox::default(),
             waiting: Outbox::default(),
+            refused: Vec::new(),
             last: Vec::new(),
             not_before: None,
             again_since: None,
@@ -167,10 +180,6 @@ impl Session {
 
     pub(super) fn is_committing(&self) -> bool {
         self.flow.is_committing()
-    }
-
-    pub(super) fn pending_bytes(&self) -> usize {
-        if self.is_committing() { self.waiting.bytes() } else { self.sending.bytes() }
     }
 
     pub(super) fn take_states(&mut self, partition: &TopicPartition) -> BTreeMap<String, StoredState> {
@@ -206,8 +215,8 @@ impl Session {
     /// Send what can be sent, and wait while more is in memory than may be.
     pub(super) fn make_room(&mut self, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
         self.pump(encoder, topics, Instant::now())?;
-        while !self.is_committing() && self.sending.bytes() > QUEUE_BYTES {
-            if self.sending.ready().next().is_none() {
+        while self.outbox().bytes() > QUEUE_BYTES {
+            if !self.is_committing() && self.sending.ready().next().is_none() {
                 // Many partitions, and none with a full record batch.
                 self.sending.flush(encoder).map_err(error::not_encoded)?;
             }
@@ -357,9 +366,8 @@ impl Session {
         self.brokers.get(&broker).map_or(WINDOW_BYTES, |broker| WINDOW_BYTES.saturating_sub(broker.bytes))
     }
 
-    /// Send one request to each broker that has room; to one only if it is the first of a transaction.
+    /// Send one request to each broker that has room.
     fn send(&mut self, topics: &Topics) -> Result<(), Error> {
-        let first = self.flow.sends_first();
         let mut by_broker: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
         for place in self.sending.ready().collect::<Vec<_>>() {
             let broker = self.leader(place, topics)?;
@@ -378,30 +386,21 @@ impl Session {
                 room = room.saturating_sub(batch.bytes());
                 batches.push((place, batch));
             }
-            self.send_to(broker, batches, first, topics)?;
-            if first {
-                break;
-            }
+            self.send_to(broker, batches, topics)?;
         }
         Ok(())
     }
 
-    fn send_to(
-        &mut self,
-        broker: i32,
-        mut batches: Vec<(Place, FinishedBatch)>,
-        first: bool,
-        topics: &Topics,
-    ) -> Result<(), Error> {
+    fn send_to(&mut self, broker: i32, mut batches: Vec<(Place, FinishedBatch)>, topics: &Topics) -> Result<(), Error> {
         if !self.brokers.contains_key(&broker) {
             let connection = self.client.connect(broker)?;
-            self.brokers.insert(broker, Broker { connection, flights: VecDeque::new(), bytes: 0 });
+            self.brokers.insert(broker, Broker { connection, flights: VecDeque::new(), bytes: 0, joined: false });
         }
         let Some(to) = self.brokers.get_mut(&broker) else { return Ok(()) };
         let joins = self.flow.mode() == Mode::Version2;
         let versions = if joins { produce::JOINING } else { produce::PLAIN };
         let version = to.connection.version::<ProduceRequest>(versions)?;
-        let (mut parts, mut bytes) = (Vec::new(), 0);
+        let (mut parts, mut sequences, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut request: Vec<TopicRecords<'_>> = Vec::new();
         let mut previous = None;
         for (place, batch) in &mut batches {
@@ -412,6 +411,7 @@ impl Session {
                 base_sequence: *sequence,
                 transactional: self.transactional_id.is_some(),
             };
+            sequences.push(*sequence);
             *sequence = sequence_after(*sequence, batch.records());
             parts.push((*place, batch.records()));
             bytes += batch.bytes();
@@ -427,7 +427,9 @@ impl Session {
         produce::send(&mut to.connection, version, self.transactional_id.as_deref(), timeout, &request)?;
         drop(request);
         to.bytes += bytes;
-        let kept = if first { batches } else { Vec::new() };
+        let may_be_refused = joins && !to.joined;
+        let kept = batches.into_iter().zip(sequences).filter(|_| may_be_refused);
+        let kept = kept.map(|((place, batch), sequence)| Kept { place, sequence, batch }).collect();
         to.flights.push_back(Flight { at: Instant::now(), version, bytes, parts, kept });
         self.flow.sent();
         Ok(())
@@ -488,6 +490,7 @@ impl Session {
         self.flow.finished();
         self.sending = std::mem::take(&mut self.waiting);
         self.registered.clear();
+        self.brokers.values_mut().for_each(|broker| broker.joined = false);
         self.again_since = None;
     }
 

@@ -20,8 +20,8 @@ const BYTES_MIN: i32 = 4 << 20;
 const BYTES_MAX: i32 = 32 << 20;
 
 /// How much more it asks for, in bytes for each millisecond of the round trip: with one request under way the path is idle for as long as it takes
-/// to ask again, and at 100 MB/s that shall be a third of the time.
-const BYTES_PER_MS: u128 = 200_000;
+/// to ask again, and at 100 MB/s that shall be a quarter of the time.
+const BYTES_PER_MS: u128 = 300_000;
 
 fn limits(round_trip: Duration) -> Limits {
     let more = i32::try_from(round_trip.as_millis() * BYTES_PER_MS).unwrap_or(i32::MAX);
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn brokers_that_are_far_are_asked_for_more() {
         assert_eq!(limits(Duration::from_micros(700)), Limits { all: 4 << 20, partition: 1 << 20 });
-        assert_eq!(limits(Duration::from_millis(80)).all, (4 << 20) + 16_000_000);
+        assert_eq!(limits(Duration::from_millis(80)).all, (4 << 20) + 24_000_000);
         assert_eq!(limits(Duration::from_secs(20)).all, 32 << 20);
     }
 }

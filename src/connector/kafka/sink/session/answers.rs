@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use kafka_protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, ProduceRequest, ProduceResponse};
 
-use super::{AGAIN_AFTER, AGAIN_PATIENCE, Asked, Flight, Identity, Question, Session};
+use super::{AGAIN_AFTER, AGAIN_PATIENCE, Asked, Flight, Identity, Kept, Question, Session};
 use crate::connector::Error;
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::sink::Topics;
@@ -21,49 +21,67 @@ impl Session {
                 let Some(flight) = broker.flights.pop_front() else { break };
                 broker.bytes -= flight.bytes;
                 let answer = answer.decode::<ProduceRequest>(flight.version)?;
-                self.take_produced(flight, &answer, topics)?;
+                self.take_produced(number, flight, &answer, topics)?;
             }
         }
         self.take_coordinated()
     }
 
-    fn take_produced(&mut self, flight: Flight, answer: &ProduceResponse, topics: &Topics) -> Result<(), Error> {
-        let parts = || answer.responses.iter().flat_map(|topic| &topic.partition_responses);
-        let concurrent = |code: i16| Code(code) == Code::CONCURRENT_TRANSACTIONS;
-        if parts().all(|part| concurrent(part.error_code)) && !flight.kept.is_empty() && self.flow.again() {
-            for (place, batch) in flight.kept.into_iter().rev() {
-                self.sending.put_back(place, batch);
-            }
-            self.sequences.clear();
-            return self.again_later();
-        }
+    fn take_produced(
+        &mut self,
+        broker: i32,
+        mut flight: Flight,
+        answer: &ProduceResponse,
+        topics: &Topics,
+    ) -> Result<(), Error> {
+        let mut refused = false;
         for topic in &answer.responses {
             let by_name = topics.by_name.get(topic.name.0.as_str()).copied();
             let index = by_name.or_else(|| topics.list.iter().position(|known| known.id == topic.topic_id));
             let index = index.ok_or_else(|| error::not_asked("Produce"))?;
-            let name = &topics.list[index].name;
             for part in &topic.partition_responses {
-                let place = (index, part.index as u32);
-                if part.error_code != 0 {
-                    return Err(error::not_written(
-                        name,
-                        place.1,
-                        Code(part.error_code),
-                        part.error_message.as_deref(),
-                    ));
+                let (place, code) = ((index, part.index as u32), Code(part.error_code));
+                let behind = self.refused.iter().any(|kept| kept.place == place);
+                let again =
+                    code == Code::CONCURRENT_TRANSACTIONS || (behind && code == Code::OUT_OF_ORDER_SEQUENCE_NUMBER);
+                match flight.kept.iter().position(|kept| kept.place == place) {
+                    Some(kept) if again => {
+                        refused = true;
+                        self.refused.push(flight.kept.swap_remove(kept));
+                    }
+                    // A broker that knows no sequence of ours takes any, even behind one that it refused.
+                    _ if code.0 != 0 || behind => {
+                        let code = if behind { Code::OUT_OF_ORDER_SEQUENCE_NUMBER } else { code };
+                        let message = part.error_message.as_deref();
+                        return Err(error::not_written(&topics.list[index].name, place.1, code, message));
+                    }
+                    _ => self.acknowledged(place, &flight, part.base_offset),
                 }
-                let records = flight.parts.iter().find(|(other, _)| *other == place).map_or(0, |(_, records)| *records);
-                let tail = self.tails.entry(place).or_default();
-                tail.unacknowledged -= records as i64;
-                tail.known = part.base_offset + records as i64;
             }
         }
-        if parts().count() != flight.parts.len() {
+        if answer.responses.iter().map(|topic| topic.partition_responses.len()).sum::<usize>() != flight.parts.len() {
             return Err(error::not_asked("Produce"));
         }
-        self.again_since = None;
-        self.flow.answered();
-        Ok(())
+        if !refused {
+            self.again_since = None;
+            self.brokers.entry(broker).and_modify(|broker| broker.joined = true);
+        }
+        if self.flow.answered(refused) { self.send_refused_again() } else { Ok(()) }
+    }
+
+    fn acknowledged(&mut self, place: Place, flight: &Flight, base_offset: i64) {
+        let records = flight.parts.iter().find(|(other, _)| *other == place).map_or(0, |(_, records)| *records);
+        let tail = self.tails.entry(place).or_default();
+        tail.unacknowledged -= records as i64;
+        tail.known = base_offset + records as i64;
+    }
+
+    fn send_refused_again(&mut self) -> Result<(), Error> {
+        for Kept { place, sequence, batch } in std::mem::take(&mut self.refused).into_iter().rev() {
+            self.sequences.insert(place, sequence);
+            self.sending.put_back(place, batch);
+        }
+        self.again_later()
     }
 
     fn take_coordinated(&mut self) -> Result<(), Error> {
