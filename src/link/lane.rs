@@ -25,6 +25,9 @@ use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
 /// How long a lane waits for records before it looks at its orders and at the slot again.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 
+/// How long a lane with nothing to do waits for a commit before it looks at the source again.
+const TURN: Duration = Duration::from_millis(5);
+
 /// How long a search for bad records may take before the lane commits what precedes: less than a commit takes to be due. A record
 /// that panics is found in a few milliseconds, and a commit for each would cost more than the search.
 const QUICK_SEARCH: Duration = Duration::from_millis(100);
@@ -217,6 +220,8 @@ impl Session {
         let config = &self.link.config.config;
         let interval = Duration::from_millis(config.checkpoint_interval_ms);
         let wait = match self.transaction.begun {
+            // What comes next then is most likely of the target.
+            _ if self.committing.is_some() => Duration::ZERO,
             Some(begun) => interval.saturating_sub(begun.elapsed()).min(IDLE_WAIT),
             None => IDLE_WAIT,
         };
@@ -228,7 +233,7 @@ impl Session {
         match self.settle(polled.map_err(Failure::from))? {
             Some(Polled::Batch(batch)) => self.handle(batch)?,
             Some(Polled::Encoded(encoded)) => self.pass(encoded)?,
-            None => {}
+            None => drop(self.finish_commit(TURN)?),
         }
         if self.is_due(interval) {
             self.commit()?;

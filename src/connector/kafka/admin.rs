@@ -99,7 +99,7 @@ impl Admin {
             if Instant::now() > deadline {
                 return Err(error::unknown_topic(name));
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(25));
             self.client.refresh()?;
         }
     }

@@ -22,7 +22,7 @@ use crate::model::TopicPartition;
 const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How soon it may be asked again, however many lanes want to.
-const METADATA_AGE_MIN: Duration = Duration::from_millis(100);
+const METADATA_AGE_MIN: Duration = Duration::from_millis(25);
 
 /// How long a partition that was just made, or moves, is waited for.
 const MOVE_PATIENCE: Duration = Duration::from_secs(15);

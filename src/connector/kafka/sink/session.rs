@@ -30,7 +30,7 @@ const WINDOW_BYTES: usize = 8 << 20;
 const QUEUE_BYTES: usize = 8 << 20;
 
 /// How long after a commit the next transaction begins: at once it would be refused, and then answered 20 times later.
-const BREATH: Duration = Duration::from_millis(1);
+const BREATH: Duration = Duration::from_millis(4);
 
 /// How long after CONCURRENT_TRANSACTIONS the same request is sent again.
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
