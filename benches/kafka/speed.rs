@@ -10,7 +10,7 @@ use crate::{Result, cluster};
 const PARTITIONS: i32 = 4;
 
 /// Runs of each kind of link, in turns; the median counts.
-const RUNS: usize = 3;
+const RUNS: usize = 5;
 
 pub(crate) fn run() -> Result<()> {
     println!("speed: one broker on each side, {PARTITIONS} partitions, transactions of 100 ms, one lane");

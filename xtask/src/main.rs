@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "this talks to a person at a terminal")]
 
 mod demo;
+mod fuzz;
 mod kafka;
 mod plugins;
 mod soak;
@@ -20,6 +21,7 @@ usage: cargo xtask TASK
   test                   everything that must be green: formatting, clippy, documentation, plugins, tests
   soak                   the crash oracle with 50 kills -9 of each pipeline, and all faults of Kafka (TIDEGATE_KILLS, TIDEGATE_SEED)
   breaks                 break a copy of the engine on purpose and see an oracle turn red
+  fuzz [SECONDS]         let a fuzzer at what reads bytes of brokers, 60 seconds each; installs cargo-fuzz if it is missing
   kafka up               start two Kafka clusters of one broker each, to try links between them; Ctrl-C ends them
   kafka down             end the clusters of a `kafka up` in another terminal
   plugins [NAME …]       build the plugins in plugins/ (all, or those named) into target/plugins/
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "test" => test::run(),
         Some((task, [])) if task == "soak" => soak::soak(),
         Some((task, [])) if task == "breaks" => soak::breaks(),
+        Some((task, rest)) if task == "fuzz" && rest.len() < 2 => fuzz::run(rest.first()),
         Some((task, rest)) if task == "kafka" => kafka::run(rest),
         Some((task, rest)) if task == "plugins" => plugins(rest),
         _ => Err(USAGE.to_owned()),

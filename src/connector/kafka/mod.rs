@@ -8,6 +8,8 @@ mod admin;
 mod client;
 mod cluster;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod layout;
 mod log;
 mod meta;

@@ -21,7 +21,7 @@ pub(super) const SESSIONS: i16 = 7;
 
 /// A fetch answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct FetchAnswer {
+pub(crate) struct FetchAnswer {
     /// How long the broker will not listen to this connection.
     pub(super) throttle: Duration,
     /// What is wrong with the request as a whole.
@@ -56,7 +56,7 @@ impl FetchAnswer {
     ///
     /// # Errors
     /// It ends early, or has bytes left over.
-    pub(super) fn read(body: Bytes, version: i16) -> Result<Self, String> {
+    pub(crate) fn read(body: Bytes, version: i16) -> Result<Self, String> {
         let mut reader = Reader { bytes: body, flexible: version >= FLEXIBLE };
         let answer = reader.answer(version).ok_or("the fetch answer ends early")?;
         if reader.bytes.is_empty() { Ok(answer) } else { Err("the fetch answer has bytes left over".to_owned()) }

@@ -16,7 +16,7 @@
 //! - All that was fetched before a failure is given out before the failure.
 //! - Nothing behind an open transaction is read, and nothing of an aborted one.
 
-mod answer;
+pub(super) mod answer;
 mod broker;
 mod faults;
 mod positions;
