@@ -20,7 +20,7 @@ usage: cargo xtask TASK
   demo                   a million records through two plugins, a swap, a kill, and a check of every record
   test                   everything that must be green: formatting, clippy, documentation, plugins, tests
   soak                   the crash oracle with 50 kills -9 of each pipeline, and all faults of Kafka (TIDEGATE_KILLS, TIDEGATE_SEED)
-  breaks                 break a copy of the engine on purpose and see an oracle turn red
+  breaks [NAME …]        break a copy of the engine on purpose and see an oracle turn red; all, or those whose names begin so
   fuzz [SECONDS]         let a fuzzer at what reads bytes of brokers, 60 seconds each; installs cargo-fuzz if it is missing
   kafka up               start two Kafka clusters of one broker each, to try links between them; Ctrl-C ends them
   kafka down             end the clusters of a `kafka up` in another terminal
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "demo" => demo::run(),
         Some((task, [])) if task == "test" => test::run(),
         Some((task, [])) if task == "soak" => soak::soak(),
-        Some((task, [])) if task == "breaks" => soak::breaks(),
+        Some((task, names)) if task == "breaks" => soak::breaks(names),
         Some((task, rest)) if task == "fuzz" && rest.len() < 2 => fuzz::run(rest.first()),
         Some((task, rest)) if task == "kafka" => kafka::run(rest),
         Some((task, rest)) if task == "plugins" => plugins(rest),

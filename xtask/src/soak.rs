@@ -23,11 +23,11 @@ pub(crate) fn soak() -> Result<()> {
     Ok(())
 }
 
-/// Break a copy of the engine on purpose, in each of the ways in `tests/breaks/`, and see an oracle turn red.
-pub(crate) fn breaks() -> Result<()> {
+/// Break a copy of the engine on purpose, in each of the ways in `tests/breaks/` or in those whose names begin so, and see an oracle turn red.
+pub(crate) fn breaks(names: &[String]) -> Result<()> {
     let root = crate::root();
     let copy = root.join("target/breaks");
-    let patches = patches(&root.join("tests/breaks"))?;
+    let patches = patches(&root.join("tests/breaks"), names)?;
     copy_tree(&root, &copy)?;
     let mut survived = Vec::new();
     for patch in &patches {
@@ -56,12 +56,14 @@ fn caught_by(patch: &Path) -> Result<(&'static str, String)> {
     })
 }
 
-fn patches(dir: &Path) -> Result<Vec<PathBuf>> {
+fn patches(dir: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| name.starts_with(&**wanted));
+    let is_patch = |name: &str| name.ends_with(".patch") && is_wanted(name);
+    paths.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_patch));
     paths.sort();
-    Ok(paths)
+    if paths.is_empty() { Err(format!("no patch in {} has such a name", dir.display())) } else { Ok(paths) }
 }
 
 /// A copy of what is committed, with the plugins that were built.
