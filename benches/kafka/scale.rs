@@ -4,7 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kafka_brokers::Options;
-use kafka_rivals::cpu_seconds;
+use kafka_oracle::Codec;
+use kafka_rivals::{cpu_seconds, fill};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -15,6 +16,8 @@ const TOPICS: u32 = 100;
 const PARTITIONS: i32 = 10;
 const LANES: u32 = 8;
 const COMMITS: u32 = 1_000_000;
+/// What is copied before.
+const RECORDS: u64 = 1000;
 
 /// How long CPU time is watched: it is counted in steps of 10 ms.
 const WATCH: Duration = Duration::from_secs(10);
@@ -76,8 +79,9 @@ fn idle(job: &Job) -> Result<(f64, f64)> {
 pub(crate) fn opening() -> Result<()> {
     println!("\nopening: a lane after {COMMITS} commits");
     let (source, target) = (cluster(Options::default())?, cluster(Options::default())?);
-    kafka_oracle::create(&source.bootstrap(), "few", 1, &[])?;
+    fill(&source.bootstrap(), "few", 1, RECORDS, 100, Codec::None)?;
     let job = Job::new(&source.bootstrap(), &target.bootstrap(), "few", "o-");
+    Job { records: Some(RECORDS), ..job.clone() }.run()?;
     let open = || -> Result<f64> {
         let begun = Instant::now();
         let mut link = job.start_and_await()?;
@@ -85,7 +89,6 @@ pub(crate) fn opening() -> Result<()> {
         link.kill().and_then(|()| link.wait()).map_err(|error| error.to_string())?;
         Ok(taken)
     };
-    open()?;
     let before = open()?;
     let topic = "__tidegate.bench-o-.checkpoints";
     let written = kafka_oracle::read(&target.bootstrap(), topic)?;
