@@ -29,7 +29,8 @@ const WINDOW_BYTES: usize = 8 << 20;
 /// How many bytes may wait to be sent before a lane waits for the brokers.
 const QUEUE_BYTES: usize = 8 << 20;
 
-/// How long after a commit the next transaction begins: at once it would be refused, and then answered 20 times later.
+/// How long after a commit the next transaction begins. A broker that is asked before the markers of the last one are written asks itself again
+/// 20 ms later, and they take some milliseconds where it has other things to do.
 const BREATH: Duration = Duration::from_millis(4);
 
 /// How long after CONCURRENT_TRANSACTIONS the same request is sent again.
