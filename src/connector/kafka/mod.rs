@@ -8,7 +8,7 @@ mod admin;
 mod client;
 mod cluster;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod layout;
 mod log;
