@@ -1,12 +1,12 @@
 //! Connections that are cut, reset, half-open or slow, and messages that come late or never.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kafka_brokers::{Catch, Cluster, Deed, Proxy, Side, Wan};
 
 use crate::clusters::{Pair, Version};
-use crate::harness::wait_until;
+use crate::harness::{comes_true, wait_until};
 use crate::scene::{PATIENCE, REQUEST_TIMEOUT, Setup, long};
 
 /// Kafka's numbers of the requests that are caught.
@@ -164,17 +164,6 @@ fn the_clusters_cannot_be_reached_when_the_daemon_starts(version: Version) {
     }
     scene.finish();
     drop(network);
-}
-
-fn comes_true(within: Duration, condition: impl Fn() -> bool) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed() < within {
-        if condition() {
-            return true;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    false
 }
 
 fn proxy(cluster: &Cluster) -> &Proxy {

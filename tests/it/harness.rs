@@ -140,12 +140,20 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::
 }
 
 /// Look at something until it holds.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    assert!(comes_true(PATIENCE, holds), "this did not come true within {PATIENCE:?}: {what}");
+}
+
+/// Look at something until it holds, or for so long. Whether it does.
+pub fn comes_true(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "this did not come true within {PATIENCE:?}: {what}");
+        if begun.elapsed() >= within {
+            return false;
+        }
         thread::sleep(LOOK_EVERY);
     }
+    true
 }
 
 /// A directory with a configuration, and a port of its own.

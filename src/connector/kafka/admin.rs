@@ -99,8 +99,7 @@ impl Admin {
             if Instant::now() > deadline {
                 return Err(error::unknown_topic(name));
             }
-            std::thread::sleep(Duration::from_millis(25));
-            self.client.refresh()?;
+            self.client.refresh_in_a_moment()?;
         }
     }
 

@@ -155,6 +155,15 @@ impl Client {
         self.metadata_not_older_than(METADATA_AGE_MIN)
     }
 
+    /// What the cluster says a moment later, for whoever waits for a change. A cluster tells nobody of changes: it has to be asked.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub(super) fn refresh_in_a_moment(&self) -> Result<Arc<Metadata>, Error> {
+        std::thread::sleep(METADATA_AGE_MIN);
+        self.refresh()
+    }
+
     /// A number that changes with the topics and their numbers of partitions. Asks the cluster if what is known is old; a
     /// cluster that does not answer has changed nothing.
     pub(super) fn topology(&self) -> u64 {
@@ -294,11 +303,11 @@ impl Client {
         loop {
             let refused = self.offsets_now(&asked, at, isolation, &mut found)?;
             let Some((place, code)) = refused.first() else { return Ok(found) };
-            self.refresh()?;
             if !refused.iter().all(|(_, code)| code.is_moving()) || Instant::now() > deadline {
+                self.refresh()?;
                 return Err(code.error(&format!("the offsets of {place}")));
             }
-            std::thread::sleep(METADATA_AGE_MIN);
+            self.refresh_in_a_moment()?;
             asked = refused.into_iter().map(|(place, _)| place).collect();
         }
     }

@@ -50,8 +50,14 @@ impl Code {
 
     /// Whether it goes away by itself because a partition moves, or was just made: brokers learn that one after the other.
     pub(super) fn is_moving(self) -> bool {
-        let unserved = [Self::UNKNOWN_TOPIC_OR_PARTITION, Self::LEADER_NOT_AVAILABLE, Self::NOT_LEADER_OR_FOLLOWER];
-        unserved.contains(&self) || [Self::FENCED_LEADER_EPOCH, Self::UNKNOWN_LEADER_EPOCH].contains(&self)
+        matches!(
+            self,
+            Self::UNKNOWN_TOPIC_OR_PARTITION
+                | Self::LEADER_NOT_AVAILABLE
+                | Self::NOT_LEADER_OR_FOLLOWER
+                | Self::FENCED_LEADER_EPOCH
+                | Self::UNKNOWN_LEADER_EPOCH
+        )
     }
 
     /// The error of a lane, when `what` was answered with this code.

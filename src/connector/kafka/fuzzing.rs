@@ -34,7 +34,8 @@ pub fn record_batches(bytes: &[u8]) {
     }
 }
 
-fn make_checksums_right(bytes: &mut [u8]) {
+/// Give every record batch the checksum of its bytes.
+pub(super) fn make_checksums_right(bytes: &mut [u8]) {
     let mut at = 0;
     while let Some(length) = bytes.get(at + 8..at + 12).and_then(|length| length.try_into().ok()) {
         let end = at + 12 + u32::from_be_bytes(length) as usize;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::encoding::any_records;
 use super::*;
+use crate::connector::kafka::fuzzing::make_checksums_right;
 
 /// Read everything, and check that all that is answered is a sound batch.
 fn read(bytes: Vec<u8>) {
@@ -17,19 +18,6 @@ fn read(bytes: Vec<u8>) {
         assert!(batch.offsets.last().is_some_and(|last| *last < batch.next_offset));
         // Touches every span.
         assert_eq!(plain(&batch).len(), batch.len());
-    }
-}
-
-fn fix_checksums(bytes: &mut [u8]) {
-    let mut at = 0;
-    while let Some(length) = bytes.get(at + 8..at + 12) {
-        let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
-        let Some(batch) = bytes.get_mut(at..at + 12 + length).filter(|batch| batch.len() >= HEADER_BYTES) else {
-            break;
-        };
-        let checksum = crc_fast::crc32_iscsi(&batch[21..]);
-        batch[17..21].copy_from_slice(&checksum.to_be_bytes());
-        at += 12 + length;
     }
 }
 
@@ -52,7 +40,7 @@ proptest! {
             bytes[at] ^= 1 << bit;
         }
         if fixed {
-            fix_checksums(&mut bytes);
+            make_checksums_right(&mut bytes);
         }
         read(bytes);
     }
@@ -70,7 +58,7 @@ proptest! {
         let end = HEADER_BYTES + end % (bytes.len() - HEADER_BYTES);
         bytes.truncate(end);
         bytes[8..12].copy_from_slice(&((end - 12) as i32).to_be_bytes());
-        fix_checksums(&mut bytes);
+        make_checksums_right(&mut bytes);
         // A compressed stream may have all its records before its own end mark.
         if CODECS[codec] == Codec::None {
             first_error(bytes);
@@ -88,7 +76,7 @@ proptest! {
         bytes[57..61].copy_from_slice(&count.to_be_bytes());
         let length = bytes.len() as i32 - 12;
         bytes[8..12].copy_from_slice(&length.to_be_bytes());
-        fix_checksums(&mut bytes);
+        make_checksums_right(&mut bytes);
         read(bytes);
     }
 }
