@@ -99,6 +99,11 @@ impl Flow {
         self.mode != Mode::Idempotent && self.phase != Phase::Idle
     }
 
+    /// Whether nothing was sent yet, in a mode with transactions, and no commit is under way.
+    pub(super) fn is_unbegun(&self) -> bool {
+        self.mode != Mode::Idempotent && self.phase == Phase::Idle && !self.committing
+    }
+
     pub(super) fn step(&self, unsent: Unsent) -> Step {
         if !matches!(self.phase, Phase::Idle | Phase::Open) {
             return Step::Wait;
@@ -237,6 +242,18 @@ mod tests {
             flow.finished();
             assert!(!flow.is_committing() && !flow.is_open());
         }
+    }
+
+    #[test]
+    fn a_transaction_is_unbegun_until_something_is_sent_or_committed() {
+        let mut flow = Flow::new(Mode::Version2);
+        assert!(flow.is_unbegun());
+        flow.sent();
+        assert!(!flow.is_unbegun(), "what was sent opens it");
+        let mut flow = Flow::new(Mode::Version1);
+        flow.commit();
+        assert!(!flow.is_unbegun(), "what is written now belongs to the next one");
+        assert!(!Flow::new(Mode::Idempotent).is_unbegun(), "there is none");
     }
 
     #[test]

@@ -33,6 +33,10 @@ const QUEUE_BYTES: usize = 8 << 20;
 /// 20 ms later, and they take some milliseconds where it has other things to do.
 const BREATH: Duration = Duration::from_millis(4);
 
+/// A transaction that has sent nothing for so long sends what there is, full record batches or not: its partitions join it now, and the commit has less
+/// to wait for.
+const BEGIN_AFTER: Duration = Duration::from_millis(30);
+
 /// How long after CONCURRENT_TRANSACTIONS the same request is sent again.
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
 
@@ -130,6 +134,8 @@ pub(super) struct Session {
     /// Without transactions: what is to be written when all else is acknowledged.
     last: Vec<(Place, Batch)>,
     not_before: Option<Instant>,
+    /// When the last commit was done, or the session began.
+    finished: Instant,
     again_since: Option<Instant>,
     states: BTreeMap<TopicPartition, BTreeMap<String, StoredState>>,
     pub(super) checkpoints: Place,
@@ -163,6 +169,7 @@ impl Session {
             refused: Vec::new(),
             last: Vec::new(),
             not_before: None,
+            finished: Instant::now(),
             again_since: None,
             states: BTreeMap::new(),
             checkpoints,
@@ -215,6 +222,9 @@ impl Session {
 
     /// Send what can be sent, and wait while more is in memory than may be.
     pub(super) fn make_room(&mut self, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
+        if self.flow.is_unbegun() && self.finished.elapsed() > BEGIN_AFTER {
+            self.sending.flush(encoder).map_err(error::not_encoded)?;
+        }
         self.pump(encoder, topics, Instant::now())?;
         while self.outbox().bytes() > QUEUE_BYTES {
             if !self.is_committing() && self.sending.ready().next().is_none() {
@@ -489,6 +499,7 @@ impl Session {
             self.not_before = Some(Instant::now() + BREATH);
         }
         self.flow.finished();
+        self.finished = Instant::now();
         self.sending = std::mem::take(&mut self.waiting);
         self.registered.clear();
         self.brokers.values_mut().for_each(|broker| broker.joined = false);
