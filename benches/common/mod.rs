@@ -143,6 +143,14 @@ impl Cluster for Filtered {
     fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error> {
         self.0.metadata(link, key)
     }
+    fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error> {
+        self.0.replace_metadata(link, key, known, value)
+    }
+
+    fn metadata_version(&self) -> Result<u64, Error> {
+        self.0.metadata_version()
+    }
+
     fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error> {
         self.0.put_metadata(link, key, value)
     }

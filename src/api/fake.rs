@@ -138,6 +138,7 @@ fn link(state: &State) -> Link {
         counters: LinkCounters { records_in: 10, records_out: 6, records_put_aside: 3, ..LinkCounters::default() },
         lanes: vec![Lane {
             lane: 0,
+            daemon: Some("east-1".into()),
             state: LaneState::Running,
             revision: Some(1),
             epoch: None,
@@ -217,6 +218,7 @@ impl ControlPlane for Fake {
             version: "0.0.0".into(),
             uptime_seconds: 3700,
             pid: 1,
+            name: "east-1".into(),
             data_dir: "data".into(),
             clusters: Vec::new(),
             links: Vec::new(),

@@ -112,10 +112,12 @@ fn print_lanes(lanes: &[Lane], out: &mut dyn Write) -> io::Result<()> {
         .iter()
         .map(|lane| {
             let pause = known(lane.last_swap_pause_us.map(|pause| format!("{pause} µs")));
-            [lane.lane.to_string(), lane.state.to_string(), known(lane.revision), known(lane.last_commit_at), pause]
+            let (state, revision) = (lane.state.to_string(), known(lane.revision));
+            let daemon = known(lane.daemon.as_ref());
+            [lane.lane.to_string(), daemon, state, revision, known(lane.last_commit_at), pause]
         })
         .collect();
-    table(out, ["lane", "state", "revision", "last commit", "last swap"], &rows)?;
+    table(out, ["lane", "daemon", "state", "revision", "last commit", "last swap"], &rows)?;
     lanes.iter().try_for_each(|lane| trouble(out, &format!("  lane {}", lane.lane), lane.error.as_ref()))
 }
 

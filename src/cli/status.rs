@@ -15,7 +15,7 @@ pub(super) fn status(client: &Client, json: bool, out: &mut dyn Write) -> Result
         return print_json(out, &status);
     }
     let uptime = milliseconds(status.uptime_seconds.saturating_mul(1_000));
-    writeln!(out, "tidegate {}, process {}, up for {uptime}", status.version, status.pid)?;
+    writeln!(out, "tidegate {}, {}, process {}, up for {uptime}", status.version, status.name, status.pid)?;
     writeln!(out, "data in {}", status.data_dir.display())?;
     writeln!(out)?;
     let clusters: Vec<_> = status

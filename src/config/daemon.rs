@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::Limits;
 
+use super::check_id;
 use super::limits::read_limits;
 use super::reader::{Item, Table};
 
@@ -13,6 +14,8 @@ use super::reader::{Item, Table};
 pub struct DaemonConfig {
     /// The directory of everything that the daemon writes, clusters with a `path` of their own excepted.
     pub data_dir: PathBuf,
+    /// What other daemons that run the same links call it; made up and kept in the data directory if it is not said.
+    pub name: Option<String>,
     /// The address of the REST API.
     pub listen: SocketAddr,
     /// What the plugins of a stage may use unless the stage says otherwise.
@@ -24,11 +27,16 @@ impl DaemonConfig {
     /// find its data again.
     pub(super) fn read(mut table: Table<'_>, base_dir: &Path) -> Self {
         let data_dir = table.item("data_dir").and_then(|item| path(&item));
+        let name = table.item("name").and_then(|item| {
+            let name = item.text()?;
+            check_id("daemon", name, &item.place, item.report).then(|| name.to_owned())
+        });
         let listen = table.item("listen").and_then(|item| address(&item));
         let limits = read_limits(table.table("limits"), &Limits::default());
         table.finish();
         Self {
             data_dir: base_dir.join(data_dir.unwrap_or("tidegate-data")),
+            name,
             listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081))),
             limits,
         }

@@ -13,9 +13,9 @@ pub mod embedded;
 pub mod kafka;
 mod pieces;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::kafka::records::{Passing, RecordBatch};
 use crate::model::{
@@ -114,6 +114,22 @@ pub trait Cluster: Send + Sync {
     /// Store something about a link (its desired state, its revisions), durably.
     fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error>;
 
+    /// Store it, if `known` is what is stored now. Whether it was: of all who do this at the same time, one is the first.
+    fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error>;
+
+    /// A number that changes when somebody has stored something about a link. It may be about a second old.
+    fn metadata_version(&self) -> Result<u64, Error>;
+
+    /// A place among the daemons that run a link. `None`: nobody else can, and all lanes are ours.
+    fn membership(&self, _of: &LaneGroup) -> Option<Box<dyn Membership>> {
+        None
+    }
+
+    /// Which daemon has which lanes of a link, by its name.
+    fn daemons(&self, _link: &LinkId) -> Result<BTreeMap<Arc<str>, Vec<u32>>, Error> {
+        Ok(BTreeMap::new())
+    }
+
     /// The plugin component with this digest, if it was stored here.
     fn artifact(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error>;
 
@@ -187,6 +203,35 @@ pub struct LaneSettings {
     pub transaction_timeout: Duration,
     /// Whether output and checkpoint must be one transaction.
     pub exactly_once: bool,
+}
+
+/// The lanes that daemons share, and which of them we are.
+#[derive(Clone, Debug)]
+pub struct LaneGroup {
+    /// The link.
+    pub link: LinkId,
+    /// How many lanes it has.
+    pub lanes: u32,
+    /// The name of this daemon.
+    pub daemon: Arc<str>,
+}
+
+/// What a daemon has been told of its lanes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The lanes that it is to run.
+    pub lanes: BTreeSet<u32>,
+    /// When it heard last that this is so.
+    pub confirmed: Instant,
+}
+
+/// A daemon's place among those that run a link. It says who is to open a lane; that a lane has one writer is up to [`Sink::open`].
+pub trait Membership: Send {
+    /// Take part for about `wait`, and say what is known then; `None` before anything is.
+    fn poll(&mut self, wait: Duration) -> Result<Option<Standing>, Error>;
+
+    /// Give the place up, as far as that can be said to anybody. Who does not is expected back for some seconds.
+    fn leave(&mut self);
 }
 
 /// What [`Sink::open`] found in the target.

@@ -65,6 +65,7 @@ impl ControlPlane for Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             pid: std::process::id(),
+            name: self.name.to_string(),
             data_dir: self.data_dir.clone(),
             clusters: self.clusters.values().map(cluster_status).collect(),
             links: self.links.values().map(|link| View::new(link, now).line()).collect(),
@@ -250,6 +251,10 @@ fn publish_error(error: PublishError) -> ControlError {
         PublishError::Refused(message) => {
             let remedy = "nothing has changed; `tidegate plugin inspect` shows what a component is";
             ControlError::new(ErrorKind::Invalid, "plugin-refused", message, remedy)
+        }
+        PublishError::Overtaken => {
+            let remedy = "look at `tidegate plugin history`, then publish again";
+            ControlError::new(ErrorKind::Conflict, "overtaken", error.to_string(), remedy)
         }
         PublishError::Failed(failure) => failure_error(failure),
     }

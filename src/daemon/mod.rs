@@ -5,6 +5,7 @@
 
 mod check;
 mod control;
+mod name;
 mod run;
 mod view;
 
@@ -43,6 +44,7 @@ impl Error {
 /// Everything that runs.
 struct Daemon {
     data_dir: PathBuf,
+    name: Arc<str>,
     started: Instant,
     clusters: BTreeMap<ClusterId, RunningCluster>,
     links: BTreeMap<LinkId, Arc<Link>>,

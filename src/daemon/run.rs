@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{CheckedConfig, with_plugins};
-use super::{Daemon, Error, RunningCluster};
+use super::{Daemon, Error, RunningCluster, name};
 use crate::api::{self, wire};
 use crate::config::{ClusterConfig, ClusterKind, Config, EmbeddedConfig};
 use crate::connector::embedded::EmbeddedCluster;
@@ -47,6 +47,9 @@ pub fn run(path: &Path) -> Result<(), Error> {
     let engine = PluginEngine::compiling_in_child(Some(&data_dir.join("cache"))).map_err(|error| {
         Error::new(format!("{}: {error}", data_dir.join("cache").display()), "make the data directory writable")
     })?;
+    let name = name::load_or_make(config.daemon.name.as_deref(), &data_dir).map_err(|error| {
+        Error::new(format!("{}: {error}", data_dir.join("name").display()), "make the data directory writable")
+    })?;
     let checked = with_plugins(config, warnings, &engine).map_err(refused)?;
     checked.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
 
@@ -56,7 +59,7 @@ pub fn run(path: &Path) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::new(format!("no threads for the API: {error}"), "raise the limit of processes"))?;
     let listener = runtime.block_on(bind(checked.config.daemon.listen))?;
-    let daemon = Arc::new(assemble(checked, &engine, started)?);
+    let daemon = Arc::new(assemble(checked, name, &engine, started)?);
     let stopping = Arc::new(AtomicBool::new(false));
     let upkeep = upkeep(daemon.clone(), stopping.clone());
     let starting: Vec<_> =
@@ -101,7 +104,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     listener.map_err(|error| Error::new(format!("listen on {address}: {error}"), "choose another `listen` address"))
 }
 
-fn assemble(checked: CheckedConfig, engine: &PluginEngine, started: Instant) -> Result<Daemon, Error> {
+fn assemble(checked: CheckedConfig, name: Arc<str>, engine: &PluginEngine, started: Instant) -> Result<Daemon, Error> {
     let clusters = checked.config.clusters.into_iter().map(|(id, config)| Ok((id, open(config)?)));
     let clusters: BTreeMap<ClusterId, RunningCluster> = clusters.collect::<Result<_, Error>>()?;
     let mut links: BTreeMap<LinkId, Arc<Link>> = BTreeMap::new();
@@ -111,9 +114,9 @@ fn assemble(checked: CheckedConfig, engine: &PluginEngine, started: Instant) -> 
             found.ok_or_else(|| Error::new(format!("no cluster {id}"), "define it under [clusters]"))
         };
         let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
-        links.insert(id, Arc::new(Link::new(config, source, target, engine.clone(), stages)));
+        links.insert(id, Arc::new(Link::new(config, name.clone(), source, target, engine.clone(), stages)));
     }
-    Ok(Daemon { data_dir: checked.config.daemon.data_dir, started, clusters, links })
+    Ok(Daemon { data_dir: checked.config.daemon.data_dir, name, started, clusters, links })
 }
 
 /// Open a cluster and make the topics that its configuration declares.

@@ -14,7 +14,6 @@ use crate::link::stats::{CALL_TIME_BOUNDS_US, StageStats};
 use crate::link::status::{LaneState, LaneStatus, Progress};
 use crate::link::supervisor::LinkState;
 use crate::link::{Failure, Link, Origin, RevisionRecord, StageSpec};
-use crate::model::partition::lane_of;
 use crate::model::{RevisionNumber, TopicPartition};
 
 /// Behind by more than this, a link is reported as degraded.
@@ -208,8 +207,14 @@ impl<'a> View<'a> {
 
     fn lane(&self, number: u32, lane: &LaneStatus) -> wire::Lane {
         let mine = self.partitions.iter().filter(|(_, view)| view.lane == number);
+        let daemon = match lane.state {
+            LaneState::Elsewhere => lane.daemon.as_ref(),
+            LaneState::Stopped => None,
+            _ => Some(self.link.daemon()),
+        };
         wire::Lane {
             lane: number,
+            daemon: daemon.map(|daemon| daemon.to_string()),
             state: lane_state(lane.state),
             revision: lane.revision.map(|revision| revision.0),
             epoch: None,
@@ -278,14 +283,7 @@ fn lanes(link: &Link) -> Vec<LaneStatus> {
     if !lanes.is_empty() {
         return lanes;
     }
-    let count = link.config().lanes;
-    let mut lanes = vec![LaneStatus::default(); count as usize];
-    for (partition, checkpoint) in link.target().checkpoints(&link.config().id).unwrap_or_default() {
-        let lane = &mut lanes[lane_of(&partition, count) as usize];
-        lane.revision = lane.revision.max(Some(checkpoint.revision));
-        lane.committed.insert(partition, Progress { next_offset: checkpoint.next_offset, ..Progress::default() });
-    }
-    lanes
+    link.lanes_in_target().unwrap_or_else(|_| vec![LaneStatus::default(); link.config().lanes as usize])
 }
 
 fn status(state: LinkState) -> wire::LinkStatus {
@@ -306,6 +304,7 @@ fn lane_state(state: LaneState) -> wire::LaneState {
         LaneState::Paused => wire::LaneState::Paused,
         LaneState::Retrying => wire::LaneState::Retrying,
         LaneState::Failed => wire::LaneState::Failed,
+        LaneState::Elsewhere => wire::LaneState::Elsewhere,
     }
 }
 

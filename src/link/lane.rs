@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::failure::{Backoff, Failure};
 use super::memory::{self, Memory};
-use super::orders::Desired;
+use super::orders::{Desired, Turn};
 use super::pipeline::Pipeline;
 use super::run::{Processed, Run, Search, Stop};
 use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
 use super::supervisor::Shared;
 use crate::config::LinkConfig;
-use crate::connector::{Commit, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
+use crate::connector::{Class, Commit, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
 
@@ -38,6 +38,9 @@ const STATE_CHANGES_MAX: usize = 100_000;
 /// How long a lane waits for a commit before it says so in the log.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Until something is said.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
 pub(super) struct Lane {
     link: Arc<Shared>,
     number: u32,
@@ -49,26 +52,49 @@ impl Lane {
         Self { link, number, backoff: Backoff::default() }
     }
 
-    /// Move records until the link is stopped, or a failure needs a person.
+    /// Move records, as long as the lane is ours, until the link is stopped.
     pub(super) fn run(mut self) {
         loop {
-            let Err(failure) = self.session() else {
-                self.status(|status| status.state = LaneState::Stopped);
-                return;
-            };
-            self.link.counters.add_failure();
-            self.link.blame(&failure);
-            let wait = self.backoff.after(failure.class);
-            tracing::error!(link = &*self.link.config.id, lane = self.number, code = failure.code, retry = ?wait, "{failure}");
-            self.status(|status| {
-                status.state = if wait.is_some() { LaneState::Retrying } else { LaneState::Failed };
-                status.failure = Some(failure);
-            });
-            let Some(wait) = wait else { return };
-            if self.link.orders.wait_for_stop(wait) {
-                self.status(|status| status.state = LaneState::Stopped);
-                return;
+            let turn = self.link.orders.turn(self.number);
+            match turn {
+                Turn::Stopped => return self.status(|status| status.state = LaneState::Stopped),
+                Turn::Here => self.work(),
+                Turn::Unknown => self.link.orders.wait_turn(self.number, turn, FOR_EVER),
+                Turn::Elsewhere => {
+                    self.backoff.reset();
+                    self.status(|status| {
+                        *status = LaneStatus { state: LaneState::Elsewhere, ..std::mem::take(status) };
+                        status.failure = None;
+                    });
+                    self.link.orders.wait_turn(self.number, turn, FOR_EVER);
+                }
             }
+        }
+    }
+
+    /// From opening to whatever comes next: a failure and the wait after it, or the end of our turn.
+    fn work(&mut self) {
+        let Err(failure) = self.session() else { return };
+        if self.link.orders.turn(self.number) != Turn::Here {
+            // Who has it now has fenced us while we were committing.
+            tracing::debug!(link = &*self.link.config.id, lane = self.number, code = failure.code, "{failure}");
+            return;
+        }
+        self.link.counters.add_failure();
+        self.link.blame(&failure);
+        let (class, since) = (failure.class, Instant::now());
+        let wait = self.backoff.after(class);
+        tracing::error!(link = &*self.link.config.id, lane = self.number, code = failure.code, retry = ?wait, "{failure}");
+        self.status(|status| {
+            status.state = if wait.is_some() { LaneState::Retrying } else { LaneState::Failed };
+            status.failure = Some(failure);
+        });
+        self.link.orders.notify();
+        let orders = &self.link.orders;
+        orders.wait_turn(self.number, Turn::Here, wait.unwrap_or(FOR_EVER));
+        if class == Class::Fenced {
+            // Another daemon may have been assigned the lane, and we have not heard of it.
+            orders.wait_confirmed(self.number, since, FOR_EVER);
         }
     }
 
@@ -79,14 +105,15 @@ impl Lane {
         self.status(|status| {
             status.state = LaneState::Running;
             status.failure = None;
+            status.daemon = None;
         });
         loop {
-            match self.link.orders.desired() {
+            match self.link.orders.desired_of(self.number) {
                 Desired::Stopped => return session.drain(),
                 Desired::Paused => {
                     session.drain()?;
                     self.status(|status| status.state = LaneState::Paused);
-                    self.link.orders.wait_while(Desired::Paused, IDLE_WAIT);
+                    self.link.orders.wait_while(self.number, Desired::Paused, IDLE_WAIT);
                     // A paused lane takes part in a swap, or a publish would never be complete.
                     session.swap_if_published()?;
                 }
@@ -253,7 +280,7 @@ impl Session {
     /// There is trouble under this revision: commit what is done, and wait for what becomes of it.
     fn wait_held(&mut self) -> Result<(), Failure> {
         self.drain()?;
-        self.link.orders.wait_while(Desired::Running, IDLE_WAIT);
+        self.link.orders.wait_while(self.lane, Desired::Running, IDLE_WAIT);
         Ok(())
     }
 
@@ -309,7 +336,8 @@ impl Session {
     ) -> Result<Processed, Stop> {
         let link = self.link.clone();
         let revision = self.transaction.revision;
-        let interrupted = || link.orders.desired() != Desired::Running || link.slot.load().number() != revision;
+        let lane = self.lane;
+        let interrupted = || link.orders.desired_of(lane) != Desired::Running || link.slot.load().number() != revision;
         let search = patience.map(|patience| Search { deadline: Instant::now() + patience, interrupted: &interrupted });
         let states = self.memory.of(partition);
         let processed = self.run.process(batch, states, self.record_bytes_max, search);

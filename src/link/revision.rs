@@ -83,11 +83,14 @@ pub struct Publisher<'a> {
 pub struct History {
     v: u32,
     revisions: Vec<RevisionRecord>,
+    /// What it was read from, if it was: what a longer one is to replace.
+    #[serde(skip)]
+    stored: Option<Vec<u8>>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { v: HISTORY_VERSION, revisions: Vec::new() }
+        Self { v: HISTORY_VERSION, revisions: Vec::new(), stored: None }
     }
 }
 
@@ -102,7 +105,13 @@ impl History {
         if version > u64::from(HISTORY_VERSION) {
             return Err(format!("the link's history has version {version}: a newer tidegate wrote it"));
         }
-        serde_json::from_value(value).map_err(|error| format!("the link's history: {error}"))
+        let history: Self = serde_json::from_value(value).map_err(|error| format!("the link's history: {error}"))?;
+        Ok(Self { stored: Some(bytes.to_vec()), ..history })
+    }
+
+    /// What it was read from; `None` if there was no history.
+    pub fn stored(&self) -> Option<&[u8]> {
+        self.stored.as_deref()
     }
 
     /// The stored form.

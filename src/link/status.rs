@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
@@ -22,6 +22,8 @@ pub enum LaneState {
     Paused,
     Retrying,
     Failed,
+    /// Another daemon has it.
+    Elsewhere,
 }
 
 /// A lane as it is now.
@@ -41,6 +43,8 @@ pub struct LaneStatus {
     pub last_swap_pause: Option<Duration>,
     /// Why it failed, or what it is retrying.
     pub failure: Option<Failure>,
+    /// The daemon that has it, if that is another one and known.
+    pub daemon: Option<Arc<str>>,
 }
 
 /// How far a lane has come in a partition.

@@ -14,16 +14,17 @@ use arc_swap::ArcSwap;
 use super::components::Components;
 use super::events::{Event, Events};
 use super::failure::Failure;
+use super::fleet::take_part;
 use super::genesis::{GENESIS_VERSION, Genesis};
 use super::lane::{Lane, now_ms};
-use super::orders::{Desired, Order, Orders};
+use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
 use super::revision::{History, Origin, Publisher, RevisionRecord, StageSpec, digest_of};
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
 use super::warden::Alarm;
 use super::watch::Watch;
 use crate::config::{BreakerAction, LinkConfig, Start};
-use crate::connector::{Class, Cluster, RevisionStart};
+use crate::connector::{Class, Cluster, LaneGroup, Membership, RevisionStart};
 use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     pub(super) alarm: Arc<Alarm>,
     components: Arc<Components>,
     genesis: Genesis,
+    /// Why it is not known which lanes are ours.
+    pub(super) trouble: Mutex<Option<Failure>>,
 }
 
 impl Shared {
@@ -69,11 +72,15 @@ impl Shared {
         }
         if let Some(newest) = read_history(&*self.target, &self.config)?.last() {
             // Whoever has published it watches it.
-            let newest = Arc::new(self.components.pipeline(newest.clone(), Watch::default())?);
-            // Another lane, or a publish, may have been faster.
-            self.slot.rcu(|now| if now.number() < newest.number() { newest.clone() } else { now.clone() });
+            self.take_over(self.components.pipeline(newest.clone(), Watch::default())?);
         }
         Ok(self.slot.load_full())
+    }
+
+    /// Put a newer pipeline into the slot. Another lane, or a publish, may have been faster.
+    pub(super) fn take_over(&self, newest: Pipeline) {
+        let newest = Arc::new(newest);
+        self.slot.rcu(|now| if now.number() < newest.number() { newest.clone() } else { now.clone() });
     }
 
     /// A stage as an earlier revision had it.
@@ -110,17 +117,21 @@ impl Shared {
 /// A replication from one cluster to another.
 pub struct Link {
     config: LinkConfig,
+    /// The name of this daemon.
+    daemon: Arc<str>,
     source: Arc<dyn Cluster>,
     target: Arc<dyn Cluster>,
-    components: Arc<Components>,
+    pub(super) components: Arc<Components>,
     pub(super) events: Arc<Events>,
     pub(super) alarm: Arc<Alarm>,
     /// Held for the length of a start, stop, publish or rollback: one after the other.
     pub(super) running: Mutex<Option<Running>>,
     /// What reads look at: never held for long.
-    view: Mutex<View>,
-    /// Why it was paused, if it was not a person who did it.
-    held: Mutex<Option<Failure>>,
+    pub(super) view: Mutex<View>,
+    /// What it was told last, here or at another daemon.
+    pub(super) told: Mutex<Option<Order>>,
+    /// What was stored about the link when this daemon looked last: see [`Cluster::metadata_version`].
+    pub(super) followed: Mutex<Option<u64>>,
     counters: Arc<Counters>,
     meter: Meter,
     /// One more than the largest lag seen; 0 is none.
@@ -129,8 +140,8 @@ pub struct Link {
 
 /// What is shown of a link that does not concern its lanes.
 #[derive(Clone, Default)]
-struct View {
-    shared: Option<Arc<Shared>>,
+pub(super) struct View {
+    pub(super) shared: Option<Arc<Shared>>,
     /// Why the link could not be started.
     failure: Option<Failure>,
     started_ms: Option<i64>,
@@ -158,6 +169,7 @@ impl Link {
     /// A link that does not run yet, and is starting until it was told what to do. `configured` is the pipeline of the configuration file, with the bytes of its components.
     pub fn new(
         config: LinkConfig,
+        daemon: Arc<str>,
         source: Arc<dyn Cluster>,
         target: Arc<dyn Cluster>,
         engine: PluginEngine,
@@ -165,6 +177,7 @@ impl Link {
     ) -> Self {
         Self {
             config,
+            daemon,
             source,
             components: Arc::new(Components::new(engine, target.clone(), configured)),
             target,
@@ -172,7 +185,8 @@ impl Link {
             alarm: Arc::default(),
             running: Mutex::new(None),
             view: Mutex::new(View { starting: true, ..View::default() }),
-            held: Mutex::default(),
+            told: Mutex::default(),
+            followed: Mutex::default(),
             counters: Arc::default(),
             meter: Meter::default(),
             lag_ms_max: AtomicU64::new(0),
@@ -182,6 +196,11 @@ impl Link {
     /// Its configuration.
     pub fn config(&self) -> &LinkConfig {
         &self.config
+    }
+
+    /// The name of this daemon.
+    pub fn daemon(&self) -> &Arc<str> {
+        &self.daemon
     }
 
     /// The cluster it reads.
@@ -233,7 +252,7 @@ impl Link {
         Ok(self.stored_order()?.map_or(otherwise, |order| order.desired))
     }
 
-    fn stored_order(&self) -> Result<Option<Order>, Failure> {
+    pub(super) fn stored_order(&self) -> Result<Option<Order>, Failure> {
         let Some(bytes) = self.target.metadata(&self.config.id, DESIRED)? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             Failure::fatal("order-unreadable", format!("the link's desired state: {error}"), "start or stop the link")
@@ -243,17 +262,15 @@ impl Link {
     pub(super) fn store_order(&self, order: &Order) -> Result<(), Failure> {
         let text = serde_json::to_vec(order).unwrap_or_default();
         self.target.put_metadata(&self.config.id, DESIRED, &text)?;
-        self.hold(order);
+        *lock(&self.told) = Some(order.clone());
         Ok(())
     }
 
-    /// Show why the link is paused, if it was not a person who paused it.
-    fn hold(&self, order: &Order) {
-        let failure = order.reason.as_ref().map(|reason| {
-            let remedy = "publish a plugin that handles these records, or change on_error; then resume the link";
-            Failure::fatal("breaker-open", reason.clone(), remedy)
-        });
-        *lock(&self.held) = failure;
+    /// Why the link is paused, if it was not a person who paused it.
+    fn held(&self) -> Option<Failure> {
+        let reason = lock(&self.told).as_ref()?.reason.clone()?;
+        let remedy = "publish a plugin that handles these records, or change on_error; then resume the link";
+        Some(Failure::fatal("breaker-open", reason, remedy))
     }
 
     /// The pipeline that lanes run, or have run last.
@@ -270,7 +287,7 @@ impl Link {
             return;
         }
         if let Ok(Some(order)) = self.stored_order() {
-            self.hold(&order);
+            *lock(&self.told) = Some(order);
         }
         let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
         if let Err(failure) = outcome {
@@ -300,14 +317,8 @@ impl Link {
 
     /// Stop the lanes after they have committed, without touching the desired state: the daemon ends.
     pub fn halt(&self) {
-        self.stop_lanes(&mut lock(&self.running));
+        stop_lanes(&mut lock(&self.running), false);
         self.view_anew(|view| view.stopped = true);
-    }
-
-    fn stop_lanes(&self, running: &mut Option<Running>) {
-        if let Some(Running { shared, threads }) = running.take() {
-            stop(&shared, threads);
-        }
     }
 
     /// The state, and why if it failed.
@@ -324,12 +335,13 @@ impl Link {
         let failed = lanes.iter().find(|lane| lane.state == LaneState::Failed);
         let retrying = lanes.iter().find(|lane| lane.state == LaneState::Retrying);
         let failure = failed.or(retrying).and_then(|lane| lane.failure.clone());
+        let failure = failure.or_else(|| lock(&shared.trouble).clone());
         let state = if failed.is_some() {
             LinkState::Failed
         } else if lanes.iter().any(|lane| lane.state == LaneState::Opening) {
             LinkState::Starting
         } else if shared.orders.desired() == Desired::Paused {
-            return (LinkState::Paused, failure.or_else(|| lock(&self.held).clone()));
+            return (LinkState::Paused, failure.or_else(|| self.held()));
         } else {
             LinkState::Active
         };
@@ -374,7 +386,7 @@ impl Link {
         !lanes.is_empty() && lanes.iter().all(|lane| lane.revision >= Some(number))
     }
 
-    fn fail(&self, failure: Failure) {
+    pub(super) fn fail(&self, failure: Failure) {
         self.counters.errors.fetch_add(1, Relaxed);
         self.view_anew(|view| view.failure = Some(failure));
     }
@@ -389,7 +401,7 @@ impl Link {
     /// Bring the lanes up or down, or tell those that are up what to do.
     pub(super) fn bring(&self, running: &mut Option<Running>, desired: Desired) -> Result<(), Failure> {
         if desired == Desired::Stopped {
-            self.stop_lanes(running);
+            stop_lanes(running, true);
             self.view_anew(|view| view.stopped = true);
             return Ok(());
         }
@@ -402,10 +414,13 @@ impl Link {
             }
         }
         // Lanes that failed are brought up anew, together with the others.
-        self.stop_lanes(running);
+        stop_lanes(running, false);
         self.view_anew(|view| view.starting = true);
-        let shared = Arc::new(self.shared(desired)?);
-        let threads = spawn_lanes(&shared)?;
+        let group = LaneGroup { link: self.config.id.clone(), lanes: self.config.lanes, daemon: self.daemon.clone() };
+        let membership = self.target.membership(&group);
+        let ours = if membership.is_some() { Ours::Unknown } else { Ours::All };
+        let shared = Arc::new(self.shared(Orders::new(desired, ours))?);
+        let threads = spawn_threads(&shared, membership)?;
         let view = View { shared: Some(shared.clone()), started_ms: Some(now_ms()), ..View::default() };
         *lock(&self.view) = view;
         self.await_lanes(&shared, desired);
@@ -416,13 +431,14 @@ impl Link {
     /// Wait until no lane is between two states.
     fn await_lanes(&self, shared: &Shared, desired: Desired) {
         let settled = |state: LaneState| match desired {
+            _ if state == LaneState::Elsewhere => true,
             Desired::Paused => matches!(state, LaneState::Paused | LaneState::Failed | LaneState::Retrying),
             _ => !matches!(state, LaneState::Opening | LaneState::Paused | LaneState::Stopped),
         };
         shared.orders.wait_until(SWAP_PATIENCE, || shared.lanes.iter().all(|lane| settled(lock(lane).state)));
     }
 
-    fn shared(&self, desired: Desired) -> Result<Shared, Failure> {
+    fn shared(&self, orders: Orders) -> Result<Shared, Failure> {
         let genesis = self.genesis()?;
         let record = self.revision_to_run()?;
         let watch = self.watch(&self.history()?, None);
@@ -431,30 +447,35 @@ impl Link {
             source: self.source.clone(),
             target: self.target.clone(),
             slot: ArcSwap::from_pointee(self.components.pipeline(record, watch)?),
-            orders: Orders::new(desired),
+            orders,
             lanes: (0..self.config.lanes).map(|_| Mutex::default()).collect(),
             counters: self.counters.clone(),
             events: self.events.clone(),
             alarm: self.alarm.clone(),
             components: self.components.clone(),
             genesis,
+            trouble: Mutex::default(),
         })
     }
 
     /// The published revision; or a new one, if the configuration file has changed since it was last published.
     fn revision_to_run(&self) -> Result<RevisionRecord, Failure> {
-        let mut history = self.history()?;
         let stages = self.components.configured();
-        let known = history.last_from_toml().is_some_and(|revision| revision.digest == digest_of(&stages));
-        if let Some(last) = history.last().filter(|_| known) {
-            return Ok(last.clone());
+        loop {
+            let mut history = self.history()?;
+            let known = history.last_from_toml().is_some_and(|revision| revision.digest == digest_of(&stages));
+            if let Some(last) = history.last().filter(|_| known) {
+                return Ok(last.clone());
+            }
+            self.components.store_configured()?;
+            let publisher = Publisher { origin: Origin::Toml, by: "configuration file", reason: None };
+            let record = history.push(stages.clone(), publisher, now_ms()).clone();
+            // Daemons that start together have the same file: one of them writes it down.
+            if self.store_history(&history)? {
+                self.announce(&record);
+                return Ok(record);
+            }
         }
-        self.components.store_configured()?;
-        let publisher = Publisher { origin: Origin::Toml, by: "configuration file", reason: None };
-        let record = history.push(stages, publisher, now_ms()).clone();
-        self.store_history(&history)?;
-        self.announce(&record);
-        Ok(record)
     }
 
     fn stored_genesis(&self) -> Result<Option<Genesis>, Failure> {
@@ -476,8 +497,11 @@ impl Link {
         let source = self.config.source.to_string();
         let genesis = Genesis { v: GENESIS_VERSION, at_ms: now_ms(), lanes: self.config.lanes, source, ends };
         let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
-        self.target.put_metadata(&self.config.id, GENESIS, &bytes)?;
-        Ok(genesis)
+        if self.target.replace_metadata(&self.config.id, GENESIS, None, &bytes)? {
+            return Ok(genesis);
+        }
+        // Another daemon that runs the link was first.
+        self.genesis()
     }
 
     fn source_ends(&self) -> Result<BTreeMap<String, i64>, Failure> {
@@ -497,19 +521,29 @@ fn read_history(target: &dyn Cluster, config: &LinkConfig) -> Result<History, Fa
         .map_err(|message| Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate"))
 }
 
-fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>) {
-    shared.orders.set(Desired::Stopped);
+fn stop_lanes(running: &mut Option<Running>, leaving: bool) {
+    if let Some(Running { shared, threads }) = running.take() {
+        stop(&shared, threads, leaving);
+    }
+}
+
+fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>, leaving: bool) {
+    shared.orders.stop(leaving);
     threads.into_iter().for_each(|thread| drop(thread.join()));
 }
 
-/// All lanes, or none.
-fn spawn_lanes(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, Failure> {
+/// A thread for each lane and one for the group, or none.
+fn spawn_threads(
+    shared: &Arc<Shared>,
+    membership: Option<Box<dyn Membership>>,
+) -> Result<Vec<JoinHandle<()>>, Failure> {
     let mut threads = Vec::new();
-    for number in 0..shared.config.lanes {
-        match spawn(shared, number) {
+    let lanes = (0..shared.config.lanes).map(|number| spawn_lane(shared, number));
+    for thread in lanes.chain(membership.map(|membership| spawn_member(shared, membership))) {
+        match thread {
             Ok(thread) => threads.push(thread),
             Err(failure) => {
-                stop(shared, threads);
+                stop(shared, threads, false);
                 return Err(failure);
             }
         }
@@ -517,10 +551,15 @@ fn spawn_lanes(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, Failure> {
     Ok(threads)
 }
 
-fn spawn(shared: &Arc<Shared>, number: u32) -> Result<JoinHandle<()>, Failure> {
+fn spawn_member(shared: &Arc<Shared>, membership: Box<dyn Membership>) -> Result<JoinHandle<()>, Failure> {
+    let shared = shared.clone();
+    spawn("group".to_owned(), move || take_part(&shared, membership))
+}
+
+fn spawn_lane(shared: &Arc<Shared>, number: u32) -> Result<JoinHandle<()>, Failure> {
     let shared = shared.clone();
     lock(&shared.lanes[number as usize]).state = LaneState::Opening;
-    let body = move || {
+    spawn(format!("lane-{number}"), move || {
         let lane = Lane::new(shared.clone(), number);
         if catch_unwind(AssertUnwindSafe(|| lane.run())).is_err() {
             let failure =
@@ -530,8 +569,11 @@ fn spawn(shared: &Arc<Shared>, number: u32) -> Result<JoinHandle<()>, Failure> {
             status.failure = Some(failure);
         }
         shared.orders.notify();
-    };
-    thread::Builder::new().name(format!("lane-{number}")).spawn(body).map_err(|error| {
-        Failure::fatal("no-thread", format!("no thread for lane {number}: {error}"), "raise the limit of processes")
+    })
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
+    thread::Builder::new().name(name.clone()).spawn(body).map_err(|error| {
+        Failure::fatal("no-thread", format!("no thread for {name}: {error}"), "raise the limit of processes")
     })
 }

@@ -70,6 +70,10 @@ impl Link {
         if self.is_to_be_resumed() {
             self.resume_desired();
         }
+        let listened = self.look_elsewhere().and_then(|()| self.follow_others());
+        if let Err(failure) = listened {
+            tracing::debug!(link = &*self.config().id, code = failure.code, "{failure}");
+        }
         let Some(pipeline) = self.present() else { return };
         if let Some(records) = pipeline.watch.take_passed() {
             let message = format!("revision {} after {records} records", pipeline.number());
@@ -116,6 +120,8 @@ impl Link {
         match self.release(running.as_ref(), &mut history, stages, publisher) {
             Ok(_) => self.restart_failed(&mut running),
             Err(PublishError::Failed(failure)) => Err(failure),
+            // What another daemon has published is nobody's trouble yet.
+            Err(PublishError::Overtaken) => Ok(()),
             Err(refused) => {
                 let reason = format!("{reason}; what ran before cannot come back: {refused}");
                 self.pause_because(pipeline, &mut running, &reason)

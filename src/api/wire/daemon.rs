@@ -16,6 +16,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Its process id.
     pub pid: u32,
+    /// What other daemons that run the same links call it.
+    pub name: String,
     /// Where it keeps its data.
     pub data_dir: PathBuf,
     /// Its clusters, by id.

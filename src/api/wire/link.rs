@@ -245,6 +245,8 @@ pub struct LinkHealth {
 pub struct Lane {
     /// Its number, from 0.
     pub lane: u32,
+    /// The daemon that has it, if that is known.
+    pub daemon: Option<String>,
     /// What it does.
     pub state: LaneState,
     /// The revision that it last committed under.
@@ -278,6 +280,8 @@ pub enum LaneState {
     Stopped,
     /// It stopped by itself.
     Failed,
+    /// Another daemon has it. What is said of it here is what it has committed.
+    Elsewhere,
 }
 
 word!(LaneState {
@@ -287,6 +291,7 @@ word!(LaneState {
     Retrying = "retrying",
     Stopped = "stopped",
     Failed = "failed",
+    Elsewhere = "elsewhere",
 });
 
 /// A source partition of a lane.

@@ -20,7 +20,7 @@ fn unknown_keys_are_errors_with_a_suggestion() {
             "7:12 error links.l.config.batchsize: unknown key \"batchsize\" | did you mean \"batch_size\"?",
             "7:27 error links.l.config.x: unknown key \"x\" | known here: batch_size, max_bytes, max_messages, \
              checkpoint_interval_ms, enable_exactly_once, transaction_timeout_ms",
-            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, listen, limits",
+            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, listen, limits",
             "12:1 error clusters.north.file: unknown key \"file\" | known here: kind, path, compression_level, topics",
             "13:10 error clusters.north.topics.t.partition: unknown key \"partition\" | did you mean \"partitions\"?",
         ],

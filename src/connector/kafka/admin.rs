@@ -190,6 +190,17 @@ impl Admin {
         self.meta.put(self, [(super::layout::metadata_key(link, name), value)])
     }
 
+    /// The same, if `known` is what it remembers. Whether it was.
+    pub(super) fn replace_metadata(
+        self: &Arc<Self>,
+        link: &LinkId,
+        name: &str,
+        known: Option<&[u8]>,
+        value: &[u8],
+    ) -> Result<bool, Error> {
+        self.meta.replace(self, link, &super::layout::metadata_key(link, name), known, value)
+    }
+
     pub(super) fn meta(&self) -> &Meta {
         &self.meta
     }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest, TopicName};
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest, TopicName,
+};
 use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
 
@@ -250,6 +252,19 @@ impl Client {
         Ok(answer)
     }
 
+    /// The broker that coordinates something. The inner error is what a broker said.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub(super) fn coordinator(&self, of: CoordinatorOf, key: &str) -> Result<Result<i32, Code>, Error> {
+        let request = FindCoordinatorRequest::default()
+            .with_key_type(of as i8)
+            .with_coordinator_keys(vec![StrBytes::from_string(key.to_owned())]);
+        let answer = self.call_any(4..=6, &request)?;
+        let found = answer.coordinators.first().ok_or_else(|| error::not_asked("FindCoordinator"))?;
+        Ok(Code(found.error_code).check().map(|()| found.node_id.0))
+    }
+
     /// Append a record batch to a partition, outside of any transaction, and answer its first offset.
     ///
     /// # Errors
@@ -358,6 +373,15 @@ impl Client {
 pub(super) const EARLIEST: i64 = -2;
 /// Asks [`Client::offsets`] for the offset after the last one.
 pub(super) const LATEST: i64 = -1;
+
+/// What a coordinator is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CoordinatorOf {
+    /// A consumer group.
+    Group = 0,
+    /// A transactional id.
+    TransactionalId = 1,
+}
 
 /// What a reader sees of transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,27 +1,26 @@
 //! A Kafka cluster as the links see it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
 use super::admin::Admin;
-use super::client::{Client, EARLIEST, Isolation, LATEST};
+use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
 use super::error;
+use super::group::{self, Member};
 use super::layout::{self, LaneRecord};
-use super::log;
 use super::records::{Codec, Compression, Encoder};
 use super::sink::KafkaSink;
 use super::source::{self, KafkaSource};
+use super::table::{Table, Upto};
 use super::wire::Settings;
 use crate::config::{CompressionType, KafkaConfig};
 
-use crate::connector::{Cluster, Error, LaneSettings, PartitionRange, RevisionStart, Sink, Source, Topic};
+use crate::connector::{
+    Cluster, Error, LaneGroup, LaneSettings, Membership, PartitionRange, RevisionStart, Sink, Source, Topic,
+};
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicId, TopicPartition};
-
-/// How long the checkpoints of a link may take to be read.
-const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A Kafka cluster.
 #[derive(Debug)]
@@ -29,6 +28,8 @@ pub struct KafkaCluster {
     client: Arc<Client>,
     admin: Arc<Admin>,
     compression: Compression,
+    /// What the lanes of links have written of themselves.
+    lanes: Mutex<BTreeMap<LinkId, Table>>,
 }
 
 impl KafkaCluster {
@@ -48,7 +49,7 @@ impl KafkaCluster {
         let settings = Settings::new(config)?;
         let client = Arc::new(Client::new(config.brokers.clone(), settings));
         let admin = Arc::new(Admin::new(client.clone(), config.replication_factor));
-        Ok(Self { client, admin, compression })
+        Ok(Self { client, admin, compression, lanes: Mutex::default() })
     }
 
     /// Make a topic that is not there yet. Milliseconds and bytes are what its records are kept for.
@@ -84,21 +85,18 @@ impl KafkaCluster {
         partitions.iter().map(|partition| range(partition).ok_or_else(|| error::not_asked("ListOffsets"))).collect()
     }
 
-    /// Every record that the lanes of a link have written of themselves.
+    /// Every record that the lanes of a link have written of themselves and that still counts.
     fn lane_records(&self, link: &LinkId, mut each: impl FnMut(LaneRecord)) -> Result<(), Error> {
-        let topic: Arc<str> = layout::checkpoint_topic(link).into();
-        let Some((_, partitions)) = self.admin.find(&topic)? else { return Ok(()) };
-        for partition in (0..partitions).map(|partition| TopicPartition::new(topic.clone(), partition)) {
-            let start = self.client.offset(&partition, EARLIEST, Isolation::ReadUncommitted)?;
-            // A lane may be at work: what it has not committed is not waited for.
-            let end = self.client.offset(&partition, LATEST, Isolation::ReadCommitted)?;
-            log::read(&self.client, &partition, start..end, Isolation::ReadCommitted, READ_PATIENCE, |record| {
-                let read = LaneRecord::read(record.key(), record.value());
-                if let Some(read) = read.map_err(|what| layout::unreadable(&partition, record.offset(), &what))? {
-                    each(read);
-                }
-                Ok(())
-            })?;
+        let topic = layout::checkpoint_topic(link);
+        let mut tables = lock(&self.lanes);
+        let table = tables.entry(link.clone()).or_insert_with(|| Table::new(&topic, ""));
+        // A lane may be at work: what it has not committed is not waited for.
+        table.follow(&self.client, &self.admin, Upto::Committed)?;
+        for (key, value) in table.rows() {
+            let read = LaneRecord::read(Some(key.as_bytes()), Some(value));
+            if let Some(read) = read.map_err(|what| layout::unreadable(&topic, &what))? {
+                each(read);
+            }
         }
         Ok(())
     }
@@ -201,6 +199,22 @@ impl Cluster for KafkaCluster {
 
     fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error> {
         self.admin.put_metadata(link, key, value)
+    }
+
+    fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error> {
+        self.admin.replace_metadata(link, key, known, value)
+    }
+
+    fn metadata_version(&self) -> Result<u64, Error> {
+        self.admin.meta().version(&self.admin)
+    }
+
+    fn membership(&self, of: &LaneGroup) -> Option<Box<dyn Membership>> {
+        Some(Box::new(Member::new(self.client.clone(), of)))
+    }
+
+    fn daemons(&self, link: &LinkId) -> Result<BTreeMap<Arc<str>, Vec<u32>>, Error> {
+        group::daemons(&self.client, link)
     }
 
     fn artifact(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {

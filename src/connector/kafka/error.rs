@@ -21,7 +21,12 @@ impl Code {
     pub(super) const COORDINATOR_LOADING: Self = Self(14);
     pub(super) const COORDINATOR_NOT_AVAILABLE: Self = Self(15);
     pub(super) const NOT_COORDINATOR: Self = Self(16);
+    pub(super) const ILLEGAL_GENERATION: Self = Self(22);
+    pub(super) const INCONSISTENT_GROUP_PROTOCOL: Self = Self(23);
+    pub(super) const UNKNOWN_MEMBER_ID: Self = Self(25);
+    pub(super) const REBALANCE_IN_PROGRESS: Self = Self(27);
     pub(super) const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
+    pub(super) const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
     pub(super) const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub(super) const TOPIC_EXISTS: Self = Self(36);
     pub(super) const OUT_OF_ORDER_SEQUENCE_NUMBER: Self = Self(45);
@@ -34,6 +39,7 @@ impl Code {
     pub(super) const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     pub(super) const FENCED_LEADER_EPOCH: Self = Self(74);
     pub(super) const UNKNOWN_LEADER_EPOCH: Self = Self(76);
+    pub(super) const FENCED_INSTANCE_ID: Self = Self(82);
     pub(super) const PRODUCER_FENCED: Self = Self(90);
     pub(super) const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
 

@@ -37,6 +37,9 @@ pub(super) const PREFIX: &str = "__tidegate.";
 /// The topic of what is known of links.
 pub(super) const META: &str = "__tidegate.meta";
 
+/// What the keys of what is known of links begin with.
+pub(super) const LINKS: &str = "link/";
+
 /// The key of a lane's genesis.
 pub(super) const GENESIS: &str = "genesis";
 
@@ -48,6 +51,11 @@ pub(super) fn checkpoint_topic(link: &str) -> String {
 /// The topic of what a link's stages remember.
 pub(super) fn state_topic(link: &str) -> String {
     format!("{PREFIX}{link}.state")
+}
+
+/// The consumer group of the daemons that run a link, over its checkpoint topic: who has a partition has the lane.
+pub(super) fn group(link: &str) -> String {
+    format!("tidegate.{link}")
 }
 
 /// The settings of these topics: small segments that are compacted soon, so that a lane opens fast after many commits.
@@ -162,7 +170,7 @@ impl StateRecord {
 }
 
 pub(super) fn metadata_key(link: &str, name: &str) -> String {
-    format!("link/{link}/{name}")
+    format!("{LINKS}{link}/{name}")
 }
 
 /// What the keys of a component's parts begin with.
@@ -183,11 +191,11 @@ pub(super) fn component_part(rest: &str) -> Option<(usize, usize)> {
 }
 
 /// The error that something in these topics cannot be read.
-pub(super) fn unreadable(partition: &TopicPartition, offset: i64, what: &str) -> Error {
+pub(super) fn unreadable(place: &str, what: &str) -> Error {
     Error {
         class: Class::Fatal,
         code: "checkpoints-unreadable",
-        message: format!("the record at offset {offset} of {partition}: {what}"),
+        message: format!("a record of {place}: {what}"),
         remedy: "use a tidegate as new as the one that wrote it; if something else wrote there, restore the topic",
     }
 }

@@ -1,23 +1,32 @@
 //! What a target remembers of links, and the components of plugins: one compacted topic, read from its beginning and then followed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::admin::Admin;
 use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
 use super::error;
-use super::layout::{self, META};
+use super::layout::{self, LINKS, META};
 use super::log;
 use super::records::{Codec, Compression, Encoder};
-use crate::connector::Error;
-use crate::model::{BatchBuilder, Digest, TopicPartition};
+use super::sink::alone;
+use super::table::{Table, Upto};
+use crate::connector::{Class, Error};
+use crate::model::{Batch, BatchBuilder, Digest, LinkId, TopicPartition};
 
 /// A part of a component: well below what any topic takes as one record.
 const PART_BYTES: usize = 512 << 10;
 
 /// How long a broker may take to show what is there.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long what has been read may be shown to who does not need the newest.
+const AGE_MAX: Duration = Duration::from_millis(500);
+
+/// How long it is tried to be the only one who writes, and how soon again.
+const REPLACE_PATIENCE: Duration = Duration::from_secs(20);
+const REPLACE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The topic, and what has been read of it. Components are not kept: they are large, and asked for once.
 #[derive(Debug)]
@@ -26,51 +35,70 @@ pub(super) struct Meta {
     known: Mutex<Known>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
-    next: i64,
-    values: HashMap<String, Vec<u8>>,
+    table: Table,
+    read: Option<Instant>,
+}
+
+impl Known {
+    fn follow(&mut self, client: &Client, admin: &Admin) -> Result<(), Error> {
+        self.table.follow(client, admin, Upto::Now)?;
+        self.read = Some(Instant::now());
+        Ok(())
+    }
 }
 
 impl Meta {
     pub(super) fn new(client: Arc<Client>) -> Self {
-        Self { client, known: Mutex::default() }
+        Self { client, known: Mutex::new(Known { table: Table::new(META, LINKS), read: None }) }
     }
 
     /// What is stored under `key`.
     pub(super) fn get(&self, admin: &Admin, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        if admin.find(&META.into())?.is_none() {
-            return Ok(None);
-        }
         let mut known = lock(&self.known);
-        self.follow(&mut known)?;
-        Ok(known.values.get(key).cloned())
+        known.follow(&self.client, admin)?;
+        Ok(known.table.rows().get(key).cloned())
     }
 
-    /// Read what is new.
-    fn follow(&self, known: &mut Known) -> Result<(), Error> {
-        let partition = partition();
-        let end = self.client.offset(&partition, LATEST, Isolation::ReadUncommitted)?;
-        if end < known.next {
-            // The topic was made again.
-            *known = Known::default();
+    /// A number that changes when something is stored for a link, known about half a second later.
+    pub(super) fn version(&self, admin: &Admin) -> Result<u64, Error> {
+        let mut known = lock(&self.known);
+        if known.read.is_none_or(|read| read.elapsed() > AGE_MAX) {
+            known.follow(&self.client, admin)?;
         }
-        if end == known.next {
-            return Ok(());
-        }
-        let start = known.next.max(self.client.offset(&partition, EARLIEST, Isolation::ReadUncommitted)?);
-        let values = &mut known.values;
-        let read = log::read(&self.client, &partition, start..end, Isolation::ReadCommitted, PATIENCE, |record| {
-            let Some(key) = record.key().and_then(|key| std::str::from_utf8(key).ok()) else { return Ok(()) };
-            match record.value() {
-                Some(value) if key.starts_with("link/") => drop(values.insert(key.to_owned(), value.to_vec())),
-                Some(_) => {}
-                None => drop(values.remove(key)),
+        Ok(known.table.version())
+    }
+
+    /// Store a value under a key if `known` is what is there. Whether it was.
+    ///
+    /// Of two who do this at once one is the first: both take the same transactional id, which ends the transaction of the other, and look at what is there
+    /// only then.
+    pub(super) fn replace(
+        &self,
+        admin: &Arc<Admin>,
+        link: &LinkId,
+        key: &str,
+        known: Option<&[u8]>,
+        value: &[u8],
+    ) -> Result<bool, Error> {
+        admin.ensure(&META.into(), 1, &layout::settings())?;
+        let deadline = Instant::now() + REPLACE_PATIENCE;
+        let batch = record(key, value);
+        loop {
+            let mut is_done = false;
+            let allowed = || {
+                let now = self.get(admin, key)?;
+                is_done = now.as_deref() == Some(value);
+                Ok(now.as_deref() == known)
+            };
+            match alone::write(&self.client, admin, link, &partition(), &batch, allowed) {
+                // The answer to an earlier try may have been lost.
+                Ok(replaced) => return Ok(replaced || is_done),
+                Err(error) if error.class == Class::Fatal || Instant::now() > deadline => return Err(error),
+                Err(_) => std::thread::sleep(REPLACE_AGAIN_AFTER),
             }
-            Ok(())
-        });
-        known.next = read?;
-        Ok(())
+        }
     }
 
     /// Store values under keys, durably.
@@ -81,11 +109,8 @@ impl Meta {
     ) -> Result<(), Error> {
         admin.ensure(&META.into(), 1, &layout::settings())?;
         let mut encoder = Encoder::new(Compression::new(Codec::Zstd, None).map_err(error::not_encoded)?);
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         for (key, value) in pairs {
-            let mut builder = BatchBuilder::new();
-            builder.push(0, now.as_millis() as i64, Some(key.as_bytes()), Some(value), std::iter::empty());
-            let batch = builder.finish(META, 0);
+            let batch = record(&key, value);
             let encoded = encoder.encode(&batch, 0..1, admin.batch_bytes_max(META)?).map_err(error::not_encoded)?;
             self.client.produce(&partition(), encoded)?;
         }
@@ -124,6 +149,13 @@ impl Meta {
         let pairs = parts.enumerate().map(|(part, bytes)| (layout::component_key(digest, part, count), bytes));
         self.put(admin, pairs)
     }
+}
+
+fn record(key: &str, value: &[u8]) -> Batch {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut builder = BatchBuilder::new();
+    builder.push(0, now.as_millis() as i64, Some(key.as_bytes()), Some(value), std::iter::empty());
+    builder.finish(META, 0)
 }
 
 fn partition() -> TopicPartition {

@@ -10,6 +10,7 @@ mod cluster;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod group;
 mod layout;
 mod log;
 mod meta;
@@ -17,6 +18,7 @@ mod produce;
 pub mod records;
 mod sink;
 mod source;
+mod table;
 mod wire;
 
 pub use cluster::KafkaCluster;

@@ -16,6 +16,9 @@ use crate::link::watch::{Probation, Watch};
 use crate::model::RevisionNumber;
 use crate::plugin::Plugin;
 
+/// How often a publish is tried while other daemons publish too.
+const TRIES: u32 = 5;
+
 /// What a publish or rollback has done.
 #[derive(Clone, Debug)]
 pub struct Publication {
@@ -39,6 +42,9 @@ pub enum PublishError {
     /// The component or its configuration is refused, with the reason.
     #[error("{0}")]
     Refused(String),
+    /// Another daemon has published something at the same time, and was first.
+    #[error("another daemon keeps publishing: try again")]
+    Overtaken,
     /// The target could not store it.
     #[error("{0}")]
     Failed(Failure),
@@ -60,24 +66,36 @@ impl Link {
         let plugin =
             self.components.engine().load(bytes).map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
         let running = lock(&self.running);
+        until_first(|| self.publish_once(running.as_ref(), stage, &plugin, bytes, config.as_ref(), by))
+    }
+
+    fn publish_once(
+        &self,
+        running: Option<&Running>,
+        stage: &str,
+        plugin: &Arc<Plugin>,
+        bytes: &[u8],
+        config: Option<&Value>,
+        by: &str,
+    ) -> Result<Publication, PublishError> {
         // What the file says comes first, or it would replace what is published at the next start.
         let mut stages = self.revision_to_run().map_err(PublishError::Failed)?.stages;
         let mut history = self.history().map_err(PublishError::Failed)?;
         let spec = stages.iter_mut().find(|spec| spec.name == stage);
         let spec = spec.ok_or_else(|| PublishError::NoStage(stage.to_owned()))?;
-        self.check_world(spec, &plugin)?;
+        self.check_world(spec, plugin)?;
         spec.plugin_digest = plugin.digest();
         spec.plugin_name.clone_from(&plugin.description().name);
         spec.plugin_version.clone_from(&plugin.description().version);
         if let Some(config) = config {
-            spec.config = config;
+            spec.config = config.clone();
         }
         // A component is stored when it is known to work, and loaded from there like any other.
         let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.components.stats(&spec.name) };
         self.check_stage(&stage)?;
         self.target.put_artifact(&plugin.digest(), bytes).map_err(|error| PublishError::Failed(error.into()))?;
         let publisher = Publisher { origin: Origin::Publish, by, reason: None };
-        self.release(running.as_ref(), &mut history, stages, publisher)
+        self.release(running, &mut history, stages, publisher)
     }
 
     /// Publish the content of an earlier revision again.
@@ -86,6 +104,15 @@ impl Link {
     /// As [`Link::publish`].
     pub fn rollback(&self, to: Option<RevisionNumber>, by: &str) -> Result<Publication, PublishError> {
         let running = lock(&self.running);
+        until_first(|| self.roll_back_once(running.as_ref(), to, by))
+    }
+
+    fn roll_back_once(
+        &self,
+        running: Option<&Running>,
+        to: Option<RevisionNumber>,
+        by: &str,
+    ) -> Result<Publication, PublishError> {
         self.revision_to_run().map_err(PublishError::Failed)?;
         let mut history = self.history().map_err(PublishError::Failed)?;
         let old = match to {
@@ -94,7 +121,7 @@ impl Link {
         };
         let stages = old.ok_or(PublishError::NoRevision)?.stages.clone();
         let publisher = Publisher { origin: Origin::Rollback, by, reason: None };
-        self.release(running.as_ref(), &mut history, stages, publisher)
+        self.release(running, &mut history, stages, publisher)
     }
 
     /// A refused plugin of another world: the stage's place in the pipeline was made for what it has.
@@ -129,7 +156,9 @@ impl Link {
         if running.is_some() {
             pipeline.make_spares(&self.config.id, self.config.lanes).map_err(PublishError::Failed)?;
         }
-        self.store_history(history).map_err(PublishError::Failed)?;
+        if !self.store_history(history).map_err(PublishError::Failed)? {
+            return Err(PublishError::Overtaken);
+        }
         self.announce(&record);
         let Some(running) = running else { return Ok(Publication { record, complete: false, pause_max: None }) };
         let shared = &running.shared;
@@ -144,7 +173,7 @@ impl Link {
     }
 
     /// How the newest revision of `history` is to be watched: a rollback is not, nor is a revision with nothing before it.
-    pub(super) fn watch(&self, history: &History, running: Option<&Shared>) -> Watch {
+    pub(in crate::link) fn watch(&self, history: &History, running: Option<&Shared>) -> Watch {
         let config = &self.config.probation;
         let Some(record) = history.last() else { return Watch::default() };
         let goes_back = matches!(record.origin, Origin::Rollback | Origin::Automatic);
@@ -158,7 +187,7 @@ impl Link {
     }
 
     /// Tell people of a new revision.
-    pub(super) fn announce(&self, record: &RevisionRecord) {
+    pub(in crate::link) fn announce(&self, record: &RevisionRecord) {
         let (number, by) = (record.number, &record.by);
         let reason = record.reason.as_deref().unwrap_or_default();
         tracing::info!(link = &*self.config.id, revision = number.0, digest = %record.digest, by, reason, "published");
@@ -171,7 +200,20 @@ impl Link {
         self.events.push(Event::new(what, format!("revision {number} by {by}{because}")));
     }
 
-    pub(super) fn store_history(&self, history: &History) -> Result<(), Failure> {
-        Ok(self.target.put_metadata(&self.config.id, HISTORY, &history.encode())?)
+    /// Replace the history that `history` was read from. Whether it was still there.
+    pub(super) fn store_history(&self, history: &History) -> Result<bool, Failure> {
+        let text = history.encode();
+        Ok(self.target.replace_metadata(&self.config.id, HISTORY, history.stored(), &text)?)
     }
+}
+
+/// Try as long as others are faster, some times.
+fn until_first(mut publish: impl FnMut() -> Result<Publication, PublishError>) -> Result<Publication, PublishError> {
+    for _ in 1..TRIES {
+        match publish() {
+            Err(PublishError::Overtaken) => {}
+            done => return done,
+        }
+    }
+    publish()
 }

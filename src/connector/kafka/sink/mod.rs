@@ -1,7 +1,7 @@
 //! Writes the output of a lane into a Kafka cluster.
 //!
 //! Reading order: this file (what a lane sees), [`flow`] (the order of requests), [`session`] (what is open, and how requests come and
-//! go), [`open`] (from fencing to the checkpoint), [`outbox`] (records on their way).
+//! go), [`open`] (from fencing to the checkpoint), [`outbox`] (records on their way), [`alone`] (what does not belong to a lane).
 //!
 //! Invariants
 //! - The checkpoint is read after fencing and up to the high watermark, never before.
@@ -9,6 +9,7 @@
 //!   anything else the lane opens again and reads the source again.
 //! - One connection to a broker for all of a lane's records: a broker keeps one pending partition of a transaction only.
 
+pub(super) mod alone;
 mod flow;
 mod open;
 mod outbox;

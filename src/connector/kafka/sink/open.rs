@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::{FindCoordinatorRequest, InitProducerIdRequest, TransactionalId};
+use kafka_protocol::messages::{InitProducerIdRequest, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
 
 use super::flow::Mode;
@@ -16,7 +16,7 @@ use super::outbox::Place;
 use super::session::{AGAIN_PATIENCE, Identity, Session};
 use super::{TargetTopic, Topics};
 use crate::connector::kafka::admin::Admin;
-use crate::connector::kafka::client::{Client, EARLIEST, Isolation, LATEST};
+use crate::connector::kafka::client::{Client, CoordinatorOf, EARLIEST, Isolation, LATEST};
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout::{
     self, GENESIS, LAYOUT_VERSION, LaneGenesis, LaneRecord, StateRecord, StateRecordChange,
@@ -25,6 +25,7 @@ use crate::connector::kafka::records::{Codec, Compression, Encoder};
 use crate::connector::kafka::wire::Connection;
 use crate::connector::kafka::{log, topic_id};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened};
+use crate::model::batch::RecordRef;
 use crate::model::{Batch, BatchBuilder, Checkpoint, StateHead, StateRow, StoredState, TopicPartition};
 
 /// How long a foreign transaction may hold up the reading of checkpoints.
@@ -32,9 +33,6 @@ const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a coordinator that is moving, or is ending a transaction, is given between two questions.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-
-/// The type of coordinator that transactions have.
-const TRANSACTION: i8 = 1;
 
 /// What a lane has written of itself.
 #[derive(Debug, Default)]
@@ -50,7 +48,8 @@ pub(super) fn open(
     topics: &mut Topics,
 ) -> Result<(Session, Opened), Error> {
     client.refresh()?;
-    let (mode, identity, coordinator) = fence(client, lane)?;
+    let id = lane.exactly_once.then(|| transactional_id(lane));
+    let (mode, identity, coordinator) = fence(client, id.as_deref(), lane.transaction_timeout)?;
     let (checkpoints, is_new) = checkpoint_topic(admin, lane)?;
     let index = topics.put(checkpoints.clone());
     let place = (index, lane.lane);
@@ -76,14 +75,14 @@ pub(super) fn open(
 
 type Fenced = (Mode, Identity, Option<(Connection, String)>);
 
-/// Become the only one who can write for the lane.
-fn fence(client: &Client, lane: &LaneSettings) -> Result<Fenced, Error> {
+/// Become the only one who can write under a transactional id; or a producer without transactions.
+pub(super) fn fence(client: &Client, id: Option<&str>, timeout: Duration) -> Result<Fenced, Error> {
     let deadline = Instant::now() + AGAIN_PATIENCE;
     loop {
-        match try_fence(client, lane)? {
+        match try_fence(client, id, timeout)? {
             Ok(fenced) => return Ok(fenced),
             Err(code) if !code.is_passing() || Instant::now() > deadline => {
-                return Err(error::not_taken_over(&transactional_id(lane), code));
+                return Err(error::not_taken_over(id.unwrap_or("a producer id"), code));
             }
             Err(_) => std::thread::sleep(ASK_AGAIN_AFTER),
         }
@@ -91,31 +90,26 @@ fn fence(client: &Client, lane: &LaneSettings) -> Result<Fenced, Error> {
 }
 
 /// One try. The inner error is what a broker said.
-fn try_fence(client: &Client, lane: &LaneSettings) -> Result<Result<Fenced, Code>, Error> {
+fn try_fence(client: &Client, id: Option<&str>, timeout: Duration) -> Result<Result<Fenced, Code>, Error> {
     let request = InitProducerIdRequest::default().with_producer_id((-1).into()).with_producer_epoch(-1);
-    if !lane.exactly_once {
+    let Some(id) = id else {
         let request = request.with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
         let answer = client.call_any(2..=4, &request)?;
         let identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
         return Ok(Code(answer.error_code).check().map(|()| (Mode::Idempotent, identity, None)));
-    }
-    let id = transactional_id(lane);
-    let found = FindCoordinatorRequest::default()
-        .with_key_type(TRANSACTION)
-        .with_coordinator_keys(vec![StrBytes::from_string(id.clone())]);
-    let found = client.call_any(4..=6, &found)?;
-    let Some(coordinator) = found.coordinators.first() else { return Err(error::not_asked("FindCoordinator")) };
-    if let Err(code) = Code(coordinator.error_code).check() {
-        return Ok(Err(code));
-    }
-    let mut connection = client.connect(coordinator.node_id.0)?;
+    };
+    let coordinator = match client.coordinator(CoordinatorOf::TransactionalId, id)? {
+        Ok(broker) => broker,
+        Err(code) => return Ok(Err(code)),
+    };
+    let mut connection = client.connect(coordinator)?;
     let request = request
-        .with_transactional_id(Some(TransactionalId(StrBytes::from_string(id.clone()))))
-        .with_transaction_timeout_ms(i32::try_from(lane.transaction_timeout.as_millis()).unwrap_or(i32::MAX));
+        .with_transactional_id(Some(TransactionalId(StrBytes::from_string(id.to_owned()))))
+        .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
     let mode = if connection.transaction_version() >= 2 { Mode::Version2 } else { Mode::Version1 };
     let answer = connection.call(2..=if mode == Mode::Version2 { 5 } else { 4 }, &request)?;
     let identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
-    Ok(Code(answer.error_code).check().map(|()| (mode, identity, Some((connection, id)))))
+    Ok(Code(answer.error_code).check().map(|()| (mode, identity, Some((connection, id.to_owned())))))
 }
 
 fn transactional_id(lane: &LaneSettings) -> String {
@@ -142,7 +136,7 @@ fn checkpoint_topic(admin: &Admin, lane: &LaneSettings) -> Result<(TargetTopic, 
     }
 }
 
-fn own_topic(admin: &Admin, name: Arc<str>, partitions: u32) -> Result<TargetTopic, Error> {
+pub(super) fn own_topic(admin: &Admin, name: Arc<str>, partitions: u32) -> Result<TargetTopic, Error> {
     admin.ensure(&name, partitions, &layout::settings())?;
     let (id, count) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
     if count != partitions {
@@ -157,7 +151,7 @@ fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Err
     let mut written = Written::default();
     read_all(client, partition, |record| {
         let read = LaneRecord::read(record.key(), record.value());
-        match read.map_err(|what| layout::unreadable(partition, record.offset(), &what))? {
+        match read.map_err(|what| unreadable(partition, &record, &what))? {
             Some(LaneRecord::Genesis(genesis)) => written.genesis = Some(genesis),
             Some(LaneRecord::Checkpoint(of, checkpoint)) => drop(written.checkpoints.insert(of, checkpoint)),
             Some(LaneRecord::Start(_)) | None => {}
@@ -171,11 +165,15 @@ fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Err
 fn read_all(
     client: &Client,
     partition: &TopicPartition,
-    each: impl FnMut(crate::model::batch::RecordRef<'_>) -> Result<(), Error>,
+    each: impl FnMut(RecordRef<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let end = client.offset(partition, LATEST, Isolation::ReadUncommitted)?;
     let start = client.offset(partition, EARLIEST, Isolation::ReadUncommitted)?;
     log::read(client, partition, start..end, Isolation::ReadCommitted, READ_PATIENCE, each).map(drop)
+}
+
+fn unreadable(partition: &TopicPartition, record: &RecordRef<'_>, what: &str) -> Error {
+    layout::unreadable(&format!("{partition} at offset {}", record.offset()), what)
 }
 
 fn check_genesis(genesis: &LaneGenesis, lane: &LaneSettings, partition: &TopicPartition) -> Result<(), Error> {
@@ -256,7 +254,7 @@ fn read_states(
     let partition = TopicPartition::new(topic, lane.lane);
     read_all(client, &partition, |record| {
         let read = StateRecord::read(record.key(), record.value());
-        let read = read.map_err(|what| layout::unreadable(&partition, record.offset(), &what))?;
+        let read = read.map_err(|what| unreadable(&partition, &record, &what))?;
         let state = found.entry((read.partition, read.stage)).or_default();
         match read.change {
             StateRecordChange::Head(head) => state.head = head,

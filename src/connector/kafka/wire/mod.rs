@@ -24,6 +24,6 @@ mod stream;
 mod tests;
 mod tls;
 
-pub(super) use connection::{Connection, wait_readable};
+pub(super) use connection::{Answer, Connection, wait_readable};
 pub(super) use error::WireError;
 pub(super) use settings::Settings;
