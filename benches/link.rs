@@ -62,7 +62,7 @@ fn link(dir: &Path, engine: &PluginEngine, source: Arc<dyn Cluster>, target: Arc
     let (config, _) = Config::parse(text, "bench", dir).expect("a configuration");
     let config = config.links.into_values().next().expect("a link");
     let stages = if stage { vec![byte_filter()] } else { Vec::new() };
-    Link::new(config, source, target, engine.clone(), stages)
+    Link::new(config, "bench".into(), source, target, engine.clone(), stages)
 }
 
 /// Run a link over the whole source; wall and CPU seconds.

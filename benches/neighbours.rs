@@ -119,7 +119,7 @@ fn link(
         on_error: OnError::DeadLetter,
         limits: Limits { time_ms: 20, record_time_ms: 20, ..Limits::default() },
     };
-    Link::new(config, source.clone(), target, engine.clone(), vec![(spec, component)])
+    Link::new(config, "bench".into(), source.clone(), target, engine.clone(), vec![(spec, component)])
 }
 
 fn done(link: &Link) -> i64 {

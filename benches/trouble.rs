@@ -215,7 +215,7 @@ fn run(dir: &Path, engine: &PluginEngine, source: &Arc<dyn Cluster>) -> (f64, f6
     let (config, _) = Config::parse(text, "bench", dir).expect("a configuration");
     let config = config.links.into_values().next().expect("a link");
     let path = dir.join("target.redb");
-    let link = Link::new(config, source.clone(), open(&path), engine.clone(), vec![byte_filter()]);
+    let link = Link::new(config, "bench".into(), source.clone(), open(&path), engine.clone(), vec![byte_filter()]);
     let (begun, cpu) = (Instant::now(), process_cpu_time());
     link.order(Desired::Running).expect("running");
     let end = source.range(&TopicPartition::new("orders", 0)).expect("a range").end;

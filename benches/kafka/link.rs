@@ -169,7 +169,7 @@ impl Job {
         let stages = if self.work == Work::Plugin { vec![byte_filter()] } else { Vec::new() };
         let engine = PluginEngine::new(None).map_err(|error| error.to_string())?;
         let config = config.links.into_values().next().ok_or("no link")?;
-        Ok(Link::new(config, source, target, engine, stages))
+        Ok(Link::new(config, "bench".into(), source, target, engine, stages))
     }
 }
 

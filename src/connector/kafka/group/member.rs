@@ -236,7 +236,7 @@ impl Member {
         members: Vec<kafka_protocol::messages::join_group_response::JoinGroupResponseMember>,
     ) -> Vec<SyncGroupRequestAssignment> {
         let candidates = members.into_iter().map(|member| {
-            let (owned, generation) = owned(member.metadata).unwrap_or_default();
+            let (owned, generation) = owned(&member.metadata).unwrap_or_default();
             Candidate { id: member.member_id.to_string(), owned, generation }
         });
         let shares = share(self.lanes, &candidates.collect::<Vec<_>>());
@@ -249,7 +249,7 @@ impl Member {
     }
 
     fn synced(&mut self, answer: SyncGroupResponse) -> Result<(), Error> {
-        let lanes = assigned(answer.assignment).ok_or_else(|| error::not_asked("SyncGroup"))?;
+        let lanes = assigned(&answer.assignment).ok_or_else(|| error::not_asked("SyncGroup"))?;
         self.owned = Some(lanes);
         self.is_settled();
         Ok(())

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use super::fields::Fields;
+
 /// A finalized feature of a cluster: what version of transactions it has.
 const TRANSACTION_VERSION: &[u8] = b"transaction.version";
 
@@ -65,50 +67,9 @@ pub(super) fn mechanisms(body: &[u8]) -> Option<(i16, Vec<String>)> {
     let code = fields.i16()?;
     let mut names = Vec::new();
     for _ in 0..fields.i32()? {
-        let bytes = usize::try_from(fields.i16()?).ok()?;
-        names.push(String::from_utf8_lossy(fields.take(bytes)?).into_owned());
+        names.push(String::from_utf8_lossy(fields.string()?).into_owned());
     }
     Some((code, names))
-}
-
-/// What is left of an answer. Everything is `None` where it ends early.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn i16(&mut self) -> Option<i16> {
-        self.take(2)?.try_into().ok().map(i16::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.take(4)?.try_into().ok().map(i32::from_be_bytes)
-    }
-
-    fn varint(&mut self) -> Option<u32> {
-        let mut value = 0;
-        for shift in (0..35).step_by(7) {
-            let byte = *self.take(1)?.first()?;
-            value |= u32::from(byte & 0x7f).checked_shl(shift)?;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    /// Hand each tagged field to `each`, which says whether it can be read.
-    fn tags(&mut self, mut each: impl FnMut(u32, Fields<'a>) -> Option<()>) -> Option<()> {
-        for _ in 0..self.varint()? {
-            let (tag, bytes) = (self.varint()?, self.varint()?);
-            each(tag, Fields(self.take(bytes as usize)?))?;
-        }
-        Some(())
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 mod authentication;
 mod connection;
 mod error;
+mod fields;
 mod greeting;
 mod sasl;
 mod settings;
@@ -26,4 +27,5 @@ mod tls;
 
 pub(super) use connection::{Answer, Connection, wait_readable};
 pub(super) use error::WireError;
+pub(super) use fields::Fields;
 pub(super) use settings::Settings;
