@@ -1,4 +1,4 @@
-//! Daemons that are killed, stopped and continued, or run twice.
+//! Daemons that are killed, or stopped and continued.
 
 use std::thread;
 use std::time::Duration;
@@ -19,7 +19,6 @@ for_each_version! {
     nothing_goes_wrong,
     the_daemon_is_killed,
     the_daemon_is_stopped_beyond_the_transaction_timeout,
-    two_daemons_run_the_same_link,
 }
 
 /// Without any fault there is no trouble at all, though the topics have to be made.
@@ -76,29 +75,4 @@ fn the_daemon_is_stopped_beyond_the_transaction_timeout(version: Version) {
     assert!(!scene.codes().is_empty(), "it did not notice");
     scene.finish();
     drop(network);
-}
-
-/// Nothing keeps them from each other but the target.
-fn two_daemons_run_the_same_link(version: Version) {
-    let mut scene = Setup::new("twins", version, Pair::shared(version)).begin();
-    let (site, rival) = scene.rival();
-    scene.await_progress("a rival began");
-    thread::sleep(Duration::from_secs(if long().is_some() { 20 } else { 3 }));
-    scene.await_progress("they fenced each other for some time");
-    scene.print_troubles();
-    let codes = scene.codes();
-    assert!(codes.contains("contended"), "they must have met: {codes:?}");
-    rival.signal(Signal::STOP);
-    scene.await_progress("one was stopped in its tracks");
-    rival.signal(Signal::CONT);
-    scene.await_progress("it went on");
-    // Whichever has the lanes now: the other takes over.
-    if scene.dice.below(2) == 0 {
-        rival.kill();
-    } else {
-        scene.kill();
-        (scene.site, scene.daemon) = (site, Some(rival));
-    }
-    scene.await_progress("one was killed");
-    scene.finish();
 }

@@ -48,11 +48,15 @@ fn number(variable: &str) -> Option<u64> {
 #[derive(Clone, Debug)]
 pub struct Setup {
     name: String,
-    source: String,
+    pub source: String,
     target: String,
     daemon_source: String,
     daemon_target: String,
     plugins: bool,
+    swaps: bool,
+    lanes: u32,
+    /// What the configuration says of the daemon.
+    daemon: String,
 }
 
 impl Setup {
@@ -66,6 +70,9 @@ impl Setup {
             source,
             target,
             plugins: version == Version::Two,
+            swaps: true,
+            lanes: LANES,
+            daemon: String::new(),
         }
     }
 
@@ -80,7 +87,21 @@ impl Setup {
         Self { plugins, ..self }
     }
 
-    fn config(&self) -> String {
+    /// Leave the publishing of plugins to the scene.
+    pub fn without_swaps(self) -> Self {
+        Self { swaps: false, ..self }
+    }
+
+    pub fn with_lanes(self, lanes: u32) -> Self {
+        Self { lanes, ..self }
+    }
+
+    /// With a daemon that calls itself so.
+    pub fn named(self, name: &str) -> Self {
+        Self { daemon: format!("name = {name:?}\n"), ..self }
+    }
+
+    pub fn config(&self) -> String {
         let cluster = |id: &str, bootstrap: &str| {
             let brokers: Vec<String> = bootstrap.split(',').map(|broker| format!("{broker:?}")).collect();
             let timeout = REQUEST_TIMEOUT.as_secs();
@@ -90,9 +111,9 @@ impl Setup {
                 brokers.join(", ")
             )
         };
-        let Self { name, .. } = self;
+        let Self { name, lanes, .. } = self;
         let link = format!(
-            "[links.{name}]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"{name}\"]\nlanes = {LANES}\n\
+            "[links.{name}]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"{name}\", \"/{name}-.*/\"]\nlanes = {lanes}\n\
              [links.{name}.config]\ntransaction_timeout_ms = {}\n",
             TRANSACTION_TIMEOUT.as_millis()
         );
@@ -101,7 +122,7 @@ impl Setup {
              config = {{ max_keys = 1000000 }}\n"
         );
         let clusters = cluster("east", &self.daemon_source) + &cluster("west", &self.daemon_target);
-        clusters + &link + if self.plugins { &pipeline } else { "" }
+        self.daemon.clone() + &clusters + &link + if self.plugins { &pipeline } else { "" }
     }
 
     /// Write to the source, start the daemon, and wait until records come in every partition.
@@ -115,30 +136,64 @@ impl Setup {
     pub fn prepare(self) -> Scene {
         let seed = number("TIDEGATE_SEED")
             .unwrap_or_else(|| u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()));
-        let (name, source) = (self.name.clone(), self.source.clone());
-        kafka_oracle::create(&source, &name, PARTITIONS, &[]).expect("a topic");
-        let writer = Writer::start(Plan {
-            bootstrap: source,
-            topic: name.clone(),
-            partitions: PARTITIONS,
+        let name = self.name.clone();
+        kafka_oracle::create(&self.source, &name, PARTITIONS, &[]).expect("a topic");
+        let writer = self.write(&name, PARTITIONS, seed);
+        let watcher = Watcher::start(&self.target, &name);
+        let site = Site::new(&self.config());
+        let daemon = Some(site.start());
+        let swapper = (self.plugins && self.swaps).then(|| Swapper::start(&site.client, &name));
+        Scene { setup: self, seed, dice: Dice::new(seed), link: name, site, daemon, writer, watcher, swapper }
+    }
+}
+
+impl Setup {
+    /// Write to a topic of the source all the time.
+    pub fn write(&self, topic: &str, partitions: i32, seed: u64) -> Writer {
+        Writer::start(Plan {
+            bootstrap: self.source.clone(),
+            topic: topic.to_owned(),
+            partitions,
             seed,
             transactions: true,
             codecs: Codec::ALL.into(),
             rate: Some(RATE),
             records_max: None,
-        });
-        let watcher = Watcher::start(&self.target, &name);
-        let site = Site::new(&self.config());
-        let daemon = Some(site.start());
-        let swapper = self.plugins.then(|| Swapper::start(&site.client, &name));
-        Scene { setup: self, seed, dice: Dice::new(seed), link: name, site, daemon, writer, watcher, swapper }
+        })
+    }
+
+    /// The link, and its topic.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Stop writing to a topic, give it more partitions, and go on with those too.
+    pub fn write_more(&self, writer: Writer, topic: &str, partitions: i32, seed: u64) -> Writer {
+        writer.stop().expect("the writer");
+        kafka_oracle::grow(&self.source, topic, partitions).expect("more partitions");
+        self.write(topic, partitions, seed)
+    }
+
+    /// What the pipeline makes of a topic of the source.
+    pub fn expected(&self, topic: &str) -> Content {
+        let mut expected = kafka_oracle::read(&self.source, topic).expect("the source");
+        if self.plugins {
+            deduplicate(&mut expected);
+        }
+        expected
+    }
+
+    /// Wait until the target has exactly what the pipeline makes of a topic.
+    pub fn await_copy(&self, topic: &str) -> Result<usize, String> {
+        let expected = self.expected(topic);
+        kafka_oracle::await_copy(&expected, &self.target, topic, PATIENCE).map(|copy| copy.records())
     }
 }
 
 /// A link between two clusters, while something goes wrong.
 pub struct Scene {
     pub setup: Setup,
-    seed: u64,
+    pub seed: u64,
     pub dice: Dice,
     /// The link, and its topic on both sides.
     pub link: String,
@@ -268,7 +323,7 @@ impl Scene {
     }
 
     /// Where a daemon's log is worth reading.
-    fn give_up(&self, what: &str) -> ! {
+    pub fn give_up(&self, what: &str) -> ! {
         let link = self.site.client.get(&format!("{LINKS}/{}", self.link)).map(|answer| answer.body);
         let log = self.daemon.as_ref().map(Daemon::stderr).unwrap_or_default();
         panic!("{}, seed {}: {what}\n{link:?}\n{}", self.link, self.seed, last_lines(&log));
@@ -282,11 +337,8 @@ impl Scene {
         let swaps = self.swapper.take().map(Swapper::stop);
         self.print_troubles();
         let written = self.writer.stop().expect("the writer");
-        let (link, Setup { source, target, plugins, .. }) = (&self.link, &self.setup);
-        let mut expected = kafka_oracle::read(source, link).expect("the source");
-        if *plugins {
-            deduplicate(&mut expected);
-        }
+        let (link, Setup { target, .. }) = (&self.link, &self.setup);
+        let expected = self.setup.expected(link);
         let daemon = self.daemon.take().expect("a daemon");
         let checked = |result: Result<(), String>, log: &str| {
             result.unwrap_or_else(|difference| panic!("{link}, seed {}: {difference}\n{}", self.seed, last_lines(log)));
@@ -295,8 +347,10 @@ impl Scene {
         let log = daemon.stderr();
         assert!(!log.contains("panicked"), "{log}");
         daemon.terminate();
-        let last = kafka_oracle::read(target, link).expect("the target");
+        let mut last = kafka_oracle::read(target, link).expect("the target");
         checked(kafka_oracle::compare(&expected, &last), &log);
+        // It does not look at partitions that came later.
+        last.0.retain(|partition, _| *partition < PARTITIONS);
         checked(self.watcher.finish(&last, PATIENCE), &log);
         println!(
             "{link}: {} records are the same, {} were aborted, swaps {swaps:?}, troubles of the writer {:?}",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -25,6 +25,15 @@ pub fn create(bootstrap: &str, topic: &str, partitions: i32, settings: &[(&str, 
     }
     let made = futures_executor::block_on(admin(bootstrap)?.create_topics(&[wanted], &AdminOptions::new()));
     outcome("make", topic, made)
+}
+
+/// Give a topic more partitions.
+///
+/// Errors: the cluster refuses.
+pub fn grow(bootstrap: &str, topic: &str, partitions: i32) -> Result<()> {
+    let wanted = NewPartitions::new(topic, partitions as usize);
+    let made = futures_executor::block_on(admin(bootstrap)?.create_partitions(&[wanted], &AdminOptions::new()));
+    outcome("give more partitions to", topic, made)
 }
 
 /// Delete a topic.
