@@ -22,14 +22,14 @@ for_each_version! {
 fn two_daemons_run_the_same_link(version: Version) {
     let mut scene = Setup::new("twins", version, Pair::shared(version)).begin();
     let (site, rival) = scene.rival();
-    await_even(&[&scene.site.client, &site.client], &scene.link, 2);
+    await_even(&[&scene.site.client, &site.client], &scene.link);
     scene.await_progress("a rival began");
     assert_eq!(scene.failures(), 0, "lanes move without anybody being fenced: {:?}", scene.codes());
     rival.signal(Signal::STOP);
     scene.await_progress("one was stopped in its tracks");
     rival.signal(Signal::CONT);
     scene.await_progress("it went on");
-    await_even(&[&scene.site.client, &site.client], &scene.link, 2);
+    await_even(&[&scene.site.client, &site.client], &scene.link);
     // Whichever: the other takes over.
     if scene.dice.below(2) == 0 {
         rival.kill();
@@ -61,10 +61,10 @@ fn what_is_said_to_one_daemon_reaches_all(version: Version) {
     let mut scene = setup.without_swaps().begin();
     let (site, other) = scene.rival();
     let (one, two, link) = (scene.site.client.clone(), site.client.clone(), scene.link.clone());
-    await_even(&[&one, &two], &link, 2);
+    await_even(&[&one, &two], &link);
     let say = |client: &Client, what: &str| {
         let answer = client.post(&format!("{LINKS}/{link}/{what}"), "").expect("an answer");
-        assert_eq!(answer.status, 200, "{what}: {}", answer.body);
+        assert!(answer.status < 300, "{what}: {}", answer.body);
     };
     say(&one, "pause");
     wait_until("the other pauses too", || two.link(&link).status == LinkStatus::Paused);
@@ -128,7 +128,7 @@ fn daemons_come_and_go(version: Version) {
         thread::sleep(Duration::from_millis(fleet.dice.below(3_000)));
     }
     fleet.calm();
-    await_even(&[&scene.site.client, &fleet.members[0].0.client, &fleet.members[1].0.client], &scene.link, 4);
+    await_even(&[&scene.site.client, &fleet.members[0].0.client, &fleet.members[1].0.client], &scene.link);
     late_writer.expect("a writer").stop().expect("the late writer");
     let copied = scene.setup.await_copy(&late).unwrap_or_else(|difference| scene.give_up(&difference));
     println!("{late}: {copied} records are the same, after {rounds} disturbances: {:?}", fleet.deeds);
@@ -150,7 +150,7 @@ impl Fleet {
             (site, Some(daemon))
         });
         let members: Vec<_> = members.collect();
-        await_even(&[&first, &members[0].0.client, &members[1].0.client], setup.name(), 4);
+        await_even(&[&first, &members[0].0.client, &members[1].0.client], setup.name());
         Self { members, dice: Dice::new(seed), deeds: BTreeMap::new() }
     }
 
@@ -193,13 +193,14 @@ impl Fleet {
     }
 }
 
-/// Wait until each daemon runs so many lanes, and says so of all of them.
-fn await_even(daemons: &[&Client], link: &str, lanes: usize) {
+/// Wait until each daemon runs as many lanes, and says so of all of them.
+fn await_even(daemons: &[&Client], link: &str) {
     let begun = Instant::now();
     loop {
         let seen: Vec<Link> = daemons.iter().map(|client| client.link(link)).collect();
         let shares: Vec<BTreeMap<String, usize>> = seen.iter().map(shares).collect();
         let even = |shares: &BTreeMap<String, usize>| {
+            let lanes = shares.values().sum::<usize>() / daemons.len();
             shares.len() == daemons.len() && shares.values().all(|count| *count == lanes)
         };
         if shares.iter().all(|one| even(one) && *one == shares[0]) {
