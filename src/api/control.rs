@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::wire::{
-    CreateTopic, Event, Link, LinkHealth, LinkMetrics, LinkTransition, ReadFrom, Revision, Status, Swap, Topic,
-    TopicSummary,
+    CreateTopic, Event, Link, LinkHealth, LinkMetrics, LinkTransition, ReadFrom, Reset, ResetRequest, Revision, Status,
+    Swap, Topic, TopicSummary,
 };
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -112,6 +112,13 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// where the transition leads is answered as it is; a transition that has no sense in the present state is a
     /// `Conflict`.
     fn steer(&self, link: &str, transition: LinkTransition) -> Result<Link, ControlError>;
+
+    /// Have partitions of a link go on elsewhere, and start what has failed. A topic or partition that the link does not read is `NotFound`, an offset that is
+    /// not there is `Invalid`.
+    fn reset(&self, link: &str, request: &ResetRequest, by: &str) -> Result<Reset, ControlError>;
+
+    /// The resets of a link, oldest first.
+    fn resets(&self, link: &str) -> Result<Vec<Reset>, ControlError>;
 
     /// What a link has done and how fast, with all partitions.
     fn link_metrics(&self, link: &str) -> Result<LinkMetrics, ControlError>;

@@ -247,6 +247,33 @@ impl ControlPlane for Fake {
         Ok(link(&state))
     }
 
+    fn reset(&self, link: &str, request: &ResetRequest, by: &str) -> Result<Reset, ControlError> {
+        self.link(link)?;
+        let to = match request.to {
+            ResetPlace::Offset(offset) => offset,
+            ResetPlace::End(_) => 0,
+        };
+        let partition = request.partition.unwrap_or(0);
+        let moved = MovedPartition { topic: request.topic.clone(), partition, from: Some(7), to };
+        Ok(Reset {
+            time: Time(0),
+            by: by.to_owned(),
+            because: Some("records were lost (data-lost)".to_owned()),
+            state_forgotten: request.forget_state,
+            partitions: vec![moved],
+        })
+    }
+
+    fn resets(&self, link: &str) -> Result<Vec<Reset>, ControlError> {
+        let request = ResetRequest {
+            topic: "orders".to_owned(),
+            partition: Some(3),
+            to: ResetPlace::Offset(9),
+            forget_state: false,
+        };
+        Ok(vec![self.reset(link, &request, "ann")?])
+    }
+
     fn link_metrics(&self, id: &str) -> Result<LinkMetrics, ControlError> {
         known("link", id, "orders").map(|()| LinkMetrics::default())
     }

@@ -2,9 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
+use serde::Deserialize;
 
-use super::server::{Answer, Api, Segments};
-use super::wire::{Event, Link, LinkHealth, LinkMetrics, LinkTransition};
+use super::revisions::ANONYMOUS;
+use super::server::{Answer, Api, Body, Params, Segments};
+use super::wire::{Event, Link, LinkHealth, LinkMetrics, LinkTransition, Reset, ResetRequest};
 
 pub(super) async fn list(State(api): State<Api>) -> Answer<Vec<Link>> {
     api.ask(|control| control.links()).await.map(Json)
@@ -40,6 +42,27 @@ pub(super) async fn metrics(State(api): State<Api>, Segments(link): Segments<Str
 
 pub(super) async fn events(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<Event>> {
     api.ask(move |control| control.events(&link)).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResetParams {
+    by: Option<String>,
+}
+
+pub(super) async fn reset(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    Params(params): Params<ResetParams>,
+    body: Body,
+) -> Answer<Reset> {
+    let request: ResetRequest = body.json()?;
+    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    api.ask(move |control| control.reset(&link, &request, &by)).await.map(Json)
+}
+
+pub(super) async fn resets(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<Reset>> {
+    api.ask(move |control| control.resets(&link)).await.map(Json)
 }
 
 pub(super) async fn health(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<LinkHealth> {

@@ -12,7 +12,7 @@ use super::wire::{Revision, RevisionState, RollbackRequest, Swap};
 use crate::model::RevisionNumber;
 
 /// Who did it, where the caller did not say.
-const ANONYMOUS: &str = "api";
+pub(super) const ANONYMOUS: &str = "api";
 
 type Swapped = Result<(StatusCode, Json<Swap>), ApiError>;
 

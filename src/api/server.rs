@@ -131,6 +131,7 @@ fn router(control: Arc<dyn ControlPlane>, ending: watch::Receiver<bool>) -> Rout
         .route(&link("/metrics"), get(links::metrics))
         .route(&link("/health"), get(links::health))
         .route(&link("/events"), get(links::events))
+        .route(&link("/resets"), get(links::resets).post(links::reset))
         .route(&link("/revisions"), get(revisions::list))
         .route(&link("/rollback"), post(revisions::rollback))
         .route(&link("/stages/{stage}/revisions"), post(revisions::publish))

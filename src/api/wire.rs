@@ -6,6 +6,7 @@ mod daemon;
 mod link;
 mod problem;
 mod record;
+mod reset;
 mod revision;
 mod time;
 mod topic;
@@ -13,10 +14,11 @@ mod topic;
 pub use daemon::{ClusterStatus, Inspection, LinkSummary, Status};
 pub use link::{
     CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Link, LinkCounters, LinkHealth,
-    LinkMetrics, LinkStatus, LinkTransition, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
+    LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
 };
 pub use problem::Problem;
 pub use record::{Header, Record, RecordView, Records};
+pub use reset::{MovedPartition, Reset, ResetEnd, ResetPlace, ResetRequest};
 pub use revision::{FirstOffset, Revision, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap};
 pub use time::Time;
 pub use topic::{Appended, CreateTopic, PartitionStatus, ProduceAnswer, ReadFrom, Retention, Topic, TopicSummary};

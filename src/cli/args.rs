@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::api::wire::ReadFrom;
+use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
 
 /// Replicate streams of records between clusters, exactly once, with WebAssembly plugins in the middle.
 #[derive(Debug, Parser)]
@@ -141,6 +141,14 @@ pub enum LinkCommand {
   tidegate link events orders
   tidegate link events orders --json | jq 'map(select(.kind == \"record-not-handled\"))'")]
     Events(LinkArgs),
+    /// Say where partitions go on, and start what has failed: after a loss, which a link never passes over by itself.
+    ///
+    /// It is written into the link's history, which `--list` prints. Earlier records come once more, later ones are left out.
+    #[command(after_help = "Examples:
+  tidegate link reset orders --topic payments --to earliest
+  tidegate link reset orders --topic payments --partition 3 --to 1200045
+  tidegate link reset orders --list")]
+    Reset(ResetArgs),
     /// Start a link that is stopped, paused or failed.
     #[command(after_help = "Examples:\n  tidegate link start orders")]
     Start(LinkArgs),
@@ -163,6 +171,42 @@ pub struct LinkArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub remote: Remote,
+}
+
+/// `link reset`.
+#[derive(Args, Debug)]
+pub struct ResetArgs {
+    /// The link.
+    pub link: String,
+    /// Print the resets that were made, and make none.
+    #[arg(long, conflicts_with_all = ["topic", "partition", "to", "forget_state"])]
+    pub list: bool,
+    /// The source topic.
+    #[arg(long, required_unless_present = "list")]
+    pub topic: Option<String>,
+    /// One of its partitions, instead of all.
+    #[arg(long)]
+    pub partition: Option<u32>,
+    /// `earliest`, `latest`, or an offset that is there.
+    #[arg(long, required_unless_present = "list", value_parser = reset_place)]
+    pub to: Option<ResetPlace>,
+    /// Have stages forget what they remember of these partitions: a plugin that has seen a record may drop it the second time.
+    #[arg(long)]
+    pub forget_state: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
+fn reset_place(text: &str) -> Result<ResetPlace, String> {
+    match text {
+        "earliest" => Ok(ResetPlace::End(ResetEnd::Earliest)),
+        "latest" => Ok(ResetPlace::End(ResetEnd::Latest)),
+        offset => {
+            let offset = offset.parse().ok().filter(|offset| *offset >= 0);
+            offset.map(ResetPlace::Offset).ok_or_else(|| "say earliest, latest, or an offset".to_owned())
+        }
+    }
 }
 
 /// `topic …`.
@@ -440,6 +484,8 @@ mod tests {
             "plugin inspect x.wasm --json",
             "plugin publish orders mask x.wasm --config {}",
             "plugin rollback orders --to 3",
+            "link reset orders --topic t --partition 3 --to 12 --forget-state",
+            "link reset orders --list",
             "plugin history orders",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
@@ -460,6 +506,10 @@ mod tests {
             ("produce east orders --header nonsense", ValueValidation),
             ("topic create east orders --partitions 0", ValueValidation),
             ("dlq list orders --max 0", ValueValidation),
+            ("link reset orders --topic t", MissingRequiredArgument),
+            ("link reset orders --topic t --to=-1", ValueValidation),
+            ("link reset orders --topic t --to first", ValueValidation),
+            ("link reset orders --list --to latest", ArgumentConflict),
             ("dlq show orders 0", MissingRequiredArgument),
             ("dlq show orders 0 x", ValueValidation),
             ("plugin publish orders mask x.wasm --config {", ValueValidation),

@@ -6,7 +6,7 @@ use super::args::{LinkArgs, LinkCommand, Remote};
 use super::client::Client;
 use super::failure::Failure;
 use super::table::{bytes, known, milliseconds, table};
-use super::{events, print_json, stage};
+use super::{events, print_json, reset, stage};
 use crate::api::wire::{Lane, Link, LinkTransition, Stage, Trouble};
 
 pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Failure> {
@@ -14,6 +14,7 @@ pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Fai
         LinkCommand::List(remote) => list(remote, out),
         LinkCommand::Show(args) => show(args, out),
         LinkCommand::Events(args) => events::events(args, out),
+        LinkCommand::Reset(args) => reset::reset(args, out),
         LinkCommand::Start(args) => steer(args, LinkTransition::Start, out),
         LinkCommand::Stop(args) => steer(args, LinkTransition::Stop, out),
         LinkCommand::Pause(args) => steer(args, LinkTransition::Pause, out),

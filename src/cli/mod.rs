@@ -21,6 +21,7 @@ mod links;
 mod local;
 mod plugins;
 mod produce;
+mod reset;
 mod stage;
 mod status;
 mod table;

@@ -42,7 +42,7 @@ fn rollback(args: &RollbackArgs, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// Who the history will name.
-fn whoami() -> String {
+pub(super) fn whoami() -> String {
     ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "cli".to_owned())
 }
 

@@ -93,6 +93,12 @@ pub trait Cluster: Send + Sync {
     /// Make a topic. One that exists gets more partitions if it has fewer, and keeps them otherwise.
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error>;
 
+    /// Where the records end that a partition got from the leader of an epoch, or of the last one before it that it knows. Partitions are left out of which nothing can
+    /// be said.
+    fn ends_of_epochs(&self, _epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        Ok(BTreeMap::new())
+    }
+
     /// Append records to a partition, durably, and answer the offset of the first one. Offsets and placements in `batch` do not matter.
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error>;
 
@@ -175,6 +181,11 @@ pub trait Source: Send {
     /// batch has at most `max_records` records, and ends early at about `max_bytes`; it holds one record at least, or none where
     /// only markers of transactions, records of aborted ones and holes were: then it says how far they go with `next_offset`.
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error>;
+
+    /// Since which epoch the leader led that had what was read last of a partition, where the cluster has such.
+    fn leader_epoch(&self, _partition: &TopicPartition) -> Option<i32> {
+        None
+    }
 
     /// The same for a sink that takes records encoded: see [`Sink::passing`].
     fn poll_passing(
@@ -306,6 +317,8 @@ pub struct Commit {
     pub states: Vec<StateChange>,
     /// The first offset of each partition that was handled by a revision, where it is the revision's first commit there.
     pub started: Vec<RevisionStart>,
+    /// Whether a person has said where to go on: then `target_end_offset` of the checkpoints counts as it is.
+    pub resets: bool,
 }
 
 /// The first offset of a source partition that a revision handled.

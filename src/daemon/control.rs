@@ -9,6 +9,7 @@ use crate::api::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, 
 use crate::api::wire;
 use crate::config::ClusterKind;
 use crate::connector::Error;
+use crate::link::reset::{Reset, ResetError, ResetTo};
 use crate::link::supervisor::{LinkState, PublishError};
 use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::{Batch, RevisionNumber, TopicPartition};
@@ -111,6 +112,26 @@ impl ControlPlane for Daemon {
         };
         found.order(desired).map_err(failure_error)?;
         self.link(link)
+    }
+
+    fn reset(&self, link: &str, request: &wire::ResetRequest, by: &str) -> Result<wire::Reset, ControlError> {
+        let wanted = Reset {
+            topic: request.topic.as_str().into(),
+            partition: request.partition,
+            to: match request.to {
+                wire::ResetPlace::End(wire::ResetEnd::Earliest) => ResetTo::Earliest,
+                wire::ResetPlace::End(wire::ResetEnd::Latest) => ResetTo::Latest,
+                wire::ResetPlace::Offset(offset) => ResetTo::Offset(offset),
+            },
+            forget_state: request.forget_state,
+            by: by.to_owned(),
+        };
+        self.find_link(link)?.reset(&wanted).map(|done| view::reset(&done)).map_err(reset_error)
+    }
+
+    fn resets(&self, link: &str) -> Result<Vec<wire::Reset>, ControlError> {
+        let resets = self.find_link(link)?.resets().map_err(failure_error)?;
+        Ok(resets.iter().map(view::reset).collect())
     }
 
     fn link_metrics(&self, link: &str) -> Result<wire::LinkMetrics, ControlError> {
@@ -258,6 +279,19 @@ fn publish_error(error: PublishError) -> ControlError {
         }
         PublishError::Failed(failure) => failure_error(failure),
     }
+}
+
+fn reset_error(error: ResetError) -> ControlError {
+    let (kind, code, remedy) = match &error {
+        ResetError::NotFound(_) => {
+            (ErrorKind::NotFound, "partition-not-found", "`tidegate link show` lists what it reads")
+        }
+        ResetError::Invalid(_) => {
+            (ErrorKind::Invalid, "offset-not-there", "choose one of them, or say earliest or latest")
+        }
+        ResetError::Failed(failure) => return failure_error(failure.clone()),
+    };
+    ControlError::new(kind, code, error.to_string(), remedy)
 }
 
 fn failure_error(failure: Failure) -> ControlError {

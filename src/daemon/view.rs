@@ -9,6 +9,7 @@ use crate::connector::RevisionStart;
 use crate::link::events::Event;
 use crate::link::failure::Place;
 use crate::link::pipeline::Stage;
+use crate::link::reset::{Moved, ResetRecord};
 use crate::link::revision::History;
 use crate::link::stats::{CALL_TIME_BOUNDS_US, StageStats};
 use crate::link::status::{LaneState, LaneStatus, Progress};
@@ -315,6 +316,7 @@ pub(super) fn trouble(failure: &Failure) -> wire::Trouble {
         remedy: failure.remedy.clone(),
         stage: failure.stage.clone(),
         place: failure.place.as_ref().map(place),
+        lost: failure.lost.as_ref().map(|lost| wire::Lost { from: lost.from, to: lost.to }),
     }
 }
 
@@ -365,6 +367,23 @@ fn stage(stage: &Stage, state_bytes: u64) -> wire::Stage {
         log_lines_dropped: dropped.log_lines,
         metrics_dropped: dropped.metrics,
         metrics: stats.metrics.values(),
+    }
+}
+
+/// A reset that was made.
+pub(super) fn reset(record: &ResetRecord) -> wire::Reset {
+    let moved = |moved: &Moved| wire::MovedPartition {
+        topic: moved.topic.clone(),
+        partition: moved.partition,
+        from: moved.from,
+        to: moved.to,
+    };
+    wire::Reset {
+        time: wire::Time(record.at_ms),
+        by: record.by.clone(),
+        because: record.because.clone(),
+        state_forgotten: record.state_forgotten,
+        partitions: record.partitions.iter().map(moved).collect(),
     }
 }
 

@@ -21,6 +21,17 @@ pub struct Failure {
     pub stage: Option<String>,
     /// The record it happened at, or the first of the batch.
     pub place: Option<Place>,
+    /// What was lost, if something was.
+    pub lost: Option<Lost>,
+}
+
+/// Records of a partition that are gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The first offset.
+    pub from: i64,
+    /// The offset behind the last one.
+    pub to: i64,
 }
 
 /// A record of a source partition.
@@ -46,7 +57,7 @@ impl Failure {
     /// A failure that a person has to do something about.
     pub fn fatal(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         let (message, remedy) = (message.into(), remedy.into());
-        Self { class: Class::Fatal, code, message, remedy, stage: None, place: None }
+        Self { class: Class::Fatal, code, message, remedy, stage: None, place: None, lost: None }
     }
 
     /// The same, in a stage.
@@ -64,6 +75,7 @@ impl From<Error> for Failure {
             remedy: error.remedy.to_owned(),
             stage: None,
             place: None,
+            lost: None,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::run::{Processed, Run, Search, Stop};
 use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
 use super::supervisor::Shared;
 use crate::config::LinkConfig;
-use crate::connector::{Class, Commit, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
+use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
 
@@ -37,6 +37,9 @@ const STATE_CHANGES_MAX: usize = 100_000;
 
 /// How long a lane waits for a commit before it says so in the log.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What sources say when records are gone.
+const LOSSES: [&str; 3] = ["data-lost", "source-truncated", "offset-beyond-end"];
 
 /// Until something is said.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -140,6 +143,9 @@ struct Position {
     next: i64,
     source_id: TopicId,
     log_start: i64,
+    /// Since when the source's leader led who had what was read last.
+    leader_epoch: Option<i32>,
+    link_epoch: u64,
     target: Arc<str>,
     target_id: TopicId,
     /// The revision that its checkpoint names, or will with the open transaction.
@@ -257,7 +263,7 @@ impl Session {
             Some(passing) => self.source.poll_passing(passing, records, bytes, wait),
             None => self.source.poll(records, bytes, wait).map(|batch| batch.map(Polled::Batch)),
         };
-        match self.settle(polled.map_err(Failure::from))? {
+        match self.settle(polled.map_err(looked_at_again))? {
             Some(Polled::Batch(batch)) => self.handle(batch)?,
             Some(Polled::Encoded(encoded)) => self.pass(encoded)?,
             None => drop(self.finish_commit(TURN)?),
@@ -390,6 +396,13 @@ impl Session {
         }
         let next = Transaction { revision: self.transaction.revision, ..Transaction::default() };
         let mut transaction = std::mem::replace(&mut self.transaction, next);
+        for partition in transaction.moved.keys() {
+            if let (Some(position), Some(epoch)) =
+                (self.positions.get_mut(partition), self.source.leader_epoch(partition))
+            {
+                position.leader_epoch = Some(epoch);
+            }
+        }
         let checkpoints = transaction
             .moved
             .iter()
@@ -405,7 +418,7 @@ impl Session {
             .iter()
             .flat_map(|(partition, progress)| self.memory.take_changes(partition, progress.next_offset, &pipeline));
         let states = states.collect();
-        self.sink.begin_commit(Commit { checkpoints, states, started })?;
+        self.sink.begin_commit(Commit { checkpoints, states, started, resets: false })?;
         self.committing = Some(transaction);
         self.finish_commit(Duration::ZERO).map(|_| ())
     }
@@ -508,7 +521,7 @@ impl Session {
 }
 
 /// How a lane of this link writes.
-fn settings(config: &LinkConfig, lane: u32) -> LaneSettings {
+pub(super) fn settings(config: &LinkConfig, lane: u32) -> LaneSettings {
     LaneSettings {
         link: config.id.clone(),
         lane,
@@ -525,10 +538,11 @@ fn checkpoint(position: &Position, next_offset: i64, revision: RevisionNumber) -
         next_offset,
         source_topic_id: position.source_id,
         source_log_start: position.log_start,
+        source_leader_epoch: position.leader_epoch,
         target_topic_id: position.target_id,
         // The sink knows it when it commits.
         target_end_offset: 0,
-        link_epoch: 0,
+        link_epoch: position.link_epoch,
         revision,
     }
 }
@@ -542,6 +556,12 @@ fn check_revision(committed: Option<RevisionNumber>, pipeline: &Pipeline) -> Res
         )),
         _ => Ok(()),
     }
+}
+
+/// The failure of a source. Whether anything is lost that was copied, and what, shows when the lane opens: what was read ahead is not.
+fn looked_at_again(error: Error) -> Failure {
+    let failure = Failure::from(error);
+    if LOSSES.contains(&failure.code) { Failure { class: Class::Reopen, ..failure } } else { failure }
 }
 
 fn internal(what: &str) -> Failure {

@@ -4,7 +4,7 @@
 //! goes through, and how a bad record is found), `letters` (what becomes of it), `memory` (what stages remember), `watch`
 //! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`] and [`events`] (what lanes tell
 //! the rest of the daemon), [`orders`] (what lanes are told), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
-//! link: its threads, publish and rollback), `fleet` (a link that several daemons run), `warden` (what happens to a link in trouble).
+//! link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), `warden` (what happens to a link in trouble).
 //!
 //! Invariants
 //! - A lane reads its position from the target when it opens, and from nowhere else. After any doubt it opens again.
@@ -24,6 +24,7 @@ pub mod letters;
 mod memory;
 pub mod orders;
 pub mod pipeline;
+pub mod reset;
 pub mod revision;
 mod run;
 pub mod stats;

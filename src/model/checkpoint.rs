@@ -21,6 +21,10 @@ pub struct Checkpoint {
     pub source_topic_id: TopicId,
     /// The first offset that the source partition still had when this was written.
     pub source_log_start: i64,
+    /// Since when the broker led the source partition that had the last record which was read, where that is known: a leader that took over without it has
+    /// another log from there on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_leader_epoch: Option<i32>,
     /// The target topic that the source topic maps to (routes aside).
     pub target_topic_id: TopicId,
     /// The end of the target partition of the same number after the commit. A shorter one has lost its tail.
@@ -75,6 +79,7 @@ mod tests {
             next_offset: 42,
             source_topic_id: TopicId(7),
             source_log_start: 3,
+            source_leader_epoch: None,
             target_topic_id: TopicId(9),
             target_end_offset: 40,
             link_epoch: 2,

@@ -74,6 +74,7 @@ fn checkpoint(target: TopicId, next_offset: i64) -> Checkpoint {
         next_offset,
         source_topic_id: TopicId(70),
         source_log_start: 0,
+        source_leader_epoch: None,
         target_topic_id: target,
         target_end_offset: -1,
         link_epoch: 0,

@@ -105,6 +105,18 @@ pub struct Trouble {
     /// The record that it happened at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// What was lost of the partition, if something was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
+}
+
+/// Records that are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The first offset.
+    pub from: i64,
+    /// The offset behind the last one.
+    pub to: i64,
 }
 
 /// A record of a source.

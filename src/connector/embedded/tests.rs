@@ -63,6 +63,7 @@ fn checkpoint(target: TopicId, next_offset: i64, revision: u64) -> Checkpoint {
         next_offset,
         source_topic_id: TopicId(1),
         source_log_start: 0,
+        source_leader_epoch: None,
         target_topic_id: target,
         target_end_offset: 0,
         link_epoch: 0,
@@ -73,7 +74,12 @@ fn checkpoint(target: TopicId, next_offset: i64, revision: u64) -> Checkpoint {
 fn commit(partition: u32, checkpoint: Checkpoint) -> Commit {
     let source = TopicPartition::new("in", partition);
     let start = RevisionStart { partition: source.clone(), revision: checkpoint.revision, offset: 0 };
-    Commit { checkpoints: BTreeMap::from([(source, checkpoint)]), states: Vec::new(), started: vec![start] }
+    Commit {
+        checkpoints: BTreeMap::from([(source, checkpoint)]),
+        states: Vec::new(),
+        started: vec![start],
+        resets: false,
+    }
 }
 
 fn target(topic: &str, partitions: u32) -> Target {

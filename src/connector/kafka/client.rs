@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest, TopicName,
+    FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
+    ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
@@ -366,6 +368,44 @@ impl Client {
             }
         }
         Ok(refused)
+    }
+}
+
+impl Client {
+    /// Where the records end that partitions have of leaders up to an epoch. Partitions are left out of which their brokers say nothing.
+    ///
+    /// # Errors
+    /// A partition is not known, or a broker does not answer.
+    pub(super) fn ends_of_epochs(
+        &self,
+        epochs: &[(TopicPartition, i32)],
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let metadata = self.metadata()?;
+        let mut by_broker: BTreeMap<i32, BTreeMap<Arc<str>, Vec<OffsetForLeaderPartition>>> = BTreeMap::new();
+        for (partition, epoch) in epochs {
+            let (broker, leader) = metadata.leader(partition).inspect_err(|_| drop(self.refresh()))?;
+            let wanted = OffsetForLeaderPartition::default()
+                .with_partition(partition.partition as i32)
+                .with_current_leader_epoch(leader.epoch)
+                .with_leader_epoch(*epoch);
+            by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
+        }
+        let mut found = BTreeMap::new();
+        for (broker, topics) in by_broker {
+            let topics = topics.into_iter().map(|(name, partitions)| {
+                OffsetForLeaderTopic::default().with_topic(topic_name(&name)).with_partitions(partitions)
+            });
+            let request =
+                OffsetForLeaderEpochRequest::default().with_replica_id((-1).into()).with_topics(topics.collect());
+            for topic in self.call_broker(broker, 3..=4, &request)?.topics {
+                for partition in topic.partitions.iter().filter(|found| found.error_code == 0 && found.end_offset >= 0)
+                {
+                    let place = TopicPartition::new(topic.topic.0.as_str(), partition.partition as u32);
+                    found.insert(place, partition.end_offset);
+                }
+            }
+        }
+        Ok(found)
     }
 }
 

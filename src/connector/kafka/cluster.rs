@@ -137,6 +137,10 @@ impl Cluster for KafkaCluster {
         found.first().copied().ok_or_else(|| error::not_asked("ListOffsets"))
     }
 
+    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        self.client.ends_of_epochs(epochs)
+    }
+
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
         source::timestamp_at(&self.client, partition, offset)
     }

@@ -232,6 +232,7 @@ mod tests {
             next_offset: 42,
             source_topic_id: TopicId(1),
             source_log_start: 0,
+            source_leader_epoch: None,
             target_topic_id: TopicId(2),
             target_end_offset: 40,
             link_epoch: 0,

@@ -87,6 +87,8 @@ impl Session {
             next,
             source_id: topic.id,
             log_start: range.log_start,
+            leader_epoch: checkpoint.and_then(|checkpoint| checkpoint.source_leader_epoch),
+            link_epoch: checkpoint.map_or(0, |checkpoint| checkpoint.link_epoch),
             target: target.name.clone(),
             target_id: target.id,
             revision: checkpoint.map(|checkpoint| checkpoint.revision),

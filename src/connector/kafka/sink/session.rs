@@ -262,6 +262,10 @@ impl Session {
         self.check_identities(topics)?;
         for (partition, checkpoint) in &mut commit.checkpoints {
             let floor = self.floors.entry(partition.clone()).or_default();
+            if commit.resets {
+                *floor = checkpoint.target_end_offset;
+                continue;
+            }
             let place = topics.list.iter().position(|topic| super::topic_id(topic.id) == checkpoint.target_topic_id);
             let end = place.map_or(0, |index| {
                 let partitions = topics.list[index].partitions.max(1);

@@ -310,6 +310,11 @@ fn range(client: &Client, partition: &TopicPartition) -> Result<PartitionRange, 
 }
 
 impl Source for KafkaSource {
+    fn leader_epoch(&self, partition: &TopicPartition) -> Option<i32> {
+        let index = self.positions.place(partition)?;
+        Some(self.positions[index].tail_epoch).filter(|epoch| *epoch >= 0)
+    }
+
     /// Nothing is asked of the broker: whether the offset is there shows with the first fetch.
     fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), Error> {
         let find = |metadata: Arc<Metadata>| {

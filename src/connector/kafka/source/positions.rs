@@ -146,6 +146,10 @@ impl Positions {
     }
 
     /// Whether every topic has an id.
+    pub(super) fn place(&self, place: &TopicPartition) -> Option<Index> {
+        self.by_place.get(place).copied()
+    }
+
     pub(super) fn have_ids(&self) -> bool {
         self.all.iter().all(|position| !position.topic.is_nil())
     }

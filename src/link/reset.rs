@@ -1,0 +1,313 @@
+//! A person says where a link goes on: after a loss, which it never passes over by itself.
+//!
+//! A reset opens the lanes that it concerns, which fences whoever has them, and commits checkpoints that say so with a higher link epoch. Whoever opens
+//! the lanes next goes on from there. What is to be done is written into the link's history before it is done: no jump without a word about it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::events::Event;
+use super::failure::Failure;
+use super::lane::{now_ms, settings};
+use super::orders::{Desired, Order};
+use super::status::lock;
+use super::supervisor::Link;
+use crate::connector::{Class, Commit, Opened, Target, Topic};
+use crate::model::checkpoint::CHECKPOINT_VERSION;
+use crate::model::partition::lane_of;
+use crate::model::{Checkpoint, RevisionNumber, StateChange, StateHead, TopicPartition};
+
+/// Where the resets are kept in the target.
+const RESETS: &str = "resets";
+
+/// The version of their encoding that this program writes.
+const RESETS_VERSION: u32 = 1;
+
+/// How long a commit of new checkpoints may take.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a partition goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetTo {
+    /// At the first record that is there.
+    Earliest,
+    /// At the next record that is written.
+    Latest,
+    /// At this offset, which must be there.
+    Offset(i64),
+}
+
+/// What a person wants.
+#[derive(Clone, Debug)]
+pub struct Reset {
+    /// The source topic.
+    pub topic: Arc<str>,
+    /// One of its partitions, or all.
+    pub partition: Option<u32>,
+    /// Where they go on.
+    pub to: ResetTo,
+    /// Whether stages forget what they remember of these partitions.
+    pub forget_state: bool,
+    /// Who wants it.
+    pub by: String,
+}
+
+/// A reset that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetRecord {
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub at_ms: i64,
+    /// Who made it.
+    pub by: String,
+    /// What the link said of itself then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// Whether stages had to forget what they remembered.
+    pub state_forgotten: bool,
+    /// The partitions.
+    pub partitions: Vec<Moved>,
+}
+
+/// A partition that goes on elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The source topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// Where it would have gone on; nothing if it had not begun.
+    pub from: Option<i64>,
+    /// Where it goes on.
+    pub to: i64,
+}
+
+/// All resets of a link, oldest first, as they are stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct Resets {
+    v: u32,
+    resets: Vec<ResetRecord>,
+}
+
+/// Why a reset was refused. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    /// The link does not read such a topic or partition.
+    #[error("{0}")]
+    NotFound(String),
+    /// The offset is not there.
+    #[error("{0}")]
+    Invalid(String),
+    /// A cluster does not answer, or the link is not what it was.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for ResetError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A partition with its new checkpoint.
+struct Place {
+    partition: TopicPartition,
+    to: i64,
+    log_start: i64,
+    target: Topic,
+    target_end: i64,
+}
+
+impl Link {
+    /// Have partitions go on elsewhere, and start what has failed.
+    ///
+    /// # Errors
+    /// See [`ResetError`]. After a failure of the target a part of the partitions may go on at the new place: the history says what was to be done.
+    pub fn reset(&self, wanted: &Reset) -> Result<ResetRecord, ResetError> {
+        let mut running = lock(&self.running);
+        let topic = self.source_topic(&wanted.topic)?;
+        let places = self.places(wanted, &topic)?;
+        let because = self.state().1.map(|failure| format!("{} ({})", failure.message, failure.code));
+        let known = self.target().checkpoints(&self.config().id)?;
+        let record = ResetRecord {
+            at_ms: now_ms(),
+            by: wanted.by.clone(),
+            because,
+            state_forgotten: wanted.forget_state,
+            partitions: places.iter().map(|place| moved(place, &known)).collect(),
+        };
+        self.record_reset(&record)?;
+        let mut by_lane: BTreeMap<u32, Vec<Place>> = BTreeMap::new();
+        for place in places {
+            by_lane.entry(lane_of(&place.partition, self.config().lanes)).or_default().push(place);
+        }
+        for (lane, places) in by_lane {
+            self.reset_lane(lane, places, &topic, wanted.forget_state)?;
+        }
+        self.announce_reset(&record);
+        let desired = self.desired()?;
+        if desired != Desired::Stopped {
+            // Said once more, so that lanes which have failed begin again, here and at other daemons.
+            let reason = lock(&self.told).as_ref().and_then(|told| told.reason.clone());
+            self.store_order(&Order { desired, reason, at_ms: now_ms() })?;
+            self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone()))?;
+        }
+        Ok(record)
+    }
+
+    /// The resets of the link, oldest first.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn resets(&self) -> Result<Vec<ResetRecord>, Failure> {
+        let bytes = self.target().metadata(&self.config().id, RESETS)?;
+        read_resets(bytes.as_deref())
+    }
+
+    fn source_topic(&self, name: &Arc<str>) -> Result<Topic, ResetError> {
+        let selected = self.config().selects(name);
+        let topics = if selected { self.source().topics()? } else { Vec::new() };
+        let found = topics.into_iter().find(|topic| topic.name == *name);
+        found.ok_or_else(|| {
+            let source = &self.config().source;
+            let why = if selected {
+                format!("{source} has no topic {name}")
+            } else {
+                format!("the link does not read {name}")
+            };
+            ResetError::NotFound(why)
+        })
+    }
+
+    /// Where the partitions go on, checked against what is there.
+    fn places(&self, wanted: &Reset, topic: &Topic) -> Result<Vec<Place>, ResetError> {
+        let numbers = match wanted.partition {
+            Some(number) if number >= topic.partitions => {
+                let message = format!("{} has {} partitions, from 0 on", topic.name, topic.partitions);
+                return Err(ResetError::NotFound(message));
+            }
+            Some(number) => number..number + 1,
+            None => 0..topic.partitions,
+        };
+        let target: Arc<str> = self.config().target_topic(&topic.name).into();
+        let target = match self.target().topics()?.into_iter().find(|found| found.name == target) {
+            Some(found) => found,
+            None => self.make_target(target, topic)?,
+        };
+        let (ranges, ends) = (self.source().ranges(&topic.name)?, self.target().log_ends(&target.name)?);
+        let place = |number: u32| {
+            let partition = TopicPartition::new(topic.name.clone(), number);
+            let range = *ranges.get(number as usize).ok_or_else(|| gone(&partition))?;
+            let to = match wanted.to {
+                ResetTo::Earliest => range.log_start,
+                ResetTo::Latest => range.end,
+                ResetTo::Offset(offset) if (range.log_start..=range.end).contains(&offset) => offset,
+                ResetTo::Offset(offset) => {
+                    let (start, end) = (range.log_start, range.end);
+                    let message = format!("{partition} has offsets {start} to {end}, and not {offset}");
+                    return Err(ResetError::Invalid(message));
+                }
+            };
+            let target_end = ends.get(number as usize % ends.len().max(1)).copied().unwrap_or(0);
+            Ok(Place { partition, to, log_start: range.log_start, target: target.clone(), target_end })
+        };
+        numbers.map(place).collect()
+    }
+
+    fn make_target(&self, name: Arc<str>, topic: &Topic) -> Result<Topic, ResetError> {
+        let mut sink = self.target().sink(&settings(self.config(), 0))?;
+        let settings = self.source().topic_settings(&topic.name)?;
+        Ok(sink.prepare(&Target { topic: name, partitions: topic.partitions, settings })?)
+    }
+
+    /// Tell people.
+    fn announce_reset(&self, record: &ResetRecord) {
+        for Moved { topic, partition, from, to } in &record.partitions {
+            let from = from.map_or_else(|| "its beginning".to_owned(), |from| from.to_string());
+            let by = &record.by;
+            tracing::warn!(link = &*self.config().id, topic, partition, from, to, by, "reset");
+            let message = format!("{topic}-{partition} goes on at {to} instead of {from}, says {by}");
+            self.events.push(Event::new("reset", message));
+        }
+    }
+
+    fn record_reset(&self, record: &ResetRecord) -> Result<(), Failure> {
+        loop {
+            let known = self.target().metadata(&self.config().id, RESETS)?;
+            let mut resets = read_resets(known.as_deref())?;
+            resets.push(record.clone());
+            let text = serde_json::to_vec(&Resets { v: RESETS_VERSION, resets }).unwrap_or_default();
+            if self.target().replace_metadata(&self.config().id, RESETS, known.as_deref(), &text)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Take a lane over, and commit where its partitions go on.
+    fn reset_lane(&self, lane: u32, places: Vec<Place>, topic: &Topic, forget: bool) -> Result<(), Failure> {
+        let mut sink = self.target().sink(&settings(self.config(), lane))?;
+        let Opened { checkpoints: known, revision } = sink.open()?;
+        let revision = match revision {
+            Some(revision) => revision,
+            None => self.history()?.last().map_or(RevisionNumber(1), |last| last.number),
+        };
+        let (mut checkpoints, mut states) = (BTreeMap::new(), Vec::new());
+        for Place { partition, to, log_start, target, target_end } in places {
+            for (stage, stored) in sink.states(&partition)? {
+                let head = (!forget).then_some(StateHead { next_offset: to, ..stored.head });
+                let rows = BTreeMap::new();
+                states.push(StateChange { stage, partition: partition.clone(), head, rows });
+            }
+            let before = known.get(&partition);
+            let checkpoint = Checkpoint {
+                v: CHECKPOINT_VERSION,
+                next_offset: to,
+                source_topic_id: topic.id,
+                source_log_start: log_start,
+                source_leader_epoch: None,
+                target_topic_id: target.id,
+                target_end_offset: target_end,
+                link_epoch: before.map_or(0, |before| before.link_epoch) + 1,
+                revision: before.map_or(revision, |before| before.revision),
+            };
+            checkpoints.insert(partition, checkpoint);
+        }
+        sink.begin_commit(Commit { checkpoints, states, resets: true, ..Commit::default() })?;
+        let deadline = Instant::now() + COMMIT_PATIENCE;
+        while !sink.finish_commit(Duration::from_secs(1))? {
+            if Instant::now() > deadline {
+                let message = format!("lane {lane} did not commit within {COMMIT_PATIENCE:?}");
+                let failure = Failure::fatal("commit-late", message, "look at the target's log, then reset again");
+                return Err(Failure { class: Class::Reopen, ..failure });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gone(partition: &TopicPartition) -> ResetError {
+    ResetError::NotFound(format!("{partition} is not there any more"))
+}
+
+fn moved(place: &Place, known: &BTreeMap<TopicPartition, Checkpoint>) -> Moved {
+    Moved {
+        topic: place.partition.topic.to_string(),
+        partition: place.partition.partition,
+        from: known.get(&place.partition).map(|checkpoint| checkpoint.next_offset),
+        to: place.to,
+    }
+}
+
+fn read_resets(bytes: Option<&[u8]>) -> Result<Vec<ResetRecord>, Failure> {
+    let Some(bytes) = bytes else { return Ok(Vec::new()) };
+    let unreadable =
+        |message: String| Failure::fatal("resets-unreadable", message, "restore the target, or use a newer tidegate");
+    let read: Resets =
+        serde_json::from_slice(bytes).map_err(|error| unreadable(format!("the link's resets: {error}")))?;
+    if read.v > RESETS_VERSION {
+        return Err(unreadable(format!("the link's resets have version {}: a newer tidegate wrote them", read.v)));
+    }
+    Ok(read.resets)
+}
