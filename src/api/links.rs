@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::server::{Answer, Api, Segments};
-use super::wire::{Event, Link, LinkHealth, LinkMetrics, LinkTransition};
+use super::wire::{Event, Link, LinkHealth, LinkMetrics, LinkTransition, Plan};
 
 pub(super) async fn list(State(api): State<Api>) -> Answer<Vec<Link>> {
     api.ask(|control| control.links()).await.map(Json)
@@ -40,6 +40,10 @@ pub(super) async fn metrics(State(api): State<Api>, Segments(link): Segments<Str
 
 pub(super) async fn events(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<Event>> {
     api.ask(move |control| control.events(&link)).await.map(Json)
+}
+
+pub(super) async fn plan(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Plan> {
+    api.ask(move |control| control.plan(&link)).await.map(Json)
 }
 
 pub(super) async fn health(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<LinkHealth> {

@@ -4,6 +4,7 @@
 
 mod daemon;
 mod link;
+mod plan;
 mod problem;
 mod record;
 mod revision;
@@ -15,6 +16,7 @@ pub use link::{
     CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Link, LinkCounters, LinkHealth,
     LinkMetrics, LinkStatus, LinkTransition, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
 };
+pub use plan::{Notice, Plan, PlannedAcl, PlannedAction, PlannedSetting, PlannedTopic};
 pub use problem::Problem;
 pub use record::{Header, Record, RecordView, Records};
 pub use revision::{FirstOffset, Revision, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap};

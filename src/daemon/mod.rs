@@ -5,6 +5,7 @@
 
 mod check;
 mod control;
+mod plan;
 mod run;
 mod view;
 

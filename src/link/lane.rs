@@ -128,8 +128,7 @@ struct Session {
     sink: Box<dyn Sink>,
     run: Run,
     memory: Memory,
-    /// The source's topology when the positions were taken.
-    topology: Option<u64>,
+    topology: topology::Topology,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     positions: BTreeMap<TopicPartition, Position>,
     transaction: Transaction,
@@ -188,7 +187,7 @@ impl Session {
         let record_bytes_max = link.target.record_bytes_max(&link.config.dead_letters)?;
         let transaction = Transaction { revision: pipeline.number(), ..Transaction::default() };
         let mut session = Self {
-            topology: None,
+            topology: topology::Topology::default(),
             link,
             lane,
             source,
@@ -203,7 +202,7 @@ impl Session {
             migrated: false,
             record_bytes_max,
         };
-        session.follow_topology()?;
+        session.take_in_all()?;
         // A lane without partitions names its revision too.
         session.transaction.begun = Some(Instant::now());
         Ok(session)

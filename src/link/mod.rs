@@ -3,7 +3,8 @@
 //! Reading order: [`failure`] (what can go wrong, and what then), [`pipeline`] (the stages), `run` (a lane's instances of them: how a batch
 //! goes through, and how a bad record is found), `letters` (what becomes of it), `memory` (what stages remember), `watch`
 //! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`] and [`events`] (what lanes tell
-//! the rest of the daemon), [`orders`] (what lanes are told), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
+//! the rest of the daemon), [`orders`] (what lanes are told), [`topics`] (which
+//! topics, and how their copies follow), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
 //! link: its threads, publish and rollback), `warden` (what happens to a link in trouble).
 //!
 //! Invariants
@@ -28,6 +29,7 @@ mod run;
 pub mod stats;
 pub mod status;
 pub mod supervisor;
+pub mod topics;
 mod warden;
 mod watch;
 

@@ -20,10 +20,11 @@ use super::orders::{Desired, Order, Orders};
 use super::pipeline::{Pipeline, Stage};
 use super::revision::{History, Origin, Publisher, RevisionRecord, StageSpec, digest_of};
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
+use super::topics::Topics;
 use super::warden::Alarm;
 use super::watch::Watch;
 use crate::config::{BreakerAction, LinkConfig, Start};
-use crate::connector::{Class, Cluster, RevisionStart};
+use crate::connector::{Class, Cluster, RevisionStart, Topic};
 use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     pub(super) events: Arc<Events>,
     pub(super) alarm: Arc<Alarm>,
+    pub(super) topics: Arc<Topics>,
     components: Arc<Components>,
     genesis: Genesis,
 }
@@ -115,6 +117,7 @@ pub struct Link {
     components: Arc<Components>,
     pub(super) events: Arc<Events>,
     pub(super) alarm: Arc<Alarm>,
+    pub(super) topics: Arc<Topics>,
     /// Held for the length of a start, stop, publish or rollback: one after the other.
     pub(super) running: Mutex<Option<Running>>,
     /// What reads look at: never held for long.
@@ -170,6 +173,7 @@ impl Link {
             target,
             events: Arc::default(),
             alarm: Arc::default(),
+            topics: Arc::default(),
             running: Mutex::new(None),
             view: Mutex::new(View { starting: true, ..View::default() }),
             held: Mutex::default(),
@@ -254,6 +258,13 @@ impl Link {
             Failure::fatal("breaker-open", reason.clone(), remedy)
         });
         *lock(&self.held) = failure;
+    }
+
+    /// What the lanes share, while they move records.
+    pub(super) fn at_work(&self) -> Option<Arc<Shared>> {
+        let view = lock(&self.view);
+        let shared = view.shared.as_ref().filter(|_| !view.stopped && !view.starting && view.failure.is_none())?;
+        (shared.orders.desired() == Desired::Running).then(|| shared.clone())
     }
 
     /// The pipeline that lanes run, or have run last.
@@ -436,6 +447,7 @@ impl Link {
             counters: self.counters.clone(),
             events: self.events.clone(),
             alarm: self.alarm.clone(),
+            topics: self.topics.clone(),
             components: self.components.clone(),
             genesis,
         })
@@ -481,13 +493,12 @@ impl Link {
     }
 
     fn source_ends(&self) -> Result<BTreeMap<String, i64>, Failure> {
-        let mut ends = BTreeMap::new();
-        for topic in self.source.topics()?.iter().filter(|topic| self.config.selects(&topic.name)) {
-            for (partition, range) in (0..).zip(self.source.ranges(&topic.name)?) {
-                ends.insert(TopicPartition::new(topic.name.clone(), partition).to_string(), range.end);
-            }
-        }
-        Ok(ends)
+        let topics = self.source.topics()?.into_iter().filter(|topic| self.config.selects(&topic.name));
+        let of =
+            |topic: Topic| (0..topic.partitions).map(move |number| TopicPartition::new(topic.name.clone(), number));
+        let partitions: Vec<TopicPartition> = topics.flat_map(of).collect();
+        let ranges = self.source.ranges_of(&partitions)?;
+        Ok(partitions.iter().map(ToString::to_string).zip(ranges.into_iter().map(|range| range.end)).collect())
     }
 }
 

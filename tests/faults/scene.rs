@@ -308,6 +308,19 @@ impl Scene {
     }
 }
 
+/// Wait until a link has stopped by itself with a code.
+pub fn await_failure_of(site: &Site, link: &str, code: &str) -> Trouble {
+    let begun = Instant::now();
+    loop {
+        let now = site.client.link(link);
+        match now.error {
+            Some(trouble) if trouble.code == code && now.status == LinkStatus::Failed => return trouble,
+            other => assert!(begun.elapsed() < PATIENCE, "{link} does not fail with {code}: {other:?}"),
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
 /// How a partition comes on.
 struct Progress {
     enough: usize,
