@@ -15,7 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use tidegate::connector::{Cluster, Error, LaneSettings, PartitionRange, RevisionStart, Sink, Source, Topic};
+use tidegate::connector::{
+    Cluster, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic,
+    TopicSettings,
+};
 use tidegate::link::StageSpec;
 use tidegate::model::{Batch, BatchBuilder, Checkpoint, Digest, Limits, LinkId, OnError, TopicPartition};
 
@@ -99,6 +102,10 @@ impl Source for FilteredSource {
         self.0.seek(partition, offset)
     }
 
+    fn forget(&mut self, partition: &TopicPartition) {
+        self.0.forget(partition);
+    }
+
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error> {
         let mut batch = self.0.poll(max_records, max_bytes, wait)?;
         batch.iter_mut().for_each(native_filter);
@@ -131,8 +138,17 @@ impl Cluster for Filtered {
     fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error> {
         self.0.ranges(topic)
     }
-    fn topic_settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
-        self.0.topic_settings(topic)
+    fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
+        self.0.make_topics(targets)
+    }
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error> {
+        self.0.topic_settings(topics)
+    }
+    fn change_settings(
+        &self,
+        changes: &BTreeMap<Arc<str>, SettingChanges>,
+    ) -> Result<BTreeMap<Arc<str>, Error>, Error> {
+        self.0.change_settings(changes)
     }
     fn record_bytes_max(&self, topic: &str) -> Result<usize, Error> {
         self.0.record_bytes_max(topic)

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::wire::{
-    CreateTopic, Event, Link, LinkHealth, LinkMetrics, LinkTransition, ReadFrom, Reset, ResetRequest, Revision, Status,
-    Swap, Topic, TopicSummary,
+    CreateTopic, Event, Link, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom, Reset, ResetRequest, Revision,
+    Status, Swap, Topic, TopicSummary,
 };
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -125,6 +125,9 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// How a link is, measured now.
     fn link_health(&self, link: &str) -> Result<LinkHealth, ControlError>;
+
+    /// What would be made or changed at the target if the link ran now, whether it does or not. Changes nothing.
+    fn plan(&self, link: &str) -> Result<Plan, ControlError>;
 
     /// Replace the plugin of a stage in a running link. Answers when the revision is durable and every lane has committed under
     /// it (`state` is `complete`), or after a bounded wait (`pending`). A refused component changes nothing: `Invalid`.

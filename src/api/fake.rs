@@ -129,6 +129,7 @@ fn link(state: &State) -> Link {
         dead_letters: DEAD_LETTERS.into(),
         revision: Some(1),
         error: None,
+        notices: vec![notice()],
         metrics: MetricsSummary::default(),
         health: HealthSummary {
             status: HealthStatus::Healthy,
@@ -155,6 +156,48 @@ fn link(state: &State) -> Link {
             error: None,
         }],
         stages: vec![stage()],
+    }
+}
+
+fn notice() -> Notice {
+    Notice {
+        code: "source-topic-deleted".into(),
+        topic: Some("old".into()),
+        message: "topic old was deleted at the source".into(),
+        remedy: "delete the copy by hand".into(),
+    }
+}
+
+fn plan() -> Plan {
+    let setting = |from: Option<&str>, to: Option<&str>| PlannedSetting {
+        name: "retention.ms".into(),
+        from: from.map(str::to_owned),
+        to: to.map(str::to_owned),
+    };
+    let topic = |name: &str, action, partitions_from, settings| PlannedTopic {
+        source: name.into(),
+        target: name.into(),
+        action,
+        partitions_from,
+        partitions_to: 4,
+        settings,
+        acls: Vec::new(),
+    };
+    let acl = PlannedAcl {
+        principal: "User:ann".into(),
+        host: "*".into(),
+        operation: "Read".into(),
+        permission: "Allow".into(),
+    };
+    let made = topic("orders", PlannedAction::Make, None, vec![setting(None, Some("60000"))]);
+    Plan {
+        link: "orders".into(),
+        topics: vec![
+            PlannedTopic { target: "dr.orders".into(), acls: vec![acl], ..made },
+            topic("audit", PlannedAction::AddPartitions, Some(2), vec![setting(Some("7"), None)]),
+            topic("done", PlannedAction::Keep, Some(4), Vec::new()),
+        ],
+        notices: vec![notice()],
     }
 }
 
@@ -290,6 +333,10 @@ impl ControlPlane for Fake {
             issues: Vec::new(),
             warnings: Vec::new(),
         })
+    }
+
+    fn plan(&self, id: &str) -> Result<Plan, ControlError> {
+        known("link", id, "orders").map(|()| plan())
     }
 
     fn publish(&self, id: &str, publish: Publish) -> Result<Swap, ControlError> {

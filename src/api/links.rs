@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::revisions::ANONYMOUS;
 use super::server::{Answer, Api, Body, Params, Segments};
-use super::wire::{Event, Link, LinkHealth, LinkMetrics, LinkTransition, Reset, ResetRequest};
+use super::wire::{Event, Link, LinkHealth, LinkMetrics, LinkTransition, Plan, Reset, ResetRequest};
 
 pub(super) async fn list(State(api): State<Api>) -> Answer<Vec<Link>> {
     api.ask(|control| control.links()).await.map(Json)
@@ -63,6 +63,10 @@ pub(super) async fn reset(
 
 pub(super) async fn resets(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<Reset>> {
     api.ask(move |control| control.resets(&link)).await.map(Json)
+}
+
+pub(super) async fn plan(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Plan> {
+    api.ask(move |control| control.plan(&link)).await.map(Json)
 }
 
 pub(super) async fn health(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<LinkHealth> {

@@ -130,6 +130,7 @@ fn router(control: Arc<dyn ControlPlane>, ending: watch::Receiver<bool>) -> Rout
         .route(&link("/resume"), post(links::resume))
         .route(&link("/metrics"), get(links::metrics))
         .route(&link("/health"), get(links::health))
+        .route(&link("/plan"), get(links::plan))
         .route(&link("/events"), get(links::events))
         .route(&link("/resets"), get(links::resets).post(links::reset))
         .route(&link("/revisions"), get(revisions::list))

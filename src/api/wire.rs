@@ -4,6 +4,7 @@
 
 mod daemon;
 mod link;
+mod plan;
 mod problem;
 mod record;
 mod reset;
@@ -16,6 +17,7 @@ pub use link::{
     CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Link, LinkCounters, LinkHealth,
     LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
 };
+pub use plan::{Notice, Plan, PlannedAcl, PlannedAction, PlannedSetting, PlannedTopic};
 pub use problem::Problem;
 pub use record::{Header, Record, RecordView, Records};
 pub use reset::{MovedPartition, Reset, ResetEnd, ResetPlace, ResetRequest};

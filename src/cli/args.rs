@@ -149,6 +149,13 @@ pub enum LinkCommand {
   tidegate link reset orders --topic payments --partition 3 --to 1200045
   tidegate link reset orders --list")]
     Reset(ResetArgs),
+    /// What would be made or changed at the target if the link ran now: topics, partitions, settings, ACLs. Nothing is changed.
+    ///
+    /// It works for a link that is stopped or was never started, too. What a running link finds is done by itself, every `topic_refresh`.
+    #[command(after_help = "Examples:
+  tidegate link plan orders
+  tidegate link plan orders --json | jq '.topics[] | select(.action != \"keep\")'")]
+    Plan(LinkArgs),
     /// Start a link that is stopped, paused or failed.
     #[command(after_help = "Examples:\n  tidegate link start orders")]
     Start(LinkArgs),

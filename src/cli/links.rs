@@ -6,7 +6,7 @@ use super::args::{LinkArgs, LinkCommand, Remote};
 use super::client::Client;
 use super::failure::Failure;
 use super::table::{bytes, known, milliseconds, table};
-use super::{events, print_json, reset, stage};
+use super::{events, plan, print_json, reset, stage};
 use crate::api::wire::{Lane, Link, LinkTransition, Stage, Trouble};
 
 pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Failure> {
@@ -15,6 +15,7 @@ pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Fai
         LinkCommand::Show(args) => show(args, out),
         LinkCommand::Events(args) => events::events(args, out),
         LinkCommand::Reset(args) => reset::reset(args, out),
+        LinkCommand::Plan(args) => plan::plan(args, out),
         LinkCommand::Start(args) => steer(args, LinkTransition::Start, out),
         LinkCommand::Stop(args) => steer(args, LinkTransition::Stop, out),
         LinkCommand::Pause(args) => steer(args, LinkTransition::Pause, out),
@@ -102,6 +103,7 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(out, "  letters   {} on {}", link.dead_letters, link.target)?;
     trouble(out, "  link", link.error.as_ref())?;
+    link.notices.iter().try_for_each(|it| plan::notice(out, "  ", it))?;
     print_lanes(&link.lanes, out)?;
     print_partitions(&link.lanes, out)?;
     print_stages(&link.stages, out)

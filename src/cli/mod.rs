@@ -19,6 +19,7 @@ mod letter;
 mod limits;
 mod links;
 mod local;
+mod plan;
 mod plugins;
 mod produce;
 mod reset;

@@ -129,7 +129,10 @@ impl Step<'_> {
     fn output(&self) -> Option<Flow> {
         let flow = match &self.flow {
             Flow::Name(name) => Some(Flow::Name(self.link.target_topic(name).into())),
-            Flow::Matching(_) => self.link.topic_prefix.is_empty().then(|| self.flow.clone()),
+            Flow::Matching(_) => {
+                let keeps_names = self.link.topic_prefix.is_empty() && self.link.rename.is_empty();
+                keeps_names.then(|| self.flow.clone())
+            }
         };
         let too_long = |flow: &Flow| matches!(flow, Flow::Name(name) if name.len() > TOPIC_NAME_BYTES_MAX);
         flow.filter(|flow| !too_long(flow))

@@ -10,10 +10,13 @@ use crate::model::{ClusterId, Limits, LinkId, OnError};
 use super::breaker::BreakerConfig;
 use super::check_id;
 use super::diagnostic::Place;
+use super::following::Following;
 use super::probation::ProbationConfig;
 use super::reader::{Item, Table, suggest};
+use super::rename::Rename;
+use super::report::Report;
 use super::stage::{StageConfig, read_pipeline};
-use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name};
+use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name, is_internal};
 
 /// The most lanes of a link: each is a thread and a transaction in the target.
 const LANES_MAX: u64 = 1024;
@@ -31,8 +34,12 @@ pub struct LinkConfig {
     pub target: ClusterId,
     /// The topics that it reads; at least one entry.
     pub topics: Vec<TopicSelector>,
-    /// What stands before a topic's name in the target.
+    /// What topics are called in the target: the first rule that matches counts, and where none does a topic keeps its name.
+    pub rename: Vec<Rename>,
+    /// What stands before a topic's name in the target, after it was renamed.
     pub topic_prefix: String,
+    /// How the topics of the target follow those of the source.
+    pub following: Following,
     /// The topic of the target that records go to which a stage could not handle, if the stage is configured so.
     pub dead_letters: String,
     /// The number of lanes.
@@ -99,7 +106,8 @@ impl LinkConfig {
 
     /// The topic that records of `topic` go to, unless a plugin routes them elsewhere.
     pub fn target_topic(&self, topic: &str) -> String {
-        format!("{}{topic}", self.topic_prefix)
+        let renamed = self.rename.iter().find_map(|rule| rule.apply(topic));
+        format!("{}{}", self.topic_prefix, renamed.as_deref().unwrap_or(topic))
     }
 
     /// Whether a stage puts records aside.
@@ -146,6 +154,7 @@ pub(super) fn read_links(table: Table<'_>, around: &Around<'_>) -> BTreeMap<Link
 impl ReadLink {
     /// `None` if something is missing or wrong that has no default.
     fn read(mut table: Table<'_>, id: &str, around: &Around<'_>) -> Option<Self> {
+        let report = table.report;
         refuse_keys_of_later_versions(&mut table);
         if let Some(kind) = table.item("type") {
             kind.choice(&[("active-passive", ())], &["active-active", "star"]);
@@ -154,15 +163,19 @@ impl ReadLink {
         let source = table.required("source", "write source = \"the id of a cluster\"");
         let target = table.required("target", "write target = \"the id of a cluster\"");
         let topic_prefix = table.item("topic_prefix").map_or(Some(""), |item| topic_prefix(&item));
+        let rename = table.item("rename").map(|item| read_rename(&item)).unwrap_or_default();
         let topics = table.required("topics", "write topics = [\"a-topic\", \"/a regular expression/\"]");
         let dead_letters = table.item("dead_letters");
         let lanes = table.integer("lanes", 1, 1..=LANES_MAX) as u32;
         let autostart = table.flag("autostart", true);
         let starts = [("earliest", Start::Earliest), ("latest", Start::Latest)];
         let start = table.item("start").and_then(|item| item.choice(&starts, &[])).unwrap_or(Start::Earliest);
-        let target_is_kafka = target
-            .as_ref()
-            .is_some_and(|item| matches!(item.value, DeValue::String(id) if around.kafka.contains(&**id)));
+        let is_kafka = |item: &Option<Item<'_>>| {
+            let id = item.as_ref().map(|item| item.value);
+            matches!(id, Some(DeValue::String(id)) if around.kafka.contains(&**id))
+        };
+        let target_is_kafka = is_kafka(&target);
+        let following = Following::read(&mut table, target_is_kafka, target_is_kafka && is_kafka(&source));
         let config = TransferConfig::read(table.table("config"), target_is_kafka);
         let breaker = BreakerConfig::read(table.table("breaker"));
         let probation = ProbationConfig::read(table.table("probation"));
@@ -173,8 +186,7 @@ impl ReadLink {
         // All before any `?`, so that all their errors are reported.
         let source = source.and_then(|item| cluster(&item, around.clusters));
         let target = target.and_then(|item| cluster(&item, around.clusters));
-        let (topics, topic_places) =
-            topics.map(|item| read_topics(&item, topic_prefix.unwrap_or_default())).unwrap_or_default();
+        let (topics, topic_places) = topics.map(|item| read_topics(&item)).unwrap_or_default();
         let dead_letters = dead_letters.map_or_else(|| Some(format!("{id}.dead-letters")), |item| topic_name(&item));
         let link = LinkConfig {
             id: id.into(),
@@ -182,7 +194,9 @@ impl ReadLink {
             source: source?,
             target: target?,
             topics,
+            rename,
             topic_prefix: topic_prefix?.to_owned(),
+            following,
             dead_letters: dead_letters?,
             lanes,
             autostart,
@@ -192,7 +206,29 @@ impl ReadLink {
             probation,
             pipeline,
         };
-        Some(Self { link, topic_places, dead_letters_place })
+        let read = Self { link, topic_places, dead_letters_place };
+        read.check_names(report);
+        Some(read)
+    }
+
+    /// Whether topics that are named get names that can be, and each one of its own.
+    fn check_names(&self, report: &Report<'_>) {
+        let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+        for (selector, place) in self.link.topics.iter().zip(&self.topic_places) {
+            let TopicSelector::Name(name) = selector else { continue };
+            let target = self.link.target_topic(name);
+            if target.len() > TOPIC_NAME_BYTES_MAX {
+                let message = format!("in the target the name is longer than {TOPIC_NAME_BYTES_MAX} characters");
+                report.error(place, message);
+            } else if let Err(message) = check_topic_name(&target) {
+                report.error(place, format!("in the target it would be {target:?}: {message}"));
+            }
+            if let Some(other) = taken.get(&target).filter(|other| ***other != **name) {
+                let message = format!("{other:?} and {name:?} would both become {target:?}");
+                report.error_with_help(place, message, "change `rename`, so that each topic has a name of its own");
+            }
+            taken.insert(target, name);
+        }
     }
 }
 
@@ -274,7 +310,12 @@ fn topic_name(item: &Item<'_>) -> Option<String> {
     item.parsed(check_topic_name(name).map(|()| name.to_owned()))
 }
 
-fn read_topics(item: &Item<'_>, prefix: &str) -> (Vec<TopicSelector>, Vec<Place>) {
+fn read_rename(item: &Item<'_>) -> Vec<Rename> {
+    let rules = item.items("an array of tables { match = \"…\", to = \"…\" }");
+    rules.into_iter().flatten().filter_map(|rule| Rename::read(&rule)).collect()
+}
+
+fn read_topics(item: &Item<'_>) -> (Vec<TopicSelector>, Vec<Place>) {
     let mut topics = Vec::new();
     let mut places = Vec::new();
     let Some(items) = item.items("an array of strings") else { return (topics, places) };
@@ -283,7 +324,7 @@ fn read_topics(item: &Item<'_>, prefix: &str) -> (Vec<TopicSelector>, Vec<Place>
         item.report.error(&item.place, "the link reads nothing: write one topic at least");
     }
     for item in items {
-        let Some(selector) = selector(&item, prefix) else { continue };
+        let Some(selector) = selector(&item) else { continue };
         if topics.contains(&selector) {
             item.report.error(&item.place, format!("{:?} occurs twice", selector.to_string()));
         }
@@ -293,7 +334,7 @@ fn read_topics(item: &Item<'_>, prefix: &str) -> (Vec<TopicSelector>, Vec<Place>
     (topics, places)
 }
 
-fn selector(item: &Item<'_>, prefix: &str) -> Option<TopicSelector> {
+fn selector(item: &Item<'_>) -> Option<TopicSelector> {
     let text = item.text()?;
     let selector = match TopicSelector::parse(text) {
         Err(message) if text.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$']) && !text.starts_with('/') => {
@@ -302,9 +343,10 @@ fn selector(item: &Item<'_>, prefix: &str) -> Option<TopicSelector> {
         }
         result => item.parsed(result)?,
     };
-    if matches!(&selector, TopicSelector::Name(name) if name.len() + prefix.len() > TOPIC_NAME_BYTES_MAX) {
-        let message = format!("with the prefix the name is longer than {TOPIC_NAME_BYTES_MAX} characters");
-        item.report.error(&item.place, message);
+    if matches!(&selector, TopicSelector::Name(name) if is_internal(name)) {
+        let message = format!("{text} is internal: a program keeps it for itself, and a copy of it would be of no use");
+        item.report.error_with_help(&item.place, message, "remove it");
+        return None;
     }
     Some(selector)
 }

@@ -9,7 +9,7 @@
 //! - An unknown key is an error: a slip of the hand must not become a default.
 //! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
 //!
-//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
+//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`following`], [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
 //! own part of the file; `limits` reads what plugins may use; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
@@ -18,12 +18,14 @@ pub mod circle;
 pub mod cluster;
 pub mod daemon;
 pub mod diagnostic;
+pub mod following;
 pub mod json;
 pub mod kafka;
 mod limits;
 pub mod link;
 pub mod probation;
 mod reader;
+pub mod rename;
 mod report;
 pub mod secret;
 pub mod stage;
@@ -44,13 +46,15 @@ pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
 pub use daemon::DaemonConfig;
 pub use diagnostic::{Diagnostic, Place, Severity, Source};
+pub use following::Following;
 pub use json::PluginConfig;
 pub use kafka::{CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
 pub use link::{LinkConfig, Start, TransferConfig};
 pub use probation::ProbationConfig;
+pub use rename::Rename;
 pub use secret::Secret;
 pub use stage::StageConfig;
-pub use topics::{TopicPattern, TopicSelector, check_topic_name};
+pub use topics::{TopicPattern, TopicSelector, check_topic_name, is_internal};
 
 use reader::Table;
 use report::Report;
@@ -120,7 +124,12 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
     }
     circle::refuse_circles(links.values(), &clusters, root.report);
     root.finish();
-    (daemon, clusters, links.into_iter().map(|(id, read)| (id, read.link)).collect())
+    let mut links: BTreeMap<LinkId, LinkConfig> = links.into_iter().map(|(id, read)| (id, read.link)).collect();
+    for link in links.values_mut() {
+        let declared = clusters.get(&link.target).into_iter().flat_map(|cluster| cluster.topics.keys());
+        link.following.declared = declared.cloned().collect();
+    }
+    (daemon, clusters, links)
 }
 
 /// Whether a link or a cluster may have this id. It is part of file names, URLs and transactional ids.

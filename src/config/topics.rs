@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
+use regex::{Captures, Regex, RegexBuilder};
 
 /// The most bytes of a topic's name. Kafka has the same limit, so every name can be copied there.
 pub(super) const TOPIC_NAME_BYTES_MAX: usize = 249;
@@ -45,8 +45,13 @@ impl TopicSelector {
         }
     }
 
-    /// Whether the topic is meant.
+    /// Whether the topic is meant. Internal ones never are.
     pub fn matches(&self, topic: &str) -> bool {
+        self.would_match(topic) && !is_internal(topic)
+    }
+
+    /// Whether the topic would be meant if it were not internal.
+    pub fn would_match(&self, topic: &str) -> bool {
         match self {
             Self::Name(name) => **name == *topic,
             Self::Pattern(pattern) => pattern.matches(topic),
@@ -76,7 +81,7 @@ impl PartialEq for TopicSelector {
 }
 
 impl TopicPattern {
-    fn parse(expression: &str) -> Result<Self, String> {
+    pub(super) fn parse(expression: &str) -> Result<Self, String> {
         // First alone, so that a message tells about the user's text, and `a)|(b` does not close our group.
         compile(expression)?;
         let regex = compile(&format!(r"\A(?:{expression})\z"))?;
@@ -92,6 +97,28 @@ impl TopicPattern {
     pub fn matches(&self, topic: &str) -> bool {
         self.regex.is_match(topic)
     }
+
+    /// How many groups there are, the whole name included.
+    pub(super) fn groups(&self) -> usize {
+        self.regex.captures_len()
+    }
+
+    /// What the groups have matched, if the whole name matches.
+    pub(super) fn captures<'t>(&self, topic: &'t str) -> Option<Captures<'t>> {
+        self.regex.captures(topic)
+    }
+}
+
+/// Topics that Kafka keeps for itself. Brokers mark them too; who cannot ask one knows them by these names.
+const OF_KAFKA: [&str; 5] =
+    ["__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata", "__remote_log_metadata"];
+
+/// Whether a topic is kept by a program for itself: Kafka, Tidegate or MirrorMaker 2. No expression selects it, and nobody can name it.
+pub fn is_internal(topic: &str) -> bool {
+    OF_KAFKA.contains(&topic)
+        || topic.starts_with("__tidegate.")
+        || topic.ends_with(".checkpoints.internal")
+        || (topic.starts_with("mm2-") && topic.ends_with(".internal"))
 }
 
 fn compile(expression: &str) -> Result<Regex, String> {
@@ -156,6 +183,23 @@ mod tests {
             ("/(?m)^a$/", "a\nb", false),
         ] {
             assert_eq!(selector(expression).matches(topic), matches, "{expression} {topic}");
+        }
+    }
+
+    #[test]
+    fn no_expression_selects_what_programs_keep_for_themselves() {
+        for topic in [
+            "__consumer_offsets",
+            "__transaction_state",
+            "__tidegate.meta",
+            "mm2-offset-syncs.west.internal",
+            "west.checkpoints.internal",
+        ] {
+            assert!(!selector("/.*/").matches(topic), "{topic}");
+            assert!(selector("/.*/").would_match(topic), "{topic}");
+        }
+        for topic in ["heartbeats", "_schemas", "__mine", "orders.internal", "mm2-orders"] {
+            assert!(selector("/.*/").matches(topic), "{topic}");
         }
     }
 

@@ -9,6 +9,7 @@
 //! - [`Sink::open`] fences every earlier opener of the same lane: after it returns, none of them can commit.
 //! - Nothing retries inside: an [`Error`] says by its [`Class`] what the lane may do.
 
+mod acl;
 pub mod embedded;
 pub mod kafka;
 mod pieces;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::acl::{Acl, AclTopics, Operation};
 use self::kafka::records::{Passing, RecordBatch};
 use crate::model::{
     Batch, Checkpoint, ClusterId, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId, TopicPartition,
@@ -58,6 +60,12 @@ pub struct Topic {
     pub partitions: u32,
 }
 
+/// Settings of a topic by their names in Kafka (`retention.ms`, `cleanup.policy`, …).
+pub type TopicSettings = BTreeMap<String, String>;
+
+/// What changes in the settings of a topic, by their names in Kafka; `None`: the cluster's default comes back.
+pub type SettingChanges = BTreeMap<String, Option<String>>;
+
 /// What is in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionRange {
@@ -75,9 +83,14 @@ pub trait Cluster: Send + Sync {
     /// What is in each partition of a topic.
     fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error>;
 
-    /// Where each partition of a topic ends, with what open transactions have written.
-    fn log_ends(&self, topic: &str) -> Result<Vec<i64>, Error> {
-        Ok(self.ranges(topic)?.into_iter().map(|range| range.end).collect())
+    /// What is in each of many partitions, in their order. Asked at once, whatever topics they are of.
+    fn ranges_of(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
+        partitions.iter().map(|partition| self.range(partition)).collect()
+    }
+
+    /// Where partitions end, with what open transactions have written, in their order.
+    fn log_ends(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>, Error> {
+        Ok(self.ranges_of(partitions)?.into_iter().map(|range| range.end).collect())
     }
 
     /// What is in a partition.
@@ -87,8 +100,18 @@ pub trait Cluster: Send + Sync {
     /// it is not known. Lag in time is measured with it.
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error>;
 
-    /// A number that changes whenever a topic is made, deleted or gets more partitions.
+    /// The names of topics that programs keep for themselves and that [`Cluster::topics`] does not show.
+    fn internal_topics(&self) -> Result<Vec<Arc<str>>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// A number that changes whenever a topic is made, deleted or gets more partitions, as far as that is known: never waited for.
     fn topology_version(&self) -> u64;
+
+    /// Find out what topics there are, unless that was done no longer than `age` ago.
+    fn look(&self, _age: Duration) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Make a topic. One that exists gets more partitions if it has fewer, and keeps them otherwise.
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error>;
@@ -99,11 +122,34 @@ pub trait Cluster: Send + Sync {
         Ok(BTreeMap::new())
     }
 
+    /// Make topics, or give them more partitions if they have fewer, and wait until all of them can be used. Answers each topic as it is, or why it
+    /// is not as it should be.
+    fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error>;
+
     /// Append records to a partition, durably, and answer the offset of the first one. Offsets and placements in `batch` do not matter.
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error>;
 
-    /// The settings of a topic that a copy of it should have, by their names in Kafka (`retention.ms`, `cleanup.policy`, …).
-    fn topic_settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error>;
+    /// The settings of topics that copies of them should have. Topics that are not there are left out.
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error>;
+
+    /// What a topic of this cluster can have of these settings.
+    fn settings_kept(&self, settings: &TopicSettings) -> TopicSettings {
+        settings.clone()
+    }
+
+    /// Change settings of topics. Answers those that could not be changed.
+    fn change_settings(&self, changes: &BTreeMap<Arc<str>, SettingChanges>)
+    -> Result<BTreeMap<Arc<str>, Error>, Error>;
+
+    /// All ACLs on topics; `None`: the cluster has no authorizer.
+    fn topic_acls(&self) -> Result<Option<BTreeSet<Acl>>, Error> {
+        Ok(None)
+    }
+
+    /// Add ACLs on topics. Those that are there stay as they are.
+    fn add_acls(&self, _acls: &[Acl]) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// The largest record that the topic takes: the bytes of its key, value and headers. Of a topic that is not there, what it would take.
     fn record_bytes_max(&self, topic: &str) -> Result<usize, Error>;
@@ -176,6 +222,9 @@ pub struct Encoded {
 pub trait Source: Send {
     /// Read `partition` from `offset` on. Replaces an earlier position.
     fn seek(&mut self, partition: &TopicPartition, offset: i64) -> Result<(), Error>;
+
+    /// Read a partition no more. One that is not read is left as it is.
+    fn forget(&mut self, partition: &TopicPartition);
 
     /// Records of one of the partitions sought, or `None` if `wait` passed without any. Partitions take turns. A
     /// batch has at most `max_records` records, and ends early at about `max_bytes`; it holds one record at least, or none where
@@ -261,8 +310,10 @@ pub struct Target {
     pub topic: Arc<str>,
     /// How many partitions it must have at least.
     pub partitions: u32,
-    /// The settings that it gets if it has to be made, by their names in Kafka. What the cluster does not know is left out.
-    pub settings: BTreeMap<String, String>,
+    /// The settings that it gets if it has to be made. What the cluster does not know is left out.
+    pub settings: TopicSettings,
+    /// How many replicas it gets if it has to be made; `None`: what the cluster's configuration says.
+    pub replication_factor: Option<i16>,
 }
 
 /// Writes a lane's output, one transaction after the other. While a commit is under way the lane prepares the next
@@ -271,8 +322,8 @@ pub trait Sink: Send {
     /// Fence every earlier opener of this lane, drop an open transaction, and say what is committed.
     fn open(&mut self) -> Result<Opened, Error>;
 
-    /// Make sure that a topic exists and has enough partitions.
-    fn prepare(&mut self, target: &Target) -> Result<Topic, Error>;
+    /// Make sure that topics exist and have enough partitions, and answer them in their order.
+    fn prepare(&mut self, targets: &[Target]) -> Result<Vec<Topic>, Error>;
 
     /// What the stages remember of a source partition, by stage, as it was committed last. To be asked once for a partition.
     fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error>;

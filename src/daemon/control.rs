@@ -144,6 +144,12 @@ impl ControlPlane for Daemon {
         Ok(View::new(self.find_link(link)?, now).health(now))
     }
 
+    fn plan(&self, link: &str) -> Result<wire::Plan, ControlError> {
+        let found = self.find_link(link)?;
+        let plan = found.plan().map_err(failure_error)?;
+        Ok(super::plan::plan(&found.config().id, &plan))
+    }
+
     fn publish(&self, link: &str, publish: Publish) -> Result<wire::Swap, ControlError> {
         let found = self.find_link(link)?;
         let published = found.publish(&publish.stage, &publish.component, publish.config, &publish.by);

@@ -44,11 +44,11 @@ impl<'a> View<'a> {
     pub(super) fn new(link: &'a Link, now_ms: i64) -> Self {
         let (state, failure) = link.state();
         let lanes = lanes(link);
-        let (mut partitions, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        let mut partitions = BTreeMap::new();
+        let ends = ends_of(link, lanes.iter().flat_map(|lane| lane.committed.keys()));
         for (number, lane) in lanes.iter().enumerate() {
             for (partition, progress) in &lane.committed {
-                let ends = ends.entry(partition.topic.clone()).or_insert_with(|| ends_of(link, &partition.topic));
-                let end = ends.get(partition.partition as usize).copied();
+                let end = ends.get(partition).copied();
                 let view = PartitionView::new(link, number as u32, partition, *progress, end, now_ms);
                 partitions.insert(partition.clone(), view);
             }
@@ -75,6 +75,7 @@ impl<'a> View<'a> {
             dead_letters: config.dead_letters.clone(),
             revision: self.revision(),
             error: self.failure.as_ref().map(trouble),
+            notices: self.link.notices().iter().map(super::plan::notice).collect(),
             metrics: self.summary(),
             health: self.health_summary(),
             counters: wire::LinkCounters {
@@ -150,6 +151,7 @@ impl<'a> View<'a> {
         if let Some(lag) = lag.filter(|lag| *lag > LAG_MS_HEALTHY) {
             warnings.push(format!("the link is {} s behind the source", lag / 1000));
         }
+        warnings.extend(self.link.notices().iter().map(|notice| format!("{} ({})", notice.message, notice.code)));
         if matches!(self.state, LinkState::Stopped | LinkState::Paused) {
             warnings.push(format!("the link is {}", status(self.state)));
         }
@@ -273,9 +275,20 @@ impl PartitionView {
     }
 }
 
-/// Where the partitions of a source topic end; nothing if they are not known.
-fn ends_of(link: &Link, topic: &str) -> Vec<i64> {
-    link.source().ranges(topic).unwrap_or_default().into_iter().map(|range| range.end).collect()
+/// Where source partitions end, as far as that is known. All are asked for at once; only if that fails, topic by topic.
+fn ends_of<'a>(link: &Link, partitions: impl Iterator<Item = &'a TopicPartition>) -> BTreeMap<TopicPartition, i64> {
+    let there = link.source().topics().unwrap_or_default().into_iter();
+    let there: BTreeMap<_, _> = there.map(|topic| (topic.name, topic.partitions)).collect();
+    let is_there = |partition: &&TopicPartition| there.get(&partition.topic) > Some(&partition.partition);
+    let asked: Vec<TopicPartition> = partitions.filter(is_there).cloned().collect();
+    let ends = |asked: &[TopicPartition]| -> Option<BTreeMap<TopicPartition, i64>> {
+        let ranges = link.source().ranges_of(asked).ok()?;
+        Some(asked.iter().cloned().zip(ranges.into_iter().map(|range| range.end)).collect())
+    };
+    ends(&asked).unwrap_or_else(|| {
+        let topics = asked.chunk_by(|one, other| one.topic == other.topic);
+        topics.filter_map(ends).flatten().collect()
+    })
 }
 
 /// The lanes as they run; of a link that was not started yet, what the target knows of them.

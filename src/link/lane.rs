@@ -161,8 +161,7 @@ struct Session {
     sink: Box<dyn Sink>,
     run: Run,
     memory: Memory,
-    /// The source's topology when the positions were taken.
-    topology: Option<u64>,
+    topology: topology::Topology,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     positions: BTreeMap<TopicPartition, Position>,
     transaction: Transaction,
@@ -221,7 +220,7 @@ impl Session {
         let record_bytes_max = link.target.record_bytes_max(&link.config.dead_letters)?;
         let transaction = Transaction { revision: pipeline.number(), ..Transaction::default() };
         let mut session = Self {
-            topology: None,
+            topology: topology::Topology::default(),
             link,
             lane,
             source,
@@ -236,7 +235,7 @@ impl Session {
             migrated: false,
             record_bytes_max,
         };
-        session.follow_topology()?;
+        session.take_in_all()?;
         // A lane without partitions names its revision too.
         session.transaction.begun = Some(Instant::now());
         Ok(session)

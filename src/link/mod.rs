@@ -3,8 +3,10 @@
 //! Reading order: [`failure`] (what can go wrong, and what then), [`pipeline`] (the stages), `run` (a lane's instances of them: how a batch
 //! goes through, and how a bad record is found), `letters` (what becomes of it), `memory` (what stages remember), `watch`
 //! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`] and [`events`] (what lanes tell
-//! the rest of the daemon), [`orders`] (what lanes are told), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
-//! link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), `warden` (what happens to a link in trouble).
+//! the rest of the daemon), [`orders`] (what lanes are told), [`topics`] (which
+//! topics, and how their copies follow), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
+//! link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), `warden` (what
+//! happens to a link in trouble).
 //!
 //! Invariants
 //! - A lane reads its position from the target when it opens, and from nowhere else. After any doubt it opens again.
@@ -30,6 +32,7 @@ mod run;
 pub mod stats;
 pub mod status;
 pub mod supervisor;
+pub mod topics;
 mod warden;
 mod watch;
 

@@ -15,7 +15,7 @@ use super::lane::{now_ms, settings};
 use super::orders::{Desired, Order};
 use super::status::lock;
 use super::supervisor::Link;
-use crate::connector::{Class, Commit, Opened, Target, Topic};
+use crate::connector::{Class, Commit, Error, Opened, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
 use crate::model::{Checkpoint, RevisionNumber, StateChange, StateHead, TopicPartition};
@@ -196,7 +196,10 @@ impl Link {
             Some(found) => found,
             None => self.make_target(target, topic)?,
         };
-        let (ranges, ends) = (self.source().ranges(&topic.name)?, self.target().log_ends(&target.name)?);
+        let ranges = self.source().ranges(&topic.name)?;
+        let ends: Vec<_> =
+            (0..target.partitions).map(|number| TopicPartition::new(target.name.clone(), number)).collect();
+        let ends = self.target().log_ends(&ends)?;
         let place = |number: u32| {
             let partition = TopicPartition::new(topic.name.clone(), number);
             let range = *ranges.get(number as usize).ok_or_else(|| gone(&partition))?;
@@ -217,9 +220,16 @@ impl Link {
     }
 
     fn make_target(&self, name: Arc<str>, topic: &Topic) -> Result<Topic, ResetError> {
-        let mut sink = self.target().sink(&settings(self.config(), 0))?;
-        let settings = self.source().topic_settings(&topic.name)?;
-        Ok(sink.prepare(&Target { topic: name, partitions: topic.partitions, settings })?)
+        let settings = self.source().topic_settings(std::slice::from_ref(&topic.name))?.remove(&topic.name);
+        let target = Target {
+            topic: name,
+            partitions: topic.partitions,
+            settings: settings.unwrap_or_default(),
+            replication_factor: self.config().following.replication_factor,
+        };
+        let made = self.target().make_topics(&[target])?.into_iter().next();
+        let made = made.unwrap_or_else(|| Err(unmade(&topic.name)));
+        Ok(made?)
     }
 
     /// Tell people.
@@ -284,6 +294,15 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+fn unmade(topic: &str) -> Error {
+    Error {
+        class: Class::Reopen,
+        code: "unknown-topic",
+        message: format!("there is no topic for {topic} in the target, and it was not made"),
+        remedy: "look at the target's log",
     }
 }
 

@@ -21,10 +21,11 @@ use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
 use super::revision::{History, Origin, Publisher, RevisionRecord, StageSpec, digest_of};
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
+use super::topics::Topics;
 use super::warden::Alarm;
 use super::watch::Watch;
 use crate::config::{BreakerAction, LinkConfig, Start};
-use crate::connector::{Class, Cluster, LaneGroup, Membership, RevisionStart};
+use crate::connector::{Class, Cluster, LaneGroup, Membership, RevisionStart, Topic};
 use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     pub(super) events: Arc<Events>,
     pub(super) alarm: Arc<Alarm>,
+    pub(super) topics: Arc<Topics>,
     components: Arc<Components>,
     genesis: Genesis,
     /// Why it is not known which lanes are ours.
@@ -124,6 +126,7 @@ pub struct Link {
     pub(super) components: Arc<Components>,
     pub(super) events: Arc<Events>,
     pub(super) alarm: Arc<Alarm>,
+    pub(super) topics: Arc<Topics>,
     /// Held for the length of a start, stop, publish or rollback: one after the other.
     pub(super) running: Mutex<Option<Running>>,
     /// What reads look at: never held for long.
@@ -183,6 +186,7 @@ impl Link {
             target,
             events: Arc::default(),
             alarm: Arc::default(),
+            topics: Arc::default(),
             running: Mutex::new(None),
             view: Mutex::new(View { starting: true, ..View::default() }),
             told: Mutex::default(),
@@ -271,6 +275,13 @@ impl Link {
         let reason = lock(&self.told).as_ref()?.reason.clone()?;
         let remedy = "publish a plugin that handles these records, or change on_error; then resume the link";
         Some(Failure::fatal("breaker-open", reason, remedy))
+    }
+
+    /// What the lanes share, while they move records.
+    pub(super) fn at_work(&self) -> Option<Arc<Shared>> {
+        let view = lock(&self.view);
+        let shared = view.shared.as_ref().filter(|_| !view.stopped && !view.starting && view.failure.is_none())?;
+        (shared.orders.desired() == Desired::Running).then(|| shared.clone())
     }
 
     /// The pipeline that lanes run, or have run last.
@@ -452,6 +463,7 @@ impl Link {
             counters: self.counters.clone(),
             events: self.events.clone(),
             alarm: self.alarm.clone(),
+            topics: self.topics.clone(),
             components: self.components.clone(),
             genesis,
             trouble: Mutex::default(),
@@ -505,13 +517,12 @@ impl Link {
     }
 
     fn source_ends(&self) -> Result<BTreeMap<String, i64>, Failure> {
-        let mut ends = BTreeMap::new();
-        for topic in self.source.topics()?.iter().filter(|topic| self.config.selects(&topic.name)) {
-            for (partition, range) in (0..).zip(self.source.ranges(&topic.name)?) {
-                ends.insert(TopicPartition::new(topic.name.clone(), partition).to_string(), range.end);
-            }
-        }
-        Ok(ends)
+        let topics = self.source.topics()?.into_iter().filter(|topic| self.config.selects(&topic.name));
+        let of =
+            |topic: Topic| (0..topic.partitions).map(move |number| TopicPartition::new(topic.name.clone(), number));
+        let partitions: Vec<TopicPartition> = topics.flat_map(of).collect();
+        let ranges = self.source.ranges_of(&partitions)?;
+        Ok(partitions.iter().map(ToString::to_string).zip(ranges.into_iter().map(|range| range.end)).collect())
     }
 }
 

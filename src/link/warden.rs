@@ -19,7 +19,7 @@ use crate::config::BreakerAction;
 /// How often a warden looks by itself: a probation may end without any record, and a cluster may come back that did not answer when the daemon started.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Wakes a link's warden.
+/// Wakes a thread that looks after a link.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     call: Mutex<Call>,
@@ -44,9 +44,9 @@ impl Alarm {
     }
 
     /// Wait for the alarm, or for a while. Whether there is anything more to wait for.
-    fn wait(&self) -> bool {
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
         let quiet = |call: &mut Call| !call.rung && !call.ended;
-        let waited = self.bell.wait_timeout_while(lock(&self.call), LOOK_EVERY, quiet);
+        let waited = self.bell.wait_timeout_while(lock(&self.call), at_most, quiet);
         let (mut call, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
         call.rung = false;
         !call.ended
@@ -56,14 +56,15 @@ impl Alarm {
 impl Link {
     /// Look after the link until [`Link::dismiss`].
     pub fn guard(&self) {
-        while self.alarm.wait() {
+        while self.alarm.wait(LOOK_EVERY) {
             self.attend();
         }
     }
 
-    /// Let [`Link::guard`] return.
+    /// Let [`Link::guard`] and [`Link::follow`] return.
     pub fn dismiss(&self) {
         self.alarm.end();
+        self.topics.alarm.end();
     }
 
     fn attend(&self) {

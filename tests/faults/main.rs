@@ -8,7 +8,8 @@
 //! plugins. `TIDEGATE_KILLS` asks for the long form: so many kills, and the scenes that are marked as long; `cargo xtask soak` sets it. `TIDEGATE_SEED` makes
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
-//! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `identity`, `network`, `brokers`, `topics`, `refused`.
+//! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `identity`, `network`, `brokers`, `topics`, `refused`; and `follow`: topics that
+//! come and go.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
@@ -27,6 +28,7 @@ macro_rules! for_each_version {
 mod brokers;
 mod clusters;
 mod fleet;
+mod follow;
 #[allow(dead_code, reason = "the other tests use more of it")]
 #[path = "../it/harness.rs"]
 mod harness;

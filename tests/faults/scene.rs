@@ -170,7 +170,7 @@ impl Setup {
     /// Stop writing to a topic, give it more partitions, and go on with those too.
     pub fn write_more(&self, writer: Writer, topic: &str, partitions: i32, seed: u64) -> Writer {
         writer.stop().expect("the writer");
-        kafka_oracle::grow(&self.source, topic, partitions).expect("more partitions");
+        kafka_oracle::widen(&self.source, topic, partitions as usize).expect("more partitions");
         self.write(topic, partitions, seed)
     }
 
@@ -359,6 +359,19 @@ impl Scene {
             written.troubles
         );
         assert!(swaps.is_none_or(|swaps| swaps > 0), "{link}: nothing was swapped");
+    }
+}
+
+/// Wait until a link has stopped by itself with a code.
+pub fn await_failure_of(site: &Site, link: &str, code: &str) -> Trouble {
+    let begun = Instant::now();
+    loop {
+        let now = site.client.link(link);
+        match now.error {
+            Some(trouble) if trouble.code == code && now.status == LinkStatus::Failed => return trouble,
+            other => assert!(begun.elapsed() < PATIENCE, "{link} does not fail with {code}: {other:?}"),
+        }
+        thread::sleep(LOOK_EVERY);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Time, word};
+use super::{Notice, Time, word};
 use crate::model::{Digest, Limits, OnError};
 
 /// A link, as of now.
@@ -37,6 +37,9 @@ pub struct Link {
     pub revision: Option<u64>,
     /// Why it failed, or what it is retrying.
     pub error: Option<Trouble>,
+    /// What is odd about its topics; it goes on.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
     /// What it has done, in short.
     pub metrics: MetricsSummary,
     /// How it is, in short.

@@ -134,3 +134,29 @@ true
     plugin.state_version = None;
     assert!(!printed(&plugin).contains("\n  state "));
 }
+
+#[test]
+fn a_plan_says_what_would_be_made_and_changed() {
+    let scene = Scene::new();
+    let planned = scene.run(&["link", "plan", "orders"]).expect("planned");
+    let expected = "\
+make dr.orders (from orders) with 4 partitions
+  retention.ms: 60000
+  ACL: allow Read to User:ann from *
+change audit
+  partitions: 2 → 4
+  retention.ms: 7 → the default
+1 of 3 topics are as they should be
+notice: topic old was deleted at the source (source-topic-deleted)
+  help: delete the copy by hand
+";
+    assert_eq!(planned, expected);
+    let planned = scene.run(&["link", "plan", "orders", "--json"]).expect("planned");
+    let planned: Value = serde_json::from_str(&planned).expect("json");
+    assert_eq!(planned["topics"][0]["action"], "make");
+    assert_eq!(planned["topics"][0]["partitions_from"], Value::Null);
+    assert_eq!(planned["topics"][1]["settings"][0], json!({"name": "retention.ms", "from": "7", "to": null}));
+    assert_eq!(told(scene.run(&["link", "plan", "nope"])).0, "there is no link nope");
+    let shown = scene.run(&["link", "show", "orders"]).expect("shown");
+    assert!(shown.contains("\n  notice: topic old was deleted at the source (source-topic-deleted)\n"), "{shown}");
+}

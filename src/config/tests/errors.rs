@@ -308,7 +308,7 @@ fn a_prefix_that_makes_a_name_too_long_is_an_error() {
         )
     };
     check_with_clusters(&text(239), &[]);
-    let message = "4:11 error links.l.topics[0]: with the prefix the name is longer than 249 characters";
+    let message = "4:11 error links.l.topics[0]: in the target the name is longer than 249 characters";
     check_with_clusters(&text(240), &[message]);
 }
 

@@ -2,6 +2,7 @@
 
 mod circles;
 mod errors;
+mod following;
 mod fuzz;
 mod kafka;
 mod settings;

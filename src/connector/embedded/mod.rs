@@ -12,7 +12,10 @@ pub mod source;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Class, Cluster, Error, LaneSettings, PartitionRange, RevisionStart, Sink, Source, Topic};
+use super::{
+    Class, Cluster, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic,
+    TopicSettings,
+};
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicPartition};
 use crate::store::{Append, Command, Outcome, Packer, Retention, Store, StoredTopic, stored};
 use sink::EmbeddedSink;
@@ -67,9 +70,33 @@ const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 
 /// What the settings of a topic say about retention. Kafka's -1 is no limit.
-fn retention(settings: &BTreeMap<String, String>) -> Retention {
+fn retention(settings: &TopicSettings) -> Retention {
     let limit = |name: &str| settings.get(name).and_then(|value| value.parse().ok());
     Retention { retention_ms: limit(RETENTION_MS), retention_bytes: limit(RETENTION_BYTES) }
+}
+
+/// The same the other way round: what is not limited is left out.
+fn settings(retention: Retention) -> TopicSettings {
+    let settings = [(RETENTION_MS, retention.retention_ms), (RETENTION_BYTES, retention.retention_bytes)];
+    settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string()))).collect()
+}
+
+impl EmbeddedCluster {
+    fn change(&self, name: &Arc<str>, changes: &SettingChanges) -> Result<(), Error> {
+        let topic = find(&self.store, name)?;
+        let mut settings = settings(topic.retention);
+        for (name, value) in changes {
+            match value {
+                Some(value) => drop(settings.insert(name.clone(), value.clone())),
+                None => drop(settings.remove(name)),
+            }
+        }
+        let retention = retention(&settings);
+        if retention != topic.retention {
+            self.store.execute(Command::SetRetention { topic: topic.id, retention })?;
+        }
+        Ok(())
+    }
 }
 
 impl Cluster for EmbeddedCluster {
@@ -101,6 +128,14 @@ impl Cluster for EmbeddedCluster {
         Ok(self.store.create_topic(name, partitions, Retention::default())?.into())
     }
 
+    fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
+        let make = |target: &Target| {
+            let made = self.store.create_topic(&target.topic, target.partitions, retention(&target.settings));
+            made.map(Topic::from).map_err(Error::from)
+        };
+        Ok(targets.iter().map(make).collect())
+    }
+
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
         let topic = find(&self.store, &partition.topic)?;
         let end = self.store.range(topic.id, partition.partition)?.end;
@@ -120,11 +155,21 @@ impl Cluster for EmbeddedCluster {
         }
     }
 
-    fn topic_settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
-        let retention = find(&self.store, &topic.into())?.retention;
-        let settings = [(RETENTION_MS, retention.retention_ms), (RETENTION_BYTES, retention.retention_bytes)];
-        let settings = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
-        Ok(settings.collect())
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error> {
+        let found = topics.iter().filter_map(|name| Some((name.clone(), settings(self.store.topic(name)?.retention))));
+        Ok(found.collect())
+    }
+
+    fn settings_kept(&self, wanted: &TopicSettings) -> TopicSettings {
+        settings(retention(wanted))
+    }
+
+    fn change_settings(
+        &self,
+        changes: &BTreeMap<Arc<str>, SettingChanges>,
+    ) -> Result<BTreeMap<Arc<str>, Error>, Error> {
+        let refused = |(name, changes)| Some((Arc::clone(name), self.change(name, changes).err()?));
+        Ok(changes.iter().filter_map(refused).collect())
     }
 
     fn record_bytes_max(&self, _topic: &str) -> Result<usize, Error> {

@@ -95,8 +95,10 @@ impl Sink for EmbeddedSink {
         Ok(Opened { checkpoints, revision })
     }
 
-    fn prepare(&mut self, target: &Target) -> Result<Topic, Error> {
-        Ok(self.store.create_topic(&target.topic, target.partitions, retention(&target.settings))?.into())
+    fn prepare(&mut self, targets: &[Target]) -> Result<Vec<Topic>, Error> {
+        let make =
+            |target: &Target| self.store.create_topic(&target.topic, target.partitions, retention(&target.settings));
+        targets.iter().map(|target| Ok(make(target)?.into())).collect()
     }
 
     fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {

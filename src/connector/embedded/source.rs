@@ -61,13 +61,17 @@ impl Source for EmbeddedSource {
         let topic = find(&self.store, &partition.topic)?.id;
         // An offset that is not there is an error of this call, not of the next poll.
         self.store.check_offset(topic, partition.partition, offset)?;
+        self.forget(partition);
+        self.positions.push_back(Position { partition: partition.clone(), topic, offset });
+        Ok(())
+    }
+
+    fn forget(&mut self, partition: &TopicPartition) {
         self.positions.retain(|position| position.partition != *partition);
         self.current.take_if(|current| {
             let batch = current.batch();
             batch.topic == partition.topic && batch.partition == partition.partition
         });
-        self.positions.push_back(Position { partition: partition.clone(), topic, offset });
-        Ok(())
     }
 
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error> {

@@ -82,8 +82,9 @@ fn commit(partition: u32, checkpoint: Checkpoint) -> Commit {
     }
 }
 
-fn target(topic: &str, partitions: u32) -> Target {
-    Target { topic: topic.into(), partitions, settings: BTreeMap::new() }
+fn prepare(sink: &mut Box<dyn Sink>, topic: &str, partitions: u32) -> Topic {
+    let target = Target { topic: topic.into(), partitions, settings: BTreeMap::new(), replication_factor: None };
+    sink.prepare(&[target]).expect("prepared").remove(0)
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn a_commit_brings_records_checkpoint_and_revision_start_together() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     assert!(sink.open().expect("opened").checkpoints.is_empty());
-    let out = sink.prepare(&target("out", 2)).expect("prepared");
+    let out = prepare(&mut sink, "out", 2);
     sink.write(&records("in", 1, 0..5), &out.name).expect("written");
     sink.write(&records("in", 1, 5..8), &out.name).expect("written");
     assert!(sink.pending_bytes() > 8 * 6);
@@ -115,7 +116,7 @@ fn the_next_transaction_is_prepared_while_a_commit_is_under_way() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     sink.open().expect("opened");
-    let out = sink.prepare(&target("out", 1)).expect("prepared");
+    let out = prepare(&mut sink, "out", 1);
     sink.write(&records("in", 0, 0..5), &out.name).expect("written");
     sink.begin_commit(commit(0, checkpoint(out.id, 5, 1))).expect("begun");
     sink.write(&records("in", 0, 5..9), &out.name).expect("written");
@@ -133,7 +134,7 @@ fn an_earlier_opener_cannot_commit_and_its_transaction_is_gone_when_it_opens_aga
     let home = home();
     let mut old = home.cluster.sink(&lane("link", 0)).expect("sink");
     old.open().expect("opened");
-    let out = old.prepare(&target("out", 1)).expect("prepared");
+    let out = prepare(&mut old, "out", 1);
     old.write(&records("old", 0, 0..5), &out.name).expect("written");
     let mut new = home.cluster.sink(&lane("link", 0)).expect("sink");
     new.open().expect("opened");
@@ -156,7 +157,7 @@ fn an_earlier_opener_cannot_commit_and_its_transaction_is_gone_when_it_opens_aga
 fn what_is_not_open_takes_nothing() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
-    let out = sink.prepare(&target("out", 1)).expect("prepared");
+    let out = prepare(&mut sink, "out", 1);
     assert_eq!(sink.write(&records("in", 0, 0..1), &out.name).expect_err("not open").code, "not-open");
     assert_eq!(sink.begin_commit(Commit::default()).expect_err("not open").code, "not-open");
 }
@@ -175,8 +176,8 @@ fn routes_and_partition_keys_place_records() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     sink.open().expect("opened");
-    let out = sink.prepare(&target("out", 8)).expect("prepared");
-    sink.prepare(&target("side", 2)).expect("prepared");
+    let out = prepare(&mut sink, "out", 8);
+    prepare(&mut sink, "side", 2);
     let mut batch = records("in", 5, 0..4);
     batch.topics = vec!["side".into()];
     let key = Span { start: 0, len: 4 };
@@ -208,15 +209,15 @@ fn a_target_with_fewer_partitions_takes_the_source_partition_modulo_them() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
     sink.open().expect("opened");
-    let out = sink.prepare(&target("out", 3)).expect("prepared");
-    assert_eq!(sink.prepare(&target("out", 2)).expect("prepared"), out);
+    let out = prepare(&mut sink, "out", 3);
+    assert_eq!(prepare(&mut sink, "out", 2), out);
     sink.write(&records("in", 7, 0..2), &out.name).expect("written");
     sink.begin_commit(commit(7, checkpoint(out.id, 2, 1))).expect("begun");
     assert!(sink.finish_commit(LONG).expect("committed"));
     assert_eq!(all(&home.cluster, "out", 1), numbered("in-7", 0..2));
     let checkpoints = home.cluster.checkpoints(&link()).expect("read");
     assert_eq!(checkpoints[&TopicPartition::new("in", 7)].target_end_offset, 2);
-    assert_eq!(sink.prepare(&target("out", 8)).expect("prepared").partitions, 8);
+    assert_eq!(prepare(&mut sink, "out", 8).partitions, 8);
 }
 
 #[test]
@@ -388,7 +389,7 @@ proptest! {
         let home = home();
         let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
         sink.open().expect("opened");
-        let out = sink.prepare(&target("out", 1)).expect("prepared");
+        let out = prepare(&mut sink, "out", 1);
         sink.write(&batch, &out.name).expect("written");
         sink.begin_commit(commit(0, checkpoint(out.id, 8, 1))).expect("begun");
         prop_assert!(sink.finish_commit(LONG).expect("committed"));
@@ -400,4 +401,30 @@ proptest! {
         }
         prop_assert_eq!(passed, plain(&batch));
     }
+}
+
+#[test]
+fn settings_are_retention_and_nothing_else() {
+    let home = home();
+    home.cluster.create_topic("in", 1).expect("created");
+    let name: Arc<str> = "in".into();
+    let change = |changes: &[(&str, Option<&str>)]| {
+        let changes = changes.iter().map(|(name, value)| (name.to_string(), value.map(str::to_owned))).collect();
+        let refused = home.cluster.change_settings(&BTreeMap::from([(name.clone(), changes)])).expect("changed");
+        assert!(refused.is_empty(), "{refused:?}");
+        home.cluster.topic_settings(&[name.clone(), "unknown".into()]).expect("settings").remove(&name)
+    };
+    let settings = |settings: &[(&str, &str)]| -> Option<TopicSettings> {
+        Some(settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
+    };
+    assert_eq!(change(&[("retention.ms", Some("7")), ("segment.ms", Some("1"))]), settings(&[("retention.ms", "7")]));
+    assert_eq!(change(&[("retention.bytes", Some("9"))]), settings(&[("retention.bytes", "9"), ("retention.ms", "7")]));
+    assert_eq!(change(&[("retention.ms", None)]), settings(&[("retention.bytes", "9")]));
+    // No limit, in the words of Kafka.
+    assert_eq!(change(&[("retention.bytes", Some("-1"))]), settings(&[]));
+    let wanted = [("retention.ms", "-1"), ("retention.bytes", "5"), ("cleanup.policy", "compact")];
+    assert_eq!(
+        Some(home.cluster.settings_kept(&settings(&wanted).unwrap_or_default())),
+        settings(&[("retention.bytes", "5")])
+    );
 }

@@ -1,50 +1,26 @@
 //! Topics and their settings, and what a target remembers of links.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
-use kafka_protocol::messages::{CreateTopicsRequest, DescribeConfigsRequest};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest};
+use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
 
 use super::client::{Client, Isolation, LATEST, lock, topic_name};
 use super::error::{self, Code};
 use super::meta::Meta;
+use super::settings::{MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES_DEFAULT};
 use super::topic_id;
-use crate::connector::{Class, Error, Topic};
+use crate::connector::{Error, Target, Topic, TopicSettings};
 use crate::model::{LinkId, TopicPartition};
 
-/// The settings that a copy of a topic gets. What depends on the cluster (replicas, throttles, `message.timestamp.type`, which would have brokers
-/// write another time into the records) is not among them.
-const COPIED: [&str; 11] = [
-    "cleanup.policy",
-    "delete.retention.ms",
-    "max.compaction.lag.ms",
-    MAX_MESSAGE_BYTES,
-    "min.cleanable.dirty.ratio",
-    "min.compaction.lag.ms",
-    "retention.bytes",
-    "retention.ms",
-    "segment.bytes",
-    "segment.ms",
-    "segment.jitter.ms",
-];
-
-/// The largest record batch that a topic takes, with what is around it.
-const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
-
-/// What it is where nobody has said anything.
-const MAX_MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
-
-/// A topic's own settings have this source in an answer; others are defaults.
-const OF_THE_TOPIC: i8 = 1;
-
-/// The type of a topic among the resources that have settings.
-const TOPIC: i8 = 2;
+/// How many topics one request is about: brokers answer it well within [`Settings::request_timeout`](super::wire::Settings), and its answer stays small.
+pub(super) const TOPICS_AT_ONCE: usize = 100;
 
 /// How long the limit of a topic is believed.
 const LIMIT_AGE_MAX: Duration = Duration::from_secs(30);
@@ -59,8 +35,11 @@ pub(super) struct Admin {
     meta: Meta,
     /// The replicas of topics that are made; -1 is the broker's default.
     replication_factor: i16,
-    limits: Mutex<HashMap<Arc<str>, (usize, Instant)>>,
+    limits: Mutex<Limits>,
 }
+
+/// The largest record batch that each topic takes, and when that was asked.
+type Limits = HashMap<Arc<str>, (usize, Instant)>;
 
 impl Admin {
     pub(super) fn new(client: Arc<Client>, replication_factor: Option<i16>) -> Self {
@@ -70,114 +49,192 @@ impl Admin {
 
     /// A topic's id and number of partitions, if it is there.
     pub(super) fn find(&self, name: &Arc<str>) -> Result<Option<(Uuid, u32)>, Error> {
-        let metadata = self.client.metadata()?;
+        let metadata = self.client.recent()?;
         Ok(metadata.topics.get(name).map(|topic| (topic.id, topic.leaders.len() as u32)))
     }
 
-    /// The topic, which is made if it is not there.
-    pub(super) fn ensure(
-        &self,
-        name: &Arc<str>,
-        partitions: u32,
-        settings: &BTreeMap<String, String>,
-    ) -> Result<Topic, Error> {
-        let makes = self.find(name)?.is_none();
-        if makes {
-            self.create(name, partitions, settings)?;
+    /// The topic, which is made if it is not there. One that is there keeps its number of partitions.
+    pub(super) fn ensure(&self, name: &Arc<str>, partitions: u32, settings: &TopicSettings) -> Result<Topic, Error> {
+        let target = Target { topic: name.clone(), partitions, settings: settings.clone(), replication_factor: None };
+        let made = self.ensure_some(std::slice::from_ref(&target), false)?;
+        made.into_iter().next().ok_or_else(|| error::not_asked("CreateTopics"))?
+    }
+
+    /// The topics, which are made if they are not there, and get more partitions if they have too few.
+    ///
+    /// # Errors
+    /// The cluster does not answer. The inner ones: why a topic is not as it should be.
+    pub(super) fn ensure_all(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
+        let mut made = Vec::with_capacity(targets.len());
+        for some in targets.chunks(TOPICS_AT_ONCE) {
+            made.extend(self.ensure_some(some, true)?);
         }
+        Ok(made)
+    }
+
+    fn ensure_some(&self, targets: &[Target], widens: bool) -> Result<Vec<Result<Topic, Error>>, Error> {
+        let known = self.client.recent()?;
+        let has = |target: &Target| known.topics.get(&target.topic).map(|topic| topic.leaders.len());
+        let missing: Vec<&Target> = targets.iter().filter(|target| has(target).is_none()).collect();
+        let narrow = |target: &&Target| has(target).is_some_and(|has| widens && has < target.partitions as usize);
+        let narrow: Vec<&Target> = targets.iter().filter(narrow).collect();
+        let mut refused = HashMap::new();
+        if !missing.is_empty() {
+            refused.extend(self.create(&missing)?);
+        }
+        if !narrow.is_empty() {
+            refused.extend(self.widen(&narrow)?);
+        }
+        let wanted = |target: &Target| if widens { target.partitions as usize } else { 1 };
+        let made = self.await_made(targets, &refused, wanted)?;
+        let changed = missing.into_iter().chain(narrow).filter(|target| !refused.contains_key(&target.topic));
+        self.await_served(changed.filter(|target| made.contains_key(&target.topic)))?;
+        let result = |target: &Target| match (refused.get(&target.topic), made.get(&target.topic)) {
+            (Some(error), _) => Err(error.clone()),
+            (None, Some(topic)) => Ok(topic.clone()),
+            (None, None) => Err(error::unknown_topic(&target.topic)),
+        };
+        Ok(targets.iter().map(result).collect())
+    }
+
+    /// Wait until the topics are there, each with as many partitions as are wanted, and with leaders. What is not there in the end is left out.
+    fn await_made(
+        &self,
+        targets: &[Target],
+        refused: &HashMap<Arc<str>, Error>,
+        wanted: impl Fn(&Target) -> usize,
+    ) -> Result<HashMap<Arc<str>, Topic>, Error> {
+        let mut made = HashMap::new();
+        let mut awaited: Vec<&Target> = targets.iter().filter(|target| !refused.contains_key(&target.topic)).collect();
         let deadline = Instant::now() + CREATE_PATIENCE;
         loop {
-            if let Some(topic) = self.client.metadata()?.topics.get(name)
-                && topic.leaders.iter().all(|leader| leader.broker.is_some())
-            {
-                let partitions = topic.leaders.len() as u32;
-                if makes {
-                    self.await_served(name, partitions)?;
+            let metadata = self.client.recent()?;
+            awaited.retain(|target| {
+                let Some(topic) = metadata.topics.get(&target.topic) else { return true };
+                let ready =
+                    topic.leaders.len() >= wanted(target) && topic.leaders.iter().all(|leader| leader.broker.is_some());
+                if ready {
+                    let (name, partitions) = (target.topic.clone(), topic.leaders.len() as u32);
+                    made.insert(name.clone(), Topic { name, id: topic_id(topic.id), partitions });
                 }
-                return Ok(Topic { name: name.clone(), id: topic_id(topic.id), partitions });
-            }
-            if Instant::now() > deadline {
-                return Err(error::unknown_topic(name));
+                !ready
+            });
+            if awaited.is_empty() || Instant::now() > deadline {
+                return Ok(made);
             }
             self.client.refresh_in_a_moment()?;
         }
     }
 
-    /// Brokers show a topic that was just made a moment before they take records for it.
-    fn await_served(&self, name: &Arc<str>, partitions: u32) -> Result<(), Error> {
-        let partitions: Vec<_> = (0..partitions).map(|number| TopicPartition::new(name.clone(), number)).collect();
+    /// Brokers show partitions that were just made a moment before they take records for them.
+    fn await_served<'a>(&self, targets: impl Iterator<Item = &'a Target>) -> Result<(), Error> {
+        let of =
+            |target: &'a Target| (0..target.partitions).map(|number| TopicPartition::new(target.topic.clone(), number));
+        let partitions: Vec<_> = targets.flat_map(of).collect();
         self.client.offsets(&partitions, LATEST, Isolation::ReadUncommitted).map(drop)
     }
 
-    fn create(&self, name: &Arc<str>, partitions: u32, settings: &BTreeMap<String, String>) -> Result<(), Error> {
+    /// Make topics. Answers why those were not made that are not there.
+    fn create(&self, targets: &[&Target]) -> Result<Vec<(Arc<str>, Error)>, Error> {
         let text = |text: &str| StrBytes::from_string(text.to_owned());
-        let configs = settings
-            .iter()
-            .map(|(name, value)| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value))));
-        let topic = CreatableTopic::default()
-            .with_name(topic_name(name))
-            .with_num_partitions(partitions as i32)
-            .with_replication_factor(self.replication_factor)
-            .with_configs(configs.collect());
+        let topic = |target: &&Target| {
+            let configs = target.settings.iter().map(|(name, value)| {
+                CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
+            });
+            CreatableTopic::default()
+                .with_name(topic_name(&target.topic))
+                .with_num_partitions(target.partitions as i32)
+                .with_replication_factor(target.replication_factor.unwrap_or(self.replication_factor))
+                .with_configs(configs.collect())
+        };
         let timeout = self.client.settings().request_timeout.as_millis() as i32;
-        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(timeout);
-        let controller = self.client.metadata()?.controller;
-        let answer = self.client.call_broker(controller, 5..=7, &request)?;
-        let made = answer.topics.first().ok_or_else(|| error::not_asked("CreateTopics"))?;
-        match Code(made.error_code) {
-            Code(0) => {
-                tracing::info!(topic = &**name, partitions, "made a topic");
-                Ok(())
+        let topics = targets.iter().map(topic).collect();
+        let request = CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(timeout);
+        let answer = self.ask_controller(5..=7, &request)?;
+        let mut refused = Vec::new();
+        for made in answer.topics {
+            let name: Arc<str> = made.name.0.as_str().into();
+            match Code(made.error_code) {
+                Code(0) => tracing::info!(topic = &*name, "made a topic"),
+                // Another lane was faster.
+                Code::TOPIC_EXISTS => {}
+                code => refused.push((name.clone(), error::not_created(&name, code, made.error_message.as_deref()))),
             }
-            // Another lane was faster.
-            Code::TOPIC_EXISTS => Ok(()),
-            code => Err(error::not_created(name, code, made.error_message.as_deref())),
         }
+        Ok(refused)
     }
 
-    /// The settings that a copy of the topic gets.
-    pub(super) fn settings(&self, name: &str) -> Result<BTreeMap<String, String>, Error> {
-        let described = self.describe(name)?.into_iter();
-        let copied = described.filter(|setting| {
-            let own = setting.config_source == OF_THE_TOPIC || setting.name.as_str() == MAX_MESSAGE_BYTES;
-            own && COPIED.contains(&setting.name.as_str())
-        });
-        Ok(copied.filter_map(|setting| Some((setting.name.to_string(), setting.value?.to_string()))).collect())
+    /// Give topics more partitions. Answers why those did not get them that have too few.
+    fn widen(&self, targets: &[&Target]) -> Result<Vec<(Arc<str>, Error)>, Error> {
+        let topic = |target: &&Target| {
+            CreatePartitionsTopic::default()
+                .with_name(topic_name(&target.topic))
+                .with_count(target.partitions as i32)
+                .with_assignments(None)
+        };
+        let timeout = self.client.settings().request_timeout.as_millis() as i32;
+        let topics = targets.iter().map(topic).collect();
+        let request = CreatePartitionsRequest::default().with_topics(topics).with_timeout_ms(timeout);
+        let answer = self.ask_controller(0..=3, &request)?;
+        let mut refused = Vec::new();
+        for result in answer.results {
+            let name: Arc<str> = result.name.0.as_str().into();
+            match Code(result.error_code) {
+                Code(0) => tracing::info!(topic = &*name, "gave a topic more partitions"),
+                // As many as it has: somebody else was faster.
+                Code::INVALID_PARTITIONS => {}
+                code => refused.push((name.clone(), error::not_widened(&name, code, result.error_message.as_deref()))),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Ask the broker that administrative requests go to.
+    pub(super) fn ask_controller<R: Request>(
+        &self,
+        versions: RangeInclusive<i16>,
+        request: &R,
+    ) -> Result<R::Response, Error> {
+        let controller = self.client.recent()?.controller;
+        self.client.call_broker(controller, versions, request)
     }
 
     /// The largest record batch that a topic takes; of one that is not there, what it would take.
     pub(super) fn batch_bytes_max(&self, name: &str) -> Result<usize, Error> {
-        if let Some((bytes, asked)) = lock(&self.limits).get(name)
-            && asked.elapsed() < LIMIT_AGE_MAX
-        {
-            return Ok(*bytes);
+        let name: Arc<str> = name.into();
+        self.learn_limits(std::slice::from_ref(&name))?;
+        let known = lock(&self.limits).get(&name).map(|(bytes, _)| *bytes);
+        Ok(known.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT))
+    }
+
+    /// Ask for the limits of topics that are not known, all at once.
+    pub(super) fn learn_limits(&self, names: &[Arc<str>]) -> Result<(), Error> {
+        let known = |limits: &Limits, name| {
+            limits.get(name).is_some_and(|(_, asked): &(usize, Instant)| asked.elapsed() < LIMIT_AGE_MAX)
+        };
+        let unknown: Vec<Arc<str>> = {
+            let limits = lock(&self.limits);
+            names.iter().filter(|name| !known(&limits, *name)).cloned().collect()
+        };
+        if unknown.is_empty() {
+            return Ok(());
         }
-        if self.find(&name.into())?.is_none() {
-            return Ok(MAX_MESSAGE_BYTES_DEFAULT);
+        let found = self.describe(&unknown)?;
+        let mut limits = lock(&self.limits);
+        for name in unknown {
+            let settings = found.get(&name).into_iter().flatten();
+            let limit = settings.into_iter().find(|setting| setting.name.as_str() == MAX_MESSAGE_BYTES);
+            match limit.and_then(|setting| setting.value.as_ref()?.parse().ok()) {
+                Some(bytes) => drop(limits.insert(name, (bytes, Instant::now()))),
+                None => drop(limits.remove(&name)),
+            }
         }
-        let described = self.describe(name)?;
-        let limit = described.iter().find(|setting| setting.name.as_str() == MAX_MESSAGE_BYTES);
-        let bytes = limit.and_then(|setting| setting.value.as_ref()?.parse().ok()).unwrap_or(MAX_MESSAGE_BYTES_DEFAULT);
-        lock(&self.limits).insert(name.into(), (bytes, Instant::now()));
-        Ok(bytes)
+        Ok(())
     }
 
     /// Somebody was told that a limit has changed.
     pub(super) fn forget_limits(&self) {
         lock(&self.limits).clear();
-    }
-
-    fn describe(&self, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Error> {
-        let resource = DescribeConfigsResource::default()
-            .with_resource_type(TOPIC)
-            .with_resource_name(StrBytes::from_string(name.to_owned()))
-            .with_configuration_keys(None);
-        let answer = self.client.call_any(1..=4, &DescribeConfigsRequest::default().with_resources(vec![resource]))?;
-        let found = answer.results.into_iter().next().ok_or_else(|| error::not_asked("DescribeConfigs"))?;
-        match Code(found.error_code) {
-            Code(0) => Ok(found.configs),
-            code => Err(code.error(&format!("the settings of topic {name}"))),
-        }
     }
 
     /// What the target remembers of a link under `name`.
@@ -203,17 +260,5 @@ impl Admin {
 
     pub(super) fn meta(&self) -> &Meta {
         &self.meta
-    }
-}
-
-pub(super) fn too_few_partitions(topic: &Topic, needed: u32) -> Error {
-    Error {
-        class: Class::Fatal,
-        code: "target-partitions",
-        message: format!(
-            "{} has {} partitions in the target, and {needed} in the source",
-            topic.name, topic.partitions
-        ),
-        remedy: "give the target topic as many partitions as the source has (kafka-topics.sh --alter), then start the link",
     }
 }

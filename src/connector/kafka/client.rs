@@ -1,9 +1,10 @@
 //! What all lanes of a cluster share: where its brokers are, and which of them leads a partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -40,6 +41,8 @@ pub(super) struct Metadata {
     pub(super) controller: i32,
     /// All topics that we may see, those of the cluster itself aside.
     pub(super) topics: BTreeMap<Arc<str>, TopicMetadata>,
+    /// The topics of the cluster itself.
+    pub(super) internal: BTreeSet<Arc<str>>,
 }
 
 /// A topic in [`Metadata`].
@@ -73,6 +76,12 @@ impl Metadata {
         Ok((broker, leader))
     }
 
+    /// Whether there are the same topics with as many partitions.
+    fn has_shape_of(&self, other: &Self) -> bool {
+        let shape = |(name, topic): (&Arc<str>, &TopicMetadata)| (name.clone(), topic.id, topic.leaders.len());
+        self.topics.iter().map(shape).eq(other.topics.iter().map(shape))
+    }
+
     fn read(answer: MetadataResponse) -> Self {
         let brokers = answer.brokers.into_iter().map(|broker| {
             let host = broker.host.as_str();
@@ -80,7 +89,9 @@ impl Metadata {
             let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
             (broker.node_id.0, format!("{host}:{}", broker.port).into())
         });
-        let topics = answer.topics.into_iter().filter(|topic| !topic.is_internal && topic.error_code == 0);
+        let (internal, topics): (Vec<_>, Vec<_>) = answer.topics.into_iter().partition(|topic| topic.is_internal);
+        let internal = internal.into_iter().filter_map(|topic| Some(topic.name?.0.as_str().into())).collect();
+        let topics = topics.into_iter().filter(|topic| topic.error_code == 0);
         let topics = topics.filter_map(|topic| {
             let mut leaders = vec![Leader { broker: None, epoch: -1 }; topic.partitions.len()];
             for partition in &topic.partitions {
@@ -90,7 +101,7 @@ impl Metadata {
             }
             Some((topic.name?.0.as_str().into(), TopicMetadata { id: topic.topic_id, leaders }))
         });
-        Self { brokers: brokers.collect(), controller: answer.controller_id.0, topics: topics.collect() }
+        Self { brokers: brokers.collect(), controller: answer.controller_id.0, topics: topics.collect(), internal }
     }
 }
 
@@ -102,6 +113,11 @@ pub(super) struct Client {
     /// Which bootstrap address is tried next.
     turn: AtomicUsize,
     known: Mutex<Known>,
+    /// Held by whoever asks the cluster about itself.
+    asking: Mutex<()>,
+    /// Whether a thread has been sent to ask.
+    asks_aside: AtomicBool,
+    me: Weak<Client>,
     /// Grows with each change of the topics or of their numbers of partitions.
     topology: AtomicU64,
     /// For requests that any broker answers. Nobody holds it for longer than a request takes.
@@ -110,23 +126,34 @@ pub(super) struct Client {
     idle: Mutex<BTreeMap<i32, Connection>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Known {
     metadata: Arc<Metadata>,
     asked: Option<Instant>,
 }
 
+impl Known {
+    /// What is known, if it was asked for lately.
+    fn not_older_than(&self, age: Duration) -> Option<Arc<Metadata>> {
+        let fresh = self.asked.is_some_and(|asked| asked.elapsed() < age) && !self.metadata.brokers.is_empty();
+        fresh.then(|| self.metadata.clone())
+    }
+}
+
 impl Client {
-    pub(super) fn new(bootstrap: Vec<Arc<str>>, settings: Settings) -> Self {
-        Self {
+    pub(super) fn new(bootstrap: Vec<Arc<str>>, settings: Settings) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
             settings,
             bootstrap,
             turn: AtomicUsize::new(0),
             known: Mutex::default(),
+            asking: Mutex::default(),
+            asks_aside: AtomicBool::new(false),
+            me: me.clone(),
             topology: AtomicU64::new(0),
             any: Mutex::new(None),
             idle: Mutex::default(),
-        }
+        })
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -143,11 +170,28 @@ impl Client {
         Ok(Connection::open(address, &self.settings)?)
     }
 
-    /// What is known of the cluster: a few seconds old at most.
+    /// What is known of the cluster, for lanes: never waited for once anything is known. What is more than a few seconds old is asked for again on
+    /// another thread: the answer of a cluster with thousands of topics takes longer than a lane may be held up.
+    ///
+    /// # Errors
+    /// Nothing is known yet, and nobody answers.
+    pub(super) fn metadata(&self) -> Result<Arc<Metadata>, Error> {
+        let known = lock(&self.known).clone();
+        if let Some(fresh) = known.not_older_than(METADATA_AGE_MAX) {
+            return Ok(fresh);
+        }
+        if known.metadata.brokers.is_empty() {
+            return self.recent();
+        }
+        self.ask_aside();
+        Ok(known.metadata)
+    }
+
+    /// What is known of the cluster, a few seconds old at most.
     ///
     /// # Errors
     /// Nobody answers.
-    pub(super) fn metadata(&self) -> Result<Arc<Metadata>, Error> {
+    pub(super) fn recent(&self) -> Result<Arc<Metadata>, Error> {
         self.metadata_not_older_than(METADATA_AGE_MAX)
     }
 
@@ -164,37 +208,55 @@ impl Client {
     /// # Errors
     /// Nobody answers.
     pub(super) fn refresh_in_a_moment(&self) -> Result<Arc<Metadata>, Error> {
-        std::thread::sleep(METADATA_AGE_MIN);
+        thread::sleep(METADATA_AGE_MIN);
         self.refresh()
     }
 
-    /// A number that changes with the topics and their numbers of partitions. Asks the cluster if what is known is old; a
-    /// cluster that does not answer has changed nothing.
+    /// A number that changes with the topics and their numbers of partitions, as far as they are known.
     pub(super) fn topology(&self) -> u64 {
-        if let Err(error) = self.metadata() {
-            tracing::debug!(code = error.code, "metadata: {error}");
-        }
         self.topology.load(Relaxed)
     }
 
-    fn metadata_not_older_than(&self, age: Duration) -> Result<Arc<Metadata>, Error> {
-        let mut known = lock(&self.known);
-        if known.asked.is_some_and(|asked| asked.elapsed() < age) && !known.metadata.brokers.is_empty() {
-            return Ok(known.metadata.clone());
+    fn ask_aside(&self) {
+        let Some(me) = self.me.upgrade() else { return };
+        if self.asks_aside.swap(true, Relaxed) {
+            return;
+        }
+        let ask = move || {
+            if let Err(error) = me.recent() {
+                tracing::debug!(code = error.code, "metadata: {error}");
+            }
+            me.asks_aside.store(false, Relaxed);
+        };
+        if thread::Builder::new().name("metadata".to_owned()).spawn(ask).is_err() {
+            self.asks_aside.store(false, Relaxed);
+        }
+    }
+
+    /// What the cluster said no longer than `age` ago.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub(super) fn metadata_not_older_than(&self, age: Duration) -> Result<Arc<Metadata>, Error> {
+        let fresh = || lock(&self.known).not_older_than(age);
+        if let Some(fresh) = fresh() {
+            return Ok(fresh);
+        }
+        let _asking = lock(&self.asking);
+        // Somebody else may have asked meanwhile.
+        if let Some(fresh) = fresh() {
+            return Ok(fresh);
         }
         // All topics: a link's may be patterns.
         let request = MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false);
         let answered = self.call_any(4..=13, &request);
-        known.asked = Some(Instant::now());
-        let metadata = Metadata::read(answered?);
-        let shape = |metadata: &Metadata| -> Vec<(Arc<str>, Uuid, usize)> {
-            metadata.topics.iter().map(|(name, topic)| (name.clone(), topic.id, topic.leaders.len())).collect()
-        };
-        if shape(&metadata) != shape(&known.metadata) {
+        lock(&self.known).asked = Some(Instant::now());
+        let metadata = Arc::new(Metadata::read(answered?));
+        let before = std::mem::replace(&mut lock(&self.known).metadata, metadata.clone());
+        if !metadata.has_shape_of(&before) {
             self.topology.fetch_add(1, Relaxed);
         }
-        known.metadata = Arc::new(metadata);
-        Ok(known.metadata.clone())
+        Ok(metadata)
     }
 
     /// Ask a broker, whichever answers first.

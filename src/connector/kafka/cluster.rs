@@ -1,7 +1,8 @@
 //! A Kafka cluster as the links see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -18,7 +19,8 @@ use super::wire::Settings;
 use crate::config::{CompressionType, KafkaConfig};
 
 use crate::connector::{
-    Cluster, Error, LaneGroup, LaneSettings, Membership, PartitionRange, RevisionStart, Sink, Source, Topic,
+    Acl, Cluster, Error, LaneGroup, LaneSettings, Membership, PartitionRange, RevisionStart, SettingChanges, Sink,
+    Source, Target, Topic, TopicSettings,
 };
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicId, TopicPartition};
 
@@ -47,7 +49,7 @@ impl KafkaCluster {
         };
         let compression = Compression::new(codec, config.compression_level).map_err(error::not_encoded)?;
         let settings = Settings::new(config)?;
-        let client = Arc::new(Client::new(config.brokers.clone(), settings));
+        let client = Client::new(config.brokers.clone(), settings);
         let admin = Arc::new(Admin::new(client.clone(), config.replication_factor));
         Ok(Self { client, admin, compression, lanes: Mutex::default() })
     }
@@ -74,7 +76,7 @@ impl KafkaCluster {
         Ok((0..partitions).map(|partition| TopicPartition::new(name.clone(), partition)).collect())
     }
 
-    fn ranges_of(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
+    fn ask_ranges(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
         let starts = self.client.offsets(partitions, EARLIEST, Isolation::ReadUncommitted)?;
         // What a reader can see: nothing behind the first open transaction.
         let ends = self.client.offsets(partitions, LATEST, Isolation::ReadCommitted)?;
@@ -110,7 +112,7 @@ pub(super) fn topic_id(id: Uuid) -> TopicId {
 
 impl Cluster for KafkaCluster {
     fn topics(&self) -> Result<Vec<Topic>, Error> {
-        let metadata = self.client.metadata()?;
+        let metadata = self.client.recent()?;
         let topics = metadata.topics.iter().filter(|(name, _)| !name.starts_with(layout::PREFIX));
         Ok(topics
             .map(|(name, topic)| Topic {
@@ -121,19 +123,32 @@ impl Cluster for KafkaCluster {
             .collect())
     }
 
-    fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error> {
-        self.ranges_of(&self.partitions_of(topic)?)
+    fn internal_topics(&self) -> Result<Vec<Arc<str>>, Error> {
+        let metadata = self.client.recent()?;
+        let own = metadata.topics.keys().filter(|name| name.starts_with(layout::PREFIX));
+        Ok(own.chain(&metadata.internal).cloned().collect())
     }
 
-    fn log_ends(&self, topic: &str) -> Result<Vec<i64>, Error> {
-        let partitions = self.partitions_of(topic)?;
-        let ends = self.client.offsets(&partitions, LATEST, Isolation::ReadUncommitted)?;
+    fn look(&self, age: Duration) -> Result<(), Error> {
+        self.client.metadata_not_older_than(age).map(drop)
+    }
+
+    fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error> {
+        self.ask_ranges(&self.partitions_of(topic)?)
+    }
+
+    fn ranges_of(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
+        self.ask_ranges(partitions)
+    }
+
+    fn log_ends(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>, Error> {
+        let ends = self.client.offsets(partitions, LATEST, Isolation::ReadUncommitted)?;
         let end = |partition| ends.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"));
         partitions.iter().map(end).collect()
     }
 
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error> {
-        let found = self.ranges_of(std::slice::from_ref(partition))?;
+        let found = self.ask_ranges(std::slice::from_ref(partition))?;
         found.first().copied().ok_or_else(|| error::not_asked("ListOffsets"))
     }
 
@@ -153,6 +168,10 @@ impl Cluster for KafkaCluster {
         self.admin.ensure(&name.into(), partitions, &BTreeMap::new())
     }
 
+    fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
+        self.admin.ensure_all(targets)
+    }
+
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
         let mut encoder = Encoder::new(self.compression);
         let bytes_max = self.admin.batch_bytes_max(&partition.topic)?;
@@ -169,8 +188,23 @@ impl Cluster for KafkaCluster {
         }
     }
 
-    fn topic_settings(&self, topic: &str) -> Result<BTreeMap<String, String>, Error> {
-        self.admin.settings(topic)
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error> {
+        self.admin.settings(topics)
+    }
+
+    fn change_settings(
+        &self,
+        changes: &BTreeMap<Arc<str>, SettingChanges>,
+    ) -> Result<BTreeMap<Arc<str>, Error>, Error> {
+        self.admin.change_settings(changes)
+    }
+
+    fn topic_acls(&self) -> Result<Option<BTreeSet<Acl>>, Error> {
+        self.admin.topic_acls()
+    }
+
+    fn add_acls(&self, acls: &[Acl]) -> Result<(), Error> {
+        self.admin.add_acls(acls)
     }
 
     fn record_bytes_max(&self, topic: &str) -> Result<usize, Error> {

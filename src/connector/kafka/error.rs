@@ -5,7 +5,7 @@ use std::fmt;
 use kafka_protocol::ResponseError;
 
 use super::records;
-use crate::connector::{Class, Error, LaneSettings};
+use crate::connector::{Acl, Class, Error, LaneSettings};
 use crate::model::TopicPartition;
 
 /// An error code of Kafka's protocol.
@@ -29,12 +29,14 @@ impl Code {
     pub(super) const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
     pub(super) const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub(super) const TOPIC_EXISTS: Self = Self(36);
+    pub(super) const INVALID_PARTITIONS: Self = Self(37);
     pub(super) const OUT_OF_ORDER_SEQUENCE_NUMBER: Self = Self(45);
     pub(super) const INVALID_PRODUCER_EPOCH: Self = Self(47);
     pub(super) const INVALID_TXN_STATE: Self = Self(48);
     pub(super) const CONCURRENT_TRANSACTIONS: Self = Self(51);
-    pub(super) const OPERATION_NOT_ATTEMPTED: Self = Self(55);
     pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
+    pub(super) const SECURITY_DISABLED: Self = Self(54);
+    pub(super) const OPERATION_NOT_ATTEMPTED: Self = Self(55);
     pub(super) const FETCH_SESSION_NOT_FOUND: Self = Self(70);
     pub(super) const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     pub(super) const FENCED_LEADER_EPOCH: Self = Self(74);
@@ -145,6 +147,58 @@ pub(super) fn not_created(topic: &str, code: Code, message: Option<&str>) -> Err
             ),
             code: "topic-not-authorized",
             remedy: "grant the ACL that is named, or make the topic",
+            ..error
+        },
+        _ => error,
+    }
+}
+
+/// The error that a topic of the target has too few partitions and does not get more.
+pub(super) fn not_widened(topic: &str, code: Code, message: Option<&str>) -> Error {
+    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let message = match code {
+        Code::TOPIC_AUTHORIZATION_FAILED | Code::CLUSTER_AUTHORIZATION_FAILED => {
+            "we may not give it more: the ACL that is missing is Alter on it".to_owned()
+        }
+        code => format!("it does not get more: {code}{said}"),
+    };
+    Error {
+        class: Class::Fatal,
+        code: "target-partitions",
+        message: format!("{topic} has fewer partitions in the target than in the source, and {message}"),
+        remedy: "grant Alter on the target topic, or give it as many partitions as the source has (kafka-topics.sh --alter); then start the link",
+    }
+}
+
+/// The error that the settings of a topic could not be read.
+pub(super) fn settings_not_read(topic: &str, code: Code) -> Error {
+    not_administered(code, &format!("the settings of topic {topic}"), "DescribeConfigs on it")
+}
+
+/// The error that the settings of a topic could not be changed.
+pub(super) fn settings_not_changed(topic: &str, code: Code, message: Option<&str>) -> Error {
+    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    not_administered(code, &format!("changing the settings of topic {topic}{said}"), "AlterConfigs on it")
+}
+
+/// The error that ACLs could not be read.
+pub(super) fn acls_not_read(code: Code) -> Error {
+    not_administered(code, "the ACLs on topics", "Describe on the cluster")
+}
+
+/// The error that an ACL could not be added.
+pub(super) fn acl_not_added(acl: &Acl, code: Code, message: Option<&str>) -> Error {
+    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    not_administered(code, &format!("adding the ACL \"{acl}\"{said}"), "Alter on the cluster")
+}
+
+fn not_administered(code: Code, what: &str, missing: &str) -> Error {
+    let error = code.error(what);
+    match code {
+        Code::TOPIC_AUTHORIZATION_FAILED | Code::CLUSTER_AUTHORIZATION_FAILED => Error {
+            code: "topic-not-authorized",
+            message: format!("{what}: we may not do that, the ACL that is missing is {missing}"),
+            remedy: "grant the ACL that is named",
             ..error
         },
         _ => error,

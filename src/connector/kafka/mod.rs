@@ -1,9 +1,10 @@
 //! Kafka clusters: the data path of lanes on Kafka's own wire protocol.
 //!
-//! Reading order: [`KafkaCluster`] (what links see), `source` and `sink` (the data path), `layout` (what is kept in a target), then what all
+//! Reading order: [`KafkaCluster`] (what links see), `source` and `sink` (the data path), `layout` (what is kept in a target), `admin`, `settings` and `acls` (topics and what belongs to them), then what all
 //! of them stand on: `client` knows where brokers and leaders are, `wire` are the connections, [`records`] is the format of what topics
 //! hold, without any IO, `error` says in words what brokers answer.
 
+mod acls;
 mod admin;
 mod client;
 mod cluster;
@@ -16,6 +17,7 @@ mod log;
 mod meta;
 mod produce;
 pub mod records;
+mod settings;
 mod sink;
 mod source;
 mod table;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::topology::loops;
 use super::{Processed, Session};
 use crate::config::would_loop;
 use crate::connector::Encoded;
 use crate::link::events::Event;
 use crate::link::failure::{Failure, Place};
 use crate::link::letters::{Letter, dead_letters};
+use crate::link::topics::loops;
 use crate::model::TopicPartition;
 
 impl Session {

@@ -5,60 +5,181 @@ use std::sync::Arc;
 
 use super::{Position, Progress, Session, lock};
 use crate::config::{Start, would_loop};
-use crate::connector::{Class, PartitionRange, Target, Topic};
-use crate::link::failure::Failure;
+use crate::connector::{Class, PartitionRange, Target, Topic, TopicSettings};
+use crate::link::failure::{Failure, Lost, Place};
 use crate::link::memory::Writer;
+use crate::link::topics::{Chosen, Found, loops};
 use crate::model::partition::lane_of;
 use crate::model::{Checkpoint, TopicPartition};
 
+/// How many topics a lane takes in before it goes on with records. They take some requests together, whatever their number.
+const TOPICS_A_TURN: usize = 100;
+
+/// What a lane knows of the link's topics.
+#[derive(Debug, Default)]
+pub(super) struct Topology {
+    /// The source's topology that the thread which finds topics was told of.
+    told: Option<u64>,
+    /// What was found when the lane looked last.
+    found: u64,
+    /// The number of partitions of each topic that was taken in.
+    taken: BTreeMap<Arc<str>, u32>,
+    /// What is still to be taken in.
+    waiting: Vec<Chosen>,
+    /// Topics that went away while the lane was open.
+    gone: Vec<Arc<str>>,
+    /// The number of what was found when the topic of dead letters was made ready.
+    letters: Option<u64>,
+}
+
 impl Session {
-    /// Take in topics and partitions that are new in the source.
+    /// Take in all topics that there are. Records do not wait for it: none are read yet.
+    pub(super) fn take_in_all(&mut self) -> Result<(), Failure> {
+        self.topology.told = Some(self.link.source.topology_version());
+        let (found, not_made) = self.link.find_topics()?;
+        if let Some((_, failure)) = not_made.into_iter().next() {
+            return Err(failure);
+        }
+        self.report_deleted(&found);
+        self.take_stock(&found)?;
+        while !self.topology.waiting.is_empty() {
+            self.take_in_some()?;
+        }
+        Ok(())
+    }
+
+    /// Take in topics and partitions that are new in the source, some at a time, and let go of those that are not there any more.
     pub(super) fn follow_topology(&mut self) -> Result<(), Failure> {
         let version = self.link.source.topology_version();
-        if self.topology == Some(version) {
-            return Ok(());
+        if self.topology.told != Some(version) {
+            self.topology.told = Some(version);
+            self.link.topics.alarm.ring();
         }
-        for topic in self.link.source.topics()? {
-            if self.link.config.selects(&topic.name) {
-                self.follow_topic(&topic)?;
+        if self.topology.found != self.link.topics.number() {
+            let found = self.link.topics.found();
+            self.take_stock(&found)?;
+        }
+        if self.topology.waiting.is_empty() { Ok(()) } else { self.take_in_some() }
+    }
+
+    /// Say which topics have checkpoints and are not there any more.
+    fn report_deleted(&mut self, found: &Found) {
+        let is_there = |topic: &Arc<str>| found.topics.contains_key(topic);
+        for partition in self.checkpoints.keys() {
+            let topic = &partition.topic;
+            if !is_there(topic) && found.refused.is_none() && self.link.config.selects(topic) {
+                self.link.topics.notices.source_gone(topic, &self.link.events);
             }
         }
-        self.topology = Some(version);
+        lock(&self.link.lanes[self.lane as usize]).committed.retain(|partition, _| is_there(&partition.topic));
+    }
+
+    /// Compare what was found with what was taken in.
+    fn take_stock(&mut self, found: &Found) -> Result<(), Failure> {
+        if let Some(refused) = &found.refused {
+            return Err(refused.clone());
+        }
+        let gone: Vec<Arc<str>> =
+            self.topology.taken.keys().filter(|topic| !found.topics.contains_key(*topic)).cloned().collect();
+        if !gone.is_empty() {
+            self.let_go(&gone)?;
+        }
+        let is_new = |chosen: &&Chosen| self.topology.taken.get(&chosen.topic.name) != Some(&chosen.topic.partitions);
+        self.topology.waiting = found.topics.values().filter(is_new).cloned().collect();
+        if let Some(back) = self.topology.waiting.iter().find(|chosen| self.topology.gone.contains(&chosen.topic.name))
+        {
+            return Err(is_back(&back.topic.name));
+        }
+        self.topology.found = found.number;
+        self.prepare_routes()
+    }
+
+    /// Topics are not there any more: what was read of them is committed, and they are read no further.
+    fn let_go(&mut self, topics: &[Arc<str>]) -> Result<(), Failure> {
+        self.drain()?;
+        let gone: Vec<TopicPartition> =
+            self.positions.keys().filter(|partition| topics.contains(&partition.topic)).cloned().collect();
+        let mut status = lock(&self.link.lanes[self.lane as usize]);
+        for partition in gone {
+            self.source.forget(&partition);
+            self.positions.remove(&partition);
+            status.committed.remove(&partition);
+        }
+        drop(status);
+        for topic in topics {
+            self.topology.taken.remove(topic);
+            self.link.topics.notices.source_gone(topic, &self.link.events);
+        }
+        self.topology.gone.extend_from_slice(topics);
+        Ok(())
+    }
+
+    fn take_in_some(&mut self) -> Result<(), Failure> {
+        let left = self.topology.waiting.len().saturating_sub(TOPICS_A_TURN);
+        let some = self.topology.waiting.split_off(left);
+        self.take_in(&some)?;
+        for chosen in &some {
+            self.topology.taken.insert(chosen.topic.name.clone(), chosen.topic.partitions);
+            self.link.topics.notices.source_is_there(&chosen.topic.name);
+        }
         self.name_revision();
-        self.prepare_routes()?;
         if std::mem::take(&mut self.migrated) {
             self.commit()?;
         }
         Ok(())
     }
 
-    fn follow_topic(&mut self, topic: &Topic) -> Result<(), Failure> {
-        let target: Arc<str> = self.link.config.target_topic(&topic.name).into();
-        if would_loop(&self.link.config, &target) {
-            return Err(loops(&topic.name, &target));
+    /// Take in topics: all of them with a few requests.
+    fn take_in(&mut self, topics: &[Chosen]) -> Result<(), Failure> {
+        let (lanes, lane) = (self.link.config.lanes, self.lane);
+        let of = |topic: &Topic| {
+            let name = topic.name.clone();
+            (0..topic.partitions).map(move |partition| TopicPartition::new(name.clone(), partition))
+        };
+        let mine = |chosen: &Chosen| -> Vec<TopicPartition> {
+            of(&chosen.topic).filter(|partition| lane_of(partition, lanes) == lane).collect()
+        };
+        let topics: Vec<_> = topics.iter().map(|chosen| (chosen, mine(chosen))).collect();
+        let topics: Vec<_> = topics.into_iter().filter(|(_, mine)| !mine.is_empty()).collect();
+        // Also where none of this lane's partitions are new: their number decides where a key goes.
+        let targets: Vec<Target> = topics.iter().map(|(chosen, _)| self.target(&chosen.target, chosen)).collect();
+        let prepared = self.sink.prepare(&targets)?;
+        let mut news = Vec::new();
+        for ((chosen, mine), target) in topics.iter().zip(&prepared) {
+            let new = mine.iter().filter(|partition| !self.positions.contains_key(partition));
+            news.extend(new.map(|partition| (partition.clone(), &chosen.topic, target)));
         }
-        let mine = (0..topic.partitions)
-            .map(|partition| TopicPartition::new(topic.name.clone(), partition))
-            .filter(|partition| lane_of(partition, self.link.config.lanes) == self.lane)
-            .filter(|partition| !self.positions.contains_key(partition));
-        let mine: Vec<_> = mine.collect();
-        if mine.is_empty() {
-            return Ok(());
-        }
-        let settings = self.settings_for(&target, &topic.name)?;
-        let prepared = self.sink.prepare(&Target { topic: target, partitions: topic.partitions, settings })?;
-        let source = self.link.source.ranges(&topic.name)?;
+        let sources: Vec<_> = news.iter().map(|(partition, ..)| partition.clone()).collect();
+        // Where the target has fewer partitions, several source partitions share one.
+        let written = |(partition, _, target): &(TopicPartition, &Topic, &Topic)| {
+            TopicPartition::new(target.name.clone(), partition.partition % target.partitions.max(1))
+        };
+        let written: Vec<_> = news.iter().map(written).collect();
+        let ranges = self.link.source.ranges_of(&sources)?;
         // A foreign transaction that hangs hides what is behind it: that is no loss.
-        let written = self.link.target.log_ends(&prepared.name)?;
-        for partition in mine {
-            let range_of = |ranges: &[PartitionRange]| ranges.get(partition.partition as usize).copied();
-            let range = range_of(&source).ok_or_else(|| shrunk(&partition))?;
-            // Where the target has fewer partitions, several source partitions share one.
-            let written = written.get(partition.partition as usize % written.len().max(1));
-            let ranges = Ranges { source: range, target_end: written.copied().unwrap_or(0) };
-            self.follow_partition(partition, ranges, topic, &prepared)?;
+        let ends = self.link.target.log_ends(&written)?;
+        let epochs = self.ends_of_epochs(&sources)?;
+        for ((partition, topic, target), (source, target_end)) in news.into_iter().zip(ranges.into_iter().zip(ends)) {
+            let epoch_end = epochs.get(&partition).copied();
+            self.follow_partition(partition, Ranges { source, epoch_end, target_end }, topic, target)?;
         }
         Ok(())
+    }
+
+    /// Where the log of each partition ends up to the leader that had what was copied last: another leader may have a shorter one, and have gone on.
+    fn ends_of_epochs(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+        let epoch = |partition: &TopicPartition| self.checkpoints.get(partition)?.source_leader_epoch;
+        let epochs = partitions.iter().filter_map(|partition| Some((partition.clone(), epoch(partition)?)));
+        let epochs: Vec<_> = epochs.collect();
+        if epochs.is_empty() { Ok(BTreeMap::new()) } else { Ok(self.link.source.ends_of_epochs(&epochs)?) }
+    }
+
+    fn target(&self, name: &Arc<str>, chosen: &Chosen) -> Target {
+        self.target_of(name.clone(), chosen.topic.partitions, TopicSettings::new())
+    }
+
+    fn target_of(&self, topic: Arc<str>, partitions: u32, settings: TopicSettings) -> Target {
+        Target { topic, partitions, settings, replication_factor: self.link.config.following.replication_factor }
     }
 
     fn follow_partition(
@@ -118,46 +239,48 @@ impl Session {
     ///
     /// Of the whole source, not of this lane: a topic that another lane makes larger a moment later would send a partition key to
     /// another partition than before.
-    pub(super) fn most_partitions(&self) -> Result<Option<u32>, Failure> {
-        let topics = self.link.source.topics()?;
-        Ok(topics.iter().filter(|topic| self.link.config.selects(&topic.name)).map(|topic| topic.partitions).max())
+    pub(super) fn most_partitions(&self) -> Option<u32> {
+        self.link.topics.found().most_partitions()
     }
 
     /// Make the topics that plugins may route to, and refuse those that the link reads.
     pub(super) fn prepare_routes(&mut self) -> Result<(), Failure> {
         let routes: Vec<Arc<str>> = self.run.routes().cloned().collect();
-        if routes.is_empty() {
-            return Ok(());
+        let Some(partitions) = self.most_partitions().filter(|_| !routes.is_empty()) else { return Ok(()) };
+        if let Some(circle) = routes.iter().find(|topic| would_loop(&self.link.config, topic)) {
+            return Err(loops("a routed record", circle));
         }
-        let Some(partitions) = self.most_partitions()? else { return Ok(()) };
-        for topic in routes {
-            if would_loop(&self.link.config, &topic) {
-                return Err(loops("a routed record", &topic));
-            }
-            self.sink.prepare(&Target { topic, partitions, settings: BTreeMap::new() })?;
-        }
+        let routes = routes.into_iter().map(|topic| self.target_of(topic, partitions, TopicSettings::new()));
+        let routes: Vec<Target> = routes.collect();
+        self.sink.prepare(&routes)?;
         Ok(())
     }
 
     /// Make sure that there is a topic for dead letters. It takes what the source topic takes, and the headers of a letter.
-    pub(super) fn prepare_letters(&mut self, letters: &Arc<str>, source: &str) -> Result<(), Failure> {
-        let partitions = self.most_partitions()?.unwrap_or(1);
+    pub(super) fn prepare_letters(&mut self, letters: &Arc<str>, source: &Arc<str>) -> Result<(), Failure> {
+        if self.topology.letters == Some(self.topology.found) {
+            return Ok(());
+        }
+        let partitions = self.most_partitions().unwrap_or(1);
         let mut settings = self.settings_for(letters, source)?;
         settings.retain(|name, _| name == MAX_MESSAGE_BYTES);
         for bytes in settings.values_mut() {
             let source_bytes: u64 = bytes.parse().unwrap_or_default();
             *bytes = (source_bytes + LETTER_BYTES).min(i32::MAX as u64).to_string();
         }
-        self.sink.prepare(&Target { topic: letters.clone(), partitions, settings })?;
+        let target = self.target_of(letters.clone(), partitions, settings);
+        self.sink.prepare(&[target])?;
+        self.topology.letters = Some(self.topology.found);
         Ok(())
     }
 
     /// What a topic of the target is to be like, if it has to be made after a topic of the source.
-    fn settings_for(&self, target: &Arc<str>, source: &str) -> Result<BTreeMap<String, String>, Failure> {
+    fn settings_for(&self, target: &Arc<str>, source: &Arc<str>) -> Result<TopicSettings, Failure> {
         if self.link.target.topics()?.iter().any(|topic| topic.name == *target) {
-            return Ok(BTreeMap::new());
+            return Ok(TopicSettings::new());
         }
-        Ok(self.link.source.topic_settings(source)?)
+        let mut settings = self.link.source.topic_settings(std::slice::from_ref(source))?;
+        Ok(settings.remove(source).unwrap_or_default())
     }
 }
 
@@ -171,6 +294,8 @@ const LETTER_BYTES: u64 = 64 << 10;
 #[derive(Clone, Copy)]
 struct Ranges {
     source: PartitionRange,
+    /// Where its log ends up to the leader that the checkpoint names.
+    epoch_end: Option<i64>,
     target_end: i64,
 }
 
@@ -182,38 +307,41 @@ fn check(
     topic: &Topic,
     target: &Topic,
 ) -> Result<(), Failure> {
-    let Ranges { source, target_end } = ranges;
+    let Ranges { source, epoch_end, target_end } = ranges;
     let next = checkpoint.next_offset;
     let name = &target.name;
-    let (code, message) = if checkpoint.source_topic_id != topic.id {
-        ("source-recreated", format!("the source topic of {partition} was deleted and made again"))
+    let source_end = epoch_end.unwrap_or(source.end).min(source.end);
+    let (code, message, lost) = if checkpoint.source_topic_id != topic.id {
+        ("source-recreated", format!("the source topic of {partition} was deleted and made again"), None)
     } else if next < source.log_start {
         let start = source.log_start;
-        ("data-lost", format!("{partition}: records {next} to {} are gone from the source", start - 1))
-    } else if next > source.end {
-        let end = source.end;
-        ("source-truncated", format!("{partition} ends at {end}, and records up to {} were copied", next - 1))
+        let message = format!("{partition}: records {next} to {} are gone from the source", start - 1);
+        ("data-lost", message, Some(Lost { from: next, to: start }))
+    } else if next > source_end {
+        let last = next - 1;
+        let message = format!(
+            "{partition}: records {source_end} to {last} were copied, and the source does not have them any more"
+        );
+        ("source-truncated", message, Some(Lost { from: source_end, to: next }))
     } else if checkpoint.target_topic_id != target.id {
-        ("target-recreated", format!("the target topic {name} of {partition} was deleted and made again"))
+        ("target-recreated", format!("the target topic {name} of {partition} was deleted and made again"), None)
     } else if checkpoint.target_end_offset > target_end {
         let (had, has) = (checkpoint.target_end_offset, target_end);
-        ("target-truncated", format!("the target partition of {partition} ended at {had} and ends at {has} now"))
+        let message = format!("the target partition of {partition} ended at {had} and ends at {has} now");
+        ("target-truncated", message, Some(Lost { from: has, to: had }))
     } else {
         return Ok(());
     };
-    let remedy = "restore the cluster's data, or copy into a new link with another target topic";
-    Err(Failure::fatal(code, message, remedy))
+    let place = Place { topic: partition.topic.to_string(), partition: partition.partition, offset: next };
+    Err(Failure { place: Some(place), lost, ..Failure::fatal(code, message, RESET) })
 }
 
-fn shrunk(partition: &TopicPartition) -> Failure {
-    let error = "the topic was made again with fewer partitions while it was looked at";
-    Failure { class: Class::Reopen, ..Failure::fatal("source-recreated", format!("{partition}: {error}"), "nothing") }
-}
+/// What helps when records are gone, or a topic is another one.
+const RESET: &str = "restore the cluster's data; or say where to go on: `tidegate link reset LINK --topic TOPIC --to earliest|latest|OFFSET`";
 
-pub(super) fn loops(what: &str, target: &str) -> Failure {
-    Failure::fatal(
-        "would-loop",
-        format!("{what} would go to {target}, which the link itself reads"),
-        "give the link a topic_prefix, or narrow its topics",
-    )
+fn is_back(topic: &str) -> Failure {
+    let message = format!("topic {topic} went away from the source and is back");
+    let failure =
+        Failure::fatal("source-topic-back", message, "nothing: the lane opens again and looks whether it is the same");
+    Failure { class: Class::Reopen, ..failure }
 }

@@ -48,9 +48,27 @@ impl Cluster {
         tool.args(["--bootstrap-server", &self.internal_bootstrap()]).args(how);
         tool.args(["--allow-principal", &format!("User:{user}")]).args(on.arguments());
         operations.iter().for_each(|operation| _ = tool.args(["--operation", operation]));
+        output(&mut tool).map(drop)
+    }
+
+    /// The ACLs on a topic of this name, as Kafka's tool lists them.
+    ///
+    /// Errors: those of Kafka's tool.
+    pub fn acls(&self, topic: &str) -> Result<String> {
+        let mut tool = self.jars().java("org.apache.kafka.tools.AclCommand", &[]);
+        tool.args(["--bootstrap-server", &self.internal_bootstrap(), "--list", "--topic", topic]);
         output(&mut tool)
     }
 }
+
+/// What makes brokers keep ACLs and ask nobody who they are: whoever connects may do everything.
+pub fn authorizer() -> Vec<(String, String)> {
+    let settings = [("authorizer.class.name", AUTHORIZER), ("super.users", NOBODY)];
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+const AUTHORIZER: &str = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+const NOBODY: &str = "User:ANONYMOUS";
 
 /// What every broker needs to know of the users.
 pub(crate) fn settings(users: &[(String, String)]) -> String {
@@ -60,7 +78,7 @@ pub(crate) fn settings(users: &[(String, String)]) -> String {
          listener.name.client.sasl.enabled.mechanisms=PLAIN\n\
          listener.name.client.plain.sasl.jaas.config=\
          org.apache.kafka.common.security.plain.PlainLoginModule required{users};\n\
-         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-         super.users=User:ANONYMOUS\n"
+         authorizer.class.name={AUTHORIZER}\n\
+         super.users={NOBODY}\n"
     )
 }

@@ -119,15 +119,15 @@ fn install(package: &str, what: &str) -> Result<()> {
     output(apt.args(["-qq", "update"]))?;
     let mut apt = Command::new("apt-get");
     apt.args(["-qq", "install", "--yes", "--no-install-recommends", package]);
-    output(apt.env("DEBIAN_FRONTEND", "noninteractive"))
+    output(apt.env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
 }
 
-/// Run a command whose words matter only if it fails.
-pub(crate) fn output(command: &mut Command) -> Result<()> {
+/// Run a command, and answer what it says on standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("cannot run {program}: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     // Maven complains on standard output, others on standard error.
     let said = [output.stdout, output.stderr].concat();

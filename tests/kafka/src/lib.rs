@@ -14,7 +14,7 @@ mod process;
 mod proxy;
 mod wire;
 
-pub use access::Resource;
+pub use access::{Resource, authorizer};
 pub use broker::Broker;
 pub use cluster::{Cluster, Options};
 pub use jars::{Jars, home};

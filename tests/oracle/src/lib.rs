@@ -22,7 +22,7 @@ pub use content::{Content, Placed, compare};
 pub use foreign::Foreign;
 pub use record::{Header, Record};
 pub use tail::{await_copy, count, read};
-pub use topics::{create, delete, delete_records, grow, leader};
+pub use topics::{create, create_all, delete, delete_records, leader, set, settings, widen};
 pub use watcher::Watcher;
 pub use writer::{Codec, Plan, Writer, Written, send};
 

@@ -1,9 +1,13 @@
 //! Topics made and deleted, and who leads their partitions.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+    TopicResult,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -13,6 +17,9 @@ use crate::Result;
 
 /// How long brokers may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many topics are made by one request.
+const TOPICS_AT_ONCE: usize = 250;
 
 /// Make a topic with the cluster's default number of replicas and these settings. Nothing of it is ever deleted unless they say so: the records
 /// have timestamps of the past.
@@ -27,13 +34,56 @@ pub fn create(bootstrap: &str, topic: &str, partitions: i32, settings: &[(&str, 
     outcome("make", topic, made)
 }
 
-/// Give a topic more partitions.
+/// Make many topics with the cluster's defaults.
+///
+/// Errors: the cluster refuses one of them.
+pub fn create_all(bootstrap: &str, topics: &[String], partitions: i32) -> Result<()> {
+    let admin = admin(bootstrap)?;
+    for some in topics.chunks(TOPICS_AT_ONCE) {
+        let wanted: Vec<_> =
+            some.iter().map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(-1))).collect();
+        let made = futures_executor::block_on(admin.create_topics(&wanted, &AdminOptions::new()));
+        outcome("make", &some[0], made)?;
+    }
+    Ok(())
+}
+
+/// Give a topic more partitions: so many in all.
 ///
 /// Errors: the cluster refuses.
-pub fn grow(bootstrap: &str, topic: &str, partitions: i32) -> Result<()> {
-    let wanted = NewPartitions::new(topic, partitions as usize);
-    let made = futures_executor::block_on(admin(bootstrap)?.create_partitions(&[wanted], &AdminOptions::new()));
-    outcome("give more partitions to", topic, made)
+pub fn widen(bootstrap: &str, topic: &str, partitions: usize) -> Result<()> {
+    let wanted = NewPartitions::new(topic, partitions);
+    let widened = futures_executor::block_on(admin(bootstrap)?.create_partitions(&[wanted], &AdminOptions::new()));
+    outcome("widen", topic, widened)
+}
+
+/// Give a topic these settings and the cluster's defaults for all others.
+///
+/// Errors: the cluster refuses.
+pub fn set(bootstrap: &str, topic: &str, settings: &[(&str, &str)]) -> Result<()> {
+    let mut wanted = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (name, value) in settings {
+        wanted = wanted.set(name, value);
+    }
+    let changed = futures_executor::block_on(admin(bootstrap)?.alter_configs(&[wanted], &AdminOptions::new()));
+    let changed = changed.map_err(|error| format!("cannot change topic {topic}: {error}"))?;
+    match changed.into_iter().find_map(std::result::Result::err) {
+        Some((_, error)) => Err(format!("cannot change topic {topic}: {error}")),
+        None => Ok(()),
+    }
+}
+
+/// The settings that a topic has of its own.
+///
+/// Errors: the cluster does not answer, or there is no such topic.
+pub fn settings(bootstrap: &str, topic: &str) -> Result<BTreeMap<String, String>> {
+    let cannot = |error: &dyn std::fmt::Display| format!("cannot describe topic {topic}: {error}");
+    let resources = [ResourceSpecifier::Topic(topic)];
+    let described = futures_executor::block_on(admin(bootstrap)?.describe_configs(&resources, &AdminOptions::new()));
+    let described = described.map_err(|error| cannot(&error))?.pop().ok_or_else(|| cannot(&"no answer"))?;
+    let entries = described.map_err(|error| cannot(&error))?.entries.into_iter();
+    let own = entries.filter(|entry| matches!(entry.source, ConfigSource::DynamicTopic));
+    Ok(own.filter_map(|entry| Some((entry.name, entry.value?))).collect())
 }
 
 /// Delete a topic.

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use self::outbox::Place;
 use self::session::Session;
-use super::admin::{self, Admin};
+use super::admin::Admin;
 use super::client::Client;
 use super::error::not_open;
 use super::records::{Codec, Compression, Encoder, Passing};
@@ -142,13 +142,12 @@ impl Sink for KafkaSink {
         Ok(opened)
     }
 
-    fn prepare(&mut self, target: &Target) -> Result<Topic, Error> {
-        let topic = self.admin.ensure(&target.topic, target.partitions, &target.settings)?;
-        if topic.partitions < target.partitions {
-            return Err(admin::too_few_partitions(&topic, target.partitions));
-        }
-        self.learn(&target.topic)?;
-        Ok(topic)
+    fn prepare(&mut self, targets: &[Target]) -> Result<Vec<Topic>, Error> {
+        let topics = self.admin.ensure_all(targets)?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<_> = topics.iter().map(|topic| topic.name.clone()).collect();
+        self.admin.learn_limits(&names)?;
+        names.iter().try_for_each(|name| self.learn(name))?;
+        Ok(topics)
     }
 
     fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {

@@ -333,6 +333,14 @@ impl Source for KafkaSource {
         Ok(())
     }
 
+    fn forget(&mut self, partition: &TopicPartition) {
+        let Some((index, broker)) = self.positions.forget(partition) else { return };
+        self.ready.forget(index, partition);
+        if let Some(broker) = broker.and_then(|node| self.brokers.get_mut(&node)) {
+            broker.session.remove(index, &self.positions[index]);
+        }
+    }
+
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error> {
         match self.next(None, max_records, max_bytes, wait)? {
             Some(Polled::Batch(batch)) => Ok(Some(batch)),

@@ -137,6 +137,16 @@ impl Positions {
         index
     }
 
+    /// Read a partition no more. Answers its place and the broker that it was fetched from.
+    pub(super) fn forget(&mut self, place: &TopicPartition) -> Option<(Index, Option<i32>)> {
+        let index = self.by_place.remove(place)?;
+        self.by_topic.retain(|_, known| *known != index);
+        self.homeless.retain(|homeless| *homeless != index);
+        let position = &mut self.all[index];
+        position.trouble = None;
+        Some((index, position.broker.take()))
+    }
+
     /// The partition that an answer names.
     pub(super) fn find(&self, topic: &TopicKey, partition: u32) -> Option<Index> {
         match topic {

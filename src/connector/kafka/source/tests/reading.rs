@@ -1,6 +1,5 @@
 //! Reading from one real broker.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::stage::*;
@@ -305,7 +304,7 @@ fn a_broker_that_is_not_there_is_an_error_after_a_while() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let settings = client(&ONE_BROKER).settings().clone();
     let client = crate::connector::kafka::client::Client::new(vec![nobody.to_string().into()], settings);
-    let mut source = KafkaSource::new(Arc::new(client));
+    let mut source = KafkaSource::new(client);
     let error = source.seek(&TopicPartition::new("any", 0), 0).expect_err("nobody");
     assert_eq!((error.class, error.code), (Class::Reopen, "cannot-connect"));
 }

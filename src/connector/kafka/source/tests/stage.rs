@@ -42,7 +42,7 @@ pub(super) fn client(cluster: &Cluster) -> Arc<Client> {
         tls: None,
         sasl: None,
     };
-    Arc::new(Client::new(cluster.bootstrap().split(',').map(Arc::from).collect(), settings))
+    Client::new(cluster.bootstrap().split(',').map(Arc::from).collect(), settings)
 }
 
 /// Try until it goes well.

@@ -1,0 +1,258 @@
+//! Finds topics while the link runs, and keeps their copies like them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::notices::{About, Notice, source_deleted};
+use super::plan::{Plan, Survey, TopicPlan, plan};
+use super::{Chosen, Found, Names, Selection, select};
+use crate::config::{LinkConfig, TopicSelector, is_internal};
+use crate::connector::{Acl, Cluster, Target, TopicSettings};
+use crate::link::events::Event;
+use crate::link::failure::Failure;
+use crate::link::status::lock;
+use crate::link::supervisor::{Link, Shared};
+
+/// How soon clusters are asked again that did not answer.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Topics of the target that could not be made or widened, and why.
+type NotMade = Vec<(Arc<str>, Failure)>;
+
+impl Shared {
+    /// Find out which topics there are, make those that the target lacks, and let lanes know. Answers what could not be made: a lane that reads such a topic
+    /// already goes on with what the target has.
+    pub(in crate::link) fn find_topics(&self) -> Result<(Arc<Found>, NotMade), Failure> {
+        let mut names = lock(&self.topics.names);
+        let Selection { chosen, refused } = select(&self.config, self.source.topics()?, &mut names);
+        let not_made = self.make(&chosen)?;
+        let before = self.topics.found();
+        let usable = |chosen: Chosen| {
+            let failed = not_made.iter().any(|(target, _)| *target == chosen.target);
+            if failed { before.topics.get(&chosen.topic.name).cloned() } else { Some(chosen) }
+        };
+        let topics = chosen.into_iter().filter_map(usable);
+        let topics = topics.map(|chosen| (chosen.topic.name.clone(), chosen)).collect();
+        let found = self.topics.publish(topics, refused.into_iter().next());
+        Ok((found, not_made))
+    }
+
+    /// Make what is not there, all at once. Answers what could not be made, by its name in the target.
+    fn make(&self, chosen: &[Chosen]) -> Result<NotMade, Failure> {
+        let mut survey = Survey { targets: targets(&*self.target)?, ..Survey::default() };
+        let missing = chosen.iter().filter(|chosen| !survey.targets.contains_key(&chosen.target));
+        survey.source_settings = source_settings(&*self.source, &*self.target, missing)?;
+        let plans = plan(&self.config, chosen, &survey);
+        let made: Vec<Target> = plans.iter().filter_map(|plan| plan.to_be_made(&self.config.following)).collect();
+        if made.is_empty() {
+            return Ok(Vec::new());
+        }
+        let results = self.target.make_topics(&made)?;
+        let failed =
+            made.iter().zip(results).filter_map(|(target, result)| Some((target.topic.clone(), result.err()?)));
+        Ok(failed.map(|(topic, error)| (topic, error.into())).collect())
+    }
+}
+
+impl Link {
+    /// Find new topics and keep their copies like them, until [`Link::dismiss`].
+    pub fn follow(&self) {
+        let refresh = self.config().following.refresh;
+        let mut followed: Option<Instant> = None;
+        let mut wait = AGAIN_AFTER.min(refresh);
+        while self.topics.alarm.wait(wait) {
+            let Some(shared) = self.at_work() else {
+                followed = None;
+                wait = AGAIN_AFTER.min(refresh);
+                continue;
+            };
+            let done = self.look_for_topics(&shared).and_then(|()| {
+                if followed.is_none_or(|at| at.elapsed() >= refresh) {
+                    followed = Some(Instant::now());
+                    return self.follow_topics(&shared);
+                }
+                Ok(())
+            });
+            let next = followed.map_or(Duration::ZERO, |at| refresh.saturating_sub(at.elapsed()));
+            wait = if done.is_ok() { next } else { AGAIN_AFTER.min(refresh) };
+            if let Err(failure) = done {
+                tracing::warn!(
+                    link = &*self.config().id,
+                    code = failure.code,
+                    "topics are not followed now: {failure}"
+                );
+            }
+        }
+    }
+
+    /// Find out which topics there are, and have lanes read them.
+    fn look_for_topics(&self, shared: &Shared) -> Result<(), Failure> {
+        shared.source.look(self.config().following.refresh)?;
+        let (_, not_made) = shared.find_topics()?;
+        let notices = not_made.into_iter().map(|(topic, failure)| Notice::of(&topic, failure)).collect();
+        self.topics.notices.replace(About::Targets, notices, &self.events);
+        Ok(())
+    }
+
+    /// Compare settings and ACLs of all topics with those of their copies, and change what differs. Work for the whole link: one daemon does it.
+    pub(in crate::link) fn follow_topics(&self, shared: &Shared) -> Result<(), Failure> {
+        let chosen: Vec<Chosen> = shared.topics.found().topics.values().cloned().collect();
+        let following = &self.config().following;
+        let mut survey = Survey { targets: targets(&*shared.target)?, ..Survey::default() };
+        if following.settings {
+            survey.source_settings = source_settings(&*shared.source, &*shared.target, chosen.iter())?;
+            survey.target_settings = target_settings(&*shared.target, &chosen)?;
+        }
+        let mut without = None;
+        if following.acls {
+            (survey.acls, without) = acls(&*shared.source, &*shared.target)?;
+        }
+        let plans = plan(self.config(), &chosen, &survey);
+        self.change_settings(&*shared.target, &plans)?;
+        let notices = match self.add_acls(&*shared.target, &plans) {
+            Ok(()) => without.into_iter().collect(),
+            Err(failure) => vec![Notice::of(&"".into(), failure)],
+        };
+        self.topics.notices.replace(About::Acls, notices, &self.events);
+        Ok(())
+    }
+
+    fn change_settings(&self, target: &dyn Cluster, plans: &[TopicPlan]) -> Result<(), Failure> {
+        let changes: BTreeMap<_, _> =
+            plans.iter().filter_map(|plan| Some((plan.target.clone(), plan.to_be_changed()?))).collect();
+        let refused = if changes.is_empty() { BTreeMap::new() } else { target.change_settings(&changes)? };
+        let mut changed = plans.iter().filter(|plan| changes.contains_key(&plan.target));
+        changed.by_ref().filter(|plan| !refused.contains_key(&plan.target)).take(1).for_each(|plan| {
+            let count = changes.len() - refused.len();
+            let names: Vec<&str> = plan.settings.keys().map(String::as_str).collect();
+            let message = format!("{count} topics, among them {}: {}", plan.target, names.join(", "));
+            self.events.push(Event::new("topic-settings-changed", message));
+        });
+        let notices = refused.into_iter().map(|(topic, error)| Notice::of(&topic, error.into())).collect();
+        self.topics.notices.replace(About::Settings, notices, &self.events);
+        Ok(())
+    }
+
+    fn add_acls(&self, target: &dyn Cluster, plans: &[TopicPlan]) -> Result<(), Failure> {
+        let acls: Vec<_> = plans.iter().flat_map(|plan| plan.acls.iter().cloned()).collect();
+        if acls.is_empty() {
+            return Ok(());
+        }
+        target.add_acls(&acls)?;
+        self.events.push(Event::new("acls-added", format!("{} on topics of the target", acls.len())));
+        Ok(())
+    }
+
+    /// What is odd about its topics now.
+    pub fn notices(&self) -> Vec<Notice> {
+        self.topics.notices.all()
+    }
+
+    /// What would be made or changed if the link ran now. Changes nothing.
+    ///
+    /// # Errors
+    /// A cluster does not answer.
+    pub fn plan(&self) -> Result<Plan, Failure> {
+        let (config, source, target) = (self.config(), &**self.source(), &**self.target());
+        source.look(Duration::ZERO)?;
+        target.look(Duration::ZERO)?;
+        let topics = source.topics()?;
+        let there: BTreeSet<Arc<str>> = topics.iter().map(|topic| topic.name.clone()).collect();
+        let Selection { chosen, refused } = select(config, topics, &mut Names::new());
+        let mut survey = Survey {
+            targets: targets(target)?,
+            source_settings: source_settings(source, target, chosen.iter())?,
+            target_settings: target_settings(target, &chosen)?,
+            acls: None,
+        };
+        let mut notices: Vec<Notice> = refused.into_iter().map(|failure| Notice::of(&"".into(), failure)).collect();
+        if config.following.acls {
+            let (acls, without) = acls(source, target)?;
+            survey.acls = acls;
+            notices.extend(without);
+        }
+        let deleted = self.deleted(&there)?;
+        let missing = not_there(config, &there).into_iter();
+        notices.extend(missing.filter(|notice| !deleted.iter().any(|known| known.topic == notice.topic)));
+        notices.extend(deleted);
+        notices.extend(left_out(config, source, &there)?);
+        Ok(Plan { topics: plan(config, &chosen, &survey), notices })
+    }
+
+    /// The topics that the link has read and that are not there any more.
+    fn deleted(&self, there: &BTreeSet<Arc<str>>) -> Result<Vec<Notice>, Failure> {
+        let checkpoints = self.target().checkpoints(&self.config().id)?;
+        let read: BTreeSet<Arc<str>> = checkpoints.into_keys().map(|partition| partition.topic).collect();
+        let gone = read.difference(there).filter(|topic| self.config().selects(topic));
+        Ok(gone.map(source_deleted).collect())
+    }
+}
+
+/// How many partitions the topics of a target have.
+fn targets(target: &dyn Cluster) -> Result<BTreeMap<Arc<str>, u32>, Failure> {
+    Ok(target.topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect())
+}
+
+fn source_settings<'a>(
+    source: &dyn Cluster,
+    target: &dyn Cluster,
+    chosen: impl Iterator<Item = &'a Chosen>,
+) -> Result<BTreeMap<Arc<str>, TopicSettings>, Failure> {
+    let names: Vec<Arc<str>> = chosen.map(|chosen| chosen.topic.name.clone()).collect();
+    let settings = source.topic_settings(&names)?.into_iter();
+    Ok(settings.map(|(name, settings)| (name, target.settings_kept(&settings))).collect())
+}
+
+fn target_settings(target: &dyn Cluster, chosen: &[Chosen]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Failure> {
+    let names: Vec<Arc<str>> = chosen.iter().map(|chosen| chosen.target.clone()).collect();
+    Ok(target.topic_settings(&names)?)
+}
+
+type BothAcls = Option<(BTreeSet<Acl>, BTreeSet<Acl>)>;
+
+/// The ACLs of both clusters; or which of them has none to compare.
+fn acls(source: &dyn Cluster, target: &dyn Cluster) -> Result<(BothAcls, Option<Notice>), Failure> {
+    let (of_source, of_target) = (source.topic_acls()?, target.topic_acls()?);
+    let lacking = match (&of_source, &of_target) {
+        (None, _) => "source",
+        (_, None) => "target",
+        _ => return Ok((of_source.zip(of_target), None)),
+    };
+    let failure = Failure::fatal(
+        "no-authorizer",
+        format!("the {lacking} cluster has no authorizer, so no ACLs are copied"),
+        "set authorizer.class.name on its brokers, or remove sync_topic_acls",
+    );
+    Ok((None, Some(Notice::of(&"".into(), failure))))
+}
+
+/// The internal topics that an expression of the link matches.
+fn left_out(config: &LinkConfig, source: &dyn Cluster, there: &BTreeSet<Arc<str>>) -> Result<Vec<Notice>, Failure> {
+    let mut internal = source.internal_topics()?;
+    internal.extend(there.iter().filter(|topic| is_internal(topic)).cloned());
+    internal.retain(|topic| config.topics.iter().any(|selector| selector.would_match(topic)));
+    let notice = |topic: Arc<str>| Notice {
+        code: "internal-topic",
+        message: format!("topic {topic} is internal and left out"),
+        remedy: String::new(),
+        topic,
+    };
+    Ok(internal.into_iter().map(notice).collect())
+}
+
+/// The topics that the link names and that are not there.
+fn not_there(config: &LinkConfig, there: &BTreeSet<Arc<str>>) -> Vec<Notice> {
+    let names = config.topics.iter().filter_map(|selector| match selector {
+        TopicSelector::Name(name) => Some(name),
+        TopicSelector::Pattern(_) => None,
+    });
+    let missing = names.filter(|name| !there.contains(*name));
+    let notice = |topic: &Arc<str>| Notice {
+        code: "source-topic-missing",
+        message: format!("there is no topic {topic} at the source"),
+        remedy: "make it, or mend the link's topics: it is replicated as soon as it is there".to_owned(),
+        topic: topic.clone(),
+    };
+    missing.map(notice).collect()
+}

@@ -1,0 +1,146 @@
+//! Which topics a link reads, what they are called in the target, and how those are kept like their source.
+//!
+//! Reading order: this file (what was found, for lanes), [`plan`] (the difference between source and target, pure), [`follow`] (the thread that finds
+//! topics and carries the plan out), [`notices`] (what people should know).
+//!
+//! Invariants
+//! - A name is matched once for the whole link, however many lanes there are.
+//! - A lane hears of a topic only when its target is there: making topics holds nobody up who has records.
+//! - What a plan shows and what is done comes from one function.
+//! - Nothing is ever deleted in the target.
+
+mod follow;
+pub mod notices;
+pub mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+
+use self::notices::Notices;
+use super::failure::Failure;
+use super::warden::Alarm;
+use crate::config::{LinkConfig, check_topic_name, would_loop};
+use crate::connector::Topic;
+
+/// A topic that the link reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// As it is at the source.
+    pub(super) topic: Topic,
+    /// Its name in the target.
+    pub(super) target: Arc<str>,
+}
+
+/// What the link reads, and what it cannot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// By name.
+    pub(super) chosen: Vec<Chosen>,
+    /// Why the link cannot go on with these topics, if it cannot.
+    pub(super) refused: Vec<Failure>,
+}
+
+/// The names that were seen, with those in the target of the topics that the link reads.
+pub(super) type Names = HashMap<Arc<str>, Option<Arc<str>>>;
+
+/// Choose from the topics of a source. Names that are known are not matched again.
+pub(super) fn select(config: &LinkConfig, topics: Vec<Topic>, names: &mut Names) -> Selection {
+    let mut known = std::mem::take(names);
+    let mut selection = Selection::default();
+    let mut sources: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
+    for topic in topics {
+        let target = known
+            .remove(&topic.name)
+            .unwrap_or_else(|| config.selects(&topic.name).then(|| config.target_topic(&topic.name).into()));
+        names.insert(topic.name.clone(), target.clone());
+        let Some(target) = target else { continue };
+        if let Some(refused) = refusal(config, &topic.name, &target, sources.get(&target)) {
+            selection.refused.push(refused);
+            continue;
+        }
+        sources.insert(target.clone(), topic.name.clone());
+        selection.chosen.push(Chosen { topic, target });
+    }
+    selection
+}
+
+fn refusal(config: &LinkConfig, topic: &str, target: &str, other: Option<&Arc<str>>) -> Option<Failure> {
+    if let Some(other) = other {
+        return Some(Failure::fatal(
+            "topics-collide",
+            format!("{other} and {topic} would both become {target}"),
+            "change `rename`, so that each topic has a name of its own, or narrow the link's topics",
+        ));
+    }
+    if would_loop(config, target) {
+        return Some(loops(topic, target));
+    }
+    check_topic_name(target).err().map(|why| {
+        let message = format!("{topic} would become {target:?}: {why}");
+        Failure::fatal("invalid-topic-name", message, "change `rename` or `topic_prefix`")
+    })
+}
+
+pub(super) fn loops(what: &str, target: &str) -> Failure {
+    Failure::fatal(
+        "would-loop",
+        format!("{what} would go to {target}, which the link itself reads"),
+        "give the link a topic_prefix, or narrow its topics",
+    )
+}
+
+/// What lanes read.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Grows with each change.
+    pub(super) number: u64,
+    /// The topics, by name, whose targets are there.
+    pub(super) topics: BTreeMap<Arc<str>, Chosen>,
+    /// Why no lane can go on, if none can.
+    pub(super) refused: Option<Failure>,
+}
+
+impl Found {
+    /// The most partitions of a topic.
+    pub(super) fn most_partitions(&self) -> Option<u32> {
+        self.topics.values().map(|chosen| chosen.topic.partitions).max()
+    }
+}
+
+/// The topics of a link, for its lanes and for people.
+#[derive(Default)]
+pub(super) struct Topics {
+    found: ArcSwap<Found>,
+    /// Held by whoever finds topics.
+    names: Mutex<Names>,
+    /// What people should know of.
+    pub(super) notices: Notices,
+    /// Wakes the thread that finds topics.
+    pub(super) alarm: Alarm,
+}
+
+impl Topics {
+    /// What lanes read now.
+    pub(super) fn found(&self) -> Arc<Found> {
+        self.found.load_full()
+    }
+
+    /// The number of what lanes read now.
+    pub(super) fn number(&self) -> u64 {
+        self.found.load().number
+    }
+
+    fn publish(&self, topics: BTreeMap<Arc<str>, Chosen>, refused: Option<Failure>) -> Arc<Found> {
+        let before = self.found();
+        if before.number > 0 && before.topics == topics && before.refused == refused {
+            return before;
+        }
+        let found = Arc::new(Found { number: before.number + 1, topics, refused });
+        self.found.store(found.clone());
+        found
+    }
+}

@@ -1,0 +1,223 @@
+//! What is chosen, and what is planned.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::notices::{About, Notice, Notices};
+use super::plan::{Action, SettingChange, Survey, TopicPlan, plan};
+use super::{Chosen, Names, Selection, select};
+use crate::config::{Config, LinkConfig};
+use crate::connector::{Acl, AclTopics, Operation, Topic, TopicSettings};
+use crate::link::events::Events;
+use crate::link::failure::Failure;
+use crate::model::TopicId;
+
+/// A link with these keys, from `east` to `west`.
+fn link(keys: &str) -> LinkConfig {
+    let kafka = |id: &str| format!("[clusters.{id}]\nkind = 'kafka'\nbrokers = ['{id}:9092']\n");
+    let target = if keys.contains("target =") { "" } else { "target = 'west'\n" };
+    let text = format!("{}{}[links.l]\nsource = 'east'\n{target}{keys}\n", kafka("east"), kafka("west"));
+    let (config, _) = Config::parse(&text, "tidegate.toml", Path::new("")).expect("a configuration");
+    config.links["l"].clone()
+}
+
+fn topics(names: &[&str]) -> Vec<Topic> {
+    let topic = |name: &&str| Topic { name: (*name).into(), id: TopicId(1), partitions: 4 };
+    names.iter().map(topic).collect()
+}
+
+fn targets(selection: &Selection) -> Vec<&str> {
+    selection.chosen.iter().map(|chosen| &*chosen.target).collect()
+}
+
+fn codes(selection: &Selection) -> Vec<(&str, &str)> {
+    selection.refused.iter().map(|refused| (refused.code, &*refused.message)).collect()
+}
+
+#[test]
+fn topics_are_chosen_and_renamed_and_internal_ones_left_out() {
+    let link = link("topics = ['/.*/']\ntopic_prefix = 'p.'\nrename = [{ match = 'prod\\.(.*)', to = 'dr.$1' }]");
+    let there = topics(&["__consumer_offsets", "mm2-offsets.west.internal", "orders", "prod.audit"]);
+    let selection = select(&link, there, &mut Names::new());
+    assert_eq!((targets(&selection), codes(&selection)), (vec!["p.orders", "p.dr.audit"], vec![]));
+}
+
+#[test]
+fn a_name_is_matched_once() {
+    let link = link("topics = ['a', 'c']");
+    let mut names = Names::new();
+    select(&link, topics(&["a", "b"]), &mut names);
+    assert_eq!(names, Names::from([("a".into(), Some("a".into())), ("b".into(), None)]));
+    // What is remembered is what counts, and what is gone is forgotten.
+    names.insert("b".into(), Some("remembered".into()));
+    let selection = select(&link, topics(&["b", "c"]), &mut names);
+    assert_eq!(targets(&selection), ["remembered", "c"]);
+    assert_eq!(names.len(), 2);
+}
+
+#[test]
+fn topics_that_cannot_be_copied_are_refused_by_name() {
+    let collides = link("topics = ['/.*/']\nrename = [{ match = 'a.*', to = 'a' }]");
+    let selection = select(&collides, topics(&["a-1", "a-2", "b"]), &mut Names::new());
+    assert_eq!(targets(&selection), ["a", "b"]);
+    assert_eq!(codes(&selection), [("topics-collide", "a-1 and a-2 would both become a")]);
+
+    let turns =
+        link("target = 'east'\ntopics = ['/a.*/']\nrename = [{ match = 'a1', to = 'a2' }, { match = '.*', to = 'b' }]");
+    let selection = select(&turns, topics(&["a1"]), &mut Names::new());
+    assert_eq!(codes(&selection), [("would-loop", "a1 would go to a2, which the link itself reads")]);
+
+    let long = link("topics = ['/a+/']\nrename = [{ match = '(a+)', to = '$1$1' }]");
+    let selection = select(&long, topics(&[&"a".repeat(125)]), &mut Names::new());
+    assert_eq!(codes(&selection)[0].0, "invalid-topic-name");
+}
+
+fn settings(settings: &[(&str, &str)]) -> TopicSettings {
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn of<V>(topic: &str, value: V) -> BTreeMap<Arc<str>, V> {
+    BTreeMap::from([(topic.into(), value)])
+}
+
+fn planned(link: &LinkConfig, survey: &Survey) -> TopicPlan {
+    let chosen = select(link, topics(&["orders"]), &mut Names::new()).chosen;
+    plan(link, &chosen, survey).remove(0)
+}
+
+fn change(from: Option<&str>, to: Option<&str>) -> SettingChange {
+    SettingChange { from: from.map(str::to_owned), to: to.map(str::to_owned) }
+}
+
+#[test]
+fn a_topic_is_made_with_partitions_and_settings() {
+    let link = link("topics = ['orders']\ntopic_prefix = 'p.'\nreplication_factor = 3\nsync_topic_configs = false");
+    let source_settings = of("orders", settings(&[("retention.ms", "7")]));
+    let planned = planned(&link, &Survey { source_settings, ..Survey::default() });
+    assert_eq!(planned.action, Action::Make { partitions: 4 });
+    assert_eq!(planned.settings, BTreeMap::from([("retention.ms".to_owned(), change(None, Some("7")))]));
+    let made = planned.to_be_made(&link.following).expect("a target");
+    assert_eq!((&*made.topic, made.partitions, made.replication_factor), ("p.orders", 4, Some(3)));
+    assert_eq!(made.settings, settings(&[("retention.ms", "7")]));
+    assert_eq!(planned.to_be_changed(), None);
+}
+
+#[test]
+fn partitions_grow_and_never_shrink() {
+    let link = link("topics = ['orders']");
+    for (has, action) in [
+        (2, Action::AddPartitions { from: 2, to: 4 }),
+        (4, Action::Keep { partitions: 4 }),
+        (6, Action::Keep { partitions: 6 }),
+    ] {
+        let planned = planned(&link, &Survey { targets: of("orders", has), ..Survey::default() });
+        assert_eq!(planned.action, action);
+        assert_eq!(planned.to_be_made(&link.following).map(|made| made.partitions), (has < 4).then_some(4));
+        assert_eq!(planned.is_done(), has >= 4);
+    }
+}
+
+#[test]
+fn settings_are_set_changed_and_set_back() {
+    let survey = Survey {
+        targets: of("orders", 4),
+        source_settings: of(
+            "orders",
+            settings(&[("cleanup.policy", "compact"), ("retention.ms", "7"), ("segment.ms", "1")]),
+        ),
+        target_settings: of(
+            "orders",
+            settings(&[("retention.bytes", "9"), ("retention.ms", "8"), ("segment.ms", "1")]),
+        ),
+        acls: None,
+    };
+    let planned_by = |keys: &str| planned(&link(&format!("topics = ['orders']\n{keys}")), &survey);
+    let planned = planned_by("");
+    let expected = [
+        ("cleanup.policy", change(None, Some("compact"))),
+        ("retention.bytes", change(Some("9"), None)),
+        ("retention.ms", change(Some("8"), Some("7"))),
+    ];
+    assert_eq!(planned.settings, expected.clone().map(|(name, change)| (name.to_owned(), change)).into());
+    let changes = expected.map(|(name, change)| (name.to_owned(), change.to));
+    assert_eq!(planned.to_be_changed(), Some(changes.into()));
+    assert!(!planned.is_done());
+    for keys in ["sync_topic_configs = false", "[clusters.west.topics.orders]"] {
+        assert!(planned_by(keys).is_done(), "{keys}");
+    }
+}
+
+#[test]
+fn nothing_is_planned_about_what_was_not_asked() {
+    let survey = Survey { targets: of("orders", 4), ..Survey::default() };
+    assert!(planned(&link("topics = ['orders']"), &survey).is_done());
+    let source_settings = of("orders", settings(&[("retention.ms", "7")]));
+    assert!(planned(&link("topics = ['orders']"), &Survey { source_settings, ..survey }).is_done());
+}
+
+fn acl(topics: AclTopics, operation: Operation, allow: bool) -> Acl {
+    Acl { topics, principal: "User:ann".into(), host: "*".into(), operation, allow }
+}
+
+#[test]
+fn acls_that_concern_a_topic_are_added_to_its_copy_and_nobody_may_write_there() {
+    use AclTopics::{Every, Literal, Prefixed};
+    use Operation::{All, Describe, Read, Write};
+    let link = link("topics = ['orders']\ntopic_prefix = 'p.'\nsync_topic_acls = true");
+    let copied = |source: &[Acl], target: &[Acl]| {
+        let acls = Some((source.iter().cloned().collect(), target.iter().cloned().collect()));
+        planned(&link, &Survey { targets: of("p.orders", 4), acls, ..Survey::default() }).acls
+    };
+    let copy = |operation, allow| acl(Literal("p.orders".into()), operation, allow);
+    for (source, expected) in [
+        (acl(Literal("orders".into()), Read, true), Some(copy(Read, true))),
+        (acl(Prefixed("ord".into()), Describe, true), Some(copy(Describe, true))),
+        (acl(Every, Describe, false), Some(copy(Describe, false))),
+        (acl(Literal("orders".into()), All, true), Some(copy(Read, true))),
+        (acl(Literal("orders".into()), All, false), Some(copy(All, false))),
+        (acl(Literal("orders".into()), Write, true), None),
+        (acl(Literal("orders".into()), Write, false), Some(copy(Write, false))),
+        (acl(Literal("order".into()), Read, true), None),
+        (acl(Prefixed("p.".into()), Read, true), None),
+    ] {
+        assert_eq!(copied(std::slice::from_ref(&source), &[]), expected.into_iter().collect::<Vec<_>>(), "{source:?}");
+    }
+    let read = acl(Literal("orders".into()), Read, true);
+    assert_eq!(copied(&[read.clone(), acl(Every, Read, true)], &[]), [copy(Read, true)]);
+    assert_eq!(copied(&[read], &[copy(Read, true)]), []);
+    // What the target has more stays.
+    assert_eq!(copied(&[], &[copy(Read, true)]), []);
+}
+
+#[test]
+fn a_notice_is_an_event_once_and_stays_until_it_is_over() {
+    let (notices, events) = (Notices::default(), Events::default());
+    let topics: BTreeSet<Arc<str>> = ["a".into(), "b".into()].into();
+    let refused = |topic: &Arc<str>| Notice::of(topic, Failure::fatal("refused", format!("{topic}"), ""));
+    let all = || topics.iter().map(refused).collect::<Vec<_>>();
+    notices.replace(About::Targets, all(), &events);
+    notices.replace(About::Targets, all(), &events);
+    notices.source_gone(&"a".into(), &events);
+    let kinds = || events.all().iter().map(|event| event.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(), ["refused", "refused", "source-topic-deleted"]);
+    notices.replace(About::Targets, all().split_off(1), &events);
+    let shown = || notices.all().iter().map(|notice| (notice.code, notice.topic.to_string())).collect::<Vec<_>>();
+    assert_eq!(shown(), [("source-topic-deleted", "a".to_owned()), ("refused", "b".to_owned())]);
+    notices.source_is_there(&"a".into());
+    notices.replace(About::Targets, all(), &events);
+    assert_eq!(shown(), [("refused", "a".to_owned()), ("refused", "b".to_owned())]);
+    assert_eq!(kinds().len(), 4);
+}
+
+#[test]
+fn five_thousand_topics_are_chosen_from_in_no_time() {
+    let link = link("topics = ['/(topic|other)-[0-9]{1,5}(\\.x)?/']");
+    let names: Vec<String> = (0..5_000).map(|number| format!("topic-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut known = Names::new();
+    let first = select(&link, topics(&names), &mut known);
+    assert_eq!(first.chosen.len(), 5_000);
+    let again: Vec<Chosen> = select(&link, topics(&names), &mut known).chosen;
+    assert_eq!(again, first.chosen);
+}
