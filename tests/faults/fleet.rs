@@ -76,6 +76,7 @@ fn what_is_said_to_one_daemon_reaches_all(version: Version) {
     assert_eq!(scene.records(), after, "nothing comes while it is paused, but what was under way: {before}");
     say(&two, "resume");
     wait_until("the first one goes on", || one.link(&link).status == LinkStatus::Active);
+    println!("{}", site.client.get(&format!("{LINKS}/{link}")).expect("an answer").body);
     scene.await_progress("it was resumed at the other one");
 
     let config = percent_encoded("{\"max_keys\":1000007}");

@@ -18,6 +18,7 @@ const EVERYTHING: &str = "everything";
 const NO_ID: &str = "no-id";
 const NO_TOPIC: &str = "no-topic";
 const NO_CREATE: &str = "no-create";
+const NO_GROUP: &str = "no-group";
 
 /// A cluster of the configuration, as a user or as nobody.
 fn cluster(id: &str, bootstrap: &str, user: Option<&str>) -> String {
@@ -60,7 +61,12 @@ fn grant_all(target: &Cluster) {
         any(NO_CREATE)[1],
         own(NO_CREATE, "__tidegate.meta"),
         own(NO_CREATE, "__tidegate.no-create.checkpoints"),
+        any(NO_GROUP)[0],
+        any(NO_GROUP)[1],
     ];
+    let members = [EVERYTHING, NO_ID, NO_TOPIC, NO_CREATE];
+    let groups = members.map(|user| (user, &["Read", "Describe"][..], Resource::Group("*")));
+    let grants = grants.into_iter().chain(groups);
     thread::scope(|scope| {
         for (user, operations, resource) in grants {
             scope.spawn(move || target.grant(user, operations, resource).expect("granted"));
@@ -71,7 +77,7 @@ fn grant_all(target: &Cluster) {
 #[test]
 fn each_link_names_its_own_mistake_and_the_others_go_on() {
     let source = Cluster::start(&options(Version::Two, 1)).expect("a source");
-    let users = [EVERYTHING, NO_ID, NO_TOPIC, NO_CREATE].map(|user| (user.to_owned(), PASSWORD.to_owned()));
+    let users = [EVERYTHING, NO_ID, NO_TOPIC, NO_CREATE, NO_GROUP].map(|user| (user.to_owned(), PASSWORD.to_owned()));
     let target = kafka_brokers::Options { users: users.into(), proxied: false, ..options(Version::Two, 1) };
     let target = Cluster::start(&target).expect("a target");
     grant_all(&target);
@@ -101,6 +107,7 @@ fn each_link_names_its_own_mistake_and_the_others_go_on() {
         cluster("west-no-id", &west, Some(NO_ID)),
         cluster("west-no-topic", &west, Some(NO_TOPIC)),
         cluster("west-no-create", &west, Some(NO_CREATE)),
+        cluster("west-no-group", &west, Some(NO_GROUP)),
     ];
     let links = [
         link("good", "west"),
@@ -110,6 +117,7 @@ fn each_link_names_its_own_mistake_and_the_others_go_on() {
         link("no-id", "west-no-id"),
         link("no-topic", "west-no-topic"),
         link("no-create", "west-no-create"),
+        link("no-group", "west-no-group"),
     ];
     let site = Site::new(&(clusters.concat() + &links.concat()));
     let mut command = site.command();
@@ -121,9 +129,10 @@ fn each_link_names_its_own_mistake_and_the_others_go_on() {
         ("nowhere", "cannot-connect", &*nobody),
         ("stranger", "authentication-failed", "stranger"),
         ("narrow", "target-partitions", "narrow-records"),
-        ("no-id", "transactional-id-not-authorized", "tidegate.no-id.0"),
+        ("no-id", "transactional-id-not-authorized", "tidegate.no-id."),
         ("no-topic", "topic-not-authorized", "no-topic-records"),
         ("no-create", "topic-not-authorized", "no-create-records"),
+        ("no-group", "group-not-authorized", "tidegate.no-group"),
     ] {
         let trouble = await_trouble(&site, link, code);
         println!("{link}: {}: {}; {}", trouble.code, trouble.message, trouble.remedy);
