@@ -36,7 +36,10 @@ impl Admin {
     pub(super) fn topic_acls(&self) -> Result<Option<BTreeSet<Acl>>, Error> {
         let request = DescribeAclsRequest::default()
             .with_resource_type_filter(TOPIC)
+            .with_resource_name_filter(None)
             .with_pattern_type_filter(ANY)
+            .with_principal_filter(None)
+            .with_host_filter(None)
             .with_operation(ANY)
             .with_permission_type(ANY);
         let answer = self.ask_controller(1..=3, &request)?;

@@ -37,7 +37,7 @@ impl Session {
     pub(super) fn take_in_all(&mut self) -> Result<(), Failure> {
         self.topology.told = Some(self.link.source.topology_version());
         let (found, not_made) = self.link.find_topics()?;
-        if let Some((_, failure)) = not_made.into_iter().next() {
+        if let Some((_, failure)) = not_made.into_iter().find(|(chosen, _)| !self.mine(&chosen.topic).is_empty()) {
             return Err(failure);
         }
         self.report_deleted(&found);
@@ -131,16 +131,8 @@ impl Session {
 
     /// Take in topics: all of them with a few requests.
     fn take_in(&mut self, topics: &[Chosen]) -> Result<(), Failure> {
-        let (lanes, lane) = (self.link.config.lanes, self.lane);
-        let of = |topic: &Topic| {
-            let name = topic.name.clone();
-            (0..topic.partitions).map(move |partition| TopicPartition::new(name.clone(), partition))
-        };
-        let mine = |chosen: &Chosen| -> Vec<TopicPartition> {
-            of(&chosen.topic).filter(|partition| lane_of(partition, lanes) == lane).collect()
-        };
-        let topics: Vec<_> = topics.iter().map(|chosen| (chosen, mine(chosen))).collect();
-        let topics: Vec<_> = topics.into_iter().filter(|(_, mine)| !mine.is_empty()).collect();
+        let topics = topics.iter().map(|chosen| (chosen, self.mine(&chosen.topic)));
+        let topics: Vec<_> = topics.filter(|(_, mine)| !mine.is_empty()).collect();
         // Also where none of this lane's partitions are new: their number decides where a key goes.
         let targets: Vec<Target> = topics.iter().map(|(chosen, _)| self.target(&chosen.target, chosen)).collect();
         let prepared = self.sink.prepare(&targets)?;
@@ -172,6 +164,12 @@ impl Session {
         let epochs = partitions.iter().filter_map(|partition| Some((partition.clone(), epoch(partition)?)));
         let epochs: Vec<_> = epochs.collect();
         if epochs.is_empty() { Ok(BTreeMap::new()) } else { Ok(self.link.source.ends_of_epochs(&epochs)?) }
+    }
+
+    /// The partitions of a topic that are this lane's.
+    fn mine(&self, topic: &Topic) -> Vec<TopicPartition> {
+        let all = (0..topic.partitions).map(|partition| TopicPartition::new(topic.name.clone(), partition));
+        all.filter(|partition| lane_of(partition, self.link.config.lanes) == self.lane).collect()
     }
 
     fn target(&self, name: &Arc<str>, chosen: &Chosen) -> Target {

@@ -17,8 +17,8 @@ use crate::link::supervisor::{Link, Shared};
 /// How soon clusters are asked again that did not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Topics of the target that could not be made or widened, and why.
-type NotMade = Vec<(Arc<str>, Failure)>;
+/// Topics whose targets could not be made or widened, and why.
+type NotMade = Vec<(Chosen, Failure)>;
 
 impl Shared {
     /// Find out which topics there are, make those that the target lacks, and let lanes know. Answers what could not be made: a lane that reads such a topic
@@ -29,7 +29,7 @@ impl Shared {
         let not_made = self.make(&chosen)?;
         let before = self.topics.found();
         let usable = |chosen: Chosen| {
-            let failed = not_made.iter().any(|(target, _)| *target == chosen.target);
+            let failed = not_made.iter().any(|(failed, _)| *failed == chosen);
             if failed { before.topics.get(&chosen.topic.name).cloned() } else { Some(chosen) }
         };
         let topics = chosen.into_iter().filter_map(usable);
@@ -38,20 +38,20 @@ impl Shared {
         Ok((found, not_made))
     }
 
-    /// Make what is not there, all at once. Answers what could not be made, by its name in the target.
+    /// Make what is not there, all at once. Answers what could not be made.
     fn make(&self, chosen: &[Chosen]) -> Result<NotMade, Failure> {
         let mut survey = Survey { targets: targets(&*self.target)?, ..Survey::default() };
         let missing = chosen.iter().filter(|chosen| !survey.targets.contains_key(&chosen.target));
         survey.source_settings = source_settings(&*self.source, &*self.target, missing)?;
         let plans = plan(&self.config, chosen, &survey);
-        let made: Vec<Target> = plans.iter().filter_map(|plan| plan.to_be_made(&self.config.following)).collect();
+        let to_be_made = |plan: &TopicPlan| plan.to_be_made(&self.config.following);
+        let made = chosen.iter().zip(&plans).filter_map(|(chosen, plan)| Some((chosen, to_be_made(plan)?)));
+        let (chosen, made): (Vec<&Chosen>, Vec<Target>) = made.unzip();
         if made.is_empty() {
             return Ok(Vec::new());
         }
-        let results = self.target.make_topics(&made)?;
-        let failed =
-            made.iter().zip(results).filter_map(|(target, result)| Some((target.topic.clone(), result.err()?)));
-        Ok(failed.map(|(topic, error)| (topic, error.into())).collect())
+        let results = chosen.into_iter().zip(self.target.make_topics(&made)?);
+        Ok(results.filter_map(|(chosen, result)| Some((chosen.clone(), result.err()?.into()))).collect())
     }
 }
 
@@ -90,7 +90,7 @@ impl Link {
     fn look_for_topics(&self, shared: &Shared) -> Result<(), Failure> {
         shared.source.look(self.config().following.refresh)?;
         let (_, not_made) = shared.find_topics()?;
-        let notices = not_made.into_iter().map(|(topic, failure)| Notice::of(&topic, failure)).collect();
+        let notices = not_made.into_iter().map(|(chosen, failure)| Notice::of(&chosen.target, failure)).collect();
         self.topics.notices.replace(About::Targets, notices, &self.events);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Which topics a link reads, what they are called in the target, and how those are kept like their source.
 //!
-//! Reading order: this file (what was found, for lanes), [`plan`] (the difference between source and target, pure), [`follow`] (the thread that finds
+//! Reading order: this file (what was found, for lanes), [`plan`] (the difference between source and target, pure), `follow` (the thread that finds
 //! topics and carries the plan out), [`notices`] (what people should know).
 //!
 //! Invariants

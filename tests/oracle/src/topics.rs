@@ -26,7 +26,7 @@ const TOPICS_AT_ONCE: usize = 250;
 ///
 /// Errors: the cluster refuses, or the topic is there already.
 pub fn create(bootstrap: &str, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
-    let mut wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)).set("retention.ms", "-1");
+    let mut wanted = new_topic(topic, partitions);
     for (name, value) in settings {
         wanted = wanted.set(name, value);
     }
@@ -34,14 +34,17 @@ pub fn create(bootstrap: &str, topic: &str, partitions: i32, settings: &[(&str, 
     outcome("make", topic, made)
 }
 
-/// Make many topics with the cluster's defaults.
+fn new_topic(topic: &str, partitions: i32) -> NewTopic<'_> {
+    NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)).set("retention.ms", "-1")
+}
+
+/// Make many topics as [`create`] does, without settings.
 ///
 /// Errors: the cluster refuses one of them.
 pub fn create_all(bootstrap: &str, topics: &[String], partitions: i32) -> Result<()> {
     let admin = admin(bootstrap)?;
     for some in topics.chunks(TOPICS_AT_ONCE) {
-        let wanted: Vec<_> =
-            some.iter().map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(-1))).collect();
+        let wanted: Vec<_> = some.iter().map(|topic| new_topic(topic, partitions)).collect();
         let made = futures_executor::block_on(admin.create_topics(&wanted, &AdminOptions::new()));
         outcome("make", &some[0], made)?;
     }
