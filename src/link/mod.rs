@@ -4,7 +4,7 @@
 //! goes through, and how a bad record is found), `letters` (what becomes of it), `memory` (what stages remember), `watch`
 //! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`] and [`events`] (what lanes tell
 //! the rest of the daemon), [`orders`] (what lanes are told), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
-//! link: its threads, publish and rollback), `warden` (what happens to a link in trouble).
+//! link: its threads, publish and rollback), `warden` (what happens to a link in trouble), [`verify`] (whether the target holds what it should).
 //!
 //! Invariants
 //! - A lane reads its position from the target when it opens, and from nowhere else. After any doubt it opens again.
@@ -28,6 +28,7 @@ mod run;
 pub mod stats;
 pub mod status;
 pub mod supervisor;
+pub mod verify;
 mod warden;
 mod watch;
 

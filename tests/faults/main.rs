@@ -8,7 +8,7 @@
 //! plugins. `TIDEGATE_KILLS` asks for the long form: so many kills, and the scenes that are marked as long; `cargo xtask soak` sets it. `TIDEGATE_SEED` makes
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
-//! Reading order: `clusters`, `scene`; then the faults: `process`, `identity`, `network`, `brokers`, `topics`, `refused`.
+//! Reading order: `clusters`, `scene`; then the faults: `process`, `identity`, `network`, `brokers`, `topics`, `refused`; and `verify`, which is none.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
@@ -35,3 +35,4 @@ mod process;
 mod refused;
 mod scene;
 mod topics;
+mod verify;
