@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::wire::{
     CreateTopic, Event, Link, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom, Reset, ResetRequest, Revision,
-    Status, Swap, Topic, TopicSummary,
+    Status, Swap, Topic, TopicSummary, Verification,
 };
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -136,6 +136,15 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Publish the content of revision `to` again under a new number; `None` is the revision before the present one. Waits
     /// as [`ControlPlane::publish`] does. No revision to go back to is a `Conflict`.
     fn rollback(&self, link: &str, to: Option<RevisionNumber>, by: &str) -> Result<Swap, ControlError>;
+
+    /// Begin to verify a link, and answer at once. At most `differences` are described. One that is under way is a `Conflict`.
+    fn verify(&self, link: &str, differences: usize) -> Result<Verification, ControlError>;
+
+    /// The verification of a link that was begun last; `NotFound` if there was none since the daemon started.
+    fn verification(&self, link: &str) -> Result<Verification, ControlError>;
+
+    /// End the verification of a link that is under way, as soon as can be. One that has ended stays as it is.
+    fn cancel_verification(&self, link: &str) -> Result<Verification, ControlError>;
 
     /// What happened to a link lately, oldest first.
     fn events(&self, link: &str) -> Result<Vec<Event>, ControlError>;

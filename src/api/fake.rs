@@ -17,6 +17,7 @@ pub(crate) const DEAD_LETTERS: &str = "orders.dead-letters";
 pub(crate) struct Fake {
     state: Mutex<State>,
     reads: AtomicUsize,
+    looks: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -26,6 +27,7 @@ struct State {
     topics: BTreeMap<String, Vec<Vec<Record>>>,
     broken_partition: Option<u32>,
     events: Vec<Event>,
+    verification: Option<usize>,
 }
 
 impl Fake {
@@ -367,6 +369,24 @@ impl ControlPlane for Fake {
         Ok(swap(&mut state, None, stage, by, RevisionOrigin::Rollback))
     }
 
+    fn verify(&self, id: &str, differences: usize) -> Result<Verification, ControlError> {
+        known("link", id, "orders")?;
+        self.state().verification = Some(differences);
+        self.verification(id)
+    }
+
+    /// It is under way when it is looked at first, and ends with the second look; with a difference if one may be shown.
+    fn verification(&self, id: &str) -> Result<Verification, ControlError> {
+        known("link", id, "orders")?;
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        let differences = self.state().verification.ok_or_else(|| not_found("verification", id))?;
+        Ok(verification(looks == 0, differences))
+    }
+
+    fn cancel_verification(&self, id: &str) -> Result<Verification, ControlError> {
+        self.verification(id)
+    }
+
     fn events(&self, id: &str) -> Result<Vec<Event>, ControlError> {
         known("link", id, "orders")?;
         Ok(self.state().events.clone())
@@ -474,5 +494,46 @@ impl ControlPlane for Fake {
         let next_offset = start + builder.len() as i64;
         let batch = (!builder.is_empty()).then(|| builder.finish(partition.topic.clone(), partition.partition));
         Ok(ReadAnswer { batch, next_offset, log_start: 0, end })
+    }
+}
+
+fn verification(running: bool, differences: usize) -> Verification {
+    let difference = Difference {
+        kind: "different".into(),
+        parts: vec!["value".into()],
+        source: Some(Place { topic: "t".into(), partition: 0, offset: 7 }),
+        target: TargetPlace { topic: "t".into(), partition: 0, offset: Some(5) },
+        expected: Some("ab".into()),
+        found: Some("a\u{1b}b".into()),
+        note: None,
+    };
+    let not_covered = NotCovered {
+        side: "source".into(),
+        topic: "t".into(),
+        partition: 0,
+        from: Some(0),
+        to: Some(3),
+        records: None,
+        reason: "retention has taken these from the source".into(),
+    };
+    let report = VerificationReport {
+        records_replayed: 5,
+        records_matched: 4,
+        differences_total: 3 * differences.min(1) as u64,
+        differences: vec![difference; differences.min(1)],
+        not_covered: vec![not_covered],
+        exactly_once: true,
+        ..VerificationReport::default()
+    };
+    let verdict = if differences > 0 { Verdict::Differences } else { Verdict::NotCovered };
+    Verification {
+        link: "orders".into(),
+        state: if running { VerificationState::Running } else { VerificationState::Done },
+        started_at: Time(0),
+        ended_at: (!running).then_some(Time(1)),
+        progress: VerificationProgress::default(),
+        verdict: (!running).then_some(verdict),
+        error: None,
+        report: (!running).then_some(report),
     }
 }

@@ -1,7 +1,7 @@
 //! The REST API: what a person, a script or the `tidegate` command asks of a running daemon.
 //!
 //! Reading order: [`wire`] has every shape that crosses the wire, [`control`] is the trait that the daemon implements,
-//! `server` has the router with all paths and limits. Then a file for each family of paths: `links`, `revisions`, `topics`,
+//! `server` has the router with all paths and limits. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
 //! `records` (with `produce`, which divides a body among partitions), `daemon`. `error` makes problem documents.
 //!
 //! Invariants
@@ -24,6 +24,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod verification;
 pub mod wire;
 
 pub use control::{ControlError, ControlPlane, ErrorKind};

@@ -11,6 +11,7 @@ mod reset;
 mod revision;
 mod time;
 mod topic;
+mod verification;
 
 pub use daemon::{ClusterStatus, Inspection, LinkSummary, Status};
 pub use link::{
@@ -24,6 +25,10 @@ pub use reset::{MovedPartition, Reset, ResetEnd, ResetPlace, ResetRequest};
 pub use revision::{FirstOffset, Revision, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap};
 pub use time::Time;
 pub use topic::{Appended, CreateTopic, PartitionStatus, ProduceAnswer, ReadFrom, Retention, Topic, TopicSummary};
+pub use verification::{
+    Difference, NotCovered, SourceCovered, TargetCovered, TargetPlace, Verdict, Verification, VerificationProgress,
+    VerificationReport, VerificationState,
+};
 
 /// Write and read an enum as the one word that serde has for it, also in texts, tables and paths.
 macro_rules! word {

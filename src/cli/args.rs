@@ -84,6 +84,15 @@ pub enum Command {
   tidegate dlq show orders 0 17"
     )]
     Dlq(DlqCommand),
+    /// Read source and target of a link again, and prove that the target holds what the pipeline makes of the source.
+    ///
+    /// Each record is compared that the link's checkpoints stand for, under the revision that the history names for it; the link may run meanwhile.
+    /// Exit status: 0 everything is as it should be; 1 there are differences; 3 there is none, but something could not be compared; 4 it was not carried out.
+    #[command(after_help = "Examples:
+  tidegate verify orders
+  tidegate verify orders --differences 100
+  tidegate verify orders --json | jq .report.not_covered")]
+    Verify(VerifyArgs),
     /// Look at plugins, publish them to a running link, roll back.
     #[command(
         subcommand,
@@ -365,6 +374,19 @@ pub struct DlqShowArgs {
     pub partition: u32,
     /// The offset of the letter, as `dlq list` shows it.
     pub offset: i64,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
+/// `verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// The link.
+    pub link: String,
+    /// Describe at most this many differences.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(..=10_000))]
+    pub differences: u16,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub remote: Remote,

@@ -73,6 +73,11 @@ impl Client {
         self.answer(request.call())
     }
 
+    /// DELETE.
+    pub(super) fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, RequestError> {
+        self.answer(self.agent.delete(self.url(path)).call())
+    }
+
     /// POST of some bytes.
     pub(super) fn post<T: DeserializeOwned>(
         &self,

@@ -14,6 +14,8 @@ pub(super) enum Failure {
     },
     /// The output has said it already.
     Said,
+    /// The output has said it already, and this exit status says what.
+    Status(u8),
     /// Nobody reads the output any more.
     BrokenPipe,
 }

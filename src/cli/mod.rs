@@ -1,11 +1,11 @@
 //! The command line: the daemon itself (`run`, `check`, `plugin inspect`), and a client of its REST API (all else).
 //!
 //! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local`,
-//! `status`, `links` (with `stage` and `events`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `plugins`. `failure` says
+//! `status`, `links` (with `stage` and `events`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `plugins`, `verify`. `failure` says
 //! how commands fail, `table` lays out text, `limits` says what a plugin may use.
 //!
 //! Invariants
-//! - Exit status: 0 done, 1 refused or failed, 2 wrong usage. Whoever reads the output may stop reading: that is no failure.
+//! - Exit status: 0 done, 1 refused or failed, 2 wrong usage; `verify` has more of them. Whoever reads the output may stop reading: that is no failure.
 //! - Answers go to standard output, everything else to standard error as `error: …` and `help: …`.
 //! - `--json` prints the wire types of the API, and for dead letters `letter::Letter` around one of them; nothing else.
 
@@ -29,6 +29,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod verify;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
     };
     // Not the lock: the daemon runs in here, and whatever else prints would wait for ever.
     let mut out = BufWriter::new(io::stdout());
+    let failed = ExitCode::from(if matches!(cli.command, Command::Verify(_)) { verify::NOT_DONE } else { 1 });
     let done = dispatch(cli.command, &mut out).and_then(|()| Ok(out.flush()?));
     match done {
         Ok(()) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
@@ -58,9 +60,13 @@ pub fn main() -> ExitCode {
             let _nobody_to_tell = out.flush();
             ExitCode::FAILURE
         }
+        Err(Failure::Status(status)) => {
+            let _nobody_to_tell = out.flush();
+            ExitCode::from(status)
+        }
         Err(Failure::Told { message, help }) => {
             let _nobody_to_tell = out.flush().and_then(|()| tell(&message, &help));
-            ExitCode::FAILURE
+            failed
         }
     }
 }
@@ -84,6 +90,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Produce(args) => produce::produce(&Client::new(&args.url)?, &args, io::stdin().lock(), out),
         Command::Consume(args) => consume::consume(&Client::new(&args.url)?, &args, out),
         Command::Dlq(command) => dlq::dlq(&command, out),
+        Command::Verify(args) => verify::verify(&args, out),
         Command::Plugin(PluginCommand::Inspect(args)) => local::inspect(&args, out),
         Command::Plugin(command) => plugins::plugin(&command, out),
     }

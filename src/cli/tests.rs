@@ -2,6 +2,7 @@
 
 mod dlq;
 mod show;
+mod verify;
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -157,6 +157,12 @@ pub trait Cluster: Send + Sync {
     /// All checkpoints of a link.
     fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error>;
 
+    /// Wait until all that a reader sees by now is in what [`Cluster::checkpoints`] answers, at most `patience`; whether it is. A cluster
+    /// may show the end of a transaction in one partition a moment before it does in another.
+    fn await_checkpoints(&self, _link: &LinkId, _patience: Duration) -> Result<bool, Error> {
+        Ok(true)
+    }
+
     /// Where each revision of a link began, by partition.
     fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error>;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::verification;
 use super::view::{self, View};
 use super::{Daemon, RunningCluster};
 use crate::api::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, ReadAnswer};
@@ -10,7 +11,7 @@ use crate::api::wire;
 use crate::config::ClusterKind;
 use crate::connector::Error;
 use crate::link::reset::{Reset, ResetError, ResetTo};
-use crate::link::supervisor::{LinkState, PublishError};
+use crate::link::supervisor::{LinkState, PublishError, VerifyError};
 use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -158,6 +159,34 @@ impl ControlPlane for Daemon {
 
     fn rollback(&self, link: &str, to: Option<RevisionNumber>, by: &str) -> Result<wire::Swap, ControlError> {
         self.find_link(link)?.rollback(to, by).map(|done| swap(&done, None)).map_err(publish_error)
+    }
+
+    fn verify(&self, link: &str, differences: usize) -> Result<wire::Verification, ControlError> {
+        match self.find_link(link)?.verify(differences) {
+            Ok(begun) => Ok(verification::view(link, &begun)),
+            Err(VerifyError::UnderWay) => {
+                let message = format!("a verification of {link} is under way");
+                let remedy = "wait until it is done, or interrupt the command that has begun it";
+                Err(ControlError::new(ErrorKind::Conflict, "verification-under-way", message, remedy))
+            }
+            Err(VerifyError::Failed(failure)) => Err(failure_error(failure)),
+        }
+    }
+
+    fn verification(&self, link: &str) -> Result<wire::Verification, ControlError> {
+        let last = self.find_link(link)?.verification();
+        last.map(|last| verification::view(link, &last)).ok_or_else(|| {
+            let message = format!("{link} was not verified since the daemon started");
+            let remedy = format!("`tidegate verify {link}` does it");
+            ControlError::new(ErrorKind::NotFound, "verification-not-found", message, remedy)
+        })
+    }
+
+    fn cancel_verification(&self, link: &str) -> Result<wire::Verification, ControlError> {
+        if let Some(last) = self.find_link(link)?.verification() {
+            last.cancel();
+        }
+        self.verification(link)
     }
 
     fn events(&self, link: &str) -> Result<Vec<wire::Event>, ControlError> {

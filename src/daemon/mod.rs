@@ -1,13 +1,15 @@
 //! Puts the rooms together: the only room that knows all others.
 //!
 //! `run` starts everything that a configuration names and ends it in order; [`check`] says what is wrong with a
-//! configuration without starting it; `control` answers the REST API; `view` turns what links know into what the wire shows.
+//! configuration without starting it; `control` answers the REST API; `view` and
+//! `verification` turn what links know into what the wire shows.
 
 mod check;
 mod control;
 mod name;
 mod plan;
 mod run;
+mod verification;
 mod view;
 
 use std::collections::BTreeMap;

@@ -27,6 +27,11 @@ impl Components {
         Self { engine, target, configured, stats: Mutex::default() }
     }
 
+    /// The same, with numbers of its own: what is done with them is not the link's work.
+    pub(super) fn apart(&self) -> Self {
+        Self::new(self.engine.clone(), self.target.clone(), self.configured.clone())
+    }
+
     pub(super) fn engine(&self) -> &PluginEngine {
         &self.engine
     }

@@ -6,7 +6,7 @@
 //! the rest of the daemon), [`orders`] (what lanes are told), [`topics`] (which
 //! topics, and how their copies follow), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
 //! link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), `warden` (what
-//! happens to a link in trouble).
+//! happens to a link in trouble), [`verify`] (whether the target holds what it should).
 //!
 //! Invariants
 //! - A lane reads its position from the target when it opens, and from nowhere else. After any doubt it opens again.
@@ -33,6 +33,7 @@ pub mod stats;
 pub mod status;
 pub mod supervisor;
 pub mod topics;
+pub mod verify;
 mod warden;
 mod watch;
 

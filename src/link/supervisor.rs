@@ -1,6 +1,7 @@
 //! A link: its lanes' threads, what they are told to do, and how its pipeline is replaced.
 
 mod publish;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,7 @@ use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
 pub use publish::{Publication, PublishError};
+pub use verify::VerifyError;
 
 /// Where the history is kept in the target.
 const HISTORY: &str = "revisions";
@@ -139,6 +141,7 @@ pub struct Link {
     meter: Meter,
     /// One more than the largest lag seen; 0 is none.
     lag_ms_max: AtomicU64,
+    verifying: verify::Verifying,
 }
 
 /// What is shown of a link that does not concern its lanes.
@@ -194,6 +197,7 @@ impl Link {
             counters: Arc::default(),
             meter: Meter::default(),
             lag_ms_max: AtomicU64::new(0),
+            verifying: verify::Verifying::default(),
         }
     }
 
@@ -328,6 +332,7 @@ impl Link {
 
     /// Stop the lanes after they have committed, without touching the desired state: the daemon ends.
     pub fn halt(&self) {
+        self.end_verification();
         stop_lanes(&mut lock(&self.running), false);
         self.view_anew(|view| view.stopped = true);
     }

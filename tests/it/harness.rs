@@ -58,6 +58,11 @@ impl Client {
         read(self.agent.post(format!("{}{path}", self.url)).send(body.as_ref())?)
     }
 
+    /// Errors: nobody answers.
+    pub fn delete(&self, path: &str) -> Result<Answer, ureq::Error> {
+        read(self.agent.delete(format!("{}{path}", self.url)).call()?)
+    }
+
     /// What a daemon answers that is known to run.
     pub fn read<T: DeserializeOwned>(&self, path: &str) -> T {
         let answer = self.get(path).unwrap_or_else(|error| panic!("{path}: {error}"));

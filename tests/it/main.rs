@@ -14,3 +14,4 @@ mod house;
 mod oracle;
 mod poison;
 mod swap;
+mod verify;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -23,6 +23,9 @@ use crate::connector::{
     Source, Target, Topic, TopicSettings,
 };
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicId, TopicPartition};
+
+/// How often is looked whether transactions have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A Kafka cluster.
 #[derive(Debug)]
@@ -219,6 +222,26 @@ impl Cluster for KafkaCluster {
             }
         })?;
         Ok(checkpoints)
+    }
+
+    /// Checkpoints are written before their transaction ends, so they are below the present ends; and all below is decided when it can
+    /// be read.
+    fn await_checkpoints(&self, link: &LinkId, patience: Duration) -> Result<bool, Error> {
+        let topic: Arc<str> = layout::checkpoint_topic(link).into();
+        let Some((_, partitions)) = self.admin.find(&topic)? else { return Ok(true) };
+        let partitions: Vec<_> = (0..partitions).map(|number| TopicPartition::new(topic.clone(), number)).collect();
+        let ends = self.client.offsets(&partitions, LATEST, Isolation::ReadUncommitted)?;
+        let deadline = Instant::now() + patience;
+        loop {
+            let seen = self.client.offsets(&partitions, LATEST, Isolation::ReadCommitted)?;
+            if ends.iter().all(|(partition, end)| seen.get(partition) >= Some(end)) {
+                return Ok(true);
+            }
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error> {

@@ -1,0 +1,356 @@
+//! What is to be compared with what, and what cannot be: decided once, before anything is read.
+//!
+//! The order of looking matters. First where the target ends, then the checkpoints: so every record below that end stands for offsets
+//! below the checkpoints, also while the link runs. Then where the target ends once more: so everything that the checkpoints stand
+//! for is below that second end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::replay::{Replay, Stage};
+use super::report::{NotCovered, Side};
+use super::sheet::Terms;
+use crate::config::LinkConfig;
+use crate::connector::{Cluster, PartitionRange, RevisionStart, Topic};
+use crate::link::components::Components;
+use crate::link::failure::Failure;
+use crate::link::pipeline::Pipeline;
+use crate::link::revision::History;
+use crate::link::run::Run;
+use crate::link::watch::Watch;
+use crate::model::{Checkpoint, RevisionNumber, TopicPartition};
+use crate::plugin::World;
+
+/// How much longer than a transaction may take it is waited for one that is open.
+pub(super) const TRANSACTION_GRACE: Duration = Duration::from_secs(15);
+
+/// Kafka's name of what becomes of old records.
+const CLEANUP_POLICY: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
+
+/// A source partition.
+pub(super) struct Feed {
+    pub(super) replay: Replay,
+    /// Its first records are gone from the source.
+    pub(super) head_lost: bool,
+    /// Compaction may have taken any of its records.
+    pub(super) porous: bool,
+    /// It cannot be replayed to its checkpoint.
+    pub(super) tail_lost: bool,
+}
+
+/// A target partition.
+pub(super) struct Place {
+    pub(super) partition: TopicPartition,
+    pub(super) terms: Terms,
+    /// The first offset that is there.
+    pub(super) from: i64,
+    /// Everything that the checkpoints stand for is below.
+    pub(super) end: i64,
+}
+
+/// What is compared with what.
+pub(super) struct Plan {
+    pub(super) feeds: Vec<Feed>,
+    pub(super) places: Vec<Place>,
+    pub(super) not_covered: Vec<NotCovered>,
+    /// Topics that plugins route to.
+    routes: BTreeSet<Arc<str>>,
+    /// Whether a plugin may choose the target partition.
+    chooses: bool,
+}
+
+/// What a plan is made of.
+pub(super) struct Survey<'v> {
+    pub(super) source: &'v dyn Cluster,
+    pub(super) target: &'v dyn Cluster,
+    pub(super) components: &'v Components,
+    pub(super) history: &'v dyn Fn() -> Result<History, Failure>,
+}
+
+impl Survey<'_> {
+    /// Look at both clusters, and load every revision that handled anything.
+    pub(super) fn plan(&self, stage: &mut Stage<'_>) -> Result<Plan, Failure> {
+        let config = stage.config.clone();
+        let link = &config.id;
+        let mut plan = Plan {
+            feeds: Vec::new(),
+            places: Vec::new(),
+            not_covered: Vec::new(),
+            routes: BTreeSet::new(),
+            chooses: false,
+        };
+        let mut sources = self.source.topics()?;
+        sources.retain(|topic| config.selects(&topic.name));
+        self.load(&self.target.revision_starts(link)?, stage, &mut plan)?;
+        let first_ends = self.ranges(&plan.topics(&sources, &config))?;
+        let patience = Duration::from_millis(config.config.transaction_timeout_ms) + TRANSACTION_GRACE;
+        // A transaction that hangs must not keep the rest from being looked at.
+        let is_bound = self.target.await_checkpoints(link, patience)? && config.config.enable_exactly_once;
+        let checkpoints = self.target.checkpoints(link)?;
+        let starts = self.target.revision_starts(link)?;
+        self.load(&starts, stage, &mut plan)?;
+        let topics = plan.topics(&sources, &config);
+        let ranges = self.ranges(&topics)?;
+        for (topic, ranges) in &ranges {
+            let partitions = (0..ranges.len() as u32).map(|number| TopicPartition::new(topic.clone(), number));
+            let ends = self.target.log_ends(&partitions.collect::<Vec<_>>())?;
+            let porous = is_compacted(self.target, topic)?;
+            stage.partitions.insert(topic.clone(), ranges.len() as u32);
+            for (partition, (range, end)) in (0..).zip(ranges.iter().zip(ends)) {
+                let first = first_ends.get(topic).and_then(|ranges| ranges.get(partition as usize));
+                let floor_end = first.filter(|_| is_bound).map_or(i64::MIN, |first| first.end);
+                let terms = Terms {
+                    head_lost: range.log_start > 0,
+                    porous,
+                    floor_end,
+                    exactly_once: config.config.enable_exactly_once,
+                };
+                plan.places.push(Place {
+                    partition: TopicPartition::new(topic.clone(), partition),
+                    terms,
+                    from: range.log_start,
+                    end,
+                });
+            }
+        }
+        for place in plan.places.iter().filter(|place| place.terms.head_lost) {
+            let reason = "retention has taken these from the target";
+            plan.not_covered.push(not_covered(Side::Target, &place.partition, 0, place.from, reason));
+        }
+        self.plan_sources(&sources, &checkpoints, &starts, stage, &mut plan)?;
+        Ok(plan)
+    }
+
+    /// Where the partitions of those topics begin and end that are there.
+    fn ranges(&self, topics: &BTreeSet<Arc<str>>) -> Result<BTreeMap<Arc<str>, Vec<PartitionRange>>, Failure> {
+        let there = self.target.topics()?.into_iter().filter(|topic| topics.contains(&topic.name));
+        there.map(|topic| Ok((topic.name.clone(), self.target.ranges(&topic.name)?))).collect()
+    }
+
+    /// Load the revisions that are named and not known yet.
+    fn load(&self, starts: &[RevisionStart], stage: &mut Stage<'_>, plan: &mut Plan) -> Result<(), Failure> {
+        let numbers: BTreeSet<RevisionNumber> = starts.iter().map(|start| start.revision).collect();
+        if numbers.iter().all(|number| stage.revisions.contains_key(number)) {
+            return Ok(());
+        }
+        let history = (self.history)()?;
+        for record in history.revisions().iter().filter(|record| numbers.contains(&record.number)) {
+            if stage.revisions.contains_key(&record.number) {
+                continue;
+            }
+            let loaded = self.components.pipeline(record.clone(), Watch::default()).and_then(|pipeline| {
+                let pipeline = Arc::new(pipeline);
+                plan.routes.extend(Run::new(&stage.config, &pipeline)?.routes().cloned());
+                Ok(pipeline)
+            });
+            plan.chooses |= loaded.as_ref().is_ok_and(|pipeline| {
+                pipeline
+                    .stages
+                    .iter()
+                    .any(|stage| matches!(stage.plugin.world(), World::Transform | World::StatefulTransform))
+            });
+            let loaded = loaded.map_err(|failure| format!("revision {} cannot be run: {failure}", record.number));
+            stage.revisions.insert(record.number, loaded);
+        }
+        Ok(())
+    }
+
+    fn plan_sources(
+        &self,
+        sources: &[Topic],
+        checkpoints: &BTreeMap<TopicPartition, Checkpoint>,
+        starts: &[RevisionStart],
+        stage: &Stage<'_>,
+        plan: &mut Plan,
+    ) -> Result<(), Failure> {
+        let mut ranges: HashMap<Arc<str>, Vec<PartitionRange>> = HashMap::new();
+        let mut porous: HashMap<Arc<str>, bool> = HashMap::new();
+        for topic in sources {
+            ranges.insert(topic.name.clone(), self.source.ranges(&topic.name)?);
+            porous.insert(topic.name.clone(), is_compacted(self.source, &topic.name)?);
+        }
+        for (partition, checkpoint) in checkpoints {
+            let mut starts: Vec<(RevisionNumber, i64)> = starts
+                .iter()
+                .filter(|start| start.partition == *partition)
+                .map(|start| (start.revision, start.offset))
+                .collect();
+            starts.sort_unstable();
+            let range =
+                ranges.get(&partition.topic).and_then(|ranges| ranges.get(partition.partition as usize)).copied();
+            let id = sources.iter().find(|topic| topic.name == partition.topic).map(|topic| topic.id);
+            let known = Known {
+                partition,
+                next_offset: checkpoint.next_offset,
+                starts: &starts,
+                range: range.filter(|_| id == Some(checkpoint.source_topic_id)),
+                porous: porous.get(&partition.topic).copied().unwrap_or(false),
+            };
+            let feed = known.feed(stage, &mut plan.not_covered);
+            plan.feeds.push(feed);
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// The topics of the target that the link writes.
+    fn topics(&self, sources: &[Topic], config: &LinkConfig) -> BTreeSet<Arc<str>> {
+        let mapped = sources.iter().map(|topic| config.target_topic(&topic.name).into());
+        mapped.chain([config.dead_letters.as_str().into()]).chain(self.routes.iter().cloned()).collect()
+    }
+
+    /// Whether records of a source partition may go to a target partition.
+    pub(super) fn may_feed(&self, feed: usize, place: usize, stage: &Stage<'_>) -> bool {
+        let (from, to) = (&self.feeds[feed].replay, &self.places[place].partition);
+        let keeps = |topic: &Arc<str>| {
+            let count = stage.partitions.get(topic).copied().unwrap_or(1).max(1);
+            *topic == to.topic && from.partition.partition % count == to.partition
+        };
+        let letters = *to.topic == *stage.config.dead_letters;
+        letters && keeps(&to.topic)
+            || !letters && self.chooses && (from.target == to.topic || self.routes.contains(&to.topic))
+            || keeps(&from.target)
+    }
+
+    /// Source and target partitions that have to be looked at together.
+    pub(super) fn groups(&self, stage: &Stage<'_>) -> Vec<(Vec<usize>, Vec<usize>)> {
+        let mut group_of: Vec<usize> = (0..self.places.len()).collect();
+        for feed in 0..self.feeds.len() {
+            let mut places = (0..self.places.len()).filter(|place| self.may_feed(feed, *place, stage));
+            let Some(first) = places.next() else { continue };
+            for place in places {
+                let (group, other) = (group_of[first], group_of[place]);
+                group_of.iter_mut().filter(|group| **group == other).for_each(|it| *it = group);
+            }
+        }
+        let mut groups: BTreeMap<usize, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+        for (place, group) in group_of.iter().enumerate() {
+            groups.entry(*group).or_default().1.push(place);
+        }
+        let mut alone = Vec::new();
+        for feed in 0..self.feeds.len() {
+            match (0..self.places.len()).find(|place| self.may_feed(feed, *place, stage)) {
+                Some(place) => groups.entry(group_of[place]).or_default().0.push(feed),
+                None => alone.push((vec![feed], Vec::new())),
+            }
+        }
+        groups.into_values().chain(alone).collect()
+    }
+}
+
+/// What is known of a source partition that has a checkpoint.
+struct Known<'k> {
+    partition: &'k TopicPartition,
+    next_offset: i64,
+    /// The first offset of each revision, by revision.
+    starts: &'k [(RevisionNumber, i64)],
+    /// Where it begins and ends; `None` if it is gone, or another one under the old name.
+    range: Option<PartitionRange>,
+    porous: bool,
+}
+
+impl Known<'_> {
+    fn feed(&self, stage: &Stage<'_>, not_covered: &mut Vec<NotCovered>) -> Feed {
+        let target: Arc<str> = stage.config.target_topic(&self.partition.topic).into();
+        let begin = self.starts.first().map_or(self.next_offset, |(_, offset)| *offset);
+        let mut leave_out = |from: i64, to: i64, reason: &str| {
+            if from < to {
+                not_covered.push(self::not_covered(Side::Source, self.partition, from, to, reason));
+            }
+        };
+        let nothing = |from: i64| Feed {
+            replay: Replay::new(self.partition.clone(), target.clone(), from, from, []),
+            head_lost: true,
+            porous: false,
+            tail_lost: true,
+        };
+        let Some(range) = self.range else {
+            leave_out(
+                begin,
+                self.next_offset,
+                "the link does not read the source topic any more, or it is gone, or another one under the same name",
+            );
+            return nothing(begin);
+        };
+        if self.starts.is_empty() {
+            leave_out(
+                range.log_start,
+                self.next_offset,
+                "the target does not say under which revision these were handled",
+            );
+            return nothing(range.log_start);
+        }
+        let to = self.next_offset.min(range.end);
+        leave_out(to, self.next_offset, "the source partition ends before the checkpoint");
+        leave_out(begin, range.log_start.min(to), "retention has taken these from the source");
+        let (from, borders) = match self.first_replayed(range.log_start, stage) {
+            Ok(found) => found,
+            Err(reason) => {
+                leave_out(range.log_start.max(begin), to, &reason);
+                return nothing(to);
+            }
+        };
+        leave_out(range.log_start.max(begin), from.min(to), "a stage remembers what is gone from the source");
+        if self.porous
+            && borders.iter().any(|(number, _)| stateful(*number, stage).is_ok_and(|stages| !stages.is_empty()))
+        {
+            leave_out(from, to, "a stage remembers, and compaction may have taken records from the source");
+            return nothing(to);
+        }
+        let replay = Replay::new(self.partition.clone(), target, from.min(to), to, borders);
+        Feed { replay, head_lost: from > begin, porous: self.porous, tail_lost: to < self.next_offset }
+    }
+
+    /// The first offset that can be replayed, and the revisions from there on. What a stage remembers of records that are gone is
+    /// not known until the stage is gone too.
+    fn first_replayed(&self, log_start: i64, stage: &Stage<'_>) -> Result<(i64, Vec<(RevisionNumber, i64)>), String> {
+        let (_, begin) = self.starts[0];
+        if log_start <= begin {
+            return Ok((begin, self.starts.to_vec()));
+        }
+        let mut unknown = BTreeSet::new();
+        for (index, (number, offset)) in self.starts.iter().enumerate() {
+            let remembers = stateful(*number, stage)?;
+            let carries_on = !unknown.is_disjoint(&remembers);
+            unknown = if *offset < log_start || carries_on { remembers } else { BTreeSet::new() };
+            let end = self.starts.get(index + 1).map_or(i64::MAX, |(_, offset)| *offset);
+            if unknown.is_empty() && end > log_start {
+                return Ok(((*offset).max(log_start), self.starts[index..].to_vec()));
+            }
+        }
+        let stages: Vec<String> = unknown.into_iter().collect();
+        Err(format!("stage {} remembers, and the first records are gone from the source", stages.join(", ")))
+    }
+}
+
+/// The stages of a revision that remember.
+fn stateful(number: RevisionNumber, stage: &Stage<'_>) -> Result<BTreeSet<String>, String> {
+    let names = |pipeline: &Arc<Pipeline>| {
+        let stages = pipeline.stages.iter().filter(|stage| stage.plugin.state_version().is_some());
+        stages.map(|stage| stage.spec.name.clone()).collect()
+    };
+    match stage.revisions.get(&number) {
+        Some(Ok(pipeline)) => Ok(names(pipeline)),
+        Some(Err(why)) => Err(why.clone()),
+        None => Err(format!("revision {number} is not in the link's history")),
+    }
+}
+
+fn is_compacted(cluster: &dyn Cluster, topic: &Arc<str>) -> Result<bool, Failure> {
+    let settings = cluster.topic_settings(std::slice::from_ref(topic))?.remove(topic).unwrap_or_default();
+    Ok(settings.get(CLEANUP_POLICY).is_some_and(|policy| policy.contains(COMPACT)))
+}
+
+pub(super) fn not_covered(side: Side, partition: &TopicPartition, from: i64, to: i64, reason: &str) -> NotCovered {
+    NotCovered {
+        side,
+        partition: partition.clone(),
+        from: Some(from),
+        to: Some(to),
+        records: None,
+        reason: reason.to_owned(),
+    }
+}
