@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kafka_oracle::{Codec, Content, Plan, Watcher, Writer};
-use tidegate::api::wire::{Event, LinkMetrics, LinkStatus, Trouble};
+use tidegate::api::wire::{Event, LinkMetrics, LinkStatus, Reset, Trouble};
 
 use crate::clusters::{Pair, Version};
 use crate::harness::{Client, Daemon, Dice, LINKS, Site, percent_encoded, plugin_bytes};
@@ -320,6 +320,14 @@ impl Scene {
     pub fn post(&self, what: &str) {
         let answer = self.site.client.post(&format!("{LINKS}/{}/{what}", self.link), "").expect("an answer");
         assert_eq!(answer.status, 200, "{what}: {}", answer.body);
+    }
+
+    /// Say where the link goes on. `TOPIC` stands for its topic.
+    pub fn reset(&self, request: &str) -> Reset {
+        let path = format!("{LINKS}/{}/resets?by=test", self.link);
+        let answer = self.site.client.post(&path, request.replace("TOPIC", &self.link)).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).expect("a reset")
     }
 
     /// Where a daemon's log is worth reading.

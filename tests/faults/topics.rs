@@ -7,6 +7,7 @@ use std::time::Duration;
 use kafka_oracle::Foreign;
 
 use crate::clusters::{Pair, Version, options};
+use crate::harness::wait_until;
 use crate::identity::record;
 use crate::scene::{LANES, PARTITIONS, Setup, long};
 
@@ -73,17 +74,42 @@ fn the_checkpoint_topic_is_foreign(version: Version) {
 
 fn retention_overtakes_a_stopped_link(version: Version) {
     let pair = Pair::shared(version);
-    let scene = Setup::new("overtaken", version, pair).begin();
+    let mut scene = Setup::new("overtaken", version, pair).with_plugins(false).begin();
     scene.await_progress("nothing");
     scene.post("stop");
     let written = scene.writer.records();
-    crate::harness::wait_until("more is written", || scene.writer.records() > written + 3_000);
+    wait_until("more is written", || scene.writer.records() > written + 3_000);
     for partition in 0..PARTITIONS {
         kafka_oracle::delete_records(&pair.source.bootstrap(), &scene.link, partition).expect("deleted");
     }
     scene.post("start");
     let trouble = scene.await_failure("data-lost");
     assert!(trouble.message.contains(&scene.link), "{trouble:?}");
+    let (place, lost) = (trouble.place.expect("a place"), trouble.lost.expect("offsets"));
+    assert_eq!((&*place.topic, place.offset), (&*scene.link, lost.from));
+    assert!(lost.from < lost.to, "{lost:?}");
+    // A restart changes nothing.
+    scene.kill();
+    scene.start();
+    scene.await_failure("data-lost");
+
+    let before = kafka_oracle::read(&pair.target.bootstrap(), &scene.link).expect("the target");
+    let reset = scene.reset("{\"topic\":\"TOPIC\",\"to\":\"earliest\"}");
+    assert!(reset.because.is_some_and(|because| because.contains("data-lost")));
+    let moved = reset.partitions.iter().find(|moved| moved.partition == place.partition).expect("the partition");
+    assert_eq!((moved.from, moved.to), (Some(lost.from), lost.to));
+    scene.await_progress("a reset");
+    scene.writer.stop().expect("the writer");
+    wait_until("the target has what is left of the source", || {
+        let source = kafka_oracle::read(&pair.source.bootstrap(), &scene.link).expect("the source");
+        let target = kafka_oracle::read(&pair.target.bootstrap(), &scene.link).expect("the target");
+        (0..PARTITIONS).all(|partition| {
+            let records = |content: &kafka_oracle::Content| -> Vec<kafka_oracle::Record> {
+                content.0.get(&partition).into_iter().flatten().map(|placed| placed.record.clone()).collect()
+            };
+            records(&target) == [records(&before), records(&source)].concat()
+        })
+    });
 }
 
 /// A broker whose only disk is full ends. With space it is started again, and the link goes on by itself.

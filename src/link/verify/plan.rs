@@ -187,6 +187,7 @@ impl Survey<'_> {
                 starts: &starts,
                 range: range.filter(|_| id == Some(checkpoint.source_topic_id)),
                 porous: porous.get(&partition.topic).copied().unwrap_or(false),
+                was_reset: checkpoint.link_epoch > 0,
             };
             let feed = known.feed(stage, &mut plan.not_covered);
             plan.feeds.push(feed);
@@ -250,6 +251,8 @@ struct Known<'k> {
     /// Where it begins and ends; `None` if it is gone, or another one under the old name.
     range: Option<PartitionRange>,
     porous: bool,
+    /// Whether somebody has said where it goes on.
+    was_reset: bool,
 }
 
 impl Known<'_> {
@@ -275,6 +278,10 @@ impl Known<'_> {
             );
             return nothing(begin);
         };
+        if self.was_reset {
+            leave_out(begin, self.next_offset, "the link was reset here, and what was written before and after that is not told apart");
+            return nothing(begin);
+        }
         if self.starts.is_empty() {
             leave_out(
                 range.log_start,
