@@ -216,6 +216,9 @@ impl Admin {
             let limits = lock(&self.limits);
             names.iter().filter(|name| !known(&limits, *name)).cloned().collect()
         };
+        // Of topics that are not there nothing is asked: we may lack the right to hear that.
+        let there = self.client.recent()?;
+        let unknown: Vec<Arc<str>> = unknown.into_iter().filter(|name| there.topics.contains_key(name)).collect();
         if unknown.is_empty() {
             return Ok(());
         }
