@@ -68,7 +68,7 @@ impl Link {
                 continue;
             };
             let done = self.look_for_topics(&shared).and_then(|()| {
-                if followed.is_none_or(|at| at.elapsed() >= refresh) {
+                if self.leads() && followed.is_none_or(|at| at.elapsed() >= refresh) {
                     followed = Some(Instant::now());
                     return self.follow_topics(&shared);
                 }

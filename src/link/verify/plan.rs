@@ -279,7 +279,11 @@ impl Known<'_> {
             return nothing(begin);
         };
         if self.was_reset {
-            leave_out(begin, self.next_offset, "the link was reset here, and what was written before and after that is not told apart");
+            leave_out(
+                begin,
+                self.next_offset,
+                "the link was reset here, and what was written before and after that is not told apart",
+            );
             return nothing(begin);
         }
         if self.starts.is_empty() {
