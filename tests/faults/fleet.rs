@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tidegate::api::wire::{Link, LinkStatus, RevisionState, Swap};
+use tidegate::api::wire::{LaneState, Link, LinkStatus, RevisionState, Swap};
 
 use crate::clusters::{Pair, Version};
 use crate::harness::{Client, Daemon, Dice, LINKS, Site, percent_encoded, plugin_bytes, wait_until};
@@ -76,7 +76,11 @@ fn what_is_said_to_one_daemon_reaches_all(version: Version) {
     assert_eq!(scene.records(), after, "nothing comes while it is paused, but what was under way: {before}");
     say(&two, "resume");
     wait_until("the first one goes on", || one.link(&link).status == LinkStatus::Active);
-    println!("{}", site.client.get(&format!("{LINKS}/{link}")).expect("an answer").body);
+    // Where the other one has failed, it says why.
+    wait_until("its lanes run", || {
+        let lanes = two.link(&link).lanes;
+        lanes.iter().all(|lane| [LaneState::Running, LaneState::Elsewhere].contains(&lane.state))
+    });
     scene.await_progress("it was resumed at the other one");
 
     let config = percent_encoded("{\"max_keys\":1000007}");

@@ -25,7 +25,7 @@ use crate::connector::{Error, Source};
 use crate::model::{Batch, BatchBuilder, HeaderRef, TopicPartition};
 
 /// How long a test waits for what must come. Only what is broken ever takes this long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One broker for all tests that do it no harm.
 pub(super) static ONE_BROKER: LazyLock<Cluster> = LazyLock::new(|| {
