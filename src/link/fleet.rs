@@ -67,6 +67,11 @@ impl Link {
         lock(&self.view).shared.as_ref().is_some_and(|shared| shared.orders.turn(0) == Turn::Here)
     }
 
+    /// How often it was said where the link goes on, as far as this daemon has heard.
+    pub(super) fn resets_told(&self) -> u64 {
+        lock(&self.told).as_ref().map_or(0, |told| told.resets)
+    }
+
     /// Do what was said to another daemon.
     pub(super) fn follow_others(&self) -> Result<(), Failure> {
         let version = self.target().metadata_version()?;

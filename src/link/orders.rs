@@ -29,6 +29,9 @@ pub(super) struct Order {
     pub(super) reason: Option<String>,
     /// When, in milliseconds since 1970-01-01 UTC.
     pub(super) at_ms: i64,
+    /// How often it was said where the link goes on: lanes that are open do not notice it by themselves.
+    #[serde(default)]
+    pub(super) resets: u64,
 }
 
 /// Whether a lane is to be run here.

@@ -149,9 +149,9 @@ impl Link {
         self.announce_reset(&record);
         let desired = self.desired()?;
         if desired != Desired::Stopped {
-            // Said once more, so that lanes which have failed begin again, here and at other daemons.
+            // Said once more, so that lanes begin again, here and at other daemons.
             let reason = lock(&self.told).as_ref().and_then(|told| told.reason.clone());
-            self.store_order(&Order { desired, reason, at_ms: now_ms() })?;
+            self.store_order(&Order { desired, reason, at_ms: now_ms(), resets: self.resets_told() + 1 })?;
             self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone()))?;
         }
         Ok(record)

@@ -158,6 +158,8 @@ pub(super) struct View {
 pub(super) struct Running {
     pub(super) shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// The resets that it was started after.
+    resets: u64,
 }
 
 /// The state of a link.
@@ -326,7 +328,7 @@ impl Link {
     pub fn order(&self, desired: Desired) -> Result<(), Failure> {
         // What is stored and what runs change under one lock, or two orders at once could leave them apart.
         let mut running = lock(&self.running);
-        self.store_order(&Order { desired, reason: None, at_ms: now_ms() })?;
+        self.store_order(&Order { desired, reason: None, at_ms: now_ms(), resets: self.resets_told() })?;
         self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone()))
     }
 
@@ -423,13 +425,13 @@ impl Link {
         }
         if let Some(up) = &*running {
             let healthy = up.shared.lanes.iter().all(|lane| lock(lane).state != LaneState::Failed);
-            if healthy {
+            if healthy && up.resets == self.resets_told() {
                 up.shared.orders.set(desired);
                 self.await_lanes(&up.shared, desired);
                 return Ok(());
             }
         }
-        // Lanes that failed are brought up anew, together with the others.
+        // Lanes that failed, or are to go on elsewhere, are brought up anew, together with the others.
         stop_lanes(running, false);
         self.view_anew(|view| view.starting = true);
         let group = LaneGroup { link: self.config.id.clone(), lanes: self.config.lanes, daemon: self.daemon.clone() };
@@ -440,7 +442,7 @@ impl Link {
         let view = View { shared: Some(shared.clone()), started_ms: Some(now_ms()), ..View::default() };
         *lock(&self.view) = view;
         self.await_lanes(&shared, desired);
-        *running = Some(Running { shared, threads });
+        *running = Some(Running { shared, threads, resets: self.resets_told() });
         Ok(())
     }
 
@@ -538,7 +540,7 @@ fn read_history(target: &dyn Cluster, config: &LinkConfig) -> Result<History, Fa
 }
 
 fn stop_lanes(running: &mut Option<Running>, leaving: bool) {
-    if let Some(Running { shared, threads }) = running.take() {
+    if let Some(Running { shared, threads, .. }) = running.take() {
         stop(&shared, threads, leaving);
     }
 }

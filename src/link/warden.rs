@@ -97,7 +97,8 @@ impl Link {
             return Ok(());
         }
         tracing::error!(link = &*self.config().id, revision = pipeline.number().0, reason, "paused");
-        self.store_order(&Order { desired: Desired::Paused, reason: Some(reason.to_owned()), at_ms: now_ms() })?;
+        let (reason_told, resets) = (Some(reason.to_owned()), self.resets_told());
+        self.store_order(&Order { desired: Desired::Paused, reason: reason_told, at_ms: now_ms(), resets })?;
         self.events.push(Event::new("paused", format!("revision {}: {reason}", pipeline.number())));
         self.bring(running, Desired::Paused)?;
         // The lanes are paused now; who resumes the link wants them to try again.

@@ -13,5 +13,6 @@ mod harness;
 mod house;
 mod oracle;
 mod poison;
+mod reset;
 mod swap;
 mod verify;
