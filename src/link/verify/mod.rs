@@ -2,7 +2,7 @@
 //!
 //! What is proven when nothing is reported: the target partitions hold what the pipeline makes of the source, for every offset between the
 //! first that is still there and the checkpoint, under the revision that the history names, in an order that keeps that of each
-//! source partition, and nothing else. The pipeline is run with the code that lanes run ([`Run`](super::run), [`memory`](super::memory),
+//! source partition, and nothing else. The pipeline is run with the code that lanes run (`run`, `memory`,
 //! [`letters`](super::letters)), so an error in that code is not found here.
 //!
 //! Reading order: [`report`] (what is found out), `plan` (what is compared with what), `replay` (what becomes of a source
