@@ -66,7 +66,7 @@ impl Lane {
                 Turn::Elsewhere => {
                     self.backoff.reset();
                     self.status(|status| {
-                        *status = LaneStatus { state: LaneState::Elsewhere, ..std::mem::take(status) };
+                        status.state = LaneState::Elsewhere;
                         status.failure = None;
                     });
                     self.link.orders.wait_turn(self.number, turn, FOR_EVER);

@@ -82,7 +82,6 @@ impl Meta {
         known: Option<&[u8]>,
         value: &[u8],
     ) -> Result<bool, Error> {
-        admin.ensure(&META.into(), 1, &layout::settings())?;
         let deadline = Instant::now() + REPLACE_PATIENCE;
         let batch = record(key, value);
         loop {

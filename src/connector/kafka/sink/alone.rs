@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Topics;
 use super::open::{fence, own_topic};
 use super::session::Session;
-use super::{TargetTopic, Topics};
 use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::Client;
 use crate::connector::kafka::error;
@@ -42,7 +42,7 @@ pub(in crate::connector::kafka) fn write(
         exactly_once: true,
     };
     let mut topics = Topics::default();
-    let topic: TargetTopic = own_topic(admin, partition.topic.clone(), 1)?;
+    let topic = own_topic(admin, partition.topic.clone(), 1)?;
     let bytes_max = topic.bytes_max;
     let place = (topics.put(topic), partition.partition);
     let mut session = Session::new(client.clone(), lane, mode, identity, coordinator, place);
