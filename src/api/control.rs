@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::wire::{
-    CreateTopic, Event, Link, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom, Reset, ResetRequest, Revision,
-    Status, Swap, Topic, TopicSummary, Verification,
+    ConsumerGroup, CreateTopic, Event, GroupsRequest, Link, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom,
+    Reset, ResetRequest, Revision, Status, Swap, Topic, TopicSummary, Verification,
 };
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -128,6 +128,12 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// What would be made or changed at the target if the link ran now, whether it does or not. Changes nothing.
     fn plan(&self, link: &str) -> Result<Plan, ControlError>;
+
+    /// The consumer groups of a link's source that are in its topics, with what would be done about each. A link whose clusters have no groups is a `Conflict`.
+    fn groups(&self, link: &str) -> Result<Vec<ConsumerGroup>, ControlError>;
+
+    /// Move consumer groups, or say what would be done. That nobody says which groups is `Invalid`.
+    fn sync_groups(&self, link: &str, request: &GroupsRequest) -> Result<Vec<ConsumerGroup>, ControlError>;
 
     /// Replace the plugin of a stage in a running link. Answers when the revision is durable and every lane has committed under
     /// it (`state` is `complete`), or after a bounded wait (`pending`). A refused component changes nothing: `Invalid`.

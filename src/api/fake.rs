@@ -132,6 +132,7 @@ fn link(state: &State) -> Link {
         revision: Some(1),
         error: None,
         notices: vec![notice()],
+        group_round: None,
         metrics: MetricsSummary::default(),
         health: HealthSummary {
             status: HealthStatus::Healthy,
@@ -159,6 +160,34 @@ fn link(state: &State) -> Link {
         }],
         stages: vec![stage()],
     }
+}
+
+fn groups(fate: GroupFate) -> Vec<ConsumerGroup> {
+    let place = |partition, offset| GroupPlace { topic: "orders".into(), partition, offset };
+    vec![ConsumerGroup {
+        group: "billing".into(),
+        follows: true,
+        source_state: "Stable".into(),
+        target_state: None,
+        fate,
+        partitions: vec![GroupPartition {
+            topic: "orders".into(),
+            partition: 0,
+            offset: 7,
+            present_offset: None,
+            moves: true,
+            certainty: GroupCertainty::Uncommitted,
+            from: vec![place(0, Some(9)), place(1, None)],
+        }],
+        error: (fate == GroupFate::Failed).then(|| Trouble {
+            code: "group-not-authorized".into(),
+            message: "we may not use group billing".into(),
+            remedy: "grant the ACL that is named".into(),
+            stage: None,
+            place: None,
+            lost: None,
+        }),
+    }]
 }
 
 fn notice() -> Notice {
@@ -199,6 +228,7 @@ fn plan() -> Plan {
             topic("audit", PlannedAction::AddPartitions, Some(2), vec![setting(Some("7"), None)]),
             topic("done", PlannedAction::Keep, Some(4), Vec::new()),
         ],
+        groups: groups(GroupFate::Move),
         notices: vec![notice()],
     }
 }
@@ -339,6 +369,15 @@ impl ControlPlane for Fake {
 
     fn plan(&self, id: &str) -> Result<Plan, ControlError> {
         known("link", id, "orders").map(|()| plan())
+    }
+
+    fn groups(&self, id: &str) -> Result<Vec<ConsumerGroup>, ControlError> {
+        known("link", id, "orders").map(|()| groups(GroupFate::Move))
+    }
+
+    fn sync_groups(&self, id: &str, request: &GroupsRequest) -> Result<Vec<ConsumerGroup>, ControlError> {
+        known("link", id, "orders")?;
+        Ok(groups(if request.dry_run { GroupFate::Move } else { GroupFate::Failed }))
     }
 
     fn publish(&self, id: &str, publish: Publish) -> Result<Swap, ControlError> {

@@ -16,6 +16,7 @@ mod daemon;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod groups;
 mod links;
 mod produce;
 mod records;

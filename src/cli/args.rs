@@ -1,9 +1,12 @@
 //! Every command and flag.
 
+pub mod groups;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::groups::GroupsCommand;
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
 
 /// Replicate streams of records between clusters, exactly once, with WebAssembly plugins in the middle.
@@ -50,6 +53,14 @@ pub enum Command {
   tidegate link pause orders"
     )]
     Link(LinkCommand),
+    /// Look at the consumer groups of a link's source, and have them go on at the target.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate groups list orders
+  tidegate groups sync orders billing"
+    )]
+    Groups(GroupsCommand),
     /// Look at topics and make them.
     #[command(
         subcommand,
@@ -158,7 +169,7 @@ pub enum LinkCommand {
   tidegate link reset orders --topic payments --partition 3 --to 1200045
   tidegate link reset orders --list")]
     Reset(ResetArgs),
-    /// What would be made or changed at the target if the link ran now: topics, partitions, settings, ACLs. Nothing is changed.
+    /// What would be made or changed at the target if the link ran now: topics, partitions, settings, ACLs, consumer groups. Nothing is changed.
     ///
     /// It works for a link that is stopped or was never started, too. What a running link finds is done by itself, every `topic_refresh`.
     #[command(after_help = "Examples:

@@ -7,7 +7,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::table::{bytes, known, milliseconds, table};
 use super::{events, plan, print_json, reset, stage};
-use crate::api::wire::{Lane, Link, LinkTransition, Stage, Trouble};
+use crate::api::wire::{GroupRound, Lane, Link, LinkTransition, Stage, Trouble};
 
 pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
@@ -102,6 +102,11 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
         counters.records_put_aside
     )?;
     writeln!(out, "  letters   {} on {}", link.dead_letters, link.target)?;
+    if let Some(round) = &link.group_round {
+        let GroupRound { time, took_ms, groups, moved, active, failed } = round;
+        let took = milliseconds(*took_ms);
+        writeln!(out, "  groups    {groups}: {moved} moved, {active} active, {failed} failed at {time}, in {took}")?;
+    }
     trouble(out, "  link", link.error.as_ref())?;
     link.notices.iter().try_for_each(|it| plan::notice(out, "  ", it))?;
     print_lanes(&link.lanes, out)?;

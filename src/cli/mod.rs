@@ -1,7 +1,7 @@
 //! The command line: the daemon itself (`run`, `check`, `plugin inspect`), and a client of its REST API (all else).
 //!
 //! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local`,
-//! `status`, `links` (with `stage` and `events`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `plugins`, `verify`. `failure` says
+//! `status`, `links` (with `stage` and `events`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`. `failure` says
 //! how commands fail, `table` lays out text, `limits` says what a plugin may use.
 //!
 //! Invariants
@@ -15,6 +15,7 @@ mod consume;
 mod dlq;
 mod events;
 mod failure;
+mod groups;
 mod letter;
 mod limits;
 mod links;
@@ -86,6 +87,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Check(args) => local::check(&args, out),
         Command::Status(remote) => status::status(&Client::new(&remote.url)?, remote.json, out),
         Command::Link(command) => links::link(&command, out),
+        Command::Groups(command) => groups::groups(&command, out),
         Command::Topic(command) => topics::topic(&command, out),
         Command::Produce(args) => produce::produce(&Client::new(&args.url)?, &args, io::stdin().lock(), out),
         Command::Consume(args) => consume::consume(&Client::new(&args.url)?, &args, out),

@@ -6,7 +6,8 @@ use super::args::LinkArgs;
 use super::client::Client;
 use super::failure::Failure;
 use super::print_json;
-use crate::api::wire::{Notice, Plan, PlannedAction, PlannedSetting, PlannedTopic};
+use super::table::known;
+use crate::api::wire::{GroupFate, Notice, Plan, PlannedAction, PlannedSetting, PlannedTopic};
 
 pub(super) fn plan(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let plan: Plan = Client::new(&args.remote.url)?.get(&["replication", "links", &args.link, "plan"], &[])?;
@@ -22,6 +23,12 @@ fn print(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     match plan.topics.len() {
         0 => writeln!(out, "{} reads no topic that is there", plan.link)?,
         all => writeln!(out, "{} of {all} topics are as they should be", done.len())?,
+    }
+    let moving = plan.groups.iter().filter(|group| group.fate == GroupFate::Move);
+    for group in moving {
+        let count = group.partitions.iter().filter(|partition| partition.moves).count();
+        let worst = group.partitions.iter().map(|partition| partition.certainty).max();
+        writeln!(out, "move group {} in {count} partitions ({})", group.group, known(worst))?;
     }
     plan.notices.iter().try_for_each(|it| notice(out, "", it))
 }

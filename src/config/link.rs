@@ -11,6 +11,7 @@ use super::breaker::BreakerConfig;
 use super::check_id;
 use super::diagnostic::Place;
 use super::following::Following;
+use super::groups::GroupSync;
 use super::probation::ProbationConfig;
 use super::reader::{Item, Table, suggest};
 use super::rename::Rename;
@@ -40,6 +41,8 @@ pub struct LinkConfig {
     pub topic_prefix: String,
     /// How the topics of the target follow those of the source.
     pub following: Following,
+    /// Which consumer groups go along to the target.
+    pub groups: GroupSync,
     /// The topic of the target that records go to which a stage could not handle, if the stage is configured so.
     pub dead_letters: String,
     /// The number of lanes.
@@ -176,6 +179,7 @@ impl ReadLink {
         };
         let target_is_kafka = is_kafka(&target);
         let following = Following::read(&mut table, target_is_kafka, target_is_kafka && is_kafka(&source));
+        let groups = GroupSync::read(&mut table, target_is_kafka && is_kafka(&source));
         let config = TransferConfig::read(table.table("config"), target_is_kafka);
         let breaker = BreakerConfig::read(table.table("breaker"));
         let probation = ProbationConfig::read(table.table("probation"));
@@ -197,6 +201,7 @@ impl ReadLink {
             rename,
             topic_prefix: topic_prefix?.to_owned(),
             following,
+            groups,
             dead_letters: dead_letters?,
             lanes,
             autostart,

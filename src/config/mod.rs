@@ -9,7 +9,7 @@
 //! - An unknown key is an error: a slip of the hand must not become a default.
 //! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
 //!
-//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`following`], [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
+//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`following`], [`groups`], [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
 //! own part of the file; `limits` reads what plugins may use; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod diagnostic;
 pub mod following;
+pub mod groups;
 pub mod json;
 pub mod kafka;
 mod limits;
@@ -47,6 +48,7 @@ pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
 pub use daemon::DaemonConfig;
 pub use diagnostic::{Diagnostic, Place, Severity, Source};
 pub use following::Following;
+pub use groups::{GroupSelector, GroupSync};
 pub use json::PluginConfig;
 pub use kafka::{CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
 pub use link::{LinkConfig, Start, TransferConfig};

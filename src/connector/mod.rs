@@ -11,6 +11,7 @@
 
 mod acl;
 pub mod embedded;
+mod groups;
 pub mod kafka;
 mod pieces;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::acl::{Acl, AclTopics, Operation};
+pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
 use crate::model::{
     Batch, Checkpoint, ClusterId, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId, TopicPartition,
@@ -186,6 +188,32 @@ pub trait Cluster: Send + Sync {
     /// Which daemon has which lanes of a link, by its name.
     fn daemons(&self, _link: &LinkId) -> Result<BTreeMap<Arc<str>, Vec<u32>>, Error> {
         Ok(BTreeMap::new())
+    }
+
+    /// All consumer groups, by name; `None`: the cluster has no such thing.
+    fn groups(&self) -> Result<Option<Vec<Group>>, Error> {
+        Ok(None)
+    }
+
+    /// Where groups are. The inner error: why that is not known of a group.
+    fn group_offsets(&self, _groups: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<GroupOffsets, Error>>, Error> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Have a group go on at other offsets; partitions that are not named stay as they are. Whether it was done: a group with members is left alone.
+    fn move_group(&self, _group: &str, _offsets: &GroupOffsets) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// Where the records of a link are that stand for the source offsets `wanted` or what is behind them. All that a reader sees of the partitions `targets`, and of
+    /// those that the link has written to, is known of then.
+    fn copied(
+        &self,
+        _link: &LinkId,
+        _targets: &[TopicPartition],
+        _wanted: &BTreeMap<TopicPartition, BTreeSet<i64>>,
+    ) -> Result<Copied, Error> {
+        Ok(Copied::default())
     }
 
     /// The plugin component with this digest, if it was stored here.

@@ -151,6 +151,14 @@ impl ControlPlane for Daemon {
         Ok(super::plan::plan(&found.config().id, &plan))
     }
 
+    fn groups(&self, link: &str) -> Result<Vec<wire::ConsumerGroup>, ControlError> {
+        super::groups::groups(self.find_link(link)?)
+    }
+
+    fn sync_groups(&self, link: &str, request: &wire::GroupsRequest) -> Result<Vec<wire::ConsumerGroup>, ControlError> {
+        super::groups::sync(self.find_link(link)?, request)
+    }
+
     fn publish(&self, link: &str, publish: Publish) -> Result<wire::Swap, ControlError> {
         let found = self.find_link(link)?;
         let published = found.publish(&publish.stage, &publish.component, publish.config, &publish.by);

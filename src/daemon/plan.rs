@@ -10,6 +10,7 @@ pub(super) fn plan(link: &LinkId, plan: &Plan) -> wire::Plan {
     wire::Plan {
         link: link.to_string(),
         topics: plan.topics.iter().map(topic).collect(),
+        groups: plan.groups.iter().map(super::groups::group).collect(),
         notices: plan.notices.iter().map(notice).collect(),
     }
 }

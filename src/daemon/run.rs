@@ -66,8 +66,9 @@ pub fn run(path: &Path) -> Result<(), Error> {
         daemon.links.values().cloned().map(|link| thread::spawn(move || link.resume_desired())).collect();
     let guard = |link: Arc<Link>| thread::spawn(move || link.guard());
     let follow = |link: Arc<Link>| thread::spawn(move || link.follow());
+    let groups = |link: Arc<Link>| thread::spawn(move || link.follow_groups());
     let links = || daemon.links.values().cloned();
-    let wardens: Vec<_> = links().map(guard).chain(links().map(follow)).collect();
+    let wardens: Vec<_> = links().map(guard).chain(links().map(follow)).chain(links().map(groups)).collect();
     let served = runtime.block_on(api::serve(listener, daemon.clone(), termination()));
     starting.into_iter().for_each(|thread| drop(thread.join()));
     daemon.links.values().for_each(|link| link.dismiss());

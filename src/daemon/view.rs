@@ -76,6 +76,7 @@ impl<'a> View<'a> {
             revision: self.revision(),
             error: self.failure.as_ref().map(trouble),
             notices: self.link.notices().iter().map(super::plan::notice).collect(),
+            group_round: self.link.group_round().as_ref().map(super::groups::round),
             metrics: self.summary(),
             health: self.health_summary(),
             counters: wire::LinkCounters {

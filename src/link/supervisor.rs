@@ -17,6 +17,7 @@ use super::events::{Event, Events};
 use super::failure::Failure;
 use super::fleet::take_part;
 use super::genesis::{GENESIS_VERSION, Genesis};
+use super::groups::Groups;
 use super::lane::{Lane, now_ms};
 use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
@@ -129,6 +130,7 @@ pub struct Link {
     pub(super) events: Arc<Events>,
     pub(super) alarm: Arc<Alarm>,
     pub(super) topics: Arc<Topics>,
+    pub(super) groups: Groups,
     /// Held for the length of a start, stop, publish or rollback: one after the other.
     pub(super) running: Mutex<Option<Running>>,
     /// What reads look at: never held for long.
@@ -192,6 +194,7 @@ impl Link {
             events: Arc::default(),
             alarm: Arc::default(),
             topics: Arc::default(),
+            groups: Groups::default(),
             running: Mutex::new(None),
             view: Mutex::new(View { starting: true, ..View::default() }),
             told: Mutex::default(),

@@ -61,10 +61,11 @@ impl Link {
         }
     }
 
-    /// Let [`Link::guard`] and [`Link::follow`] return.
+    /// Let [`Link::guard`], [`Link::follow`] and [`Link::follow_groups`] return.
     pub fn dismiss(&self) {
         self.alarm.end();
         self.topics.alarm.end();
+        self.groups.alarm.end();
     }
 
     fn attend(&self) {

@@ -9,7 +9,7 @@
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
 //! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `identity`, `network`, `brokers`, `topics`, `refused`; `follow`, topics that
-//! come and go; and `verify`, which is no fault.
+//! come and go; `groups`, consumers that move; and `verify`, which is no fault.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
@@ -29,6 +29,7 @@ mod brokers;
 mod clusters;
 mod fleet;
 mod follow;
+mod groups;
 #[allow(dead_code, reason = "the other tests use more of it")]
 #[path = "../it/harness.rs"]
 mod harness;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Notice, Time, word};
+use super::{GroupRound, Notice, Time, word};
 use crate::model::{Digest, Limits, OnError};
 
 /// A link, as of now.
@@ -40,6 +40,9 @@ pub struct Link {
     /// What is odd about its topics; it goes on.
     #[serde(default)]
     pub notices: Vec<Notice>,
+    /// The last round of moving consumer groups, at this daemon since it started.
+    #[serde(default)]
+    pub group_round: Option<GroupRound>,
     /// What it has done, in short.
     pub metrics: MetricsSummary,
     /// How it is, in short.

@@ -2,15 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::word;
+use super::{ConsumerGroup, word};
 
-/// What would be made or changed at the target if the link ran now. Later versions plan more than topics.
+/// What would be made or changed at the target if the link ran now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The link.
     pub link: String,
     /// Every topic that it reads, by name, those without changes too.
     pub topics: Vec<PlannedTopic>,
+    /// The consumer groups that go along.
+    #[serde(default)]
+    pub groups: Vec<ConsumerGroup>,
     /// What is odd, or is left out.
     pub notices: Vec<Notice>,
 }

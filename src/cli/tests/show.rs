@@ -147,6 +147,7 @@ change audit
   partitions: 2 → 4
   retention.ms: 7 → the default
 1 of 3 topics are as they should be
+move group billing in 1 partitions (uncommitted)
 notice: topic old was deleted at the source (source-topic-deleted)
   help: delete the copy by hand
 ";

@@ -10,7 +10,9 @@ use super::admin::Admin;
 use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
 use super::error;
 use super::group::{self, Member};
+use super::groups;
 use super::layout::{self, LaneRecord};
+use super::offsets::Index;
 use super::records::{Codec, Compression, Encoder};
 use super::sink::KafkaSink;
 use super::source::{self, KafkaSource};
@@ -19,8 +21,8 @@ use super::wire::Settings;
 use crate::config::{CompressionType, KafkaConfig};
 
 use crate::connector::{
-    Acl, Cluster, Error, LaneGroup, LaneSettings, Membership, PartitionRange, RevisionStart, SettingChanges, Sink,
-    Source, Target, Topic, TopicSettings,
+    Acl, Cluster, Copied, CopiedPartition, Error, Group, GroupOffsets, LaneGroup, LaneSettings, Membership,
+    PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic, TopicSettings,
 };
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicId, TopicPartition};
 
@@ -35,6 +37,8 @@ pub struct KafkaCluster {
     compression: Compression,
     /// What the lanes of links have written of themselves.
     lanes: Mutex<BTreeMap<LinkId, Table>>,
+    /// Where the records of links are.
+    offsets: Mutex<BTreeMap<LinkId, Arc<Mutex<Index>>>>,
 }
 
 impl KafkaCluster {
@@ -54,7 +58,7 @@ impl KafkaCluster {
         let settings = Settings::new(config)?;
         let client = Client::new(config.brokers.clone(), settings);
         let admin = Arc::new(Admin::new(client.clone(), config.replication_factor));
-        Ok(Self { client, admin, compression, lanes: Mutex::default() })
+        Ok(Self { client, admin, compression, lanes: Mutex::default(), offsets: Mutex::default() })
     }
 
     /// Make a topic that is not there yet. Milliseconds and bytes are what its records are kept for.
@@ -276,6 +280,54 @@ impl Cluster for KafkaCluster {
 
     fn daemons(&self, link: &LinkId) -> Result<BTreeMap<Arc<str>, Vec<u32>>, Error> {
         group::daemons(&self.client, link)
+    }
+
+    fn groups(&self) -> Result<Option<Vec<Group>>, Error> {
+        groups::all(&self.client).map(Some)
+    }
+
+    fn group_offsets(&self, groups: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<GroupOffsets, Error>>, Error> {
+        groups::offsets(&self.client, groups)
+    }
+
+    fn move_group(&self, group: &str, offsets: &GroupOffsets) -> Result<bool, Error> {
+        groups::move_to(&self.client, group, offsets)
+    }
+
+    fn copied(
+        &self,
+        link: &LinkId,
+        targets: &[TopicPartition],
+        wanted: &BTreeMap<TopicPartition, BTreeSet<i64>>,
+    ) -> Result<Copied, Error> {
+        let new = || Arc::new(Mutex::new(Index::new(&layout::offsets_topic(link))));
+        let index = lock(&self.offsets).entry(link.clone()).or_insert_with(new).clone();
+        let mut index = lock(&index);
+        index.follow(&self.client, &self.admin)?;
+        let mut targets: BTreeSet<TopicPartition> = targets.iter().cloned().collect();
+        targets.extend(index.partitions().flat_map(|(_, known)| known.targets()).cloned());
+        let metadata = self.client.recent()?;
+        let is_there = |target: &TopicPartition| {
+            metadata.topics.get(&target.topic).is_some_and(|topic| topic.leaders.len() > target.partition as usize)
+        };
+        let targets: Vec<TopicPartition> = targets.into_iter().filter(is_there).collect();
+        // The ends come first: what is below them has been written by now, so it is in what is read next.
+        let ranges = targets.iter().cloned().zip(self.ask_ranges(&targets)?).collect();
+        index.follow(&self.client, &self.admin)?;
+        let mut copied = Copied { ranges, ..Copied::default() };
+        let mut inside = BTreeMap::new();
+        for (partition, known) in index.partitions() {
+            if let Some(wanted) = wanted.get(partition) {
+                inside.insert(partition.clone(), wanted.range(known.range.clone()).copied().collect::<Vec<_>>());
+            }
+            let first = known.targets().map(|target| (target.clone(), BTreeMap::new()));
+            let of = CopiedPartition { known: known.range.clone(), first: first.collect() };
+            copied.partitions.insert(partition.clone(), of);
+        }
+        for (partition, first) in index.locate(&self.client, &inside)? {
+            copied.partitions.entry(partition).or_default().first.extend(first);
+        }
+        Ok(copied)
     }
 
     fn artifact(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {

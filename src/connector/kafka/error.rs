@@ -205,6 +205,34 @@ fn not_administered(code: Code, what: &str, missing: &str) -> Error {
     }
 }
 
+/// The error that groups could not be listed.
+pub(super) fn groups_not_listed(code: Code) -> Error {
+    match code {
+        Code::CLUSTER_AUTHORIZATION_FAILED | Code::GROUP_AUTHORIZATION_FAILED => {
+            group_refused("(any)", "Describe on the cluster, or", code)
+        }
+        code => code.error("listing consumer groups"),
+    }
+}
+
+/// The error that a group's offsets could not be read or set, for which `operation` is needed.
+pub(super) fn group_refused(group: &str, operation: &str, code: Code) -> Error {
+    let error = code.error(&format!("the offsets of group {group}"));
+    match code {
+        Code::GROUP_AUTHORIZATION_FAILED | Code::CLUSTER_AUTHORIZATION_FAILED => Error {
+            code: "group-not-authorized",
+            message: format!("we may not use group {group}: the ACL that is missing is {operation} on it"),
+            remedy: "grant the ACL that is named",
+            ..error
+        },
+        Code::TOPIC_AUTHORIZATION_FAILED => Error {
+            message: format!("we may not set offsets of group {group}: the ACL that is missing is Read on its topics"),
+            ..error
+        },
+        _ => error,
+    }
+}
+
 /// The error that records could not be encoded.
 pub(super) fn not_encoded(error: records::Error) -> Error {
     let code = error.code();

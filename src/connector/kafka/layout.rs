@@ -4,10 +4,11 @@
 //! |---|---|---|
 //! | `__tidegate.<link>.checkpoints` | one a lane | how far the lane has come |
 //! | `__tidegate.<link>.state` | one a lane | what its stages remember |
+//! | `__tidegate.<link>.offsets` | one a lane | which source offsets are where in the target |
 //! | `__tidegate.meta` | 1 | what is known of links, and the components of plugins |
 //!
-//! All are compacted. Keys are text, and so are values but for entries of state and parts of components, so any Kafka tool shows
-//! them:
+//! All are compacted but for the offsets, which are deleted when they are old. Keys are text, and so are values but for offsets, entries of state and parts of components,
+//! so any Kafka tool shows them:
 //!
 //! | topic | key | value |
 //! |---|---|---|
@@ -16,6 +17,7 @@
 //! | checkpoints | `start/<revision>/<topic>/<partition>` | the first offset that the revision handled |
 //! | state | `head/<stage>/<topic>/<partition>` | JSON: [`StateHead`] |
 //! | state | `entry/<stage>/<topic>/<partition>/<key>`, the last part any bytes | [`StateRow`] |
+//! | offsets | `<topic>/<partition>` of the source | [`Copies`](super::offsets::Copies) |
 //! | meta | `link/<link>/<name>` | as the link stored it |
 //! | meta | `component/<digest>/<part>/<parts>` | a part of a component's bytes |
 //!
@@ -51,6 +53,24 @@ pub(super) fn checkpoint_topic(link: &str) -> String {
 /// The topic of what a link's stages remember.
 pub(super) fn state_topic(link: &str) -> String {
     format!("{PREFIX}{link}.state")
+}
+
+/// The topic of where the source's offsets are in the target.
+pub(super) fn offsets_topic(link: &str) -> String {
+    format!("{PREFIX}{link}.offsets")
+}
+
+/// The settings of that topic: as old as consumer groups get by default before brokers forget them (7 days), or as large as many days of an ordinary link are. An
+/// operator may set others.
+pub(super) fn offsets_settings() -> BTreeMap<String, String> {
+    let settings = [
+        ("cleanup.policy", "delete"),
+        ("retention.ms", "604800000"),
+        ("retention.bytes", "536870912"),
+        ("segment.bytes", "16777216"),
+        ("compression.type", "zstd"),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 /// The consumer group of the daemons that run a link, over its checkpoint topic: who has a partition has the lane.

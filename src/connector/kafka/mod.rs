@@ -12,9 +12,11 @@ mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod group;
+mod groups;
 mod layout;
 mod log;
 mod meta;
+mod offsets;
 mod produce;
 pub mod records;
 mod settings;

@@ -11,6 +11,7 @@ use crate::config::{LinkConfig, TopicSelector, is_internal};
 use crate::connector::{Acl, Cluster, Target, TopicSettings};
 use crate::link::events::Event;
 use crate::link::failure::Failure;
+use crate::link::groups::Selected;
 use crate::link::status::lock;
 use crate::link::supervisor::{Link, Shared};
 
@@ -177,7 +178,11 @@ impl Link {
         notices.extend(missing.filter(|notice| !deleted.iter().any(|known| known.topic == notice.topic)));
         notices.extend(deleted);
         notices.extend(left_out(config, source, &there)?);
-        Ok(Plan { topics: plan(config, &chosen, &survey), notices })
+        let groups = match &config.groups.groups[..] {
+            [] => Vec::new(),
+            groups => self.plan_groups(Selected { groups, rewinds: false })?,
+        };
+        Ok(Plan { topics: plan(config, &chosen, &survey), groups, notices })
     }
 
     /// The topics that the link has read and that are not there any more.

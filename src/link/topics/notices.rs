@@ -21,7 +21,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub(super) fn of(topic: &Arc<str>, failure: Failure) -> Self {
+    pub(in crate::link) fn of(topic: &Arc<str>, failure: Failure) -> Self {
         let Failure { code, message, remedy, .. } = failure;
         Self { code, topic: topic.clone(), message, remedy }
     }
@@ -38,6 +38,8 @@ pub(in crate::link) enum About {
     Settings,
     /// ACLs that could not be kept in step.
     Acls,
+    /// Consumer groups that could not be moved.
+    Groups,
 }
 
 /// The notices of a link.
@@ -53,7 +55,7 @@ impl Notices {
     }
 
     /// What is known now about these things; what was known before and is not among it has gone away. What is new becomes an event.
-    pub(super) fn replace(&self, about: About, now: Vec<Notice>, events: &Events) {
+    pub(in crate::link) fn replace(&self, about: About, now: Vec<Notice>, events: &Events) {
         let mut notices = lock(&self.notices);
         let before: Vec<_> = notices.keys().filter(|(kind, _)| *kind == about).cloned().collect();
         for key in before.iter().filter(|key| !now.iter().any(|notice| notice.topic == key.1)) {

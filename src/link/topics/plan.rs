@@ -7,12 +7,15 @@ use super::Chosen;
 use super::notices::Notice;
 use crate::config::{Following, LinkConfig};
 use crate::connector::{Acl, AclTopics, Operation, SettingChanges, Target, TopicSettings};
+use crate::link::groups::GroupPlan;
 
 /// What would be made or changed for a link.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Each topic that the link reads, by name, with what is to be done for it.
     pub topics: Vec<TopicPlan>,
+    /// What is to be done for the consumer groups that go along.
+    pub groups: Vec<GroupPlan>,
     /// What people should know before.
     pub notices: Vec<Notice>,
 }

@@ -8,10 +8,11 @@
 //! **Limits:** names of headers are UTF-8 without zero bytes, because the safe reader of headers panics at others; and a timestamp of 0 is
 //! never written, because librdkafka takes it for "now".
 //!
-//! Reading order: `record`, `content`, `tail`, `watcher`; `writer`, `topics`, `foreign`.
+//! Reading order: `record`, `content`, `tail`, `watcher`; `writer`, `topics`, `groups`, `foreign`.
 
 mod content;
 mod foreign;
+mod groups;
 mod record;
 mod tail;
 mod topics;
@@ -20,6 +21,7 @@ mod writer;
 
 pub use content::{Content, Placed, compare};
 pub use foreign::Foreign;
+pub use groups::{Member, commit, committed};
 pub use record::{Header, Record};
 pub use tail::{await_copy, count, read};
 pub use topics::{create, create_all, delete, delete_records, leader, set, settings, widen};

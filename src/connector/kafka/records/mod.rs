@@ -42,7 +42,7 @@ mod encode;
 mod error;
 mod frame;
 mod pass;
-mod varint;
+pub(super) mod varint;
 
 #[cfg(test)]
 mod tests;

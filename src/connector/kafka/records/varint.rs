@@ -7,7 +7,7 @@ pub(super) fn size(value: i64) -> usize {
 }
 
 /// Append `value`.
-pub(super) fn put(out: &mut Vec<u8>, value: i64) {
+pub(in crate::connector::kafka) fn put(out: &mut Vec<u8>, value: i64) {
     let mut rest = zigzag(value);
     while rest >= 0x80 {
         out.push(rest as u8 | 0x80);
@@ -18,7 +18,7 @@ pub(super) fn put(out: &mut Vec<u8>, value: i64) {
 
 /// The number at `at`, which moves behind it. `None`: the bytes end before the number, or it has more than 64 bits.
 #[inline]
-pub(super) fn take(bytes: &[u8], at: &mut usize) -> Option<i64> {
+pub(in crate::connector::kafka) fn take(bytes: &[u8], at: &mut usize) -> Option<i64> {
     let first = *bytes.get(*at)?;
     *at += 1;
     if first < 0x80 {

@@ -11,6 +11,8 @@
 //!    └───────────── ended ─── Ending ◀──┘
 //! ```
 //!
+//! Before it ends a transaction writes what comes last: which offsets were copied to where is known only when all is answered.
+//!
 //! After anything else than these the lane opens again, and nothing here is kept.
 //!
 //! What can be refused: a transaction begins while the coordinator may still be ending the one before, and then answers CONCURRENT_TRANSACTIONS. Others may
@@ -59,8 +61,8 @@ pub(super) enum Step {
     Send,
     /// Register the partitions that the transaction does not have yet.
     Register,
-    /// Everything is acknowledged: write the checkpoints.
-    Checkpoint,
+    /// Everything is acknowledged: write what comes last.
+    Last,
     /// Everything is acknowledged: commit.
     End,
     /// The commit is done.
@@ -75,15 +77,15 @@ pub(super) struct Flow {
     phase: Phase,
     /// Whether a commit was asked for and is not done.
     committing: bool,
-    /// Without transactions: whether the checkpoints of the commit are written.
-    checkpointed: bool,
+    /// Whether what comes last in the commit is written.
+    all_written: bool,
     /// The requests without an answer.
     in_flight: usize,
 }
 
 impl Flow {
     pub(super) fn new(mode: Mode) -> Self {
-        Self { mode, phase: Phase::Idle, committing: false, checkpointed: false, in_flight: 0 }
+        Self { mode, phase: Phase::Idle, committing: false, all_written: false, in_flight: 0 }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -116,7 +118,7 @@ impl Flow {
             return Step::Wait;
         }
         match (self.mode, self.phase) {
-            (Mode::Idempotent, _) if !self.checkpointed => Step::Checkpoint,
+            _ if !self.all_written => Step::Last,
             (Mode::Version1 | Mode::Version2, Phase::Open) => Step::End,
             // A transaction that nothing was sent in is none.
             _ => Step::Finished,
@@ -156,12 +158,12 @@ impl Flow {
     /// What was written so far is to be committed.
     pub(super) fn commit(&mut self) {
         self.committing = true;
-        self.checkpointed = false;
+        self.all_written = false;
     }
 
-    /// The checkpoints were written, to be sent as what comes last.
-    pub(super) fn checkpointed(&mut self) {
-        self.checkpointed = true;
+    /// What comes last was written, to be sent.
+    pub(super) fn all_written(&mut self) {
+        self.all_written = true;
     }
 
     /// The request to commit was sent.
@@ -233,6 +235,12 @@ mod tests {
             assert_eq!(flow.step(NOTHING), Step::Wait);
             flow.answered(false);
             assert_eq!(flow.step(HELD), Step::Wait, "what was not sent is not committed");
+            assert_eq!(flow.step(NOTHING), Step::Last, "where it is is known now");
+            flow.all_written();
+            assert_eq!(flow.step(READY), Step::Send);
+            flow.sent();
+            assert_eq!(flow.step(NOTHING), Step::Wait);
+            flow.answered(false);
             assert_eq!(flow.step(NOTHING), Step::End);
             flow.ending();
             assert_eq!(flow.step(READY), Step::Wait, "the next transaction waits for the end of this one");
@@ -261,6 +269,8 @@ mod tests {
         for mode in [Mode::Version2, Mode::Version1] {
             let mut flow = Flow::new(mode);
             flow.commit();
+            assert_eq!(flow.step(NOTHING), Step::Last);
+            flow.all_written();
             assert_eq!(flow.step(NOTHING), Step::Finished, "EndTxn of an empty transaction is refused");
         }
     }
@@ -296,8 +306,8 @@ mod tests {
         flow.answered(false);
         assert_eq!(flow.step(NOTHING), Step::Wait);
         flow.answered(false);
-        assert_eq!(flow.step(NOTHING), Step::Checkpoint);
-        flow.checkpointed();
+        assert_eq!(flow.step(NOTHING), Step::Last);
+        flow.all_written();
         assert_eq!(flow.step(READY), Step::Send);
         flow.sent();
         assert_eq!(flow.step(NOTHING), Step::Wait);
@@ -305,6 +315,6 @@ mod tests {
         assert_eq!(flow.step(NOTHING), Step::Finished);
         flow.finished();
         flow.commit();
-        assert_eq!(flow.step(NOTHING), Step::Checkpoint, "each commit has its own");
+        assert_eq!(flow.step(NOTHING), Step::Last, "each commit has its own");
     }
 }

@@ -1,7 +1,7 @@
 //! Writes the output of a lane into a Kafka cluster.
 //!
 //! Reading order: this file (what a lane sees), [`flow`] (the order of requests), [`session`] (what is open, and how requests come and
-//! go), [`open`] (from fencing to the checkpoint), [`outbox`] (records on their way), [`alone`] (what does not belong to a lane).
+//! go), [`open`] (from fencing to the checkpoint), [`outbox`] (records on their way), [`ledger`] (where they went), [`alone`] (what does not belong to a lane).
 //!
 //! Invariants
 //! - The checkpoint is read after fencing and up to the high watermark, never before.
@@ -11,6 +11,7 @@
 
 pub(super) mod alone;
 mod flow;
+mod ledger;
 mod open;
 mod outbox;
 mod session;
@@ -107,7 +108,6 @@ impl KafkaSink {
         let target = self.topics.find(target)?;
         let routed = batch.topics.iter().map(|topic| self.topics.find(topic)).collect::<Result<Vec<_>, _>>()?;
         let topics = &self.topics.list;
-        let own = (target, batch.partition % topics[target].partitions.max(1));
         let place_of = |index: usize| -> Place {
             let placement = batch.placement(index);
             let topic = placement.topic.map_or(target, |topic| routed[topic as usize]);
@@ -118,15 +118,18 @@ impl KafkaSink {
             }
         };
         let session = self.session.as_mut().ok_or_else(|| not_open(&self.lane))?;
-        if batch.placements.is_empty() {
-            return session.push(&mut self.encoder, own, batch, 0..batch.len(), topics[own.0].bytes_max);
-        }
+        let of = session.ledger.number(&TopicPartition::new(batch.topic.clone(), batch.partition));
         let (mut start, mut too_large) = (0, Vec::new());
         while start < batch.len() {
             let place = place_of(start);
-            let end = (start + 1..batch.len()).find(|index| place_of(*index) != place).unwrap_or(batch.len());
-            let bytes_max = topics[place.0].bytes_max;
-            too_large.extend(session.push(&mut self.encoder, place, batch, start..end, bytes_max)?);
+            let end = match batch.placements.is_empty() {
+                true => batch.len(),
+                false => (start + 1..batch.len()).find(|index| place_of(*index) != place).unwrap_or(batch.len()),
+            };
+            let left_out = session.push(&mut self.encoder, place, batch, start..end, topics[place.0].bytes_max)?;
+            let written = (start..end).filter(|index| left_out.is_empty() || !left_out.contains(index));
+            session.ledger.wrote(of, place, written.map(|index| batch.offsets[index]));
+            too_large.extend(left_out);
             start = end;
         }
         Ok(too_large)
@@ -177,6 +180,8 @@ impl Sink for KafkaSink {
             return super::decode(&encoded).map(Some);
         };
         let Some(session) = &mut self.session else { return Err(not_open(&self.lane)) };
+        let of = session.ledger.number(&TopicPartition::new(encoded.topic.clone(), encoded.partition));
+        session.ledger.passed(of, place, encoded.records.base_offset(), batch.records() as i64);
         let passed = session.pass(&mut self.encoder, place, batch);
         let passed = passed.and_then(|()| session.make_room(&mut self.encoder, &self.topics));
         passed.map(|()| None).map_err(|error| self.failed(error))

@@ -67,8 +67,9 @@ pub(super) fn open(
         admin.put_metadata(&lane.link, &lane_name(lane), topic_id(checkpoints.id).0.to_string().as_bytes())?;
     }
     let states = read_states(client, lane)?;
-    let ends = written.checkpoints.iter().map(|(partition, at)| (partition.clone(), at.target_end_offset)).collect();
-    session.resume(ends, states);
+    let offsets = offsets_topic(admin, lane)?;
+    let place = lane.lane % offsets.partitions;
+    session.resume(&written.checkpoints, states, (topics.put(offsets), place));
     let revision = written.checkpoints.values().map(|checkpoint| checkpoint.revision).max();
     Ok((session, Opened { checkpoints: written.checkpoints, revision }))
 }
@@ -145,6 +146,15 @@ pub(super) fn own_topic(admin: &Admin, name: Arc<str>, partitions: u32) -> Resul
     }
     let bytes_max = admin.batch_bytes_max(&name)?;
     Ok(TargetTopic { name, id, partitions, bytes_max })
+}
+
+/// The topic that says which offsets are copied to where. A lane has a partition, but not the other way round.
+fn offsets_topic(admin: &Admin, lane: &LaneSettings) -> Result<TargetTopic, Error> {
+    let name: Arc<str> = layout::offsets_topic(&lane.link).into();
+    let made = admin.ensure(&name, lane.lanes, &layout::offsets_settings())?;
+    let (id, _) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
+    let bytes_max = admin.batch_bytes_max(&name)?;
+    Ok(TargetTopic { name, id, partitions: made.partitions.max(1), bytes_max })
 }
 
 fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Error> {
@@ -330,10 +340,15 @@ fn keys_with(client: &Client, partition: &TopicPartition, prefix: &[u8]) -> Resu
 }
 
 fn records(pairs: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Batch {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let mut builder = BatchBuilder::new();
     for (key, value) in pairs {
-        builder.push(0, now.as_millis() as i64, Some(&key), value.as_deref(), std::iter::empty());
+        builder.push(0, now_ms(), Some(&key), value.as_deref(), std::iter::empty());
     }
     builder.finish("", 0)
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+pub(super) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as i64
 }

@@ -12,6 +12,7 @@ use kafka_protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, Produce
 use kafka_protocol::protocol::StrBytes;
 
 use super::flow::{Flow, Mode, Step, Unsent};
+use super::ledger::Ledger;
 use super::outbox::{Outbox, Place};
 use super::{TargetTopic, Topics};
 use crate::connector::kafka::admin::Admin;
@@ -21,7 +22,7 @@ use crate::connector::kafka::produce::{self, TopicRecords};
 use crate::connector::kafka::records::{Encoder, FinishedBatch, Stamp};
 use crate::connector::kafka::wire::{Connection, wait_readable};
 use crate::connector::{Commit, Error, LaneSettings};
-use crate::model::{Batch, StoredState, TopicPartition};
+use crate::model::{Batch, BatchBuilder, Checkpoint, StoredState, TopicPartition};
 
 /// How many bytes may be on their way to a broker: what a path of 50 MB/s and a round trip of 160 ms holds.
 const WINDOW_BYTES: usize = 8 << 20;
@@ -101,13 +102,23 @@ struct Kept {
     batch: FinishedBatch,
 }
 
-/// Where a partition of the target ends, as far as is known.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tail {
-    /// Where it ended behind our last record that was acknowledged; 0 before there is one.
-    known: i64,
-    /// The records since then.
-    unacknowledged: i64,
+/// What is written when all else of a commit is acknowledged.
+#[derive(Debug, Default)]
+struct Last {
+    /// Without transactions: how far the lane has come.
+    records: Vec<(Place, Batch)>,
+    /// What was copied of these source partitions.
+    copied: Vec<Copied>,
+}
+
+/// How far a commit goes in a source partition.
+#[derive(Debug)]
+struct Copied {
+    of: TopicPartition,
+    epoch: u64,
+    /// Where the link begins with the partition, if it does now.
+    begin: Option<i64>,
+    next: i64,
 }
 
 pub(super) struct Session {
@@ -122,7 +133,7 @@ pub(super) struct Session {
     /// The partitions that the open transaction has, where they have to be registered.
     registered: BTreeSet<Place>,
     sequences: HashMap<Place, i32>,
-    tails: HashMap<Place, Tail>,
+    pub(super) ledger: Ledger,
     /// Where the target of each source partition ended at least, by its last checkpoint.
     floors: BTreeMap<TopicPartition, i64>,
     /// What belongs to the transaction that is open or being committed.
@@ -131,14 +142,15 @@ pub(super) struct Session {
     waiting: Outbox,
     /// What the open transaction has to send once more, in order.
     refused: Vec<Kept>,
-    /// Without transactions: what is to be written when all else is acknowledged.
-    last: Vec<(Place, Batch)>,
+    last: Last,
     not_before: Option<Instant>,
     /// When the last commit was done, or the session began.
     finished: Instant,
     again_since: Option<Instant>,
     states: BTreeMap<TopicPartition, BTreeMap<String, StoredState>>,
     pub(super) checkpoints: Place,
+    /// Where it is said which offsets were copied to where. `None`: nowhere.
+    offsets: Option<Place>,
 }
 
 impl Session {
@@ -162,28 +174,34 @@ impl Session {
             leaders: HashMap::new(),
             registered: BTreeSet::new(),
             sequences: HashMap::new(),
-            tails: HashMap::new(),
+            ledger: Ledger::default(),
             floors: BTreeMap::new(),
             sending: Outbox::default(),
             waiting: Outbox::default(),
             refused: Vec::new(),
-            last: Vec::new(),
+            last: Last::default(),
             not_before: None,
             finished: Instant::now(),
             again_since: None,
             states: BTreeMap::new(),
             checkpoints,
+            offsets: None,
         }
     }
 
-    /// Begin where the lane has come to.
+    /// Begin where the lane has come to, and say at `offsets` which offsets are copied to where.
     pub(super) fn resume(
         &mut self,
-        floors: BTreeMap<TopicPartition, i64>,
+        checkpoints: &BTreeMap<TopicPartition, Checkpoint>,
         states: BTreeMap<TopicPartition, BTreeMap<String, StoredState>>,
+        offsets: Place,
     ) {
-        self.floors = floors;
+        for (partition, checkpoint) in checkpoints {
+            self.floors.insert(partition.clone(), checkpoint.target_end_offset);
+            self.ledger.told(partition, checkpoint.next_offset);
+        }
         self.states = states;
+        self.offsets = Some(offsets);
     }
 
     pub(super) fn is_committing(&self) -> bool {
@@ -208,15 +226,11 @@ impl Session {
         range: Range<usize>,
         bytes_max: usize,
     ) -> Result<Vec<usize>, Error> {
-        let records = range.len();
-        let too_large = self.outbox().push(encoder, place, batch, range, bytes_max).map_err(error::not_encoded)?;
-        self.tails.entry(place).or_default().unacknowledged += (records - too_large.len()) as i64;
-        Ok(too_large)
+        self.outbox().push(encoder, place, batch, range, bytes_max).map_err(error::not_encoded)
     }
 
     /// Add a record batch as it is.
     pub(super) fn pass(&mut self, encoder: &mut Encoder, place: Place, batch: FinishedBatch) -> Result<(), Error> {
-        self.tails.entry(place).or_default().unacknowledged += batch.records() as i64;
         self.outbox().pass(encoder, place, batch).map_err(error::not_encoded)
     }
 
@@ -241,7 +255,7 @@ impl Session {
         self.sending.flush(encoder).map_err(error::not_encoded)?;
         self.flow.commit();
         // Nothing else is to be written behind it.
-        self.flow.checkpointed();
+        self.flow.all_written();
         while self.is_committing() {
             self.pump(encoder, topics, Instant::now() + AGAIN_PATIENCE)?;
         }
@@ -264,25 +278,26 @@ impl Session {
             let floor = self.floors.entry(partition.clone()).or_default();
             if commit.resets {
                 *floor = checkpoint.target_end_offset;
+                self.ledger.told(partition, checkpoint.next_offset);
                 continue;
             }
             let place = topics.list.iter().position(|topic| super::topic_id(topic.id) == checkpoint.target_topic_id);
             let end = place.map_or(0, |index| {
                 let partitions = topics.list[index].partitions.max(1);
-                let tail = self.tails.get(&(index, partition.partition % partitions)).copied().unwrap_or_default();
-                tail.known + tail.unacknowledged
+                self.ledger.end((index, partition.partition % partitions))
             });
             *floor = end.max(*floor);
             checkpoint.target_end_offset = *floor;
         }
-        let mut last = super::open::checkpoint_records(&commit, self.checkpoints);
+        let mut records = super::open::checkpoint_records(&commit, self.checkpoints);
         if !commit.states.is_empty() {
-            last.push(super::open::state_records(&commit, &self.client, admin, topics, &self.lane)?);
+            records.push(super::open::state_records(&commit, &self.client, admin, topics, &self.lane)?);
         }
+        self.last = Last { records: Vec::new(), copied: if commit.resets { Vec::new() } else { copied(&commit) } };
         if self.flow.mode() == Mode::Idempotent {
-            self.last = last;
+            self.last.records = records;
         } else {
-            self.push_all(last, encoder, topics)?;
+            self.push_all(records, encoder, topics)?;
         }
         self.sending.flush(encoder).map_err(error::not_encoded)?;
         self.flow.commit();
@@ -312,6 +327,23 @@ impl Session {
         Ok(())
     }
 
+    /// All else is acknowledged: add what comes last.
+    fn push_last(&mut self, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
+        let Last { records, copied } = std::mem::take(&mut self.last);
+        self.push_all(records, encoder, topics)?;
+        if let Some(place) = self.offsets {
+            let name = |(topic, partition): Place| TopicPartition::new(topics.list[topic].name.clone(), partition);
+            let mut builder = BatchBuilder::new();
+            for Copied { of, epoch, begin, next } in copied {
+                self.ledger.take(&of, (begin, next), epoch, name).write(&of, super::open::now_ms(), &mut builder);
+            }
+            self.push_all(vec![(place, builder.finish("", 0))], encoder, topics)?;
+        }
+        self.sending.flush(encoder).map_err(error::not_encoded)?;
+        self.flow.all_written();
+        Ok(())
+    }
+
     /// Send what can be sent and take the answers, until the commit under way is done, there is nothing to wait for, or the deadline has passed.
     pub(super) fn pump(&mut self, encoder: &mut Encoder, topics: &Topics, deadline: Instant) -> Result<(), Error> {
         let committing = self.is_committing();
@@ -328,12 +360,7 @@ impl Session {
                     self.finish();
                     return Ok(());
                 }
-                (Step::Checkpoint, _) => {
-                    let last = std::mem::take(&mut self.last);
-                    self.push_all(last, encoder, topics)?;
-                    self.sending.flush(encoder).map_err(error::not_encoded)?;
-                    self.flow.checkpointed();
-                }
+                (Step::Last, _) => self.push_last(encoder, topics)?,
                 (Step::Wait, _) if !self.is_awaiting() => return Ok(()),
                 (Step::Wait, _) => {
                     if Instant::now() >= deadline {
@@ -451,7 +478,10 @@ impl Session {
     }
 
     fn register(&mut self, topics: &Topics) -> Result<(), Error> {
-        let new: Vec<Place> = self.sending.ready().filter(|place| !self.registered.contains(place)).collect();
+        // What comes last is known from the beginning.
+        let last = [Some(self.checkpoints), self.offsets];
+        let places: BTreeSet<Place> = self.sending.ready().chain(last.into_iter().flatten()).collect();
+        let new: Vec<Place> = places.difference(&self.registered).copied().collect();
         let mut by_topic: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
         for (topic, partition) in &new {
             by_topic.entry(*topic).or_default().push(*partition as i32);
@@ -552,6 +582,19 @@ impl Drop for Session {
             drop(self.ask_to_end(false));
         }
     }
+}
+
+/// How far a commit goes in each source partition.
+fn copied(commit: &Commit) -> Vec<Copied> {
+    let begin =
+        |of: &TopicPartition| commit.started.iter().find(|start| start.partition == *of).map(|start| start.offset);
+    let copied = commit.checkpoints.iter().map(|(of, checkpoint)| Copied {
+        of: of.clone(),
+        epoch: checkpoint.link_epoch,
+        begin: begin(of),
+        next: checkpoint.next_offset,
+    });
+    copied.collect()
 }
 
 /// The sequence number behind `records` records: it begins at 0 again behind the largest number of 31 bits.

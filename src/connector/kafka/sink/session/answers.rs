@@ -71,9 +71,7 @@ impl Session {
 
     fn acknowledged(&mut self, place: Place, flight: &Flight, base_offset: i64) {
         let records = flight.parts.iter().find(|(other, _)| *other == place).map_or(0, |(_, records)| *records);
-        let tail = self.tails.entry(place).or_default();
-        tail.unacknowledged -= records as i64;
-        tail.known = base_offset + records as i64;
+        self.ledger.acknowledged(place, base_offset, records as i64);
     }
 
     fn send_refused_again(&mut self) -> Result<(), Error> {

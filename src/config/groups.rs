@@ -1,0 +1,130 @@
+//! `groups` of a link: which consumer groups go along to the target.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::reader::{Item, Table};
+use super::topics::TopicPattern;
+
+/// How often groups are moved when nobody says otherwise, in milliseconds.
+const INTERVAL_MS: u64 = 60_000;
+
+/// What that may be.
+const INTERVALS_MS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
+
+/// What the names of our own groups begin with.
+const OURS: &str = "tidegate.";
+
+/// Which consumer groups go along to the target, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSync {
+    /// The groups; none at all: none does.
+    pub groups: Vec<GroupSelector>,
+    /// How often.
+    pub interval: Duration,
+}
+
+/// A consumer group's name, or a regular expression between slashes.
+#[derive(Clone, Debug)]
+pub enum GroupSelector {
+    /// The group of this name.
+    Name(Arc<str>),
+    /// Every group whose whole name matches, but for Tidegate's own.
+    Pattern(TopicPattern),
+}
+
+impl GroupSelector {
+    /// A name, or an expression between slashes.
+    ///
+    /// # Errors
+    /// What is wrong, on one line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix('/') else {
+            return if text.is_empty() {
+                Err("a group's name is not empty".to_owned())
+            } else {
+                Ok(Self::Name(text.into()))
+            };
+        };
+        let expression = rest.strip_suffix('/').filter(|expression| !expression.is_empty());
+        let expression = expression.ok_or("a regular expression stands between two slashes, like \"/audit-.*/\"")?;
+        TopicPattern::parse(expression).map(Self::Pattern)
+    }
+
+    /// Whether the group is meant. Tidegate's own never are.
+    pub fn matches(&self, group: &str) -> bool {
+        !group.starts_with(OURS)
+            && match self {
+                Self::Name(name) => **name == *group,
+                Self::Pattern(pattern) => pattern.matches(group),
+            }
+    }
+}
+
+/// As it stands in the configuration.
+impl fmt::Display for GroupSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Pattern(pattern) => write!(f, "/{}/", pattern.expression()),
+        }
+    }
+}
+
+/// Selectors are equal when they are written the same.
+impl PartialEq for GroupSelector {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for GroupSelector {}
+
+impl Default for GroupSync {
+    fn default() -> Self {
+        Self { groups: Vec::new(), interval: Duration::from_millis(INTERVAL_MS) }
+    }
+}
+
+impl GroupSync {
+    /// `both_kafka`: source and target; embedded clusters have no groups.
+    pub(super) fn read(table: &mut Table<'_>, both_kafka: bool) -> Self {
+        let interval = Duration::from_millis(table.duration_ms("group_sync_interval", INTERVAL_MS, INTERVALS_MS));
+        let Some(item) = table.item("groups") else { return Self { interval, ..Self::default() } };
+        if !both_kafka {
+            let what = "this changes nothing: only Kafka clusters have consumer groups";
+            item.report.warning(&item.place, what, "remove it");
+        }
+        let items = item.items("an array of strings");
+        let groups = items.into_iter().flatten().filter_map(|item| selector(&item)).collect();
+        Self { groups: if both_kafka { groups } else { Vec::new() }, interval }
+    }
+}
+
+fn selector(item: &Item<'_>) -> Option<GroupSelector> {
+    let text = item.text()?;
+    item.parsed(GroupSelector::parse(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_selected_by_name_or_expression_and_ours_never() {
+        for (text, group, matches) in [
+            ("billing", "billing", true),
+            ("billing", "billing-2", false),
+            ("/billing.*/", "billing-2", true),
+            ("/illing/", "billing", false),
+            ("/.*/", "tidegate.orders", false),
+            ("tidegate.orders", "tidegate.orders", false),
+            ("Ärger & Co", "Ärger & Co", true),
+        ] {
+            let selector = GroupSelector::parse(text).expect("a selector");
+            assert_eq!((selector.matches(group), selector.to_string()), (matches, text.to_owned()), "{text} {group}");
+        }
+        assert!(["", "/", "//", "/a(/"].iter().all(|text| GroupSelector::parse(text).is_err()));
+    }
+}

@@ -1,0 +1,378 @@
+//! Finds stretches again: follows their topic, remembers of each megabyte which offsets it is about, and reads only what is asked for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Copies, Stretch, partition_of};
+use crate::connector::Error;
+use crate::connector::kafka::admin::Admin;
+use crate::connector::kafka::client::{Client, EARLIEST, Isolation, LATEST};
+use crate::connector::kafka::log;
+use crate::model::TopicPartition;
+
+/// How long a transaction that is open may hold up the reading.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much of the topic is one piece, in bytes of values: what has to be read to find one offset.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// What is known of a link's stretches.
+#[derive(Debug)]
+pub(in crate::connector::kafka) struct Index {
+    topic: Arc<str>,
+    id: Uuid,
+    /// Of each partition of the topic.
+    logs: Vec<Log>,
+    partitions: BTreeMap<TopicPartition, Known>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Log {
+    /// The offset to read next.
+    next: i64,
+    /// Grows with each piece.
+    piece: u64,
+    /// The bytes of the present one.
+    bytes: usize,
+}
+
+/// What is known of a source partition.
+#[derive(Clone, Debug, Default)]
+pub(in crate::connector::kafka) struct Known {
+    epoch: u64,
+    /// The source offsets of which all copies are known.
+    pub(in crate::connector::kafka) range: Range<i64>,
+    /// Where each piece begins that is about it, and with which source offset.
+    marks: VecDeque<Mark>,
+    targets: BTreeMap<TopicPartition, Vec<Piece>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// The partition of the topic.
+    log: u32,
+    piece: u64,
+    /// The offset in the topic.
+    at: i64,
+    source: i64,
+}
+
+/// The stretches between two partitions in a piece of the topic.
+#[derive(Clone, Debug)]
+struct Piece {
+    mark: Mark,
+    /// The offset in the topic behind the last record.
+    end: i64,
+    /// The first source offset and the one behind the last.
+    source: Range<i64>,
+    /// Where the first one is in the target.
+    target: i64,
+}
+
+/// Source offsets to be found between two partitions, with where they are, in the order of the source.
+type Wanted = Vec<(i64, Option<i64>)>;
+
+/// What is to be found by reading, by source partition and target partition.
+type Sought = BTreeMap<TopicPartition, BTreeMap<TopicPartition, Wanted>>;
+
+impl Index {
+    pub(in crate::connector::kafka) fn new(topic: &str) -> Self {
+        Self { topic: topic.into(), id: Uuid::nil(), logs: Vec::new(), partitions: BTreeMap::new() }
+    }
+
+    /// What is known of a source partition; `None`: nothing.
+    pub(in crate::connector::kafka) fn of(&self, partition: &TopicPartition) -> Option<&Known> {
+        self.partitions.get(partition)
+    }
+
+    /// The source partitions that something is known of.
+    pub(in crate::connector::kafka) fn partitions(&self) -> impl Iterator<Item = (&TopicPartition, &Known)> {
+        self.partitions.iter()
+    }
+
+    /// Read what is new, up to all that has been written by now: what open transactions have written is waited for.
+    ///
+    /// # Errors
+    /// A broker does not answer, or a transaction hangs.
+    pub(in crate::connector::kafka) fn follow(&mut self, client: &Client, admin: &Admin) -> Result<(), Error> {
+        let Some((id, partitions)) = admin.find(&self.topic)? else {
+            *self = Self::new(&self.topic);
+            return Ok(());
+        };
+        if id != self.id {
+            *self = Self { id, ..Self::new(&self.topic) };
+        }
+        self.logs.resize(partitions as usize, Log::default());
+        let logs: Vec<_> = (0..partitions).map(|log| TopicPartition::new(self.topic.clone(), log)).collect();
+        let ends = client.offsets(&logs, LATEST, Isolation::ReadUncommitted)?;
+        let starts = client.offsets(&logs, EARLIEST, Isolation::ReadUncommitted)?;
+        for log in &logs {
+            let (Some(start), Some(end)) = (starts.get(log), ends.get(log)) else { continue };
+            self.forget(log.partition, *start);
+            let next = self.logs[log.partition as usize].next.max(*start);
+            let read = log::read(client, log, next..*end, Isolation::ReadCommitted, PATIENCE, |record| {
+                let copies = record.value().and_then(Copies::read);
+                if let (Some(of), Some(copies)) = (record.key().and_then(partition_of), copies) {
+                    let bytes = record.value().map_or(0, <[u8]>::len);
+                    self.add(log.partition, record.offset(), of, copies, bytes);
+                }
+                Ok(())
+            })?;
+            self.logs[log.partition as usize].next = read;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, log: u32, at: i64, of: TopicPartition, copies: Copies, bytes: usize) {
+        let current = &mut self.logs[log as usize];
+        if current.bytes > PIECE_BYTES {
+            current.piece += 1;
+            current.bytes = 0;
+        }
+        current.bytes += bytes;
+        let mark = Mark { log, piece: current.piece, at, source: copies.range.start };
+        let known = self.partitions.entry(of).or_default();
+        if copies.epoch < known.epoch {
+            return;
+        }
+        if copies.epoch > known.epoch || known.marks.is_empty() {
+            // What was known begins here: with a reset, or behind what the cluster has deleted.
+            *known = Known { epoch: copies.epoch, range: copies.range.start..copies.range.start, ..Known::default() };
+        }
+        known.add(mark, copies);
+    }
+
+    /// Forget what the cluster has deleted: what is in a partition of the topic before `start`.
+    fn forget(&mut self, log: u32, start: i64) {
+        let gone = |mark: &Mark| mark.log == log && mark.at < start;
+        for known in self.partitions.values_mut().filter(|known| known.marks.iter().any(gone)) {
+            known.marks.retain(|mark| !gone(mark));
+            known.range.start = known.marks.front().map_or(known.range.end, |mark| mark.source);
+            known.targets.values_mut().for_each(|pieces| pieces.retain(|piece| !gone(&piece.mark)));
+        }
+    }
+
+    /// Where in each partition of the target the first record is that stands for a source offset or one behind it, for each of `offsets`, which are in the known range
+    /// of their partitions. Where there is none, nothing that was copied stands for any of them.
+    ///
+    /// # Errors
+    /// A broker does not answer.
+    pub(in crate::connector::kafka) fn locate(
+        &self,
+        client: &Client,
+        offsets: &BTreeMap<TopicPartition, Vec<i64>>,
+    ) -> Result<BTreeMap<TopicPartition, Located>, Error> {
+        let mut found: BTreeMap<TopicPartition, Located> = BTreeMap::new();
+        let mut reads: BTreeMap<u32, (Vec<Range<i64>>, Sought)> = BTreeMap::new();
+        for (of, offsets) in offsets {
+            let Some(known) = self.of(of) else { continue };
+            for (target, pieces) in &known.targets {
+                let located = found.entry(of.clone()).or_default().entry(target.clone()).or_default();
+                for source in offsets {
+                    let Some(piece) = pieces.iter().find(|piece| piece.source.end > *source) else { continue };
+                    if *source <= piece.source.start {
+                        located.insert(*source, piece.target);
+                        continue;
+                    }
+                    let (ranges, sought) = reads.entry(piece.mark.log).or_default();
+                    ranges.push(piece.mark.at..piece.end);
+                    let wanted = sought.entry(of.clone()).or_default().entry(target.clone()).or_default();
+                    wanted.push((*source, None));
+                }
+            }
+        }
+        for (log, (ranges, mut sought)) in reads {
+            self.read(client, log, ranges, &mut sought)?;
+            for (of, targets) in sought {
+                for (target, wanted) in targets {
+                    let located = found.entry(of.clone()).or_default().entry(target).or_default();
+                    located.extend(wanted.into_iter().filter_map(|(source, at)| Some((source, at?))));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn read(&self, client: &Client, log: u32, ranges: Vec<Range<i64>>, sought: &mut Sought) -> Result<(), Error> {
+        sought.values_mut().flat_map(BTreeMap::values_mut).for_each(|wanted| wanted.sort_unstable());
+        let log = TopicPartition::new(self.topic.clone(), log);
+        for range in joined(ranges) {
+            log::read(client, &log, range, Isolation::ReadCommitted, PATIENCE, |record| {
+                let targets = record.key().and_then(partition_of).and_then(|of| sought.get_mut(&of));
+                let Some(targets) = targets else { return Ok(()) };
+                for (target, stretches) in record.value().and_then(Copies::read).unwrap_or_default().targets {
+                    if let Some(wanted) = targets.get_mut(&target) {
+                        stretches.iter().for_each(|stretch| look_in(*stretch, wanted));
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where source offsets are in a partition of the target, by source offset.
+type LocatedIn = BTreeMap<i64, i64>;
+
+/// The same for each partition of the target that the source partition has come to.
+pub(in crate::connector::kafka) type Located = BTreeMap<TopicPartition, LocatedIn>;
+
+impl Known {
+    /// The partitions of the target that it has come to.
+    pub(in crate::connector::kafka) fn targets(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.targets.keys()
+    }
+
+    fn add(&mut self, mark: Mark, copies: Copies) {
+        if self.marks.back().is_none_or(|last| (last.log, last.piece) != (mark.log, mark.piece)) {
+            self.marks.push_back(mark);
+        }
+        if copies.range.start > self.range.end {
+            // Something between is not there.
+            self.range.start = copies.range.start;
+        }
+        self.range.end = self.range.end.max(copies.range.end);
+        for (target, stretches) in copies.targets {
+            let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else { continue };
+            let pieces = self.targets.entry(target).or_default();
+            match pieces.last_mut() {
+                Some(piece) if (piece.mark.log, piece.mark.piece) == (mark.log, mark.piece) => {
+                    piece.end = mark.at + 1;
+                    piece.source.end = piece.source.end.max(last.end());
+                }
+                _ => pieces.push(Piece {
+                    mark,
+                    end: mark.at + 1,
+                    source: first.source..last.end(),
+                    target: first.target,
+                }),
+            }
+        }
+    }
+}
+
+/// Find the offsets that this stretch is the first one to reach.
+fn look_in(stretch: Stretch, wanted: &mut Wanted) {
+    let open = wanted.partition_point(|(_, found)| found.is_some());
+    for (source, found) in &mut wanted[open..] {
+        if *source >= stretch.end() {
+            break;
+        }
+        *found = Some(stretch.target + (*source - stretch.source).max(0));
+    }
+}
+
+/// The same ranges, with those joined that overlap.
+fn joined(mut ranges: Vec<Range<i64>>) -> Vec<Range<i64>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<i64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> TopicPartition {
+        TopicPartition::new("in", 0)
+    }
+
+    fn target(partition: u32) -> TopicPartition {
+        TopicPartition::new("out", partition)
+    }
+
+    fn index() -> Index {
+        Index { logs: vec![Log::default(); 2], ..Index::new("offsets") }
+    }
+
+    fn copies(epoch: u64, range: Range<i64>, stretches: &[(i64, i64, i64)]) -> Copies {
+        let stretch = |(source, target, records): &(i64, i64, i64)| Stretch {
+            source: *source,
+            target: *target,
+            records: *records,
+        };
+        Copies { epoch, range, targets: [(target(0), stretches.iter().map(stretch).collect())].into() }
+    }
+
+    fn pieces(index: &Index) -> Vec<(Range<i64>, i64)> {
+        let known = index.of(&source()).expect("known");
+        known.targets.get(&target(0)).into_iter().flatten().map(|piece| (piece.source.clone(), piece.target)).collect()
+    }
+
+    #[test]
+    fn offsets_are_found_where_the_first_record_at_or_behind_them_is() {
+        // Dropped: 2, 3; split in two: 5.
+        let stretches = [(0, 10, 2), (4, 12, 2), (5, 14, 3)];
+        let mut wanted: Wanted = (0..9).map(|source| (source, None)).collect();
+        for (source, target, records) in stretches {
+            look_in(Stretch { source, target, records }, &mut wanted);
+        }
+        let found: Vec<_> = wanted.into_iter().map(|(_, found)| found).collect();
+        let expected = [10, 11, 12, 12, 12, 13, 15, 16].map(Some);
+        assert_eq!(found, [&expected[..], &[None]].concat());
+    }
+
+    #[test]
+    fn pieces_say_what_they_are_about() {
+        let mut index = index();
+        index.add(0, 0, source(), copies(0, 0..10, &[(0, 100, 10)]), PIECE_BYTES / 2);
+        index.add(0, 2, source(), copies(0, 10..20, &[(12, 111, 8)]), PIECE_BYTES);
+        index.add(0, 4, source(), copies(0, 20..30, &[]), 10);
+        index.add(0, 6, source(), copies(0, 30..40, &[(30, 120, 10)]), 10);
+        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(0..40));
+        assert_eq!(pieces(&index), [(0..20, 100), (30..40, 120)]);
+    }
+
+    #[test]
+    fn what_the_cluster_has_deleted_is_not_known_any_more() {
+        let mut index = index();
+        for number in 0..3 {
+            let range = number * 10..number * 10 + 10;
+            index.add(0, number, source(), copies(0, range, &[(number * 10, number * 10, 10)]), PIECE_BYTES + 1);
+        }
+        index.forget(1, 5);
+        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(0..30), "another partition");
+        index.forget(0, 1);
+        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(10..30));
+        assert_eq!(pieces(&index), [(10..20, 10), (20..30, 20)]);
+        index.forget(0, 3);
+        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(30..30), "nothing is left");
+        index.add(0, 3, source(), copies(0, 30..35, &[(30, 30, 5)]), 10);
+        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(30..35));
+        assert_eq!(pieces(&index), [(30..35, 30)]);
+    }
+
+    #[test]
+    fn a_reset_begins_anew_and_what_came_before_does_not_count() {
+        let mut index = index();
+        index.add(0, 0, source(), copies(0, 0..10, &[(0, 100, 10)]), 10);
+        index.add(0, 1, source(), copies(1, 3..6, &[(3, 110, 3)]), 10);
+        index.add(1, 0, source(), copies(0, 10..20, &[(10, 110, 10)]), 10);
+        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(3..6));
+        assert_eq!(pieces(&index), [(3..6, 110)]);
+    }
+
+    #[test]
+    fn a_hole_is_not_passed_over() {
+        let mut index = index();
+        index.add(0, 0, source(), copies(0, 0..10, &[(0, 100, 10)]), 10);
+        index.add(0, 1, source(), copies(0, 15..20, &[(15, 110, 5)]), 10);
+        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(15..20));
+    }
+
+    #[test]
+    fn ranges_are_read_once() {
+        assert_eq!(joined(vec![5..9, 0..3, 3..4, 8..12, 20..21]), [0..4, 5..12, 20..21]);
+    }
+}

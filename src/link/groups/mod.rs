@@ -1,0 +1,317 @@
+//! Consumer groups of the source that go along to the target.
+//!
+//! Reading order: [`translate`] (where a group goes on, pure), this file (what would be done about each group, and doing it).
+//!
+//! Invariants
+//! - A group that has members at the target is never moved: its cluster refuses that, whatever we believe.
+//! - A group is moved forward only, unless a person asks for the other: it may have run at the target in the meantime.
+//! - What a plan shows and what is done comes from one function.
+
+pub mod translate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use self::translate::{Known, Translation};
+use super::failure::Failure;
+use super::lane::now_ms;
+use super::status::lock;
+use super::supervisor::Link;
+use super::topics::notices::{About, Notice};
+use super::warden::Alarm;
+use crate::config::GroupSelector;
+use crate::connector::{CopiedPartition, Group, GroupOffsets};
+use crate::model::TopicPartition;
+
+/// How soon it is tried again after a failure, unless groups are moved more often anyway.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// What would be done about a group, or was.
+#[derive(Clone, Debug)]
+pub struct GroupPlan {
+    /// Its name.
+    pub group: Arc<str>,
+    /// Whether the configuration says that it goes along.
+    pub follows: bool,
+    /// Its state at the source.
+    pub source_state: Arc<str>,
+    /// Its state at the target; `None`: it is not known there.
+    pub target_state: Option<Arc<str>>,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// Where it goes on, by partition of the target.
+    pub partitions: BTreeMap<TopicPartition, PlannedOffset>,
+    /// Why it could not be looked at or moved.
+    pub failure: Option<Failure>,
+}
+
+/// What becomes of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is to be moved.
+    Move,
+    /// It was moved.
+    Moved,
+    /// It is where it should be, or further.
+    Stays,
+    /// It has members at the target, and says itself where it is.
+    Active,
+    /// It could not be looked at, or not be moved.
+    Failed,
+}
+
+/// Where a group goes on in a partition of the target.
+#[derive(Clone, Debug)]
+pub struct PlannedOffset {
+    /// Where it goes on according to where it is at the source.
+    pub translation: Translation,
+    /// Where it is at the target now.
+    pub present: Option<i64>,
+    /// Whether it is to be moved there.
+    pub moves: bool,
+}
+
+/// Which groups, and what may be done with them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Selected<'a> {
+    /// Those that one of these selects; empty: all that have committed offsets of the link's topics.
+    pub groups: &'a [GroupSelector],
+    /// Whether a group may also be moved back.
+    pub rewinds: bool,
+}
+
+/// What the last round of moving groups has done.
+#[derive(Clone, Debug, Default)]
+pub struct Round {
+    /// When it ended, in milliseconds since 1970-01-01 UTC.
+    pub at_ms: i64,
+    /// How long it took.
+    pub took: Duration,
+    /// How many groups go along.
+    pub groups: usize,
+    /// How many of them were moved.
+    pub moved: usize,
+    /// How many are active at the target.
+    pub active: usize,
+    /// How many could not be moved.
+    pub failed: usize,
+}
+
+/// The groups of a link.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    last: Mutex<Option<Round>>,
+    /// Wakes the thread that moves them.
+    pub(super) alarm: Alarm,
+}
+
+impl Link {
+    /// What would be done about groups. Changes nothing.
+    ///
+    /// # Errors
+    /// A cluster does not answer, or has no groups.
+    pub fn plan_groups(&self, selected: Selected<'_>) -> Result<Vec<GroupPlan>, Failure> {
+        let wanted = |group: &Group| match selected.groups {
+            [] => GroupSelector::parse("/(?s).*/").is_ok_and(|all| all.matches(&group.name)),
+            some => some.iter().any(|selector| selector.matches(&group.name)),
+        };
+        let groups = self.source().groups()?.ok_or_else(|| no_groups(&self.config().source))?;
+        let groups: Vec<Group> = groups.into_iter().filter(wanted).collect();
+        let present = self.target().groups()?.ok_or_else(|| no_groups(&self.config().target))?;
+        let names: Vec<Arc<str>> = groups.iter().map(|group| group.name.clone()).collect();
+        let mut at_source = self.source().group_offsets(&names)?;
+        let known_there: Vec<Arc<str>> = present
+            .iter()
+            .filter(|group| at_source.contains_key(&group.name))
+            .map(|group| group.name.clone())
+            .collect();
+        let mut at_target = self.target().group_offsets(&known_there)?;
+        for offsets in at_source.values_mut().flatten() {
+            offsets.retain(|partition, _| self.config().selects(&partition.topic));
+        }
+        let known = self.known(at_source.values().flatten())?;
+        let feeders = known.feeders();
+        let plan = |group: &Group| -> Option<GroupPlan> {
+            let there = present.iter().find(|there| there.name == group.name);
+            let mut plan = GroupPlan {
+                group: group.name.clone(),
+                follows: self.config().groups.groups.iter().any(|selector| selector.matches(&group.name)),
+                source_state: group.state.clone(),
+                target_state: there.map(|there| there.state.clone()),
+                fate: Fate::Failed,
+                partitions: BTreeMap::new(),
+                failure: None,
+            };
+            let offsets = match at_source.remove(&group.name)? {
+                Ok(offsets) if offsets.is_empty() => return None,
+                Ok(offsets) => offsets,
+                Err(error) => return Some(GroupPlan { failure: Some(error.into()), ..plan }),
+            };
+            let here = match at_target.remove(&group.name).unwrap_or_else(|| Ok(GroupOffsets::new())) {
+                Ok(here) => here,
+                Err(error) => return Some(GroupPlan { failure: Some(error.into()), ..plan }),
+            };
+            plan.partitions = moves(known.translate(&offsets, &feeders), &here, selected.rewinds);
+            plan.fate = match plan.partitions.values().any(|partition| partition.moves) {
+                _ if there.is_some_and(|there| there.is_active) => Fate::Active,
+                true => Fate::Move,
+                false => Fate::Stays,
+            };
+            Some(plan)
+        };
+        Ok(groups.iter().filter_map(plan).collect())
+    }
+
+    /// Move groups, and say what was done about each.
+    ///
+    /// # Errors
+    /// A cluster does not answer, or has no groups.
+    pub fn sync_groups(&self, selected: Selected<'_>) -> Result<Vec<GroupPlan>, Failure> {
+        let mut plans = self.plan_groups(selected)?;
+        for plan in plans.iter_mut().filter(|plan| plan.fate == Fate::Move) {
+            let moves = plan.partitions.iter().filter(|(_, partition)| partition.moves);
+            let offsets = moves.map(|(target, partition)| (target.clone(), partition.translation.to.clone())).collect();
+            match self.target().move_group(&plan.group, &offsets) {
+                Ok(true) => plan.fate = Fate::Moved,
+                // It came to life in between.
+                Ok(false) => plan.fate = Fate::Active,
+                Err(error) => {
+                    plan.fate = Fate::Failed;
+                    plan.failure = Some(error.into());
+                }
+            }
+        }
+        Ok(plans)
+    }
+
+    /// What the last round of moving groups has done; `None`: there was none since the daemon started, here at least.
+    pub fn group_round(&self) -> Option<Round> {
+        lock(&self.groups.last).clone()
+    }
+
+    /// Move the groups that the configuration names, again and again, until [`Link::dismiss`]. Work for the whole link: one daemon does it.
+    pub fn follow_groups(&self) {
+        let config = &self.config().groups;
+        if config.groups.is_empty() {
+            return;
+        }
+        let mut wait = AGAIN_AFTER.min(config.interval);
+        while self.groups.alarm.wait(wait) {
+            if self.at_work().is_none() || !self.leads() {
+                continue;
+            }
+            let begun = Instant::now();
+            let done = self.sync_groups(Selected { groups: &config.groups, rewinds: false });
+            wait = match &done {
+                Ok(_) => config.interval.saturating_sub(begun.elapsed()),
+                Err(_) => AGAIN_AFTER.min(config.interval),
+            };
+            self.note_round(done, begun.elapsed());
+        }
+    }
+
+    fn note_round(&self, done: Result<Vec<GroupPlan>, Failure>, took: Duration) {
+        let failure = match done {
+            Err(failure) => Some(failure),
+            Ok(mut plans) => {
+                let count = |fate| plans.iter().filter(|plan| plan.fate == fate).count();
+                let (moved, active, failed) = (count(Fate::Moved), count(Fate::Active), count(Fate::Failed));
+                let round = Round { at_ms: now_ms(), took, groups: plans.len(), moved, active, failed };
+                tracing::debug!(link = &*self.config().id, ?round, "groups");
+                *lock(&self.groups.last) = Some(round);
+                plans.iter_mut().find_map(|plan| plan.failure.take())
+            }
+        };
+        let notices = failure.map(|failure| Notice::of(&"".into(), failure)).into_iter().collect();
+        self.topics.notices.replace(About::Groups, notices, &self.events);
+    }
+
+    /// What is to be known of where records are, for groups with these offsets.
+    fn known<'a>(&self, groups: impl Iterator<Item = &'a GroupOffsets>) -> Result<Known, Failure> {
+        let (config, target) = (self.config(), self.target());
+        let mut known = Known::default();
+        let checkpoints = target.checkpoints(&config.id)?;
+        let resets = |partition: &TopicPartition| checkpoints.get(partition).is_none_or(|at| at.link_epoch > 0);
+        for start in target.revision_starts(&config.id)?.into_iter().filter(|start| !resets(&start.partition)) {
+            let begin = known.begins.entry(start.partition).or_insert(start.offset);
+            *begin = start.offset.min(*begin);
+        }
+        known.next = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.next_offset)).collect();
+        let mut sought: BTreeMap<TopicPartition, BTreeSet<i64>> = BTreeMap::new();
+        for (partition, at) in groups.flatten() {
+            sought.entry(partition.clone()).or_default().insert(known.sought(partition, at.offset));
+        }
+        let topics: BTreeSet<Arc<str>> = sought.keys().map(|partition| partition.topic.clone()).collect();
+        known.usual = self.usual(&topics)?;
+        let usual: Vec<TopicPartition> = known.usual.values().cloned().collect();
+        let copied = target.copied(&config.id, &usual, &sought)?;
+        let is_letter = |partition: &TopicPartition| *partition.topic == *config.dead_letters;
+        let of_topics = |(partition, mut copied): (TopicPartition, CopiedPartition)| {
+            copied.first.retain(|to, _| !is_letter(to));
+            topics.contains(&partition.topic).then_some((partition, copied))
+        };
+        known.copied = copied.partitions.into_iter().filter_map(of_topics).collect();
+        known.ranges = copied.ranges;
+        Ok(known)
+    }
+
+    /// Which partition of the target each partition of these source topics keeps to, where both are there.
+    fn usual(&self, topics: &BTreeSet<Arc<str>>) -> Result<BTreeMap<TopicPartition, TopicPartition>, Failure> {
+        let there: BTreeMap<Arc<str>, u32> =
+            self.target().topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+        let mut usual = BTreeMap::new();
+        for topic in self.source().topics()?.into_iter().filter(|topic| topics.contains(&topic.name)) {
+            let target: Arc<str> = self.config().target_topic(&topic.name).into();
+            let Some(count) = there.get(&target).filter(|count| **count > 0) else { continue };
+            for partition in 0..topic.partitions {
+                let to = TopicPartition::new(target.clone(), partition % count);
+                usual.insert(TopicPartition::new(topic.name.clone(), partition), to);
+            }
+        }
+        Ok(usual)
+    }
+}
+
+/// Which offsets of a group change.
+fn moves(
+    translations: BTreeMap<TopicPartition, Translation>,
+    here: &GroupOffsets,
+    rewinds: bool,
+) -> BTreeMap<TopicPartition, PlannedOffset> {
+    let planned = |(target, translation): (TopicPartition, Translation)| {
+        let (present, to) = (here.get(&target).map(|at| at.offset), translation.to.offset);
+        let moves = present.is_none_or(|present| present < to || rewinds && present > to);
+        (target, PlannedOffset { translation, present, moves })
+    };
+    translations.into_iter().map(planned).collect()
+}
+
+fn no_groups(cluster: &str) -> Failure {
+    Failure::fatal(
+        "no-consumer-groups",
+        format!("cluster {cluster} has no consumer groups: only Kafka clusters do"),
+        "use a link between Kafka clusters",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::translate::Certainty;
+    use super::*;
+    use crate::connector::GroupOffset;
+
+    #[test]
+    fn a_group_is_moved_forward_only_unless_somebody_asks_for_the_other() {
+        let place = |partition| TopicPartition::new("out", partition);
+        let at = |offset| GroupOffset { offset, metadata: "".into() };
+        let translation = |offset| Translation { to: at(offset), certainty: Certainty::Exact, from: BTreeMap::new() };
+        let translations: BTreeMap<_, _> = (0..4).map(|partition| (place(partition), translation(10))).collect();
+        let here: GroupOffsets = [(place(0), at(9)), (place(1), at(10)), (place(2), at(11))].into();
+        let moved = |rewinds| {
+            moves(translations.clone(), &here, rewinds).into_values().map(|planned| planned.moves).collect::<Vec<_>>()
+        };
+        assert_eq!(moved(false), [true, false, false, true]);
+        assert_eq!(moved(true), [true, false, true, true]);
+    }
+}

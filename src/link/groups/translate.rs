@@ -1,0 +1,264 @@
+//! Where in the target a consumer group goes on that was somewhere in the source. Pure.
+//!
+//! A group at offset *s* of a source partition has had every record before *s*. It goes on in a partition of the target before the first record there that stands for a source
+//! offset of *s* or behind it: so it misses nothing. Nothing that it had comes again either, if the records there are of that source partition alone. Where several
+//! source partitions feed one, the earliest of their places is taken.
+//!
+//! A group that is as far as the link, in a partition, goes on at the end: a record that comes later stands for what comes later in the source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::connector::{CopiedPartition, GroupOffset, GroupOffsets, PartitionRange};
+use crate::model::TopicPartition;
+
+/// How well an offset in the target matches where the group was, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Certainty {
+    /// The group misses nothing, and reads nothing again.
+    Exact,
+    /// Records of several source partitions are mixed in the partition: the earliest of their places was taken, and some may be read again.
+    Shared,
+    /// The group is ahead of the link: what it has read already and the link has not copied yet, it reads again.
+    Ahead,
+    /// The group has not committed an offset of a source partition that feeds this one: all records of that partition are read.
+    Uncommitted,
+    /// Where the records are is not known any more, because it was too long ago: everything in the partition is read.
+    Forgotten,
+}
+
+/// Where a group goes on in a partition of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// The offset, and what consumers have noted beside theirs.
+    pub to: GroupOffset,
+    /// How well that matches.
+    pub certainty: Certainty,
+    /// The source partitions that feed it, and where the group was.
+    pub from: BTreeMap<TopicPartition, Option<i64>>,
+}
+
+/// What has to be known to translate.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// What was copied of source partitions: all that feed the target, whether the group is in them or not.
+    pub copied: BTreeMap<TopicPartition, CopiedPartition>,
+    /// What is in partitions of the target.
+    pub ranges: BTreeMap<TopicPartition, PartitionRange>,
+    /// Where the link begins with source partitions, if it has never been told to go on elsewhere.
+    pub begins: BTreeMap<TopicPartition, i64>,
+    /// The next offset that the link copies.
+    pub next: BTreeMap<TopicPartition, i64>,
+    /// Which partition of the target each source partition keeps to unless a plugin says otherwise.
+    pub usual: BTreeMap<TopicPartition, TopicPartition>,
+}
+
+impl Known {
+    /// The offset to look for when a group is at `offset`: before the link's beginning there is nothing.
+    pub fn sought(&self, partition: &TopicPartition, offset: i64) -> i64 {
+        self.begins.get(partition).map_or(offset, |begin| offset.max(*begin))
+    }
+
+    /// Which source partitions feed each partition of the target.
+    pub fn feeders(&self) -> BTreeMap<TopicPartition, BTreeSet<TopicPartition>> {
+        let mut feeders: BTreeMap<TopicPartition, BTreeSet<TopicPartition>> = BTreeMap::new();
+        let found = self.copied.iter().flat_map(|(source, copied)| copied.first.keys().map(move |to| (source, to)));
+        for (source, target) in found.chain(&self.usual) {
+            feeders.entry(target.clone()).or_default().insert(source.clone());
+        }
+        feeders
+    }
+
+    /// Where a group goes on that is at `offsets` in the source. Topics in which it has committed nothing do not concern it.
+    pub fn translate(
+        &self,
+        offsets: &GroupOffsets,
+        feeders: &BTreeMap<TopicPartition, BTreeSet<TopicPartition>>,
+    ) -> BTreeMap<TopicPartition, Translation> {
+        let topics: BTreeSet<&Arc<str>> = offsets.keys().map(|partition| &partition.topic).collect();
+        let mut translations = BTreeMap::new();
+        for (target, sources) in feeders {
+            let Some(range) = self.ranges.get(target) else { continue };
+            let sources = sources.iter().filter(|source| topics.contains(&source.topic));
+            let from: BTreeMap<&TopicPartition, Option<&GroupOffset>> =
+                sources.map(|source| (source, offsets.get(source))).collect();
+            let mut committed = from.values().flatten();
+            let Some(first) = committed.next() else { continue };
+            let metadata = if committed.next().is_none() { first.metadata.clone() } else { "".into() };
+            let places = from.iter().map(|(source, at)| self.place(source, target, at.map(|at| at.offset), *range));
+            let places: Vec<(i64, Certainty)> = places.collect();
+            let offset = places.iter().map(|(offset, _)| *offset).min().unwrap_or(range.end).max(range.log_start);
+            let worst = places.iter().map(|(_, certainty)| *certainty).max().unwrap_or(Certainty::Exact);
+            let shared = if places.len() > 1 { Certainty::Shared } else { Certainty::Exact };
+            let from = from.into_iter().map(|(source, at)| (source.clone(), at.map(|at| at.offset))).collect();
+            let to = GroupOffset { offset, metadata };
+            translations.insert(target.clone(), Translation { to, certainty: worst.max(shared), from });
+        }
+        translations
+    }
+
+    /// Before which offset of `target` there is nothing of `source` at or behind `at`.
+    fn place(
+        &self,
+        source: &TopicPartition,
+        target: &TopicPartition,
+        at: Option<i64>,
+        range: PartitionRange,
+    ) -> (i64, Certainty) {
+        let Some(at) = at else { return (range.log_start, Certainty::Uncommitted) };
+        let sought = self.sought(source, at);
+        let (known, next) = match self.copied.get(source) {
+            Some(copied) => (copied.known.clone(), copied.known.end),
+            // Nothing was copied lately.
+            None => {
+                let next = self.next.get(source).copied().unwrap_or(0);
+                (next..next, next)
+            }
+        };
+        if sought >= next {
+            return (range.end, if at <= next { Certainty::Exact } else { Certainty::Ahead });
+        }
+        if sought < known.start {
+            return (range.log_start, Certainty::Forgotten);
+        }
+        let first = self.copied.get(source).and_then(|copied| copied.first.get(target)?.get(&sought));
+        (first.copied().unwrap_or(range.end), Certainty::Exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn source(partition: u32) -> TopicPartition {
+        TopicPartition::new("in", partition)
+    }
+
+    fn target(partition: u32) -> TopicPartition {
+        TopicPartition::new("out", partition)
+    }
+
+    fn at(offset: i64) -> GroupOffset {
+        GroupOffset { offset, metadata: "note".into() }
+    }
+
+    /// What a link did: source partition, source offset, and where its records went.
+    #[derive(Clone, Debug)]
+    struct World {
+        /// Of each source partition the offsets that there are, each with the places of its records in the target.
+        records: Vec<BTreeMap<i64, Vec<(u32, i64)>>>,
+        ends: Vec<i64>,
+        /// Up to where each source partition was copied.
+        next: Vec<i64>,
+        /// From where on it is known.
+        known_from: Vec<i64>,
+    }
+
+    impl World {
+        /// Steps: source partition, how many source offsets are skipped, where outputs go, how many offsets of the target somebody else takes.
+        fn build(steps: &[(usize, i64, Vec<u32>, i64)], cut: [i64; 2]) -> Self {
+            let mut world = Self {
+                records: vec![BTreeMap::new(); 2],
+                ends: vec![0; 2],
+                next: vec![0; 2],
+                known_from: cut.to_vec(),
+            };
+            for (of, skipped, outputs, others) in steps {
+                let offset = world.next[*of] + skipped;
+                let places = outputs.iter().map(|to| {
+                    let end = &mut world.ends[*to as usize];
+                    *end += others + 1;
+                    (*to, *end - 1)
+                });
+                let places = places.collect();
+                world.records[*of].insert(offset, places);
+                world.next[*of] = offset + 1;
+            }
+            for (from, next) in world.known_from.iter_mut().zip(&world.next) {
+                *from = (*from).min(*next);
+            }
+            world
+        }
+
+        fn known(&self, sought: [i64; 2]) -> Known {
+            let mut known = Known::default();
+            for (number, records) in (0..).zip(&self.records) {
+                let (from, next) = (self.known_from[number as usize], self.next[number as usize]);
+                let mut first: BTreeMap<TopicPartition, BTreeMap<i64, i64>> = BTreeMap::new();
+                for (offset, places) in records.range(from..) {
+                    for (to, place) in places {
+                        let found = first.entry(target(*to)).or_default();
+                        let sought = sought[number as usize];
+                        if *offset >= sought && (from..next).contains(&sought) {
+                            found.entry(sought).or_insert(*place);
+                        }
+                    }
+                }
+                known.copied.insert(source(number), CopiedPartition { known: from..next, first });
+                known.usual.insert(source(number), target(number));
+                known.next.insert(source(number), next);
+                known.ranges.insert(target(number), PartitionRange { log_start: 0, end: self.ends[number as usize] });
+            }
+            known
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_missed_and_an_exact_place_gives_nothing_twice(
+            steps in prop::collection::vec((0..2_usize, 0..3_i64, prop::collection::vec(0..2_u32, 0..3), 0..2_i64), 0..40),
+            cut in [0..20_i64, 0..20_i64], offsets in [0..60_i64, 0..60_i64], spread: bool,
+        ) {
+            let keep = |(of, skipped, outputs, others): &(usize, i64, Vec<u32>, i64)| {
+                // Without spreading each source partition keeps to its own partition of the target.
+                let outputs = outputs.iter().map(|to| if spread { *to } else { *of as u32 }).collect();
+                (*of, *skipped, outputs, *others)
+            };
+            let steps: Vec<_> = steps.iter().map(keep).collect();
+            let world = World::build(&steps, cut);
+            let known = world.known(offsets);
+            let groups: GroupOffsets = (0..2).map(|number| (source(number), at(offsets[number as usize]))).collect();
+            for (to, translation) in known.translate(&groups, &known.feeders()) {
+                for (number, records) in (0..).zip(&world.records) {
+                    for (offset, places) in records {
+                        for (_, place) in places.iter().filter(|(partition, _)| target(*partition) == to) {
+                            let had = *offset < offsets[number];
+                            prop_assert!(had || *place >= translation.to.offset, "missed {offset} of {number} at {place}: {translation:?}");
+                            let again = had && *place >= translation.to.offset;
+                            prop_assert!(!again || translation.certainty != Certainty::Exact, "again {offset} of {number} at {place}: {translation:?}");
+                        }
+                    }
+                }
+                let certain = (0..2).all(|number| offsets[number] >= world.known_from[number] && offsets[number] <= world.next[number]);
+                if certain && !spread {
+                    prop_assert_eq!(translation.certainty, Certainty::Exact);
+                    prop_assert_eq!(&*translation.to.metadata, "note");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_partition_that_the_group_has_not_committed_is_read_from_its_beginning_if_it_feeds_the_same() {
+        let world = World::build(&[(0, 0, vec![0], 0), (1, 0, vec![0], 0), (0, 0, vec![0], 0)], [0, 0]);
+        let known = world.known([2, 0]);
+        let translated = known.translate(&[(source(0), at(2))].into(), &known.feeders());
+        let Translation { to, certainty, from } = &translated[&target(0)];
+        assert_eq!((to.offset, *certainty), (0, Certainty::Uncommitted));
+        assert_eq!(*from, [(source(0), Some(2)), (source(1), None)].into());
+        assert_eq!(translated.get(&target(1)), None, "the group is in nothing that goes there");
+    }
+
+    #[test]
+    fn what_is_before_the_links_beginning_was_never_copied() {
+        let mut world = World::build(&[(0, 10, vec![0], 3), (0, 0, vec![0], 0)], [10, 0]);
+        world.known_from[0] = 10;
+        let mut known = world.known([10, 0]);
+        let place = |known: &Known| known.translate(&[(source(0), at(4))].into(), &known.feeders())[&target(0)].clone();
+        assert_eq!((place(&known).to.offset, place(&known).certainty), (0, Certainty::Forgotten));
+        known.begins.insert(source(0), 10);
+        assert_eq!((place(&known).to.offset, place(&known).certainty), (3, Certainty::Exact));
+    }
+}

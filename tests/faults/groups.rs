@@ -1,0 +1,192 @@
+//! Consumer groups that go along to the target.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kafka_oracle::{Codec, Content, Member, Plan, Record, Writer};
+use tidegate::api::wire::{ConsumerGroup, GroupCertainty, GroupFate, Link};
+
+use crate::clusters::{Pair, Version};
+use crate::harness::{Dice, Site, wait_until};
+use crate::scene::PATIENCE;
+
+for_each_version! {
+    groups_go_on_exactly_where_they_were,
+}
+
+const PARTITIONS: i32 = 8;
+const RECORDS: u64 = 20_000;
+const GROUPS: u64 = 100;
+
+/// What the plugin makes of a record.
+fn sieve(record: &Record) -> Vec<Record> {
+    let copies = match record.timestamp % 5 {
+        0 => 0,
+        1 => 2,
+        _ => 1,
+    };
+    vec![record.clone(); copies]
+}
+
+fn config(name: &str, pair: &Pair, more: &str) -> String {
+    let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
+    format!(
+        "[clusters.east]\nkind = \"kafka\"\nbrokers = [{source:?}]\n[clusters.west]\nkind = \"kafka\"\nbrokers = [{target:?}]\n\
+         [links.{name}]\nsource = \"east\"\ntarget = \"west\"\ntopics = [{name:?}]\nlanes = 3\n{more}\n\
+         [links.{name}.config]\ntransaction_timeout_ms = 10000\n"
+    )
+}
+
+fn write(pair: &Pair, topic: &str, partitions: i32, records: u64) -> Writer {
+    Writer::start(Plan {
+        bootstrap: pair.source.bootstrap(),
+        topic: topic.to_owned(),
+        partitions,
+        seed: 11,
+        transactions: true,
+        codecs: vec![Codec::Lz4, Codec::None],
+        rate: None,
+        records_max: Some(records),
+    })
+}
+
+/// Random places, one in each partition: at a record, between two, behind all.
+fn places(dice: &mut Dice, source: &Content) -> BTreeMap<i32, i64> {
+    let place = |(partition, records): (&i32, &Vec<kafka_oracle::Placed>)| {
+        let end = records.last().map_or(0, |last| last.offset + 1);
+        (*partition, dice.below(end as u64 + 1) as i64)
+    };
+    source.0.iter().map(place).collect()
+}
+
+/// Whether what a group reads from `to` on is exactly what it has not read before `from`.
+fn check(group: &str, source: &Content, target: &Content, from: &BTreeMap<i32, i64>, to: &BTreeMap<i32, i64>) {
+    assert_eq!(to.len(), from.len(), "{group} is moved in every partition");
+    for (partition, from) in from {
+        let behind = source.0[partition].iter().filter(|placed| placed.offset >= *from);
+        let expected: Vec<Record> = behind.flat_map(|placed| sieve(&placed.record)).collect();
+        let rest = target.0[partition].iter().filter(|placed| placed.offset >= to[partition]);
+        let rest: Vec<Record> = rest.map(|placed| placed.record.clone()).collect();
+        let (has, wants) = (rest.len(), expected.len());
+        assert!(
+            rest == expected,
+            "{group} in {partition} from {from} to {}: {has} records and not {wants}",
+            to[partition]
+        );
+    }
+}
+
+fn sync(site: &Site, words: &[&str]) -> Vec<ConsumerGroup> {
+    site.cli_json(&[&["groups", "sync"], words, &["--json"]].concat())
+}
+
+fn groups_go_on_exactly_where_they_were(version: Version) {
+    let pair = Pair::shared(version);
+    let (name, seed) = (format!("groups-{}", version.number()), 5 + u64::from(version.number()));
+    let mut dice = Dice::new(seed);
+    kafka_oracle::create(&pair.source.bootstrap(), &name, PARTITIONS, &[]).expect("a topic");
+    let more = format!(
+        "groups = [\"/{name}-f.*/\"]\ngroup_sync_interval = \"1s\"\n\
+         [[links.{name}.pipeline]]\nstage = \"sieve\"\nplugin = \"PLUGINS/sieve.wasm\"\nconfig = {{}}\n"
+    );
+    let site = Site::new(&config(&name, pair, &more));
+    let mut writer = write(pair, &name, PARTITIONS, RECORDS);
+    // Killed in between: what a transaction that was never committed has said does not count.
+    for _ in 0..4 {
+        let daemon = site.start();
+        thread::sleep(Duration::from_millis(200 + dice.below(800)));
+        daemon.kill();
+    }
+    let mut daemon = site.start();
+    writer.join().expect("written");
+    let source = kafka_oracle::read(&pair.source.bootstrap(), &name).expect("the source");
+    let expected = source.map(sieve);
+    let target = kafka_oracle::await_copy(&expected, &pair.target.bootstrap(), &name, PATIENCE).expect("a copy");
+
+    // By hand.
+    let groups: BTreeMap<String, BTreeMap<i32, i64>> =
+        (0..GROUPS).map(|number| (format!("{name}-{number}"), places(&mut dice, &source))).collect();
+    for (group, from) in &groups {
+        kafka_oracle::commit(&pair.source.bootstrap(), group, &name, from).expect("committed");
+    }
+    let planned: Vec<ConsumerGroup> = site.cli_json(&["groups", "translate", &name, "--json"]);
+    let moved = sync(&site, &[&name, &format!("/{name}-[0-9]+/")]);
+    assert_eq!(moved.len(), groups.len());
+    for group in &moved {
+        assert_eq!(group.fate, GroupFate::Moved, "{group:?}");
+        assert!(group.partitions.iter().all(|place| place.certainty == GroupCertainty::Exact), "{group:?}");
+        let plan = planned.iter().find(|plan| plan.group == group.group).expect("it was planned");
+        assert!(plan.partitions == group.partitions && plan.fate == GroupFate::Move, "what is planned is done");
+    }
+    let at_target =
+        |group: &str| kafka_oracle::committed(&pair.target.bootstrap(), group, &name, PARTITIONS).expect("offsets");
+    for (group, from) in &groups {
+        check(group, &source, &target, from, &at_target(group));
+    }
+    let again = sync(&site, &[&name, &format!("/{name}-[0-9]+/")]);
+    assert!(again.iter().all(|group| group.fate == GroupFate::Stays), "{again:?}");
+
+    // All the time, also while records come, and after a kill.
+    let follows = format!("{name}-follows");
+    let mut from = places(&mut dice, &source);
+    kafka_oracle::commit(&pair.source.bootstrap(), &follows, &name, &from).expect("committed");
+    wait_until("the group has followed", || at_target(&follows).len() == PARTITIONS as usize);
+    check(&follows, &source, &target, &from, &at_target(&follows));
+    daemon.kill();
+    daemon = site.start();
+    for (partition, records) in &source.0 {
+        from.insert(*partition, records.last().map_or(0, |last| last.offset + 1));
+    }
+    kafka_oracle::commit(&pair.source.bootstrap(), &follows, &name, &from).expect("committed");
+    let rest = |to: &BTreeMap<i32, i64>| {
+        let left =
+            |(partition, to): (&i32, &i64)| target.0[partition].iter().filter(|placed| placed.offset >= *to).count();
+        to.iter().map(left).sum::<usize>()
+    };
+    wait_until("the group is at the end", || rest(&at_target(&follows)) == 0);
+    check(&follows, &source, &target, &from, &at_target(&follows));
+    let link: Link = site.cli_json(&["link", "show", &name, "--json"]);
+    let round = link.group_round.expect("a round");
+    assert_eq!((round.groups, round.failed), (1, 0), "{round:?}");
+
+    a_group_with_members_is_left_alone(pair, &name, &site, &source);
+    a_group_is_moved_back_if_somebody_says_so(pair, &name, &site, &source);
+    daemon.terminate();
+}
+
+fn a_group_with_members_is_left_alone(pair: &Pair, name: &str, site: &Site, source: &Content) {
+    let group = format!("{name}-lives");
+    let beginning: BTreeMap<i32, i64> = source.0.keys().map(|partition| (*partition, 0)).collect();
+    kafka_oracle::commit(&pair.target.bootstrap(), &group, name, &beginning).expect("committed");
+    let member = Member::join(&pair.target.bootstrap(), &group, name).expect("a member");
+    let end = |records: &Vec<kafka_oracle::Placed>| records.last().map_or(0, |last| last.offset + 1);
+    let ends = source.0.iter().map(|(partition, records)| (*partition, end(records))).collect();
+    kafka_oracle::commit(&pair.source.bootstrap(), &group, name, &ends).expect("committed");
+    let moved = sync(site, &[name, &group]);
+    assert_eq!(moved.iter().map(|group| group.fate).collect::<Vec<_>>(), [GroupFate::Active], "{moved:?}");
+    let at_target = kafka_oracle::committed(&pair.target.bootstrap(), &group, name, PARTITIONS).expect("offsets");
+    assert_eq!(at_target, beginning);
+    let first = member.next(PATIENCE).expect("it reads").expect("a record");
+    assert!(first.1 >= 0, "{first:?}");
+}
+
+/// And a consumer finds its place by itself.
+fn a_group_is_moved_back_if_somebody_says_so(pair: &Pair, name: &str, site: &Site, source: &Content) {
+    let group = format!("{name}-back");
+    let end = |records: &Vec<kafka_oracle::Placed>| records.last().map_or(0, |last| last.offset + 1);
+    let ends = source.0.iter().map(|(partition, records)| (*partition, end(records))).collect();
+    kafka_oracle::commit(&pair.source.bootstrap(), &group, name, &ends).expect("committed");
+    assert_eq!(sync(site, &[name, &group])[0].fate, GroupFate::Moved);
+    let beginning = source.0.keys().map(|partition| (*partition, 0)).collect();
+    kafka_oracle::commit(&pair.source.bootstrap(), &group, name, &beginning).expect("committed");
+    assert_eq!(sync(site, &[name, &group])[0].fate, GroupFate::Stays, "it may have run here");
+    assert_eq!(sync(site, &[name, &group, "--rewind"])[0].fate, GroupFate::Moved);
+    let member = Member::join(&pair.target.bootstrap(), &group, name).expect("a member");
+    let expected = source.map(sieve).records();
+    let (begun, mut seen) = (Instant::now(), BTreeSet::new());
+    while seen.len() < expected {
+        assert!(begun.elapsed() < PATIENCE, "{} of {expected} records", seen.len());
+        seen.extend(member.next(Duration::from_millis(100)).expect("it reads"));
+    }
+}
