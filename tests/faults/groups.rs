@@ -78,7 +78,7 @@ fn check(group: &str, source: &Content, target: &Content, from: &BTreeMap<i32, i
 }
 
 fn sync(site: &Site, words: &[&str]) -> Vec<ConsumerGroup> {
-    site.cli_json(&[&["groups", "sync"], words, &["--json"]].concat())
+    site.cli_json(&[&["groups", "sync"], words].concat())
 }
 
 fn groups_go_on_exactly_where_they_were(version: Version) {
@@ -110,7 +110,7 @@ fn groups_go_on_exactly_where_they_were(version: Version) {
     for (group, from) in &groups {
         kafka_oracle::commit(&pair.source.bootstrap(), group, &name, from).expect("committed");
     }
-    let planned: Vec<ConsumerGroup> = site.cli_json(&["groups", "translate", &name, "--json"]);
+    let planned: Vec<ConsumerGroup> = site.cli_json(&["groups", "translate", &name]);
     let moved = sync(&site, &[&name, &format!("/{name}-[0-9]+/")]);
     assert_eq!(moved.len(), groups.len());
     for group in &moved {
@@ -146,7 +146,7 @@ fn groups_go_on_exactly_where_they_were(version: Version) {
     };
     wait_until("the group is at the end", || rest(&at_target(&follows)) == 0);
     check(&follows, &source, &target, &from, &at_target(&follows));
-    let link: Link = site.cli_json(&["link", "show", &name, "--json"]);
+    let link: Link = site.cli_json(&["link", "show", &name]);
     let round = link.group_round.expect("a round");
     assert_eq!((round.groups, round.failed), (1, 0), "{round:?}");
 

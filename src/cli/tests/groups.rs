@@ -11,13 +11,13 @@ fn groups_are_listed_and_translated() {
     let scene = Scene::new();
     let listed = scene.run(&["groups", "list", "orders"]).expect("listed");
     let expected = "\
-group    follows  at the source  at the target  partitions  certainty    fate
+GROUP    FOLLOWS  AT THE SOURCE  AT THE TARGET  PARTITIONS  CERTAINTY    FATE
 billing  yes      Stable         -              1           uncommitted  move
 ";
     assert_eq!(listed, expected);
     let translated = scene.run(&["groups", "translate", "orders"]).expect("translated");
     let expected = "\
-group    target partition  offset  certainty    at the source            at the target
+GROUP    TARGET PARTITION  OFFSET  CERTAINTY    AT THE SOURCE            AT THE TARGET
 billing  orders-0          7       uncommitted  orders-0: 9, orders-1: -  -
 ";
     assert_eq!(translated, expected);

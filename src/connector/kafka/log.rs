@@ -22,7 +22,7 @@ const MAX_WAIT: Duration = Duration::from_millis(100);
 /// What a record batch of ours may take when it is decompressed, in bytes.
 const BOUNDS: Bounds = Bounds { decompressed_bytes_max: 64 << 20, merge_bytes: 0 };
 
-/// Show `each` every record of `partition` from offset `from` to before `until`, in order. Answers the offset behind the last one.
+/// Show `each` every record of `partition` in `range`, in order. Answers where to go on: the end of the range, or its start if it is empty.
 ///
 /// # Errors
 /// `each` refuses one; or the end is not reached within `patience`: with [`Isolation::ReadCommitted`] a transaction that is open holds
@@ -55,7 +55,8 @@ pub(super) fn read(
         }
         next = decoder.next_offset();
     }
-    Ok(next)
+    // The last answer may go further, with records that nobody has been shown.
+    Ok(range.end)
 }
 
 fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> FetchRequest {

@@ -4,6 +4,8 @@
 //! offset of *s* or behind it: so it misses nothing. Nothing that it had comes again either, if the records there are of that source partition alone. Where several
 //! source partitions feed one, the earliest of their places is taken.
 //!
+//! Which source partitions feed one is known as long as it is known where their records went.
+//!
 //! A group that is as far as the link, in a partition, goes on at the end: a record that comes later stands for what comes later in the source.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,7 +228,9 @@ mod tests {
                         for (_, place) in places.iter().filter(|(partition, _)| target(*partition) == to) {
                             let had = *offset < offsets[number];
                             prop_assert!(had || *place >= translation.to.offset, "missed {offset} of {number} at {place}: {translation:?}");
-                            let again = had && *place >= translation.to.offset;
+                            // A partition that went here long ago, and never since it is known, is not known to.
+                            let known = translation.from.contains_key(&source(number as u32));
+                            let again = had && known && *place >= translation.to.offset;
                             prop_assert!(!again || translation.certainty != Certainty::Exact, "again {offset} of {number} at {place}: {translation:?}");
                         }
                     }

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::stage::*;
+use crate::connector::kafka::client::Isolation;
+use crate::connector::kafka::log;
 use crate::connector::kafka::records::Codec;
 use crate::connector::kafka::source::{KafkaSource, timestamp_at};
 use crate::connector::{Class, Source};
@@ -32,6 +34,25 @@ fn odd_records() -> Vec<Plain> {
     binary.value = Some((0..=255).collect());
     let large = Plain::new(None, Some(&"large ".repeat(20_000)));
     vec![Plain::new(None, None), tombstone, headed, binary, large, Plain::new(Some("k"), Some("v"))]
+}
+
+/// Topics of our own are read up to where they ended a moment ago, and followed from there: an answer may go further.
+#[test]
+fn a_log_that_is_followed_is_read_without_a_gap() {
+    let client = client(&ONE_BROKER);
+    create(&client, "followed", 1, &[]);
+    let place = TopicPartition::new("followed", 0);
+    let written = append(&client, &place, Codec::Zstd, &numbered("first ", 7));
+    let written = [written, append(&client, &place, Codec::None, &numbered("second ", 3))].concat();
+    let (mut next, mut seen) = (0, Vec::new());
+    for end in [0, 3, 8, 10] {
+        next = log::read(&client, &place, next..end, Isolation::ReadCommitted, PATIENCE, |record| {
+            seen.push((record.offset(), record.value().map(<[u8]>::to_vec)));
+            Ok(())
+        })
+        .expect("read");
+    }
+    assert_eq!(seen, written.into_iter().map(|record| (record.offset, record.value)).collect::<Vec<_>>());
 }
 
 #[test]
