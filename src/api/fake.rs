@@ -132,6 +132,7 @@ fn link(state: &State) -> Link {
         revision: Some(1),
         error: None,
         notices: vec![notice()],
+        latency: Some(Latency { p50_ms: 61, p99_ms: 124, heartbeats: 9 }),
         group_round: None,
         metrics: MetricsSummary::default(),
         health: HealthSummary {

@@ -17,8 +17,8 @@ mod verification;
 pub use daemon::{ClusterStatus, Inspection, LinkSummary, Status};
 pub use group::{ConsumerGroup, GroupCertainty, GroupFate, GroupPartition, GroupPlace, GroupRound, GroupsRequest};
 pub use link::{
-    CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Link, LinkCounters, LinkHealth,
-    LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
+    CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Latency, Link, LinkCounters,
+    LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
 };
 pub use plan::{Notice, Plan, PlannedAcl, PlannedAction, PlannedSetting, PlannedTopic};
 pub use problem::Problem;

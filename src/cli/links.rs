@@ -7,7 +7,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::table::{bytes, known, milliseconds, table};
 use super::{events, plan, print_json, reset, stage};
-use crate::api::wire::{GroupRound, Lane, Link, LinkTransition, Stage, Trouble};
+use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkTransition, Stage, Trouble};
 
 pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
@@ -90,7 +90,13 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  to        {} ({}){prefix}", link.target, up(link.health.target_cluster_reachable))?;
     writeln!(out, "  health    {}", link.health.status)?;
     writeln!(out, "  revision  {}", known(link.revision))?;
-    writeln!(out, "  lag       {}", known(link.metrics.replication_lag.map(milliseconds)))?;
+    let records: Option<u64> = link.lanes.iter().flat_map(|lane| &lane.partitions).map(|partition| partition.lag).sum();
+    let lag = known(link.metrics.replication_lag.map(milliseconds));
+    writeln!(out, "  lag       {lag}, {} records", known(records))?;
+    if let Some(Latency { p50_ms, p99_ms, heartbeats }) = link.latency {
+        let (p50, p99) = (milliseconds(p50_ms), milliseconds(p99_ms));
+        writeln!(out, "  latency   p50 {p50}, p99 {p99}, of the last {heartbeats} heartbeats")?;
+    }
     writeln!(out, "  rate      {}, {}/s", rate(link), bytes(link.metrics.bytes_per_second))?;
     writeln!(
         out,

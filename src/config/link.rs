@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -21,6 +22,9 @@ use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters,
 
 /// The most lanes of a link: each is a thread and a transaction in the target.
 const LANES_MAX: u64 = 1024;
+
+/// How often heartbeats may be sent, in milliseconds.
+const HEARTBEATS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 
 /// A link.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub struct LinkConfig {
     pub following: Following,
     /// Which consumer groups go along to the target.
     pub groups: GroupSync,
+    /// How often a heartbeat goes through each lane; `None`: never.
+    pub heartbeat_interval: Option<Duration>,
     /// The topic of the target that records go to which a stage could not handle, if the stage is configured so.
     pub dead_letters: String,
     /// The number of lanes.
@@ -180,6 +186,7 @@ impl ReadLink {
         let target_is_kafka = is_kafka(&target);
         let following = Following::read(&mut table, target_is_kafka, target_is_kafka && is_kafka(&source));
         let groups = GroupSync::read(&mut table, target_is_kafka && is_kafka(&source));
+        let heartbeat = table.item("heartbeat_interval").and_then(|item| item.duration_ms_in(HEARTBEATS_MS));
         let config = TransferConfig::read(table.table("config"), target_is_kafka);
         let breaker = BreakerConfig::read(table.table("breaker"));
         let probation = ProbationConfig::read(table.table("probation"));
@@ -202,6 +209,7 @@ impl ReadLink {
             topic_prefix: topic_prefix?.to_owned(),
             following,
             groups,
+            heartbeat_interval: heartbeat.map(Duration::from_millis),
             dead_letters: dead_letters?,
             lanes,
             autostart,

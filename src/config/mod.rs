@@ -56,7 +56,7 @@ pub use probation::ProbationConfig;
 pub use rename::Rename;
 pub use secret::Secret;
 pub use stage::StageConfig;
-pub use topics::{TopicPattern, TopicSelector, check_topic_name, is_internal};
+pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_internal};
 
 use reader::Table;
 use report::Report;

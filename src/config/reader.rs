@@ -225,7 +225,7 @@ impl<'a> Item<'a> {
     }
 
     /// The milliseconds of a text like `7d`, in `range`.
-    fn duration_ms_in(&self, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn duration_ms_in(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let time = self.duration_ms()?;
         if !range.contains(&time) {
             let (low, high) = range.into_inner();

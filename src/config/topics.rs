@@ -113,10 +113,19 @@ impl TopicPattern {
 const OF_KAFKA: [&str; 5] =
     ["__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata", "__remote_log_metadata"];
 
+/// What the names of topics of heartbeats begin with.
+const HEARTBEATS: &str = "tidegate.heartbeats.";
+
+/// The topic of a link's heartbeats, in source and target.
+pub fn heartbeat_topic(link: &str) -> String {
+    format!("{HEARTBEATS}{link}")
+}
+
 /// Whether a topic is kept by a program for itself: Kafka, Tidegate or MirrorMaker 2. No expression selects it, and nobody can name it.
 pub fn is_internal(topic: &str) -> bool {
     OF_KAFKA.contains(&topic)
         || topic.starts_with("__tidegate.")
+        || topic.starts_with(HEARTBEATS)
         || topic.ends_with(".checkpoints.internal")
         || (topic.starts_with("mm2-") && topic.ends_with(".internal"))
 }
@@ -192,6 +201,7 @@ mod tests {
             "__consumer_offsets",
             "__transaction_state",
             "__tidegate.meta",
+            "tidegate.heartbeats.orders",
             "mm2-offset-syncs.west.internal",
             "west.checkpoints.internal",
         ] {

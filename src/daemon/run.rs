@@ -64,11 +64,17 @@ pub fn run(path: &Path) -> Result<(), Error> {
     let upkeep = upkeep(daemon.clone(), stopping.clone());
     let starting: Vec<_> =
         daemon.links.values().cloned().map(|link| thread::spawn(move || link.resume_desired())).collect();
-    let guard = |link: Arc<Link>| thread::spawn(move || link.guard());
-    let follow = |link: Arc<Link>| thread::spawn(move || link.follow());
-    let groups = |link: Arc<Link>| thread::spawn(move || link.follow_groups());
-    let links = || daemon.links.values().cloned();
-    let wardens: Vec<_> = links().map(guard).chain(links().map(follow)).chain(links().map(groups)).collect();
+    let duties = [Link::guard, Link::follow, Link::follow_groups, Link::beat];
+    let on_duty = |link: &Arc<Link>| {
+        let link = link.clone();
+        duties.map(|duty| {
+            thread::spawn({
+                let link = link.clone();
+                move || duty(&link)
+            })
+        })
+    };
+    let wardens: Vec<_> = daemon.links.values().flat_map(on_duty).collect();
     let served = runtime.block_on(api::serve(listener, daemon.clone(), termination()));
     starting.into_iter().for_each(|thread| drop(thread.join()));
     daemon.links.values().for_each(|link| link.dismiss());

@@ -8,6 +8,7 @@ use crate::api::wire;
 use crate::connector::RevisionStart;
 use crate::link::events::Event;
 use crate::link::failure::Place;
+use crate::link::heartbeats::Quantiles;
 use crate::link::pipeline::Stage;
 use crate::link::reset::{Moved, ResetRecord};
 use crate::link::revision::History;
@@ -76,6 +77,7 @@ impl<'a> View<'a> {
             revision: self.revision(),
             error: self.failure.as_ref().map(trouble),
             notices: self.link.notices().iter().map(super::plan::notice).collect(),
+            latency: self.link.latency().map(latency),
             group_round: self.link.group_round().as_ref().map(super::groups::round),
             metrics: self.summary(),
             health: self.health_summary(),
@@ -435,6 +437,11 @@ pub(super) fn revisions(link: &Arc<Link>, history: &History, starts: &[RevisionS
         state: state(record.number),
     };
     history.revisions().iter().map(revision).collect()
+}
+
+fn latency(latency: Quantiles) -> wire::Latency {
+    let Quantiles { p50, p99, heartbeats } = latency;
+    wire::Latency { p50_ms: p50.as_millis() as u64, p99_ms: p99.as_millis() as u64, heartbeats: heartbeats as u64 }
 }
 
 /// The stages of a revision.

@@ -3,6 +3,7 @@
 //! It opens (fence, read the checkpoints, seek), then reads, transforms and writes batches, and commits at intervals. After
 //! any doubt it drops what it has in memory and opens again: that is the only recovery there is.
 
+mod heartbeat;
 mod output;
 mod topology;
 
@@ -162,6 +163,8 @@ struct Session {
     run: Run,
     memory: Memory,
     topology: topology::Topology,
+    /// The topic of heartbeats, if the lane reads it.
+    heartbeats: Option<Arc<str>>,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     positions: BTreeMap<TopicPartition, Position>,
     transaction: Transaction,
@@ -183,6 +186,8 @@ struct Transaction {
     moved: BTreeMap<TopicPartition, Progress>,
     started: Vec<RevisionStart>,
     tally: Tally,
+    /// When the heartbeats in it were sent, in milliseconds since 1970-01-01 UTC.
+    heartbeats: Vec<i64>,
     /// Changes of state that wait in the partition that moved last.
     state_changes: usize,
     revision: RevisionNumber,
@@ -221,6 +226,7 @@ impl Session {
         let transaction = Transaction { revision: pipeline.number(), ..Transaction::default() };
         let mut session = Self {
             topology: topology::Topology::default(),
+            heartbeats: None,
             link,
             lane,
             source,
@@ -236,6 +242,7 @@ impl Session {
             record_bytes_max,
         };
         session.take_in_all()?;
+        session.listen_for_heartbeats();
         // A lane without partitions names its revision too.
         session.transaction.begun = Some(Instant::now());
         Ok(session)
@@ -263,6 +270,7 @@ impl Session {
             None => self.source.poll(records, bytes, wait).map(|batch| batch.map(Polled::Batch)),
         };
         match self.settle(polled.map_err(looked_at_again))? {
+            Some(Polled::Batch(batch)) if self.is_heartbeat(&batch) => self.pass_heartbeats(&batch)?,
             Some(Polled::Batch(batch)) => self.handle(batch)?,
             Some(Polled::Encoded(encoded)) => self.pass(encoded)?,
             None => drop(self.finish_commit(TURN)?),
@@ -432,6 +440,7 @@ impl Session {
         }
         if let Some(transaction) = self.committing.take() {
             self.publish_progress(&transaction);
+            self.note_heartbeats(&transaction.heartbeats);
             self.committed_once = true;
         }
         Ok(true)

@@ -4,7 +4,7 @@
 //! goes through, and how a bad record is found), `letters` (what becomes of it), `memory` (what stages remember), `watch`
 //! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`] and [`events`] (what lanes tell
 //! the rest of the daemon), [`orders`] (what lanes are told), [`topics`] (which
-//! topics, and how their copies follow), [`groups`] (consumer groups that go along), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
+//! topics, and how their copies follow), [`groups`] (consumer groups that go along), [`heartbeats`] (how long records take), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
 //! link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), `warden` (what
 //! happens to a link in trouble), [`verify`] (whether the target holds what it should).
 //!
@@ -22,6 +22,7 @@ pub mod failure;
 mod fleet;
 pub mod genesis;
 pub mod groups;
+pub mod heartbeats;
 mod lane;
 pub mod letters;
 mod memory;

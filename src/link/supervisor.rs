@@ -18,6 +18,7 @@ use super::failure::Failure;
 use super::fleet::take_part;
 use super::genesis::{GENESIS_VERSION, Genesis};
 use super::groups::Groups;
+use super::heartbeats::{Heartbeats, Latency};
 use super::lane::{Lane, now_ms};
 use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
@@ -56,6 +57,7 @@ pub(super) struct Shared {
     pub(super) events: Arc<Events>,
     pub(super) alarm: Arc<Alarm>,
     pub(super) topics: Arc<Topics>,
+    pub(super) latency: Arc<Latency>,
     components: Arc<Components>,
     genesis: Genesis,
     /// Why it is not known which lanes are ours.
@@ -131,6 +133,7 @@ pub struct Link {
     pub(super) alarm: Arc<Alarm>,
     pub(super) topics: Arc<Topics>,
     pub(super) groups: Groups,
+    pub(super) heartbeats: Heartbeats,
     /// Held for the length of a start, stop, publish or rollback: one after the other.
     pub(super) running: Mutex<Option<Running>>,
     /// What reads look at: never held for long.
@@ -195,6 +198,7 @@ impl Link {
             alarm: Arc::default(),
             topics: Arc::default(),
             groups: Groups::default(),
+            heartbeats: Heartbeats::default(),
             running: Mutex::new(None),
             view: Mutex::new(View { starting: true, ..View::default() }),
             told: Mutex::default(),
@@ -474,6 +478,7 @@ impl Link {
             events: self.events.clone(),
             alarm: self.alarm.clone(),
             topics: self.topics.clone(),
+            latency: self.heartbeats.latency.clone(),
             components: self.components.clone(),
             genesis,
             trouble: Mutex::default(),

@@ -61,11 +61,12 @@ impl Link {
         }
     }
 
-    /// Let [`Link::guard`], [`Link::follow`] and [`Link::follow_groups`] return.
+    /// Let [`Link::guard`], [`Link::follow`], [`Link::follow_groups`] and [`Link::beat`] return.
     pub fn dismiss(&self) {
         self.alarm.end();
         self.topics.alarm.end();
         self.groups.alarm.end();
+        self.heartbeats.alarm.end();
     }
 
     fn attend(&self) {

@@ -87,7 +87,7 @@ fn groups_go_on_exactly_where_they_were(version: Version) {
     let mut dice = Dice::new(seed);
     kafka_oracle::create(&pair.source.bootstrap(), &name, PARTITIONS, &[]).expect("a topic");
     let more = format!(
-        "groups = [\"/{name}-f.*/\"]\ngroup_sync_interval = \"1s\"\n\
+        "groups = [\"/{name}-f.*/\"]\ngroup_sync_interval = \"1s\"\nheartbeat_interval = \"100ms\"\n\
          [[links.{name}.pipeline]]\nstage = \"sieve\"\nplugin = \"PLUGINS/sieve.wasm\"\nconfig = {{}}\n"
     );
     let site = Site::new(&config(&name, pair, &more));
@@ -150,9 +150,31 @@ fn groups_go_on_exactly_where_they_were(version: Version) {
     let round = link.group_round.expect("a round");
     assert_eq!((round.groups, round.failed), (1, 0), "{round:?}");
 
+    heartbeats_go_through_every_lane(pair, &name, &site);
     a_group_with_members_is_left_alone(pair, &name, &site, &source);
     a_group_is_moved_back_if_somebody_says_so(pair, &name, &site, &source);
     daemon.terminate();
+}
+
+/// They are no records of the link: nobody compares them, and no plugin drops or doubles them.
+fn heartbeats_go_through_every_lane(pair: &Pair, name: &str, site: &Site) {
+    let topic = format!("tidegate.heartbeats.{name}");
+    let through = |cluster: &str| kafka_oracle::read(cluster, &topic).expect("heartbeats");
+    let is_through = || through(&pair.target.bootstrap()).0.values().all(|beats| beats.len() > 5);
+    wait_until("heartbeats are through", is_through);
+    let (sent, came) = (through(&pair.source.bootstrap()), through(&pair.target.bootstrap()));
+    assert_eq!((sent.0.len(), came.0.len()), (3, 3), "one partition a lane");
+    for (lane, beats) in &came.0 {
+        let sent: Vec<&Record> = sent.0[lane].iter().map(|placed| &placed.record).collect();
+        assert!(beats.iter().all(|beat| sent.contains(&&beat.record)), "lane {lane}");
+        assert!(beats.windows(2).all(|two| two[0].record.timestamp < two[1].record.timestamp), "lane {lane}");
+    }
+    let link: Link = site.cli_json(&["link", "show", name]);
+    let latency = link.latency.expect("a latency");
+    println!("{name}: {latency:?}");
+    assert!(latency.heartbeats > 5 && latency.p50_ms <= latency.p99_ms, "{latency:?}");
+    let verified = site.cli(&["verify", name]);
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
 }
 
 fn a_group_with_members_is_left_alone(pair: &Pair, name: &str, site: &Site, source: &Content) {

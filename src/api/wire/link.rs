@@ -40,6 +40,9 @@ pub struct Link {
     /// What is odd about its topics; it goes on.
     #[serde(default)]
     pub notices: Vec<Notice>,
+    /// How long heartbeats took lately through the lanes of this daemon; null without heartbeats.
+    #[serde(default)]
+    pub latency: Option<Latency>,
     /// The last round of moving consumer groups, at this daemon since it started.
     #[serde(default)]
     pub group_round: Option<GroupRound>,
@@ -165,6 +168,17 @@ pub struct MetricsSummary {
     pub bytes_per_second: f64,
     /// Milliseconds behind the source: the worst of all partitions. Null if it is not known of one.
     pub replication_lag: Option<u64>,
+}
+
+/// How long heartbeats took from the source to where a reader of the target sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Half of them took no longer, in milliseconds.
+    pub p50_ms: u64,
+    /// 99 of 100 took no longer, in milliseconds.
+    pub p99_ms: u64,
+    /// Of so many: the last ones.
+    pub heartbeats: u64,
 }
 
 /// What a link has done.

@@ -40,6 +40,8 @@ pub(in crate::link) enum About {
     Acls,
     /// Consumer groups that could not be moved.
     Groups,
+    /// Heartbeats that could not be sent.
+    Heartbeats,
 }
 
 /// The notices of a link.

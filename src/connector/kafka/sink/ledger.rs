@@ -124,6 +124,13 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Nobody wants to know of what was acknowledged and not taken: no checkpoint stands for it.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+}
+
 impl Tail {
     fn append(&mut self, pending: Pending) {
         match self.pending.back_mut() {

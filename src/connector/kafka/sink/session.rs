@@ -1,6 +1,7 @@
 //! An opened lane: what it has sent and not sent, and the connections that it has for that.
 
 mod answers;
+mod last;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
@@ -11,6 +12,7 @@ use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnT
 use kafka_protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, ProduceRequest, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
 
+use self::last::{Last, copied};
 use super::flow::{Flow, Mode, Step, Unsent};
 use super::ledger::Ledger;
 use super::outbox::{Outbox, Place};
@@ -22,7 +24,7 @@ use crate::connector::kafka::produce::{self, TopicRecords};
 use crate::connector::kafka::records::{Encoder, FinishedBatch, Stamp};
 use crate::connector::kafka::wire::{Connection, wait_readable};
 use crate::connector::{Commit, Error, LaneSettings};
-use crate::model::{Batch, BatchBuilder, Checkpoint, StoredState, TopicPartition};
+use crate::model::{Batch, Checkpoint, StoredState, TopicPartition};
 
 /// How many bytes may be on their way to a broker: what a path of 50 MB/s and a round trip of 160 ms holds.
 const WINDOW_BYTES: usize = 8 << 20;
@@ -100,25 +102,6 @@ struct Kept {
     place: Place,
     sequence: i32,
     batch: FinishedBatch,
-}
-
-/// What is written when all else of a commit is acknowledged.
-#[derive(Debug, Default)]
-struct Last {
-    /// Without transactions: how far the lane has come.
-    records: Vec<(Place, Batch)>,
-    /// What was copied of these source partitions.
-    copied: Vec<Copied>,
-}
-
-/// How far a commit goes in a source partition.
-#[derive(Debug)]
-struct Copied {
-    of: TopicPartition,
-    epoch: u64,
-    /// Where the link begins with the partition, if it does now.
-    begin: Option<i64>,
-    next: i64,
 }
 
 pub(super) struct Session {
@@ -324,23 +307,6 @@ impl Session {
                 return Err(error::own_record_too_large(&topic.name, batch.record_bytes(*index)));
             }
         }
-        Ok(())
-    }
-
-    /// All else is acknowledged: add what comes last.
-    fn push_last(&mut self, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
-        let Last { records, copied } = std::mem::take(&mut self.last);
-        self.push_all(records, encoder, topics)?;
-        if let Some(place) = self.offsets {
-            let name = |(topic, partition): Place| TopicPartition::new(topics.list[topic].name.clone(), partition);
-            let mut builder = BatchBuilder::new();
-            for Copied { of, epoch, begin, next } in copied {
-                self.ledger.take(&of, (begin, next), epoch, name).write(&of, super::open::now_ms(), &mut builder);
-            }
-            self.push_all(vec![(place, builder.finish("", 0))], encoder, topics)?;
-        }
-        self.sending.flush(encoder).map_err(error::not_encoded)?;
-        self.flow.all_written();
         Ok(())
     }
 
@@ -582,19 +548,6 @@ impl Drop for Session {
             drop(self.ask_to_end(false));
         }
     }
-}
-
-/// How far a commit goes in each source partition.
-fn copied(commit: &Commit) -> Vec<Copied> {
-    let begin =
-        |of: &TopicPartition| commit.started.iter().find(|start| start.partition == *of).map(|start| start.offset);
-    let copied = commit.checkpoints.iter().map(|(of, checkpoint)| Copied {
-        of: of.clone(),
-        epoch: checkpoint.link_epoch,
-        begin: begin(of),
-        next: checkpoint.next_offset,
-    });
-    copied.collect()
 }
 
 /// The sequence number behind `records` records: it begins at 0 again behind the largest number of 31 bits.
