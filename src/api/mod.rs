@@ -16,6 +16,7 @@ mod daemon;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod lanes;
 mod links;
 mod produce;
 mod records;

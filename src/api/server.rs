@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::control::{ControlError, ControlPlane};
 use super::error::ApiError;
-use super::{daemon, links, records, revisions, topics, verification};
+use super::{daemon, lanes, links, records, revisions, topics, verification};
 
 /// The body of a produce request. The daemon holds it and what it decodes to in memory.
 pub const PRODUCE_BYTES_MAX: usize = 32 * MIB;
@@ -133,6 +133,8 @@ fn router(control: Arc<dyn ControlPlane>, ending: watch::Receiver<bool>) -> Rout
         .route(&link("/plan"), get(links::plan))
         .route(&link("/events"), get(links::events))
         .route(&link("/resets"), get(links::resets).post(links::reset))
+        .route(&link("/upgrade"), post(lanes::upgrade))
+        .route(&link("/relane"), post(lanes::relane))
         .route(&link("/verification"), get(verification::show).post(verification::begin).delete(verification::cancel))
         .route(&link("/revisions"), get(revisions::list))
         .route(&link("/rollback"), post(revisions::rollback))

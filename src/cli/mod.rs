@@ -15,6 +15,7 @@ mod consume;
 mod dlq;
 mod events;
 mod failure;
+pub mod lanes;
 mod letter;
 mod limits;
 mod links;

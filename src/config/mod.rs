@@ -49,7 +49,7 @@ pub use diagnostic::{Diagnostic, Place, Severity, Source};
 pub use following::Following;
 pub use json::PluginConfig;
 pub use kafka::{CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
-pub use link::{LinkConfig, Start, TransferConfig};
+pub use link::{LANES_MAX, LinkConfig, Start, TransferConfig};
 pub use probation::ProbationConfig;
 pub use rename::Rename;
 pub use secret::Secret;

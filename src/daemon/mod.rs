@@ -6,6 +6,7 @@
 
 mod check;
 mod control;
+mod lanes;
 mod name;
 mod plan;
 mod run;

@@ -61,12 +61,13 @@ impl<'a> View<'a> {
     pub(super) fn link(&self) -> wire::Link {
         let config = self.link.config();
         let counters = self.link.counters();
+        let genesis = self.link.known_genesis().ok().flatten();
         wire::Link {
             id: config.id.to_string(),
             name: config.name.clone(),
             kind: "active-passive".to_owned(),
             status: status(self.state),
-            created_at: self.link.created_ms().map(wire::Time),
+            created_at: genesis.as_ref().map(|genesis| wire::Time(genesis.at_ms)),
             started_at: self.link.started_ms().map(wire::Time),
             source: config.source.to_string(),
             target: config.target.to_string(),
@@ -74,6 +75,9 @@ impl<'a> View<'a> {
             topic_prefix: config.topic_prefix.clone(),
             dead_letters: config.dead_letters.clone(),
             revision: self.revision(),
+            layout: genesis.as_ref().map(|genesis| genesis.layout),
+            daemons: super::lanes::known_layouts(&self.link.daemons().unwrap_or_default()),
+            relane: genesis.as_ref().and_then(super::lanes::progress),
             error: self.failure.as_ref().map(trouble),
             notices: self.link.notices().iter().map(super::plan::notice).collect(),
             metrics: self.summary(),

@@ -3,7 +3,6 @@
 mod publish;
 mod verify;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -16,17 +15,20 @@ use super::components::Components;
 use super::events::{Event, Events};
 use super::failure::Failure;
 use super::fleet::take_part;
-use super::genesis::{GENESIS_VERSION, Genesis};
+use super::genesis::{Genesis, UNDER_WAY, of_lanes};
 use super::lane::{Lane, now_ms};
 use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
+use super::relane::Seen;
 use super::revision::{History, Origin, Publisher, RevisionRecord, StageSpec, digest_of};
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
 use super::topics::Topics;
+use super::upgrade::Colleagues;
 use super::warden::Alarm;
 use super::watch::Watch;
-use crate::config::{BreakerAction, LinkConfig, Start};
-use crate::connector::{Class, Cluster, LaneGroup, Membership, RevisionStart, Topic};
+use crate::config::{BreakerAction, LinkConfig};
+use crate::connector::{Class, Cluster, LaneGroup, Membership, RevisionStart};
+use crate::model::layout::LAYOUT_NEWEST;
 use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
@@ -37,8 +39,6 @@ pub use verify::VerifyError;
 const HISTORY: &str = "revisions";
 /// Where the desired state is kept in the target.
 const DESIRED: &str = "desired";
-/// Where the genesis is kept in the target.
-const GENESIS: &str = "genesis";
 
 /// How long a publish waits for the lanes before it answers that it is under way.
 const SWAP_PATIENCE: Duration = Duration::from_secs(10);
@@ -56,7 +56,9 @@ pub(super) struct Shared {
     pub(super) alarm: Arc<Alarm>,
     pub(super) topics: Arc<Topics>,
     components: Arc<Components>,
-    genesis: Genesis,
+    pub(super) genesis: Genesis,
+    /// The newest layout that this daemon knows.
+    pub(super) layout_max: u32,
     /// Why it is not known which lanes are ours.
     pub(super) trouble: Mutex<Option<Failure>>,
 }
@@ -123,6 +125,8 @@ pub struct Link {
     config: LinkConfig,
     /// The name of this daemon.
     daemon: Arc<str>,
+    /// The newest layout that it takes part in.
+    layout_max: u32,
     source: Arc<dyn Cluster>,
     target: Arc<dyn Cluster>,
     pub(super) components: Arc<Components>,
@@ -137,6 +141,9 @@ pub struct Link {
     pub(super) told: Mutex<Option<Order>>,
     /// What was stored about the link when this daemon looked last: see [`Cluster::metadata_version`].
     pub(super) followed: Mutex<Option<u64>>,
+    /// What the lanes are to become, if that was seen.
+    pub(super) relaning: Mutex<Option<Seen>>,
+    pub(super) colleagues: Colleagues,
     counters: Arc<Counters>,
     meter: Meter,
     /// One more than the largest lag seen; 0 is none.
@@ -149,10 +156,10 @@ pub struct Link {
 pub(super) struct View {
     pub(super) shared: Option<Arc<Shared>>,
     /// Why the link could not be started.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     started_ms: Option<i64>,
-    starting: bool,
-    stopped: bool,
+    pub(super) starting: bool,
+    pub(super) stopped: bool,
 }
 
 pub(super) struct Running {
@@ -186,6 +193,7 @@ impl Link {
         Self {
             config,
             daemon,
+            layout_max: LAYOUT_NEWEST,
             source,
             components: Arc::new(Components::new(engine, target.clone(), configured)),
             target,
@@ -196,11 +204,24 @@ impl Link {
             view: Mutex::new(View { starting: true, ..View::default() }),
             told: Mutex::default(),
             followed: Mutex::default(),
+            relaning: Mutex::default(),
+            colleagues: Colleagues::default(),
             counters: Arc::default(),
             meter: Meter::default(),
             lag_ms_max: AtomicU64::new(0),
             verifying: verify::Verifying::default(),
         }
+    }
+
+    /// Have it take part in layouts up to this one only.
+    #[must_use]
+    pub fn with_layout_max(self, layout_max: u32) -> Self {
+        Self { layout_max, ..self }
+    }
+
+    /// The newest layout that this daemon takes part in.
+    pub fn layout_max(&self) -> u32 {
+        self.layout_max
     }
 
     /// Its configuration.
@@ -308,7 +329,9 @@ impl Link {
         }
         let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
         if let Err(failure) = outcome {
-            tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
+            if failure.code != UNDER_WAY {
+                tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
+            }
             let again = failure.class == Class::Reopen;
             self.fail(failure);
             lock(&self.view).starting = again;
@@ -329,7 +352,11 @@ impl Link {
         // What is stored and what runs change under one lock, or two orders at once could leave them apart.
         let mut running = lock(&self.running);
         self.store_order(&Order { desired, reason: None, at_ms: now_ms(), resets: self.resets_told() })?;
-        self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone()))
+        match self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone())) {
+            // It is done as soon as the lanes are what they become.
+            Err(failure) if failure.code == UNDER_WAY => Ok(()),
+            done => done,
+        }
     }
 
     /// Stop the lanes after they have committed, without touching the desired state: the daemon ends.
@@ -390,12 +417,8 @@ impl Link {
     /// # Errors
     /// The target cannot be read.
     pub fn revision_starts(&self) -> Result<Vec<RevisionStart>, Failure> {
-        Ok(self.target.revision_starts(&self.config.id)?)
-    }
-
-    /// When the link was made, in milliseconds since 1970-01-01 UTC, if it was.
-    pub fn created_ms(&self) -> Option<i64> {
-        self.stored_genesis().ok().flatten().map(|genesis| genesis.at_ms)
+        let id = &self.config.id;
+        of_lanes(&*self.target, id, |generation| Ok(self.target.revision_starts(id, generation)?))
     }
 
     /// Whether every lane has committed under `number` or a later revision.
@@ -405,12 +428,14 @@ impl Link {
     }
 
     pub(super) fn fail(&self, failure: Failure) {
-        self.counters.errors.fetch_add(1, Relaxed);
-        self.view_anew(|view| view.failure = Some(failure));
+        // What only has to be waited for is tried again by the warden.
+        let waits = failure.code == UNDER_WAY;
+        self.counters.errors.fetch_add(u64::from(!waits), Relaxed);
+        self.view_anew(|view| (view.failure, view.starting) = (Some(failure), waits));
     }
 
     /// Show nothing but the lanes as they were last, and what `change` says.
-    fn view_anew(&self, change: impl FnOnce(&mut View)) {
+    pub(super) fn view_anew(&self, change: impl FnOnce(&mut View)) {
         let mut view = lock(&self.view);
         *view = View { shared: view.shared.take(), ..View::default() };
         change(&mut view);
@@ -434,10 +459,17 @@ impl Link {
         // Lanes that failed, or are to go on elsewhere, are brought up anew, together with the others.
         stop_lanes(running, false);
         self.view_anew(|view| view.starting = true);
-        let group = LaneGroup { link: self.config.id.clone(), lanes: self.config.lanes, daemon: self.daemon.clone() };
+        let genesis = self.genesis()?;
+        let group = LaneGroup {
+            link: self.config.id.clone(),
+            lanes: genesis.lanes,
+            generation: genesis.generation,
+            daemon: self.daemon.clone(),
+            layout: self.layout_max,
+        };
         let membership = self.target.membership(&group);
         let ours = if membership.is_some() { Ours::Unknown } else { Ours::All };
-        let shared = Arc::new(self.shared(Orders::new(desired, ours))?);
+        let shared = Arc::new(self.shared(Orders::new(desired, ours), genesis)?);
         let threads = spawn_threads(&shared, membership)?;
         let view = View { shared: Some(shared.clone()), started_ms: Some(now_ms()), ..View::default() };
         *lock(&self.view) = view;
@@ -456,23 +488,24 @@ impl Link {
         shared.orders.wait_until(SWAP_PATIENCE, || shared.lanes.iter().all(|lane| settled(lock(lane).state)));
     }
 
-    fn shared(&self, orders: Orders) -> Result<Shared, Failure> {
-        let genesis = self.genesis()?;
+    fn shared(&self, orders: Orders, genesis: Genesis) -> Result<Shared, Failure> {
         let record = self.revision_to_run()?;
         let watch = self.watch(&self.history()?, None);
         Ok(Shared {
-            config: self.config.clone(),
+            // What the file says counts for a link that is new.
+            config: LinkConfig { lanes: genesis.lanes, ..self.config.clone() },
             source: self.source.clone(),
             target: self.target.clone(),
             slot: ArcSwap::from_pointee(self.components.pipeline(record, watch)?),
             orders,
-            lanes: (0..self.config.lanes).map(|_| Mutex::default()).collect(),
+            lanes: (0..genesis.lanes).map(|_| Mutex::default()).collect(),
             counters: self.counters.clone(),
             events: self.events.clone(),
             alarm: self.alarm.clone(),
             topics: self.topics.clone(),
             components: self.components.clone(),
             genesis,
+            layout_max: self.layout_max,
             trouble: Mutex::default(),
         })
     }
@@ -496,41 +529,6 @@ impl Link {
             }
         }
     }
-
-    fn stored_genesis(&self) -> Result<Option<Genesis>, Failure> {
-        let Some(bytes) = self.target.metadata(&self.config.id, GENESIS)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-            Failure::fatal("genesis-unreadable", format!("the link's genesis: {error}"), "restore the target")
-        })
-    }
-
-    /// What the link was made with; it is made if the target does not know it.
-    fn genesis(&self) -> Result<Genesis, Failure> {
-        if let Some(genesis) = self.stored_genesis()? {
-            return genesis.checked(&self.config);
-        }
-        let ends = match self.config.start {
-            Start::Latest => self.source_ends()?,
-            Start::Earliest => BTreeMap::new(),
-        };
-        let source = self.config.source.to_string();
-        let genesis = Genesis { v: GENESIS_VERSION, at_ms: now_ms(), lanes: self.config.lanes, source, ends };
-        let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
-        if self.target.replace_metadata(&self.config.id, GENESIS, None, &bytes)? {
-            return Ok(genesis);
-        }
-        // Another daemon that runs the link was first.
-        self.genesis()
-    }
-
-    fn source_ends(&self) -> Result<BTreeMap<String, i64>, Failure> {
-        let topics = self.source.topics()?.into_iter().filter(|topic| self.config.selects(&topic.name));
-        let of =
-            |topic: Topic| (0..topic.partitions).map(move |number| TopicPartition::new(topic.name.clone(), number));
-        let partitions: Vec<TopicPartition> = topics.flat_map(of).collect();
-        let ranges = self.source.ranges_of(&partitions)?;
-        Ok(partitions.iter().map(ToString::to_string).zip(ranges.into_iter().map(|range| range.end)).collect())
-    }
 }
 
 fn read_history(target: &dyn Cluster, config: &LinkConfig) -> Result<History, Failure> {
@@ -539,7 +537,7 @@ fn read_history(target: &dyn Cluster, config: &LinkConfig) -> Result<History, Fa
         .map_err(|message| Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate"))
 }
 
-fn stop_lanes(running: &mut Option<Running>, leaving: bool) {
+pub(super) fn stop_lanes(running: &mut Option<Running>, leaving: bool) {
     if let Some(Running { shared, threads, .. }) = running.take() {
         stop(&shared, threads, leaving);
     }

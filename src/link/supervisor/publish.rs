@@ -153,8 +153,8 @@ impl Link {
         let watch = self.watch(history, running.map(|running| &*running.shared));
         let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;
-        if running.is_some() {
-            pipeline.make_spares(&self.config.id, self.config.lanes).map_err(PublishError::Failed)?;
+        if let Some(Running { shared, .. }) = running {
+            pipeline.make_spares(&self.config.id, shared.config.lanes).map_err(PublishError::Failed)?;
         }
         if !self.store_history(history).map_err(PublishError::Failed)? {
             return Err(PublishError::Overtaken);
