@@ -76,7 +76,7 @@ impl<'a> View<'a> {
             dead_letters: config.dead_letters.clone(),
             revision: self.revision(),
             layout: genesis.as_ref().map(|genesis| genesis.layout),
-            daemons: super::lanes::known_layouts(&self.link.daemons().unwrap_or_default()),
+            daemons: self.daemons(),
             relane: genesis.as_ref().and_then(super::lanes::progress),
             error: self.failure.as_ref().map(trouble),
             notices: self.link.notices().iter().map(super::plan::notice).collect(),
@@ -92,6 +92,11 @@ impl<'a> View<'a> {
             lanes: self.lanes.iter().enumerate().map(|(number, lane)| self.lane(number as u32, lane)).collect(),
             stages: self.stages(),
         }
+    }
+
+    fn daemons(&self) -> Vec<wire::KnownLayout> {
+        let known = self.target_reachable.then(|| self.link.daemons().ok()).flatten();
+        super::lanes::known_layouts(&known.unwrap_or_default())
     }
 
     fn stages(&self) -> Vec<wire::Stage> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::TryLockError;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
@@ -79,9 +80,12 @@ impl Link {
         if *lock(&self.followed) == Some(version) {
             return Ok(());
         }
+        let outlived = lock(&self.view).shared.as_ref().is_some_and(|shared| shared.outlived.load(Relaxed));
         let mut running = match self.running.try_lock() {
             Ok(running) => running,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Whoever publishes all the time must not keep dead lanes alive.
+            Err(TryLockError::WouldBlock) if outlived => lock(&self.running),
             // Somebody is just saying something here. There is a next time.
             Err(TryLockError::WouldBlock) => return Ok(()),
         };

@@ -4,6 +4,7 @@
 //! **Invariant:** whoever opens a lane looks here after having fenced ([`Shared::confirm`]).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,15 @@ const GENESIS: &str = "genesis";
 
 /// The code of a link whose lanes are about to become others.
 pub(super) const UNDER_WAY: &str = "relane-under-way";
+
+/// The code of lanes that have become others.
+const RELANED: &str = "relaned";
+
+/// The code of a link that is newer than this daemon.
+const NEWER_LAYOUT: &str = "newer-layout";
+
+/// What is said to lanes that do not count any more.
+const OUTLIVED: [&str; 3] = [UNDER_WAY, RELANED, NEWER_LAYOUT];
 
 /// What is written about a link before its first commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,7 +93,7 @@ impl Genesis {
             let message = format!("the link has layout {}, and this daemon is set to {layout_max}", self.layout);
             (message, "remove `layout_max` under [daemon], and restart this daemon")
         };
-        Err(Error { class: Class::Fatal, code: "newer-layout", message, remedy })
+        Err(Error { class: Class::Fatal, code: NEWER_LAYOUT, message, remedy })
     }
 
     /// Refuse to run lanes that are about to become others.
@@ -200,7 +210,11 @@ impl Shared {
     /// Whether the lanes that run here are still those of the link. Asked by whoever has fenced a lane and before it does anything with it: so either
     /// whoever changes the lanes has fenced it later, or it finds out here.
     pub(super) fn confirm(&self) -> Result<(), Error> {
-        confirm(&*self.target, &self.config.id, &self.genesis, self.layout_max).inspect_err(|_| self.alarm.ring())
+        confirm(&*self.target, &self.config.id, &self.genesis, self.layout_max).inspect_err(|error| {
+            self.outlived.fetch_or(OUTLIVED.contains(&error.code), Relaxed);
+            self.orders.notify();
+            self.alarm.ring();
+        })
     }
 }
 
@@ -214,7 +228,7 @@ pub(super) fn confirm(target: &dyn Cluster, link: &LinkId, genesis: &Genesis, la
     }
     let message = format!("the link has {} other lanes now (generation {})", now.lanes, now.generation);
     let remedy = "nothing: the daemon opens those of its lanes";
-    Err(Error { class: Class::Reopen, code: "relaned", message, remedy })
+    Err(Error { class: Class::Reopen, code: RELANED, message, remedy })
 }
 
 impl Link {

@@ -52,7 +52,7 @@ pub(super) struct Seen {
 impl Seen {
     /// Whether this daemon is to see to it now: because it was to before, or because whoever was does not come on.
     fn is_due(&self, daemon: &str, now: Instant) -> bool {
-        let tries = (self.relane.generation - self.generation).max(1);
+        let tries = self.relane.generation.saturating_sub(self.generation).max(1);
         let is_ours = self.relane.daemon == daemon && self.failed.is_none();
         is_ours || now.duration_since(self.since) >= STALLED_AFTER.saturating_mul(tries)
     }
@@ -177,7 +177,9 @@ impl Link {
         tracing::info!(link = &*self.config().id, before, now = now.generation, "lanes do not count any more");
         stop_lanes(running, true);
         if let Err(failure) = self.bring(running, desired) {
+            let again = failure.class == Class::Reopen;
             self.fail(failure);
+            lock(&self.view).starting = again;
         }
         Ok(())
     }
@@ -225,7 +227,7 @@ impl Link {
         tried.check_layout(self.layout_max())?;
         self.let_go(&tried)?;
         let mut known = self.replace_genesis(&stored, tried)?.ok_or_else(overtaken)?;
-        self.await_parting()?;
+        self.await_parting();
         let copying = Copying {
             from: settings(self.config(), &known.genesis, 0),
             lanes: known.genesis.relaned().lanes,
@@ -266,13 +268,13 @@ impl Link {
     }
 
     /// Give other daemons the time to let their lanes end. Those that do not are fenced.
-    fn await_parting(&self) -> Result<(), Failure> {
+    fn await_parting(&self) {
         let begun = Instant::now();
         let is_other = |name: &Arc<str>| name != self.daemon();
-        while self.target().daemons(&self.config().id)?.keys().any(is_other) && begun.elapsed() < PARTING_PATIENCE {
+        let others_run = || self.target().daemons(&self.config().id).is_ok_and(|daemons| daemons.keys().any(is_other));
+        while begun.elapsed() < PARTING_PATIENCE && others_run() {
             std::thread::sleep(LOOK_EVERY);
         }
-        Ok(())
     }
 
     /// Open the lanes that count now, if the link is to run.

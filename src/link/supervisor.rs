@@ -4,7 +4,7 @@ mod publish;
 mod verify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub(super) struct Shared {
     pub(super) genesis: Genesis,
     /// The newest layout that this daemon knows.
     pub(super) layout_max: u32,
+    /// Whether a lane has found out that these lanes do not count any more.
+    pub(super) outlived: AtomicBool,
     /// Why it is not known which lanes are ours.
     pub(super) trouble: Mutex<Option<Failure>>,
 }
@@ -506,6 +508,7 @@ impl Link {
             components: self.components.clone(),
             genesis,
             layout_max: self.layout_max,
+            outlived: AtomicBool::new(false),
             trouble: Mutex::default(),
         })
     }

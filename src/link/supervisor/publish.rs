@@ -1,6 +1,7 @@
 //! How the pipeline of a link is replaced: publish and rollback.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -165,7 +166,8 @@ impl Link {
         shared.slot.store(Arc::new(pipeline));
         shared.orders.notify();
         let lane_failed = || shared.lanes.iter().any(|lane| lock(lane).state == LaneState::Failed);
-        shared.orders.wait_until(SWAP_PATIENCE, || self.is_complete(record.number) || lane_failed());
+        let outlived = || shared.outlived.load(Relaxed);
+        shared.orders.wait_until(SWAP_PATIENCE, || self.is_complete(record.number) || lane_failed() || outlived());
         self.components.engine().forget_unused();
         let complete = self.is_complete(record.number);
         let pauses = shared.lanes.iter().filter_map(|lane| lock(lane).last_swap_pause);

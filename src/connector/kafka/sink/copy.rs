@@ -48,6 +48,8 @@ pub(in crate::connector::kafka) fn copy_lanes(
         open::fence_lane(client, &from(lane))?;
         copied(0)?;
     }
+    // From here on nobody makes a topic of the old lanes any more.
+    client.refresh_in_a_moment()?;
     let mut checkpoints = Vec::new();
     for lane in before.clone() {
         checkpoints.extend(read_checkpoints(client, admin, &from(lane))?);
