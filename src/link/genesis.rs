@@ -1,7 +1,7 @@
 //! What is written about a link before its first commit, and what can change of it: its layout, and its lanes.
 //!
 //! All daemons that run a link obey it. Whoever changes it compares and writes ([`Cluster::replace_metadata`]), so of two who do it at once one is second.
-//! **Invariant:** whoever opens a lane looks here after having fenced ([`Shared::confirm`]).
+//! **Invariant:** whoever opens a lane looks here after having fenced (`Shared::confirm`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;

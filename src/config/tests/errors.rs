@@ -125,8 +125,10 @@ fn wrong_types_say_what_was_found_and_what_is_expected() {
 
 #[test]
 fn values_out_of_range_say_the_range() {
-    let expected = ["1:23 error daemon.layout_max: 3 is out of range: write a number from 1 to 2"];
-    check("daemon = {layout_max = 3}\n", &expected);
+    check_with_clusters(
+        "[daemon]\nlayout_max = 3\n",
+        &["2:14 error daemon.layout_max: 3 is out of range: write a number from 1 to 2"],
+    );
     check_with_clusters(
         &format!(
             "{LINK}lanes = 0\n[links.l.config]\nbatch_size = 100_001\nmax_bytes = '1023B'\nmax_messages = -1\ncheckpoint_interval_ms = 0x1_0000\n\
