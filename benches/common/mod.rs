@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tidegate::connector::{
-    Cluster, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic,
+    Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic,
     TopicSettings,
 };
 use tidegate::link::StageSpec;
@@ -132,8 +132,8 @@ impl Cluster for Filtered {
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
         self.0.produce(partition, batch)
     }
-    fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
-        self.0.checkpoints(link)
+    fn checkpoints(&self, link: &LinkId, generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
+        self.0.checkpoints(link, generation)
     }
     fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error> {
         self.0.ranges(topic)
@@ -153,8 +153,11 @@ impl Cluster for Filtered {
     fn record_bytes_max(&self, topic: &str) -> Result<usize, Error> {
         self.0.record_bytes_max(topic)
     }
-    fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error> {
-        self.0.revision_starts(link)
+    fn revision_starts(&self, link: &LinkId, generation: u32) -> Result<Vec<RevisionStart>, Error> {
+        self.0.revision_starts(link, generation)
+    }
+    fn copy_lanes(&self, copying: &Copying, copied: &mut dyn FnMut(u32) -> Result<(), Error>) -> Result<(), Error> {
+        self.0.copy_lanes(copying, copied)
     }
     fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error> {
         self.0.metadata(link, key)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::wire::{
     ConsumerGroup, CreateTopic, Event, GroupsRequest, Link, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom,
-    Reset, ResetRequest, Revision, Status, Swap, Topic, TopicSummary, Verification,
+    Relaned, Reset, ResetRequest, Revision, Status, Swap, Topic, TopicSummary, Upgrade, Verification,
 };
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -119,6 +119,13 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// The resets of a link, oldest first.
     fn resets(&self, link: &str) -> Result<Vec<Reset>, ControlError>;
+
+    /// Raise the layout of a link to the newest one, or say what that would do. A daemon that does not know it is a `Conflict`.
+    fn upgrade(&self, link: &str, dry_run: bool, by: &str) -> Result<Upgrade, ControlError>;
+
+    /// Have a link run with so many lanes. Answers when that is done, or after a bounded wait (`done` is false). A link of too old a layout, or one whose lanes are
+    /// about to become yet others, is a `Conflict`.
+    fn relane(&self, link: &str, lanes: u32, by: &str) -> Result<Relaned, ControlError>;
 
     /// What a link has done and how fast, with all partitions.
     fn link_metrics(&self, link: &str) -> Result<LinkMetrics, ControlError>;

@@ -123,6 +123,9 @@ fn link(state: &State) -> Link {
         kind: "active-passive".into(),
         status: if state.active { LinkStatus::Active } else { LinkStatus::Stopped },
         created_at: None,
+        layout: Some(2),
+        daemons: Vec::new(),
+        relane: None,
         started_at: state.active.then_some(Time(0)),
         source: "east".into(),
         target: "west".into(),
@@ -321,6 +324,17 @@ impl ControlPlane for Fake {
         }
         state.active = matches!(transition, LinkTransition::Start | LinkTransition::Resume);
         Ok(link(&state))
+    }
+
+    fn upgrade(&self, link: &str, dry_run: bool, _by: &str) -> Result<Upgrade, ControlError> {
+        self.link(link)?;
+        let daemons = vec![KnownLayout { daemon: "a".to_owned(), layout: Some(2) }];
+        Ok(Upgrade { link: link.to_owned(), from: 1, to: 2, dry_run, daemons })
+    }
+
+    fn relane(&self, link: &str, lanes: u32, _by: &str) -> Result<Relaned, ControlError> {
+        self.link(link)?;
+        Ok(Relaned { link: link.to_owned(), from: 4, to: lanes, done: lanes < 100 })
     }
 
     fn reset(&self, link: &str, request: &ResetRequest, by: &str) -> Result<Reset, ControlError> {

@@ -17,6 +17,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod groups;
+mod lanes;
 mod links;
 mod produce;
 mod records;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::control::{ControlError, ControlPlane};
 use super::error::ApiError;
-use super::{daemon, groups, links, records, revisions, topics, verification};
+use super::{daemon, groups, lanes, links, records, revisions, topics, verification};
 
 /// The body of a produce request. The daemon holds it and what it decodes to in memory.
 pub const PRODUCE_BYTES_MAX: usize = 32 * MIB;
@@ -135,6 +135,8 @@ fn router(control: Arc<dyn ControlPlane>, ending: watch::Receiver<bool>) -> Rout
         .route(&link("/groups"), get(groups::list))
         .route(&link("/groups/sync"), post(groups::sync))
         .route(&link("/resets"), get(links::resets).post(links::reset))
+        .route(&link("/upgrade"), post(lanes::upgrade))
+        .route(&link("/relane"), post(lanes::relane))
         .route(&link("/verification"), get(verification::show).post(verification::begin).delete(verification::cancel))
         .route(&link("/revisions"), get(revisions::list))
         .route(&link("/rollback"), post(revisions::rollback))

@@ -4,6 +4,7 @@
 
 mod daemon;
 mod group;
+mod lanes;
 mod link;
 mod plan;
 mod problem;
@@ -16,6 +17,7 @@ mod verification;
 
 pub use daemon::{ClusterStatus, Inspection, LinkSummary, Status};
 pub use group::{ConsumerGroup, GroupCertainty, GroupFate, GroupPartition, GroupPlace, GroupRound, GroupsRequest};
+pub use lanes::{KnownLayout, RelaneProgress, RelaneRequest, Relaned, Upgrade};
 pub use link::{
     CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Latency, Link, LinkCounters,
     LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use self::groups::GroupsCommand;
+use super::lanes::{RelaneArgs, UpgradeArgs};
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
 
 /// Replicate streams of records between clusters, exactly once, with WebAssembly plugins in the middle.
@@ -170,6 +171,22 @@ pub enum LinkCommand {
   tidegate link reset orders --list")]
     Reset(ResetArgs),
     /// What would be made or changed at the target if the link ran now: topics, partitions, settings, ACLs, consumer groups. Nothing is changed.
+    /// Change the number of lanes, exactly once, while the link runs or not. They are the most that daemons can share.
+    ///
+    /// The lanes stand still meanwhile: for some seconds, or longer if stages remember much. Whatever dies in between, it is taken up again. Until it is done, the
+    /// present number calls it off. It answers after 20 s at the latest; `link show` says how far it is.
+    #[command(after_help = "Examples:
+  tidegate link relane orders 12
+  tidegate link relane orders 12 --json | jq .done")]
+    Relane(RelaneArgs),
+    /// Raise the layout of a link to the newest one, when all daemons that run it know that: after an upgrade of all of them, not before.
+    ///
+    /// There is no way back: older daemons cannot run the link then.
+    #[command(after_help = "Examples:
+  tidegate link upgrade orders --dry-run
+  tidegate link upgrade orders")]
+    Upgrade(UpgradeArgs),
+    /// What would be made or changed at the target if the link ran now: topics, partitions, settings, ACLs. Nothing is changed.
     ///
     /// It works for a link that is stopped or was never started, too. What a running link finds is done by itself, every `topic_refresh`.
     #[command(after_help = "Examples:

@@ -6,7 +6,7 @@ use super::args::{LinkArgs, LinkCommand, Remote};
 use super::client::Client;
 use super::failure::Failure;
 use super::table::{bytes, known, milliseconds, table};
-use super::{events, plan, print_json, reset, stage};
+use super::{events, lanes, plan, print_json, reset, stage};
 use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkTransition, Stage, Trouble};
 
 pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Failure> {
@@ -15,6 +15,8 @@ pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Fai
         LinkCommand::Show(args) => show(args, out),
         LinkCommand::Events(args) => events::events(args, out),
         LinkCommand::Reset(args) => reset::reset(args, out),
+        LinkCommand::Relane(args) => lanes::relane(args, out),
+        LinkCommand::Upgrade(args) => lanes::upgrade(args, out),
         LinkCommand::Plan(args) => plan::plan(args, out),
         LinkCommand::Start(args) => steer(args, LinkTransition::Start, out),
         LinkCommand::Stop(args) => steer(args, LinkTransition::Stop, out),
@@ -90,6 +92,7 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  to        {} ({}){prefix}", link.target, up(link.health.target_cluster_reachable))?;
     writeln!(out, "  health    {}", link.health.status)?;
     writeln!(out, "  revision  {}", known(link.revision))?;
+    lanes::print(link, out)?;
     let records: Option<u64> = link.lanes.iter().flat_map(|lane| &lane.partitions).map(|partition| partition.lag).sum();
     let lag = known(link.metrics.replication_lag.map(milliseconds));
     writeln!(out, "  lag       {lag}, {} records", known(records))?;

@@ -16,6 +16,7 @@ mod dlq;
 mod events;
 mod failure;
 mod groups;
+pub mod lanes;
 mod letter;
 mod limits;
 mod links;

@@ -2,6 +2,7 @@
 
 mod dlq;
 mod groups;
+mod lanes;
 mod show;
 mod verify;
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::model::Limits;
+use crate::model::layout::{LAYOUT_NEWEST, LAYOUT_OLDEST};
 
 use super::check_id;
 use super::limits::read_limits;
@@ -16,6 +17,8 @@ pub struct DaemonConfig {
     pub data_dir: PathBuf,
     /// What other daemons that run the same links call it; made up and kept in the data directory if it is not said.
     pub name: Option<String>,
+    /// The newest layout of links that it takes part in, and makes: older daemons can read what it writes.
+    pub layout_max: u32,
     /// The address of the REST API.
     pub listen: SocketAddr,
     /// What the plugins of a stage may use unless the stage says otherwise.
@@ -31,12 +34,15 @@ impl DaemonConfig {
             let name = item.text()?;
             check_id("daemon", name, &item.place, item.report).then(|| name.to_owned())
         });
+        let layouts = LAYOUT_OLDEST.into()..=LAYOUT_NEWEST.into();
+        let layout_max = table.integer("layout_max", LAYOUT_NEWEST.into(), layouts) as u32;
         let listen = table.item("listen").and_then(|item| address(&item));
         let limits = read_limits(table.table("limits"), &Limits::default());
         table.finish();
         Self {
             data_dir: base_dir.join(data_dir.unwrap_or("tidegate-data")),
             name,
+            layout_max,
             listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081))),
             limits,
         }

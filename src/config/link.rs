@@ -21,7 +21,7 @@ use super::stage::{StageConfig, read_pipeline};
 use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name, is_internal};
 
 /// The most lanes of a link: each is a thread and a transaction in the target.
-const LANES_MAX: u64 = 1024;
+pub const LANES_MAX: u64 = 1024;
 
 /// How often heartbeats may be sent, in milliseconds.
 const HEARTBEATS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;

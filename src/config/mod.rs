@@ -51,7 +51,7 @@ pub use following::Following;
 pub use groups::{GroupSelector, GroupSync};
 pub use json::PluginConfig;
 pub use kafka::{CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
-pub use link::{LinkConfig, Start, TransferConfig};
+pub use link::{LANES_MAX, LinkConfig, Start, TransferConfig};
 pub use probation::ProbationConfig;
 pub use rename::Rename;
 pub use secret::Secret;

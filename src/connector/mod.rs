@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //! - A sink commits the records, the state of stages, the checkpoints and the first offsets of a revision together or not at all.
-//! - [`Sink::open`] fences every earlier opener of the same lane: after it returns, none of them can commit.
+//! - [`Sink::open`] fences every earlier opener of the same lane: after it returns, none of them can commit. Whether the lane may be opened at all is asked in
+//!   between.
 //! - Nothing retries inside: an [`Error`] says by its [`Class`] what the lane may do.
 
 mod acl;
@@ -156,17 +157,21 @@ pub trait Cluster: Send + Sync {
     /// The largest record that the topic takes: the bytes of its key, value and headers. Of a topic that is not there, what it would take.
     fn record_bytes_max(&self, topic: &str) -> Result<usize, Error>;
 
-    /// All checkpoints of a link.
-    fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error>;
+    /// All checkpoints of a link's lanes of a generation.
+    fn checkpoints(&self, link: &LinkId, generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error>;
 
     /// Wait until all that a reader sees by now is in what [`Cluster::checkpoints`] answers, at most `patience`; whether it is. A cluster
     /// may show the end of a transaction in one partition a moment before it does in another.
-    fn await_checkpoints(&self, _link: &LinkId, _patience: Duration) -> Result<bool, Error> {
+    fn await_checkpoints(&self, _link: &LinkId, _generation: u32, _patience: Duration) -> Result<bool, Error> {
         Ok(true)
     }
 
-    /// Where each revision of a link began, by partition.
-    fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error>;
+    /// Where each revision of a link began, by partition, as its lanes of a generation know it.
+    fn revision_starts(&self, link: &LinkId, generation: u32) -> Result<Vec<RevisionStart>, Error>;
+
+    /// Fence the lanes of a link, and copy what they have written of themselves to lanes of another number and generation, which nobody has opened.
+    /// `copied` is told how many of the old lanes are copied, some time between; an error of its ends the copying.
+    fn copy_lanes(&self, copying: &Copying, copied: &mut dyn FnMut(u32) -> Result<(), Error>) -> Result<(), Error>;
 
     /// What [`Cluster::put_metadata`] stored for the link under `key`.
     fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error>;
@@ -185,8 +190,8 @@ pub trait Cluster: Send + Sync {
         None
     }
 
-    /// Which daemon has which lanes of a link, by its name.
-    fn daemons(&self, _link: &LinkId) -> Result<BTreeMap<Arc<str>, Vec<u32>>, Error> {
+    /// The other daemons and we that run a link, by name, where there can be others.
+    fn daemons(&self, _link: &LinkId) -> Result<BTreeMap<Arc<str>, Colleague>, Error> {
         Ok(BTreeMap::new())
     }
 
@@ -291,12 +296,36 @@ pub struct LaneSettings {
     pub lane: u32,
     /// How many lanes the link has.
     pub lanes: u32,
+    /// The generation of the lanes: another one whenever their number changes.
+    pub generation: u32,
+    /// The layout of the link.
+    pub layout: u32,
     /// The cluster that the link reads.
     pub source: ClusterId,
     /// How old a transaction may get before the target aborts it.
     pub transaction_timeout: Duration,
     /// Whether output and checkpoint must be one transaction.
     pub exactly_once: bool,
+}
+
+/// Lanes that are to become others.
+#[derive(Clone, Debug)]
+pub struct Copying {
+    /// Any of the lanes as they are.
+    pub from: LaneSettings,
+    /// How many lanes there are to be.
+    pub lanes: u32,
+    /// Their generation. It was never tried before.
+    pub generation: u32,
+}
+
+/// A daemon that runs a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Colleague {
+    /// The lanes that it has.
+    pub lanes: Vec<u32>,
+    /// The newest layout that it knows; `None` while the daemons are finding together.
+    pub layout: Option<u32>,
 }
 
 /// The lanes that daemons share, and which of them we are.
@@ -306,8 +335,12 @@ pub struct LaneGroup {
     pub link: LinkId,
     /// How many lanes it has.
     pub lanes: u32,
+    /// The generation of the lanes.
+    pub generation: u32,
     /// The name of this daemon.
     pub daemon: Arc<str>,
+    /// The newest layout that this daemon knows.
+    pub layout: u32,
 }
 
 /// What a daemon has been told of its lanes.
@@ -353,8 +386,9 @@ pub struct Target {
 /// Writes a lane's output, one transaction after the other. While a commit is under way the lane prepares the next
 /// transaction; no more than one commit is under way.
 pub trait Sink: Send {
-    /// Fence every earlier opener of this lane, drop an open transaction, and say what is committed.
-    fn open(&mut self) -> Result<Opened, Error>;
+    /// Fence every earlier opener of this lane, drop an open transaction, and say what is committed. `allowed` is asked when all others are fenced and before
+    /// anything is read: what it sees then holds as long as nobody fences us.
+    fn open(&mut self, allowed: &dyn Fn() -> Result<(), Error>) -> Result<Opened, Error>;
 
     /// Make sure that topics exist and have enough partitions, and answer them in their order.
     fn prepare(&mut self, targets: &[Target]) -> Result<Vec<Topic>, Error>;

@@ -135,6 +135,14 @@ impl ControlPlane for Daemon {
         Ok(resets.iter().map(view::reset).collect())
     }
 
+    fn upgrade(&self, link: &str, dry_run: bool, by: &str) -> Result<wire::Upgrade, ControlError> {
+        super::lanes::upgrade(self.find_link(link)?, dry_run, by)
+    }
+
+    fn relane(&self, link: &str, lanes: u32, by: &str) -> Result<wire::Relaned, ControlError> {
+        super::lanes::relane(self.find_link(link)?, lanes, by)
+    }
+
     fn link_metrics(&self, link: &str) -> Result<wire::LinkMetrics, ControlError> {
         let now = now_ms();
         Ok(View::new(self.find_link(link)?, now).metrics(now))
@@ -337,7 +345,7 @@ fn reset_error(error: ResetError) -> ControlError {
     ControlError::new(kind, code, error.to_string(), remedy)
 }
 
-fn failure_error(failure: Failure) -> ControlError {
+pub(super) fn failure_error(failure: Failure) -> ControlError {
     ControlError::new(ErrorKind::Unavailable, failure.code, failure.message, failure.remedy)
 }
 

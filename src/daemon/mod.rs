@@ -7,6 +7,7 @@
 mod check;
 mod control;
 mod groups;
+mod lanes;
 mod name;
 mod plan;
 mod run;

@@ -124,7 +124,8 @@ fn assemble(checked: CheckedConfig, name: Arc<str>, engine: &PluginEngine, start
             found.ok_or_else(|| Error::new(format!("no cluster {id}"), "define it under [clusters]"))
         };
         let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
-        links.insert(id, Arc::new(Link::new(config, name.clone(), source, target, engine.clone(), stages)));
+        let link = Link::new(config, name.clone(), source, target, engine.clone(), stages);
+        links.insert(id, Arc::new(link.with_layout_max(checked.config.daemon.layout_max)));
     }
     Ok(Daemon { data_dir: checked.config.daemon.data_dir, name, started, clusters, links })
 }

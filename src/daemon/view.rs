@@ -62,12 +62,13 @@ impl<'a> View<'a> {
     pub(super) fn link(&self) -> wire::Link {
         let config = self.link.config();
         let counters = self.link.counters();
+        let genesis = self.link.known_genesis().ok().flatten();
         wire::Link {
             id: config.id.to_string(),
             name: config.name.clone(),
             kind: "active-passive".to_owned(),
             status: status(self.state),
-            created_at: self.link.created_ms().map(wire::Time),
+            created_at: genesis.as_ref().map(|genesis| wire::Time(genesis.at_ms)),
             started_at: self.link.started_ms().map(wire::Time),
             source: config.source.to_string(),
             target: config.target.to_string(),
@@ -75,6 +76,9 @@ impl<'a> View<'a> {
             topic_prefix: config.topic_prefix.clone(),
             dead_letters: config.dead_letters.clone(),
             revision: self.revision(),
+            layout: genesis.as_ref().map(|genesis| genesis.layout),
+            daemons: self.daemons(),
+            relane: genesis.as_ref().and_then(super::lanes::progress),
             error: self.failure.as_ref().map(trouble),
             notices: self.link.notices().iter().map(super::plan::notice).collect(),
             latency: self.link.latency().map(latency),
@@ -91,6 +95,11 @@ impl<'a> View<'a> {
             lanes: self.lanes.iter().enumerate().map(|(number, lane)| self.lane(number as u32, lane)).collect(),
             stages: self.stages(),
         }
+    }
+
+    fn daemons(&self) -> Vec<wire::KnownLayout> {
+        let known = self.target_reachable.then(|| self.link.daemons().ok()).flatten();
+        super::lanes::known_layouts(&known.unwrap_or_default())
     }
 
     fn stages(&self) -> Vec<wire::Stage> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::TryLockError;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
@@ -12,6 +13,7 @@ use super::orders::{Desired, Turn};
 use super::status::{LaneState, LaneStatus, Progress, lock};
 use super::supervisor::{Link, Running, Shared};
 use crate::connector::{Class, Membership, Standing};
+use crate::model::layout::FIRST_GENERATION;
 use crate::model::partition::lane_of;
 
 /// How long the group is listened to before the orders are looked at again.
@@ -78,12 +80,16 @@ impl Link {
         if *lock(&self.followed) == Some(version) {
             return Ok(());
         }
+        let outlived = lock(&self.view).shared.as_ref().is_some_and(|shared| shared.outlived.load(Relaxed));
         let mut running = match self.running.try_lock() {
             Ok(running) => running,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Whoever publishes all the time must not keep dead lanes alive.
+            Err(TryLockError::WouldBlock) if outlived => lock(&self.running),
             // Somebody is just saying something here. There is a next time.
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
+        self.follow_genesis(&mut running)?;
         self.follow_order(&mut running)?;
         self.follow_history(running.as_ref())?;
         *lock(&self.followed) = Some(version);
@@ -110,7 +116,7 @@ impl Link {
         };
         let watch = self.watch(&history, Some(shared));
         let pipeline = self.components.pipeline(newest.clone(), watch)?;
-        pipeline.make_spares(&self.config().id, self.config().lanes)?;
+        pipeline.make_spares(&self.config().id, shared.config.lanes)?;
         self.announce(newest);
         shared.take_over(pipeline);
         shared.orders.notify();
@@ -124,10 +130,11 @@ impl Link {
         if !(0..shared.config.lanes).any(|lane| is_elsewhere(&lane)) {
             return Ok(());
         }
-        let mut found = self.lanes_in_target()?;
+        let mut found = self.lanes_of(shared.config.lanes, shared.genesis.generation)?;
         let daemons = self.target().daemons(&shared.config.id)?;
         for (number, found) in (0..).zip(&mut found).filter(|(number, _)| is_elsewhere(number)) {
-            let daemon = daemons.iter().find(|(_, lanes)| lanes.contains(&number)).map(|(name, _)| name.clone());
+            let daemon =
+                daemons.iter().find(|(_, colleague)| colleague.lanes.contains(&number)).map(|(name, _)| name.clone());
             // A lane without partitions has nothing to commit under a revision.
             let newest = shared.slot.load().number();
             let mut status = lock(&shared.lanes[number as usize]);
@@ -146,9 +153,15 @@ impl Link {
     /// # Errors
     /// It cannot be read.
     pub fn lanes_in_target(&self) -> Result<Vec<LaneStatus>, Failure> {
-        let count = self.config().lanes;
+        let known = self.known_genesis()?;
+        let lanes = known.map_or((self.config().lanes, FIRST_GENERATION), |known| (known.lanes, known.generation));
+        self.lanes_of(lanes.0, lanes.1)
+    }
+
+    /// So many lanes as the target knows them, of a generation.
+    fn lanes_of(&self, count: u32, generation: u32) -> Result<Vec<LaneStatus>, Failure> {
         let mut lanes = vec![LaneStatus::default(); count as usize];
-        for (partition, checkpoint) in self.target().checkpoints(&self.config().id)? {
+        for (partition, checkpoint) in self.target().checkpoints(&self.config().id, generation)? {
             let lane = &mut lanes[lane_of(&partition, count) as usize];
             lane.revision = lane.revision.max(Some(checkpoint.revision));
             lane.committed.insert(partition, Progress { next_offset: checkpoint.next_offset, ..Progress::default() });

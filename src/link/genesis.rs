@@ -1,19 +1,42 @@
-//! What is written about a link once, before its first commit.
+//! What is written about a link before its first commit, and what can change of it: its layout, and its lanes.
+//!
+//! All daemons that run a link obey it. Whoever changes it compares and writes ([`Cluster::replace_metadata`]), so of two who do it at once one is second.
+//! **Invariant:** whoever opens a lane looks here after having fenced (`Shared::confirm`).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use crate::config::LinkConfig;
+use super::lane::now_ms;
+use super::supervisor::{Link, Shared};
+use crate::config::{LinkConfig, Start};
+use crate::connector::{Class, Cluster, Error, Topic};
+use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
+use crate::model::{LinkId, TopicPartition};
 
-/// The version of [`Genesis`]'s encoding that this program writes.
-pub(super) const GENESIS_VERSION: u32 = 1;
+/// Where the genesis is kept in the target.
+const GENESIS: &str = "genesis";
 
-/// What is written about a link before its first commit. What it says can never change.
+/// The code of a link whose lanes are about to become others.
+pub(super) const UNDER_WAY: &str = "relane-under-way";
+
+/// The code of lanes that have become others.
+const RELANED: &str = "relaned";
+
+/// The code of a link that is newer than this daemon.
+const NEWER_LAYOUT: &str = "newer-layout";
+
+/// What is said to lanes that do not count any more.
+const OUTLIVED: [&str; 3] = [UNDER_WAY, RELANED, NEWER_LAYOUT];
+
+/// What is written about a link before its first commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Genesis {
-    pub(super) v: u32,
+    /// The layout of the link, and so of this.
+    #[serde(rename = "v")]
+    pub layout: u32,
     /// When the link was made, in milliseconds since 1970-01-01 UTC.
     pub at_ms: i64,
     /// The number of lanes: it decides which lane owns which partition.
@@ -22,23 +45,312 @@ pub struct Genesis {
     pub source: String,
     /// For a link that starts at `latest`: the end of each partition at genesis, by `<topic>-<partition>`.
     pub(super) ends: BTreeMap<String, i64>,
+    /// The generation of the lanes: another one whenever their number changes. Since layout 2.
+    #[serde(default = "first_generation", skip_serializing_if = "is_first_generation")]
+    pub generation: u32,
+    /// What the lanes are to become. As long as this is here, nobody runs a lane. Since layout 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relane: Option<Relane>,
+    /// The last generation that was tried, if it is not that of the lanes. Since layout 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tried: Option<u32>,
+}
+
+/// What the lanes of a link are to become.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relane {
+    /// How many there are to be.
+    pub lanes: u32,
+    /// The generation that is tried, or was tried last.
+    pub(super) generation: u32,
+    /// The daemon that does it.
+    pub daemon: String,
+    /// Since when it does, in milliseconds since 1970-01-01 UTC.
+    pub since_ms: i64,
+    /// How many of the old lanes are copied.
+    pub copied: u32,
+}
+
+fn first_generation() -> u32 {
+    FIRST_GENERATION
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_first_generation(generation: &u32) -> bool {
+    *generation == FIRST_GENERATION
 }
 
 impl Genesis {
-    /// This, if the link is still what it was made as.
-    pub(super) fn checked(self, config: &LinkConfig) -> Result<Self, Failure> {
-        if self.v > GENESIS_VERSION {
-            let message = format!("the link has layout version {}: a newer tidegate made it", self.v);
-            return Err(Failure::fatal("newer-layout", message, "use the newer tidegate"));
+    /// Refuse what this daemon may not run.
+    pub(super) fn check_layout(&self, layout_max: u32) -> Result<(), Error> {
+        if self.layout <= layout_max {
+            return Ok(());
         }
-        if self.lanes != config.lanes {
-            let message = format!("the link was made with {} lanes, and has {} now", self.lanes, config.lanes);
-            return Err(Failure::fatal("lanes-changed", message, "set `lanes` to what it was, or make a new link"));
-        }
+        let (message, remedy) = if self.layout > LAYOUT_NEWEST {
+            let message = format!("the link has layout {}, and this tidegate knows {LAYOUT_NEWEST}", self.layout);
+            (message, "use the newer tidegate on this machine too")
+        } else {
+            let message = format!("the link has layout {}, and this daemon is set to {layout_max}", self.layout);
+            (message, "remove `layout_max` under [daemon], and restart this daemon")
+        };
+        Err(Error { class: Class::Fatal, code: NEWER_LAYOUT, message, remedy })
+    }
+
+    /// Refuse to run lanes that are about to become others.
+    pub(super) fn check_settled(&self) -> Result<(), Error> {
+        let Some(relane) = &self.relane else { return Ok(()) };
+        let Relane { lanes, daemon, copied, .. } = relane;
+        let message = format!("{} lanes become {lanes}: daemon {daemon} has copied {copied} of them", self.lanes);
+        let remedy = "nothing: the link goes on by itself when that is done";
+        Err(Error { class: Class::Reopen, code: UNDER_WAY, message, remedy })
+    }
+
+    /// This, if the link can be run here.
+    fn checked(self, config: &LinkConfig, layout_max: u32) -> Result<Self, Failure> {
+        self.check_layout(layout_max)?;
         if *self.source != *config.source {
             let message = format!("the link was made for source {}, and reads {} now", self.source, config.source);
             return Err(Failure::fatal("source-changed", message, "set `source` to what it was, or make a new link"));
         }
+        self.check_settled()?;
         Ok(self)
+    }
+
+    /// Whether lanes that were opened under this are those of `now` too.
+    pub(super) fn has_lanes_of(&self, now: &Self) -> bool {
+        self.generation == now.generation && now.relane.is_none()
+    }
+
+    /// The last generation that has been tried, whatever came of it.
+    fn last_tried(&self) -> u32 {
+        let tried = [self.tried, self.relane.as_ref().map(|relane| relane.generation)];
+        tried.into_iter().flatten().fold(self.generation, u32::max)
+    }
+
+    /// With another number of lanes to come, which `daemon` sees to.
+    pub(super) fn to_be_relaned(&self, lanes: u32, daemon: &str, now_ms: i64) -> Self {
+        let generation = self.last_tried();
+        let relane = Relane { lanes, generation, daemon: daemon.to_owned(), since_ms: now_ms, copied: 0 };
+        Self { relane: Some(relane), ..self.clone() }
+    }
+
+    /// With `daemon` trying it, in a generation that nobody has tried before.
+    pub(super) fn tried_by(&self, daemon: &str, now_ms: i64) -> Option<Self> {
+        let lanes = self.relane.as_ref()?.lanes;
+        let generation = self.last_tried().checked_add(1)?;
+        let relane = Relane { lanes, generation, daemon: daemon.to_owned(), since_ms: now_ms, copied: 0 };
+        Some(Self { relane: Some(relane), ..self.clone() })
+    }
+
+    /// With so many of the old lanes copied.
+    pub(super) fn with_copied(&self, copied: u32) -> Self {
+        Self { relane: self.relane.clone().map(|relane| Relane { copied, ..relane }), ..self.clone() }
+    }
+
+    /// With the lanes that were to come.
+    pub(super) fn relaned(&self) -> Self {
+        let (lanes, generation) = match &self.relane {
+            Some(relane) => (relane.lanes, relane.generation),
+            None => (self.lanes, self.generation),
+        };
+        Self { lanes, generation, relane: None, tried: None, ..self.clone() }
+    }
+
+    /// With the lanes that are, after all. What was tried must not be tried again: somebody may still be writing it.
+    pub(super) fn called_off(&self) -> Self {
+        let tried = Some(self.last_tried()).filter(|tried| *tried != self.generation);
+        Self { relane: None, tried, ..self.clone() }
+    }
+
+    /// With a newer layout.
+    pub(super) fn upgraded(&self, layout: u32) -> Self {
+        Self { layout, ..self.clone() }
+    }
+}
+
+/// A genesis with the bytes that it was read from: who replaces it has to say them.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) genesis: Genesis,
+    bytes: Vec<u8>,
+}
+
+/// What the target has.
+fn read(target: &dyn Cluster, link: &LinkId) -> Result<Option<Stored>, Error> {
+    let Some(bytes) = target.metadata(link, GENESIS)? else { return Ok(None) };
+    let unreadable = |error: serde_json::Error| Error {
+        class: Class::Fatal,
+        code: "genesis-unreadable",
+        message: format!("the link's genesis: {error}"),
+        remedy: "restore the target",
+    };
+    let genesis = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    Ok(Some(Stored { genesis, bytes }))
+}
+
+/// Read what the lanes of a link have written of themselves. Should they become others meanwhile, it is read again: topics of earlier generations may be gone.
+pub(super) fn of_lanes<T>(
+    target: &dyn Cluster,
+    link: &LinkId,
+    read_lanes: impl Fn(u32) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let generation = || -> Result<u32, Failure> {
+        Ok(read(target, link)?.map_or(FIRST_GENERATION, |stored| stored.genesis.generation))
+    };
+    loop {
+        let before = generation()?;
+        let found = read_lanes(before);
+        if generation()? == before {
+            return found;
+        }
+    }
+}
+
+impl Shared {
+    /// Whether the lanes that run here are still those of the link. Asked by whoever has fenced a lane and before it does anything with it: so either
+    /// whoever changes the lanes has fenced it later, or it finds out here.
+    pub(super) fn confirm(&self) -> Result<(), Error> {
+        confirm(&*self.target, &self.config.id, &self.genesis, self.layout_max).inspect_err(|error| {
+            self.outlived.fetch_or(OUTLIVED.contains(&error.code), Relaxed);
+            self.orders.notify();
+            self.alarm.ring();
+        })
+    }
+}
+
+/// See [`Shared::confirm`].
+pub(super) fn confirm(target: &dyn Cluster, link: &LinkId, genesis: &Genesis, layout_max: u32) -> Result<(), Error> {
+    let Some(Stored { genesis: now, .. }) = read(target, link)? else { return Ok(()) };
+    now.check_layout(layout_max)?;
+    now.check_settled()?;
+    if genesis.has_lanes_of(&now) {
+        return Ok(());
+    }
+    let message = format!("the link has {} other lanes now (generation {})", now.lanes, now.generation);
+    let remedy = "nothing: the daemon opens those of its lanes";
+    Err(Error { class: Class::Reopen, code: RELANED, message, remedy })
+}
+
+impl Link {
+    /// What the target has, if it has anything.
+    pub(super) fn stored_genesis(&self) -> Result<Option<Stored>, Failure> {
+        Ok(read(&**self.target(), &self.config().id)?)
+    }
+
+    /// What the link was made with, and what has become of that; `None` if it was never started.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn known_genesis(&self) -> Result<Option<Genesis>, Failure> {
+        Ok(self.stored_genesis()?.map(|stored| stored.genesis))
+    }
+
+    /// Change it, unless somebody else was faster.
+    pub(super) fn replace_genesis(&self, known: &Stored, genesis: Genesis) -> Result<Option<Stored>, Failure> {
+        let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
+        let replaced = self.target().replace_metadata(&self.config().id, GENESIS, Some(&known.bytes), &bytes)?;
+        Ok(replaced.then_some(Stored { genesis, bytes }))
+    }
+
+    /// What the link was made with, if it can be run here; it is made if the target does not know it.
+    pub(super) fn genesis(&self) -> Result<Genesis, Failure> {
+        if let Some(stored) = self.stored_genesis()? {
+            let checked = stored.genesis.checked(self.config(), self.layout_max());
+            return checked.map_err(|failure| self.with_last_try(failure));
+        }
+        let genesis = Genesis {
+            layout: self.layout_max(),
+            at_ms: now_ms(),
+            lanes: self.config().lanes,
+            source: self.config().source.to_string(),
+            ends: match self.config().start {
+                Start::Latest => self.source_ends()?,
+                Start::Earliest => BTreeMap::new(),
+            },
+            generation: FIRST_GENERATION,
+            relane: None,
+            tried: None,
+        };
+        let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
+        if self.target().replace_metadata(&self.config().id, GENESIS, None, &bytes)? {
+            return Ok(genesis);
+        }
+        // Another daemon that runs the link was first.
+        self.genesis()
+    }
+
+    fn source_ends(&self) -> Result<BTreeMap<String, i64>, Failure> {
+        let topics = self.source().topics()?.into_iter().filter(|topic| self.config().selects(&topic.name));
+        let of =
+            |topic: Topic| (0..topic.partitions).map(move |number| TopicPartition::new(topic.name.clone(), number));
+        let partitions: Vec<TopicPartition> = topics.flat_map(of).collect();
+        let ranges = self.source().ranges_of(&partitions)?;
+        Ok(partitions.iter().map(ToString::to_string).zip(ranges.into_iter().map(|range| range.end)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn genesis() -> Genesis {
+        let ends = BTreeMap::from([("orders-0".to_owned(), 7)]);
+        let source = "east".to_owned();
+        Genesis { layout: 1, at_ms: 5, lanes: 4, source, ends, generation: 1, relane: None, tried: None }
+    }
+
+    /// The bytes that links have in the world. They must be read for ever, and layout 1 must look so to older daemons.
+    #[test]
+    fn layouts_are_what_they_were() {
+        let one = r#"{"v":1,"at_ms":5,"lanes":4,"source":"east","ends":{"orders-0":7}}"#;
+        assert_eq!(serde_json::to_string(&genesis()).expect("text"), one);
+        assert_eq!(serde_json::from_str::<Genesis>(one).expect("readable"), genesis());
+        let two = genesis().upgraded(2).to_be_relaned(12, "a", 9).tried_by("b", 10).expect("tried").with_copied(3);
+        let text = r#"{"v":2,"at_ms":5,"lanes":4,"source":"east","ends":{"orders-0":7},"relane":{"lanes":12,"generation":2,"daemon":"b","since_ms":10,"copied":3}}"#;
+        assert_eq!(serde_json::to_string(&two).expect("text"), text);
+        assert_eq!(serde_json::from_str::<Genesis>(text).expect("readable"), two);
+        let done = r#"{"v":2,"at_ms":5,"lanes":12,"source":"east","ends":{"orders-0":7},"generation":2}"#;
+        assert_eq!(serde_json::to_string(&two.relaned()).expect("text"), done);
+    }
+
+    #[test]
+    fn no_generation_is_tried_twice() {
+        let tried = |genesis: &Genesis| genesis.relane.as_ref().map(|relane| relane.generation);
+        let asked = genesis().to_be_relaned(12, "a", 1);
+        let first = asked.tried_by("a", 2).expect("asked for");
+        let second = first.tried_by("b", 3).expect("asked for");
+        assert_eq!((tried(&asked), tried(&first), tried(&second)), (Some(1), Some(2), Some(3)));
+        let off = second.called_off();
+        assert_eq!((off.lanes, off.generation, &off.relane), (4, 1, &None));
+        let again = off.to_be_relaned(3, "a", 4).tried_by("a", 5).expect("asked for");
+        assert_eq!(tried(&again), Some(4));
+        let done = again.relaned();
+        assert_eq!((done.lanes, done.generation, &done.relane), (3, 4, &None));
+        let next = done.to_be_relaned(5, "a", 6).tried_by("a", 7).expect("asked for");
+        assert_eq!(tried(&next), Some(5));
+        assert_eq!(asked.called_off(), genesis(), "nobody has tried anything");
+        assert_eq!(genesis().tried_by("a", 1), None, "nobody has asked for anything");
+    }
+
+    #[test]
+    fn lanes_count_only_as_long_as_they_are_neither_others_nor_to_become_others() {
+        let before = genesis();
+        let marked = before.to_be_relaned(12, "a", 1);
+        assert!(before.has_lanes_of(&before.upgraded(2)));
+        assert!(!before.has_lanes_of(&marked));
+        let done = marked.tried_by("a", 2).expect("asked for").relaned();
+        assert!(!before.has_lanes_of(&done));
+        assert!(done.has_lanes_of(&done));
+        assert_eq!(marked.check_settled().expect_err("under way").class, Class::Reopen);
+    }
+
+    #[test]
+    fn a_newer_layout_says_whether_the_program_or_its_setting_is_too_old() {
+        let refused = |layout: u32, layout_max| genesis().upgraded(layout).check_layout(layout_max);
+        assert!(refused(2, 2).is_ok());
+        let set = refused(2, 1).expect_err("set so");
+        assert!(set.remedy.contains("layout_max"), "{set:?}");
+        let old = refused(LAYOUT_NEWEST + 1, LAYOUT_NEWEST).expect_err("too old");
+        assert!(old.remedy.contains("newer tidegate"), "{old:?}");
     }
 }

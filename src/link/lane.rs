@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::failure::{Backoff, Failure};
+use super::genesis::Genesis;
 use super::memory::{self, Memory};
 use super::orders::{Desired, Turn};
 use super::pipeline::Pipeline;
@@ -217,8 +218,8 @@ impl Transaction {
 impl Session {
     fn open(link: Arc<Shared>, lane: u32) -> Result<Self, Failure> {
         let source = link.source.source()?;
-        let mut sink = link.target.sink(&settings(&link.config, lane))?;
-        let Opened { checkpoints, revision } = sink.open()?;
+        let mut sink = link.target.sink(&settings(&link.config, &link.genesis, lane))?;
+        let Opened { checkpoints, revision } = sink.open(&|| link.confirm())?;
         let pipeline = link.pipeline_after(revision)?;
         check_revision(revision, &pipeline)?;
         let run = Run::new(&link.config, &pipeline)?;
@@ -529,11 +530,13 @@ impl Session {
 }
 
 /// How a lane of this link writes.
-pub(super) fn settings(config: &LinkConfig, lane: u32) -> LaneSettings {
+pub(super) fn settings(config: &LinkConfig, genesis: &Genesis, lane: u32) -> LaneSettings {
     LaneSettings {
         link: config.id.clone(),
         lane,
-        lanes: config.lanes,
+        lanes: genesis.lanes,
+        generation: genesis.generation,
+        layout: genesis.layout,
         source: config.source.clone(),
         transaction_timeout: Duration::from_millis(config.config.transaction_timeout_ms),
         exactly_once: config.config.enable_exactly_once,

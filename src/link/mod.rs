@@ -4,12 +4,14 @@
 //! goes through, and how a bad record is found), `letters` (what becomes of it), `memory` (what stages remember), `watch`
 //! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`] and [`events`] (what lanes tell
 //! the rest of the daemon), [`orders`] (what lanes are told), [`topics`] (which
-//! topics, and how their copies follow), [`groups`] (consumer groups that go along), [`heartbeats`] (how long records take), `lane` (the loop), `components` (plugins by digest), [`supervisor`] (a
-//! link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), `warden` (what
+//! topics, and how their copies follow), [`groups`] (consumer groups that go along), [`heartbeats`] (how long records take), `lane` (the loop), `components` (plugins by
+//! digest), [`supervisor`] (a link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), [`genesis`] (what it
+//! was made as), [`upgrade`] (its layout) and [`relane`] (its number of lanes), `warden` (what
 //! happens to a link in trouble), [`verify`] (whether the target holds what it should).
 //!
 //! Invariants
 //! - A lane reads its position from the target when it opens, and from nowhere else. After any doubt it opens again.
+//! - Whoever opens a lane looks at the genesis after having fenced.
 //! - A batch is handled by one revision: a lane looks at the slot between batches only.
 //! - Output, dead letters, what stages remember and checkpoints of a batch are one transaction.
 //! - A batch that is not written leaves no trace in what stages remember.
@@ -28,6 +30,7 @@ pub mod letters;
 mod memory;
 pub mod orders;
 pub mod pipeline;
+pub mod relane;
 pub mod reset;
 pub mod revision;
 mod run;
@@ -35,6 +38,7 @@ pub mod stats;
 pub mod status;
 pub mod supervisor;
 pub mod topics;
+pub mod upgrade;
 pub mod verify;
 mod warden;
 mod watch;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::events::Event;
 use super::failure::Failure;
+use super::genesis::{Genesis, confirm};
 use super::lane::{now_ms, settings};
 use super::orders::{Desired, Order};
 use super::status::lock;
@@ -127,10 +128,11 @@ impl Link {
     /// See [`ResetError`]. After a failure of the target a part of the partitions may go on at the new place: the history says what was to be done.
     pub fn reset(&self, wanted: &Reset) -> Result<ResetRecord, ResetError> {
         let mut running = lock(&self.running);
+        let genesis = self.genesis()?;
         let topic = self.source_topic(&wanted.topic)?;
         let places = self.places(wanted, &topic)?;
         let because = self.state().1.map(|failure| format!("{} ({})", failure.message, failure.code));
-        let known = self.target().checkpoints(&self.config().id)?;
+        let known = self.target().checkpoints(&self.config().id, genesis.generation)?;
         let record = ResetRecord {
             at_ms: now_ms(),
             by: wanted.by.clone(),
@@ -141,10 +143,10 @@ impl Link {
         self.record_reset(&record)?;
         let mut by_lane: BTreeMap<u32, Vec<Place>> = BTreeMap::new();
         for place in places {
-            by_lane.entry(lane_of(&place.partition, self.config().lanes)).or_default().push(place);
+            by_lane.entry(lane_of(&place.partition, genesis.lanes)).or_default().push(place);
         }
         for (lane, places) in by_lane {
-            self.reset_lane(lane, places, &topic, wanted.forget_state)?;
+            self.reset_lane(&genesis, lane, places, &topic, wanted.forget_state)?;
         }
         self.announce_reset(&record);
         let desired = self.desired()?;
@@ -256,9 +258,17 @@ impl Link {
     }
 
     /// Take a lane over, and commit where its partitions go on.
-    fn reset_lane(&self, lane: u32, places: Vec<Place>, topic: &Topic, forget: bool) -> Result<(), Failure> {
-        let mut sink = self.target().sink(&settings(self.config(), lane))?;
-        let Opened { checkpoints: known, revision } = sink.open()?;
+    fn reset_lane(
+        &self,
+        genesis: &Genesis,
+        lane: u32,
+        places: Vec<Place>,
+        topic: &Topic,
+        forget: bool,
+    ) -> Result<(), Failure> {
+        let mut sink = self.target().sink(&settings(self.config(), genesis, lane))?;
+        let allowed = || confirm(&**self.target(), &self.config().id, genesis, self.layout_max());
+        let Opened { checkpoints: known, revision } = sink.open(&allowed)?;
         let revision = match revision {
             Some(revision) => revision,
             None => self.history()?.last().map_or(RevisionNumber(1), |last| last.number),

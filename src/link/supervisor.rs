@@ -1,13 +1,12 @@
 //! A link: its lanes' threads, what they are told to do, and how its pipeline is replaced.
 
 mod publish;
+mod threads;
 mod verify;
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,20 +14,22 @@ use arc_swap::ArcSwap;
 use super::components::Components;
 use super::events::{Event, Events};
 use super::failure::Failure;
-use super::fleet::take_part;
-use super::genesis::{GENESIS_VERSION, Genesis};
+use super::genesis::{Genesis, UNDER_WAY, of_lanes};
 use super::groups::Groups;
 use super::heartbeats::{Heartbeats, Latency};
-use super::lane::{Lane, now_ms};
+use super::lane::now_ms;
 use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
+use super::relane::Seen;
 use super::revision::{History, Origin, Publisher, RevisionRecord, StageSpec, digest_of};
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
 use super::topics::Topics;
+use super::upgrade::Colleagues;
 use super::warden::Alarm;
 use super::watch::Watch;
-use crate::config::{BreakerAction, LinkConfig, Start};
-use crate::connector::{Class, Cluster, LaneGroup, Membership, RevisionStart, Topic};
+use crate::config::{BreakerAction, LinkConfig};
+use crate::connector::{Class, Cluster, LaneGroup, RevisionStart};
+use crate::model::layout::LAYOUT_NEWEST;
 use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
@@ -39,8 +40,6 @@ pub use verify::VerifyError;
 const HISTORY: &str = "revisions";
 /// Where the desired state is kept in the target.
 const DESIRED: &str = "desired";
-/// Where the genesis is kept in the target.
-const GENESIS: &str = "genesis";
 
 /// How long a publish waits for the lanes before it answers that it is under way.
 const SWAP_PATIENCE: Duration = Duration::from_secs(10);
@@ -59,7 +58,11 @@ pub(super) struct Shared {
     pub(super) topics: Arc<Topics>,
     pub(super) latency: Arc<Latency>,
     components: Arc<Components>,
-    genesis: Genesis,
+    pub(super) genesis: Genesis,
+    /// The newest layout that this daemon knows.
+    pub(super) layout_max: u32,
+    /// Whether a lane has found out that these lanes do not count any more.
+    pub(super) outlived: AtomicBool,
     /// Why it is not known which lanes are ours.
     pub(super) trouble: Mutex<Option<Failure>>,
 }
@@ -126,6 +129,8 @@ pub struct Link {
     config: LinkConfig,
     /// The name of this daemon.
     daemon: Arc<str>,
+    /// The newest layout that it takes part in.
+    layout_max: u32,
     source: Arc<dyn Cluster>,
     target: Arc<dyn Cluster>,
     pub(super) components: Arc<Components>,
@@ -142,6 +147,9 @@ pub struct Link {
     pub(super) told: Mutex<Option<Order>>,
     /// What was stored about the link when this daemon looked last: see [`Cluster::metadata_version`].
     pub(super) followed: Mutex<Option<u64>>,
+    /// What the lanes are to become, if that was seen.
+    pub(super) relaning: Mutex<Option<Seen>>,
+    pub(super) colleagues: Colleagues,
     counters: Arc<Counters>,
     meter: Meter,
     /// One more than the largest lag seen; 0 is none.
@@ -154,10 +162,10 @@ pub struct Link {
 pub(super) struct View {
     pub(super) shared: Option<Arc<Shared>>,
     /// Why the link could not be started.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     started_ms: Option<i64>,
-    starting: bool,
-    stopped: bool,
+    pub(super) starting: bool,
+    pub(super) stopped: bool,
 }
 
 pub(super) struct Running {
@@ -191,6 +199,7 @@ impl Link {
         Self {
             config,
             daemon,
+            layout_max: LAYOUT_NEWEST,
             source,
             components: Arc::new(Components::new(engine, target.clone(), configured)),
             target,
@@ -203,11 +212,24 @@ impl Link {
             view: Mutex::new(View { starting: true, ..View::default() }),
             told: Mutex::default(),
             followed: Mutex::default(),
+            relaning: Mutex::default(),
+            colleagues: Colleagues::default(),
             counters: Arc::default(),
             meter: Meter::default(),
             lag_ms_max: AtomicU64::new(0),
             verifying: verify::Verifying::default(),
         }
+    }
+
+    /// Have it take part in layouts up to this one only.
+    #[must_use]
+    pub fn with_layout_max(self, layout_max: u32) -> Self {
+        Self { layout_max, ..self }
+    }
+
+    /// The newest layout that this daemon takes part in.
+    pub fn layout_max(&self) -> u32 {
+        self.layout_max
     }
 
     /// Its configuration.
@@ -315,7 +337,9 @@ impl Link {
         }
         let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
         if let Err(failure) = outcome {
-            tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
+            if failure.code != UNDER_WAY {
+                tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
+            }
             let again = failure.class == Class::Reopen;
             self.fail(failure);
             lock(&self.view).starting = again;
@@ -336,7 +360,11 @@ impl Link {
         // What is stored and what runs change under one lock, or two orders at once could leave them apart.
         let mut running = lock(&self.running);
         self.store_order(&Order { desired, reason: None, at_ms: now_ms(), resets: self.resets_told() })?;
-        self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone()))
+        match self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone())) {
+            // It is done as soon as the lanes are what they become.
+            Err(failure) if failure.code == UNDER_WAY => Ok(()),
+            done => done,
+        }
     }
 
     /// Stop the lanes after they have committed, without touching the desired state: the daemon ends.
@@ -397,12 +425,8 @@ impl Link {
     /// # Errors
     /// The target cannot be read.
     pub fn revision_starts(&self) -> Result<Vec<RevisionStart>, Failure> {
-        Ok(self.target.revision_starts(&self.config.id)?)
-    }
-
-    /// When the link was made, in milliseconds since 1970-01-01 UTC, if it was.
-    pub fn created_ms(&self) -> Option<i64> {
-        self.stored_genesis().ok().flatten().map(|genesis| genesis.at_ms)
+        let id = &self.config.id;
+        of_lanes(&*self.target, id, |generation| Ok(self.target.revision_starts(id, generation)?))
     }
 
     /// Whether every lane has committed under `number` or a later revision.
@@ -412,12 +436,14 @@ impl Link {
     }
 
     pub(super) fn fail(&self, failure: Failure) {
-        self.counters.errors.fetch_add(1, Relaxed);
-        self.view_anew(|view| view.failure = Some(failure));
+        // What only has to be waited for is tried again by the warden.
+        let waits = failure.code == UNDER_WAY;
+        self.counters.errors.fetch_add(u64::from(!waits), Relaxed);
+        self.view_anew(|view| (view.failure, view.starting) = (Some(failure), waits));
     }
 
     /// Show nothing but the lanes as they were last, and what `change` says.
-    fn view_anew(&self, change: impl FnOnce(&mut View)) {
+    pub(super) fn view_anew(&self, change: impl FnOnce(&mut View)) {
         let mut view = lock(&self.view);
         *view = View { shared: view.shared.take(), ..View::default() };
         change(&mut view);
@@ -441,11 +467,18 @@ impl Link {
         // Lanes that failed, or are to go on elsewhere, are brought up anew, together with the others.
         stop_lanes(running, false);
         self.view_anew(|view| view.starting = true);
-        let group = LaneGroup { link: self.config.id.clone(), lanes: self.config.lanes, daemon: self.daemon.clone() };
+        let genesis = self.genesis()?;
+        let group = LaneGroup {
+            link: self.config.id.clone(),
+            lanes: genesis.lanes,
+            generation: genesis.generation,
+            daemon: self.daemon.clone(),
+            layout: self.layout_max,
+        };
         let membership = self.target.membership(&group);
         let ours = if membership.is_some() { Ours::Unknown } else { Ours::All };
-        let shared = Arc::new(self.shared(Orders::new(desired, ours))?);
-        let threads = spawn_threads(&shared, membership)?;
+        let shared = Arc::new(self.shared(Orders::new(desired, ours), genesis)?);
+        let threads = threads::spawn_threads(&shared, membership)?;
         let view = View { shared: Some(shared.clone()), started_ms: Some(now_ms()), ..View::default() };
         *lock(&self.view) = view;
         self.await_lanes(&shared, desired);
@@ -463,17 +496,17 @@ impl Link {
         shared.orders.wait_until(SWAP_PATIENCE, || shared.lanes.iter().all(|lane| settled(lock(lane).state)));
     }
 
-    fn shared(&self, orders: Orders) -> Result<Shared, Failure> {
-        let genesis = self.genesis()?;
+    fn shared(&self, orders: Orders, genesis: Genesis) -> Result<Shared, Failure> {
         let record = self.revision_to_run()?;
         let watch = self.watch(&self.history()?, None);
         Ok(Shared {
-            config: self.config.clone(),
+            // What the file says counts for a link that is new.
+            config: LinkConfig { lanes: genesis.lanes, ..self.config.clone() },
             source: self.source.clone(),
             target: self.target.clone(),
             slot: ArcSwap::from_pointee(self.components.pipeline(record, watch)?),
             orders,
-            lanes: (0..self.config.lanes).map(|_| Mutex::default()).collect(),
+            lanes: (0..genesis.lanes).map(|_| Mutex::default()).collect(),
             counters: self.counters.clone(),
             events: self.events.clone(),
             alarm: self.alarm.clone(),
@@ -481,6 +514,8 @@ impl Link {
             latency: self.heartbeats.latency.clone(),
             components: self.components.clone(),
             genesis,
+            layout_max: self.layout_max,
+            outlived: AtomicBool::new(false),
             trouble: Mutex::default(),
         })
     }
@@ -504,41 +539,6 @@ impl Link {
             }
         }
     }
-
-    fn stored_genesis(&self) -> Result<Option<Genesis>, Failure> {
-        let Some(bytes) = self.target.metadata(&self.config.id, GENESIS)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-            Failure::fatal("genesis-unreadable", format!("the link's genesis: {error}"), "restore the target")
-        })
-    }
-
-    /// What the link was made with; it is made if the target does not know it.
-    fn genesis(&self) -> Result<Genesis, Failure> {
-        if let Some(genesis) = self.stored_genesis()? {
-            return genesis.checked(&self.config);
-        }
-        let ends = match self.config.start {
-            Start::Latest => self.source_ends()?,
-            Start::Earliest => BTreeMap::new(),
-        };
-        let source = self.config.source.to_string();
-        let genesis = Genesis { v: GENESIS_VERSION, at_ms: now_ms(), lanes: self.config.lanes, source, ends };
-        let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
-        if self.target.replace_metadata(&self.config.id, GENESIS, None, &bytes)? {
-            return Ok(genesis);
-        }
-        // Another daemon that runs the link was first.
-        self.genesis()
-    }
-
-    fn source_ends(&self) -> Result<BTreeMap<String, i64>, Failure> {
-        let topics = self.source.topics()?.into_iter().filter(|topic| self.config.selects(&topic.name));
-        let of =
-            |topic: Topic| (0..topic.partitions).map(move |number| TopicPartition::new(topic.name.clone(), number));
-        let partitions: Vec<TopicPartition> = topics.flat_map(of).collect();
-        let ranges = self.source.ranges_of(&partitions)?;
-        Ok(partitions.iter().map(ToString::to_string).zip(ranges.into_iter().map(|range| range.end)).collect())
-    }
 }
 
 fn read_history(target: &dyn Cluster, config: &LinkConfig) -> Result<History, Failure> {
@@ -547,59 +547,8 @@ fn read_history(target: &dyn Cluster, config: &LinkConfig) -> Result<History, Fa
         .map_err(|message| Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate"))
 }
 
-fn stop_lanes(running: &mut Option<Running>, leaving: bool) {
+pub(super) fn stop_lanes(running: &mut Option<Running>, leaving: bool) {
     if let Some(Running { shared, threads, .. }) = running.take() {
-        stop(&shared, threads, leaving);
+        threads::stop(&shared, threads, leaving);
     }
-}
-
-fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>, leaving: bool) {
-    shared.orders.stop(leaving);
-    threads.into_iter().for_each(|thread| drop(thread.join()));
-}
-
-/// A thread for each lane and one for the group, or none.
-fn spawn_threads(
-    shared: &Arc<Shared>,
-    membership: Option<Box<dyn Membership>>,
-) -> Result<Vec<JoinHandle<()>>, Failure> {
-    let mut threads = Vec::new();
-    let lanes = (0..shared.config.lanes).map(|number| spawn_lane(shared, number));
-    for thread in lanes.chain(membership.map(|membership| spawn_member(shared, membership))) {
-        match thread {
-            Ok(thread) => threads.push(thread),
-            Err(failure) => {
-                stop(shared, threads, false);
-                return Err(failure);
-            }
-        }
-    }
-    Ok(threads)
-}
-
-fn spawn_member(shared: &Arc<Shared>, membership: Box<dyn Membership>) -> Result<JoinHandle<()>, Failure> {
-    let shared = shared.clone();
-    spawn("group".to_owned(), move || take_part(&shared, membership))
-}
-
-fn spawn_lane(shared: &Arc<Shared>, number: u32) -> Result<JoinHandle<()>, Failure> {
-    let shared = shared.clone();
-    lock(&shared.lanes[number as usize]).state = LaneState::Opening;
-    spawn(format!("lane-{number}"), move || {
-        let lane = Lane::new(shared.clone(), number);
-        if catch_unwind(AssertUnwindSafe(|| lane.run())).is_err() {
-            let failure =
-                Failure::fatal("internal", "the lane panicked: see the log", "report this, then start the link");
-            let mut status = lock(&shared.lanes[number as usize]);
-            status.state = LaneState::Failed;
-            status.failure = Some(failure);
-        }
-        shared.orders.notify();
-    })
-}
-
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
-    thread::Builder::new().name(name.clone()).spawn(body).map_err(|error| {
-        Failure::fatal("no-thread", format!("no thread for {name}: {error}"), "raise the limit of processes")
-    })
 }

@@ -38,6 +38,11 @@ impl Alarm {
         self.bell.notify_all();
     }
 
+    /// Whether the daemon ends.
+    pub(super) fn is_ended(&self) -> bool {
+        lock(&self.call).ended
+    }
+
     fn end(&self) {
         lock(&self.call).ended = true;
         self.bell.notify_all();
@@ -77,6 +82,7 @@ impl Link {
         if let Err(failure) = listened {
             tracing::debug!(link = &*self.config().id, code = failure.code, "{failure}");
         }
+        self.attend_relane();
         let Some(pipeline) = self.present() else { return };
         if let Some(records) = pipeline.watch.take_passed() {
             let message = format!("revision {} after {records} records", pipeline.number());

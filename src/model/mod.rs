@@ -2,12 +2,13 @@
 //!
 //! Read [`batch`] first: a batch of records is the unit of everything else. [`checkpoint`] says how far a
 //! link has come, [`ids`] names things, [`partition`] says which lane and which partition a record belongs to,
-//! [`state`] is what a stateful stage remembers, [`limits`] and [`policy`] are the settings of a stage that many rooms share.
+//! [`state`] is what a stateful stage remembers, [`layout`] is the form of all that, [`limits`] and [`policy`] are the settings of a stage that many rooms share.
 
 pub mod batch;
 pub mod checkpoint;
 pub mod digest;
 pub mod ids;
+pub mod layout;
 pub mod limits;
 pub mod partition;
 pub mod policy;

@@ -8,7 +8,7 @@
 //! plugins. `TIDEGATE_KILLS` asks for the long form: so many kills, and the scenes that are marked as long; `cargo xtask soak` sets it. `TIDEGATE_SEED` makes
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
-//! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `identity`, `network`, `brokers`, `topics`, `refused`; `follow`, topics that
+//! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `relane`, `identity`, `network`, `brokers`, `topics`, `refused`; `follow`, topics that
 //! come and go; `groups`, consumers that move; and `verify`, which is no fault.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
@@ -37,6 +37,7 @@ mod identity;
 mod network;
 mod process;
 mod refused;
+mod relane;
 mod scene;
 mod topics;
 mod verify;

@@ -101,6 +101,11 @@ impl Setup {
         Self { daemon: format!("name = {name:?}\n"), ..self }
     }
 
+    /// With more that the configuration says of the daemon.
+    pub fn with_daemon(self, more: &str) -> Self {
+        Self { daemon: self.daemon + more, ..self }
+    }
+
     pub fn config(&self) -> String {
         let cluster = |id: &str, bootstrap: &str| {
             let brokers: Vec<String> = bootstrap.split(',').map(|broker| format!("{broker:?}")).collect();

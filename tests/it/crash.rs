@@ -41,6 +41,8 @@ struct Scene {
     /// multiple of 5.
     swaps: Vec<Swap>,
     record: MakeRecord,
+    /// Whether the number of lanes changes all the time.
+    relanes: bool,
     /// The codes with which records are put aside.
     put_aside: &'static [&'static str],
 }
@@ -50,6 +52,7 @@ fn kills_and_swaps_lose_and_double_nothing_behind_a_filter() {
     let filter = |at_least: u32, missing: &str| json!({"pointer": "/n", "at_least": at_least, "missing": missing});
     play(&Scene {
         record,
+        relanes: false,
         put_aside: &[],
         pipeline: r#"
             [[links.flow.pipeline]]
@@ -74,6 +77,7 @@ fn kills_and_swaps_lose_and_double_nothing_behind_routes() {
     let route = |routes: Value| json!({"pointer": "/type", "routes": routes, "partition_by": "/customer"});
     play(&Scene {
         record,
+        relanes: false,
         put_aside: &[],
         // `sales` is there and has another number of partitions than the source; the link makes the others.
         pipeline: r#"
@@ -100,6 +104,7 @@ fn kills_and_swaps_lose_and_double_nothing_behind_routes() {
 fn kills_and_swaps_lose_and_double_nothing_where_one_record_becomes_many() {
     play(&Scene {
         record,
+        relanes: false,
         put_aside: &[],
         pipeline: r#"
             [[links.flow.pipeline]]
@@ -166,11 +171,14 @@ fn play(scene: &Scene) {
             })
             .collect();
         let swapper = scope.spawn(|| swap(&site.client, scene, seed, &swapping));
+        let relaner = scene.relanes.then(|| scope.spawn(|| relane(&site.client, seed, kills, &swapping)));
         let (amid, idle) = kill_often(&site, kills, seed, &producer);
         let daemon = site.start();
         producers.into_iter().for_each(|producer| producer.join().expect("the producer"));
         swapping.store(false, Relaxed);
         let swaps = swapper.join().expect("the swapper");
+        let relanes = relaner.map(|relaner| relaner.join().expect("the relaner"));
+        println!("{relanes:?} relanes");
         let tally = check(&site, scene, &format!("seed {seed}"), swaps);
         println!("{kills} kills: {amid} amid records, {idle} without any, others while it started; {swaps} swaps");
         // A kill of a link that has nothing to do proves nothing.
@@ -274,6 +282,23 @@ fn nothing_comes_again(site: &Site) {
     assert_eq!(answer.status, 200, "{}", answer.body);
     site.client.await_caught_up("flow");
     assert_eq!(ends(), before);
+}
+
+/// Change the number of lanes until told to stop, and so many times at least; how many times it was done for sure.
+fn relane(client: &Client, seed: u64, at_least: u64, relaning: &AtomicBool) -> u64 {
+    let mut dice = Dice::new(seed ^ 0xa5a5);
+    let mut done = 0;
+    while relaning.load(Relaxed) || done < at_least {
+        let lanes = 1 + dice.below(6);
+        match client.post(&format!("{LINKS}/flow/relane"), format!("{{\"lanes\":{lanes}}}")) {
+            Ok(answer) if answer.status == 200 => done += u64::from(answer.json()["done"] == true),
+            // One that a kill has interrupted goes on, or the link was not made yet.
+            Ok(answer) => assert!([409, 503].contains(&answer.status), "{}", answer.body),
+            Err(_) => thread::sleep(RETRY),
+        }
+        thread::sleep(Duration::from_micros(dice.below(150_000)));
+    }
+    done
 }
 
 /// Publish and roll back until told to stop; how many times it was done for sure.

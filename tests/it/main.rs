@@ -13,6 +13,7 @@ mod harness;
 mod house;
 mod oracle;
 mod poison;
+mod relane;
 mod reset;
 mod swap;
 mod verify;

@@ -149,7 +149,7 @@ fn rewrite(from: &Path, to: &Path, links: &[&str], damage: impl FnOnce(&mut Cont
     let partitions = topics
         .iter()
         .flat_map(|topic| (0..topic.partitions).map(|partition| TopicPartition::new(topic.name.clone(), partition)));
-    let starts = |link: &&str| ((*link).to_owned(), from.revision_starts(&(*link).into()).expect("starts"));
+    let starts = |link: &&str| ((*link).to_owned(), from.revision_starts(&(*link).into(), 1).expect("starts"));
     let mut content = Content {
         records: partitions.map(|partition| (partition.clone(), all_records(&from, &partition))).collect(),
         starts: links.iter().map(starts).collect(),
@@ -192,13 +192,15 @@ fn copy_link(from: &EmbeddedCluster, to: &EmbeddedCluster, link: &str, started: 
         link: id.clone(),
         lane: 0,
         lanes: 1,
+        generation: 1,
+        layout: 1,
         source: "east".into(),
         transaction_timeout: Duration::from_secs(60),
         exactly_once: true,
     };
     let mut sink = to.sink(&settings).expect("a sink");
-    sink.open().expect("opened");
-    let checkpoints = from.checkpoints(&id).expect("checkpoints");
+    sink.open(&|| Ok(())).expect("opened");
+    let checkpoints = from.checkpoints(&id, 1).expect("checkpoints");
     sink.begin_commit(Commit { checkpoints, states: Vec::new(), started, resets: false }).expect("begun");
     assert!(sink.finish_commit(Duration::from_secs(60)).expect("committed"));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupRound, Notice, Time, word};
+use super::{GroupRound, KnownLayout, Notice, RelaneProgress, Time, word};
 use crate::model::{Digest, Limits, OnError};
 
 /// A link, as of now.
@@ -35,9 +35,18 @@ pub struct Link {
     pub dead_letters: String,
     /// The newest revision, if one was ever made.
     pub revision: Option<u64>,
+    /// Its layout: the form of what the target keeps of it. Null before it was first started.
+    #[serde(default)]
+    pub layout: Option<u32>,
+    /// The daemons that run it, as far as that is known, and the layouts that they know.
+    #[serde(default)]
+    pub daemons: Vec<KnownLayout>,
+    /// What its lanes are about to become, if they are.
+    #[serde(default)]
+    pub relane: Option<RelaneProgress>,
     /// Why it failed, or what it is retrying.
     pub error: Option<Trouble>,
-    /// What is odd about its topics; it goes on.
+    /// What is odd about it; it goes on.
     #[serde(default)]
     pub notices: Vec<Notice>,
     /// How long heartbeats took lately through the lanes of this daemon; null without heartbeats.

@@ -20,7 +20,7 @@ fn unknown_keys_are_errors_with_a_suggestion() {
             "7:12 error links.l.config.batchsize: unknown key \"batchsize\" | did you mean \"batch_size\"?",
             "7:27 error links.l.config.x: unknown key \"x\" | known here: batch_size, max_bytes, max_messages, \
              checkpoint_interval_ms, enable_exactly_once, transaction_timeout_ms",
-            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, listen, limits",
+            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, limits",
             "12:1 error clusters.north.file: unknown key \"file\" | known here: kind, path, compression_level, topics",
             "13:10 error clusters.north.topics.t.partition: unknown key \"partition\" | did you mean \"partitions\"?",
         ],
@@ -125,6 +125,10 @@ fn wrong_types_say_what_was_found_and_what_is_expected() {
 
 #[test]
 fn values_out_of_range_say_the_range() {
+    check_with_clusters(
+        "[daemon]\nlayout_max = 3\n",
+        &["2:14 error daemon.layout_max: 3 is out of range: write a number from 1 to 2"],
+    );
     check_with_clusters(
         &format!(
             "{LINK}lanes = 0\n[links.l.config]\nbatch_size = 100_001\nmax_bytes = '1023B'\nmax_messages = -1\ncheckpoint_interval_ms = 0x1_0000\n\

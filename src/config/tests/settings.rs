@@ -8,6 +8,7 @@ use crate::config::{
     BreakerAction, BreakerConfig, ClusterConfig, ClusterKind, Config, EmbeddedConfig, ProbationConfig, Start,
     TopicConfig, TransferConfig,
 };
+use crate::model::layout::LAYOUT_NEWEST;
 use crate::model::{Digest, Limits, OnError};
 
 use super::{CLUSTERS, SAMPLE, base_dir, config, parse, show};
@@ -24,6 +25,7 @@ fn the_sample_means_what_it_says() {
     let config = config(SAMPLE);
     assert_eq!(config.daemon.data_dir, base_dir().join("tidegate-data"));
     assert_eq!(config.daemon.listen, "127.0.0.1:8081".parse().expect("address"));
+    assert_eq!(config.daemon.layout_max, LAYOUT_NEWEST);
     let clusters: Vec<_> = config
         .clusters
         .values()
@@ -61,7 +63,7 @@ fn the_sample_means_what_it_says() {
 fn every_setting_can_differ_from_its_default() {
     let config = config(
         r#"
-        daemon = { data_dir = "/var/lib/tidegate", listen = "[::1]:0" }
+        daemon = { data_dir = "/var/lib/tidegate", layout_max = 1, listen = "[::1]:0" }
         [clusters.one]
         kind = "embedded"
         path = "one/file"
@@ -88,6 +90,7 @@ fn every_setting_can_differ_from_its_default() {
         "#,
     );
     assert_eq!(config.daemon.data_dir.to_str(), Some("/var/lib/tidegate"));
+    assert_eq!(config.daemon.layout_max, 1);
     assert_eq!(config.daemon.listen, "[::1]:0".parse().expect("address"));
     let (one, two) = (&config.clusters["one"], &config.clusters["two"]);
     assert_eq!(*embedded(one), EmbeddedConfig { path: base_dir().join("one/file"), compression_level: 19 });

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Class, Cluster, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic,
-    TopicSettings,
+    Class, Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target,
+    Topic, TopicSettings,
 };
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicPartition};
 use crate::store::{Append, Command, Outcome, Packer, Retention, Store, StoredTopic, stored};
@@ -176,13 +176,22 @@ impl Cluster for EmbeddedCluster {
         Ok(stored::RECORD_BYTES_MAX)
     }
 
-    fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
+    fn checkpoints(&self, link: &LinkId, _generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         Ok(self.store.checkpoints(link)?)
     }
 
-    fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error> {
+    fn revision_starts(&self, link: &LinkId, _generation: u32) -> Result<Vec<RevisionStart>, Error> {
         let starts = self.store.revision_starts(link)?.into_iter();
         Ok(starts.map(|(revision, partition, offset)| RevisionStart { partition, revision, offset }).collect())
+    }
+
+    /// What lanes write of themselves is kept by source partition here, whichever lane it is: there is nothing to copy.
+    fn copy_lanes(&self, copying: &Copying, copied: &mut dyn FnMut(u32) -> Result<(), Error>) -> Result<(), Error> {
+        let from = &copying.from;
+        for lane in 0..from.lanes {
+            self.store.execute(Command::OpenLane { link: from.link.clone(), lane })?;
+        }
+        copied(from.lanes)
     }
 
     fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error> {

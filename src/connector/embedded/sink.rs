@@ -81,7 +81,7 @@ impl EmbeddedSink {
 }
 
 impl Sink for EmbeddedSink {
-    fn open(&mut self) -> Result<Opened, Error> {
+    fn open(&mut self, allowed: &dyn Fn() -> Result<(), Error>) -> Result<Opened, Error> {
         self.epoch = None;
         self.pending.clear();
         // A commit under way is before this command in the store's queue: it counts, or it was refused.
@@ -90,6 +90,7 @@ impl Sink for EmbeddedSink {
         if let Outcome::Opened(epoch) = self.store.execute(command)? {
             self.epoch = Some(epoch);
         }
+        allowed().inspect_err(|_| self.epoch = None)?;
         let checkpoints = self.store.checkpoints(&self.link)?;
         let revision = checkpoints.values().map(|checkpoint| checkpoint.revision).max();
         Ok(Opened { checkpoints, revision })

@@ -3,6 +3,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::connector::{Class, Commit, Target};
+use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
 use crate::model::partition::partition_of_key;
 use crate::model::{BatchBuilder, HeaderRef, Placement, RevisionNumber, Span, TopicId};
 use crate::store::Options;
@@ -52,9 +53,23 @@ fn link() -> LinkId {
     "link".into()
 }
 
+fn anybody() -> Result<(), Error> {
+    Ok(())
+}
+
 fn lane(link: &str, lane: u32) -> LaneSettings {
     let transaction_timeout = LONG;
-    LaneSettings { link: link.into(), lane, lanes: 6, source: "east".into(), transaction_timeout, exactly_once: true }
+    let (generation, layout, exactly_once) = (FIRST_GENERATION, LAYOUT_NEWEST, true);
+    LaneSettings {
+        link: link.into(),
+        lane,
+        lanes: 6,
+        generation,
+        layout,
+        source: "east".into(),
+        transaction_timeout,
+        exactly_once,
+    }
 }
 
 fn checkpoint(target: TopicId, next_offset: i64, revision: u64) -> Checkpoint {
@@ -91,7 +106,7 @@ fn prepare(sink: &mut Box<dyn Sink>, topic: &str, partitions: u32) -> Topic {
 fn a_commit_brings_records_checkpoint_and_revision_start_together() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
-    assert!(sink.open().expect("opened").checkpoints.is_empty());
+    assert!(sink.open(&anybody).expect("opened").checkpoints.is_empty());
     let out = prepare(&mut sink, "out", 2);
     sink.write(&records("in", 1, 0..5), &out.name).expect("written");
     sink.write(&records("in", 1, 5..8), &out.name).expect("written");
@@ -103,19 +118,19 @@ fn a_commit_brings_records_checkpoint_and_revision_start_together() {
     assert_eq!(all(&home.cluster, "out", 1), numbered("in-1", 0..8));
     let source = TopicPartition::new("in", 1);
     let expected = Checkpoint { target_end_offset: 8, ..checkpoint(out.id, 8, 3) };
-    assert_eq!(home.cluster.checkpoints(&link()).expect("read")[&source], expected);
+    assert_eq!(home.cluster.checkpoints(&link(), FIRST_GENERATION).expect("read")[&source], expected);
     let start = RevisionStart { partition: source.clone(), revision: RevisionNumber(3), offset: 0 };
-    assert_eq!(home.cluster.revision_starts(&link()).expect("read"), [start]);
-    let opened = home.cluster.sink(&lane("link", 5)).expect("sink").open().expect("opened");
+    assert_eq!(home.cluster.revision_starts(&link(), FIRST_GENERATION).expect("read"), [start]);
+    let opened = home.cluster.sink(&lane("link", 5)).expect("sink").open(&anybody).expect("opened");
     assert_eq!((opened.revision, &opened.checkpoints[&source]), (Some(RevisionNumber(3)), &expected));
-    assert!(home.cluster.sink(&lane("other", 0)).expect("sink").open().expect("opened").checkpoints.is_empty());
+    assert!(home.cluster.sink(&lane("other", 0)).expect("sink").open(&anybody).expect("opened").checkpoints.is_empty());
 }
 
 #[test]
 fn the_next_transaction_is_prepared_while_a_commit_is_under_way() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
-    sink.open().expect("opened");
+    sink.open(&anybody).expect("opened");
     let out = prepare(&mut sink, "out", 1);
     sink.write(&records("in", 0, 0..5), &out.name).expect("written");
     sink.begin_commit(commit(0, checkpoint(out.id, 5, 1))).expect("begun");
@@ -133,11 +148,11 @@ fn the_next_transaction_is_prepared_while_a_commit_is_under_way() {
 fn an_earlier_opener_cannot_commit_and_its_transaction_is_gone_when_it_opens_again() {
     let home = home();
     let mut old = home.cluster.sink(&lane("link", 0)).expect("sink");
-    old.open().expect("opened");
+    old.open(&anybody).expect("opened");
     let out = prepare(&mut old, "out", 1);
     old.write(&records("old", 0, 0..5), &out.name).expect("written");
     let mut new = home.cluster.sink(&lane("link", 0)).expect("sink");
-    new.open().expect("opened");
+    new.open(&anybody).expect("opened");
     old.begin_commit(commit(0, checkpoint(out.id, 5, 1))).expect("begun");
     old.write(&records("old", 0, 5..6), &out.name).expect("written");
     let fenced = old.finish_commit(LONG).expect_err("fenced");
@@ -146,7 +161,7 @@ fn an_earlier_opener_cannot_commit_and_its_transaction_is_gone_when_it_opens_aga
     new.write(&records("new", 0, 0..2), &out.name).expect("written");
     new.begin_commit(commit(0, checkpoint(out.id, 2, 1))).expect("begun");
     assert!(new.finish_commit(LONG).expect("committed"));
-    old.open().expect("opened");
+    old.open(&anybody).expect("opened");
     assert_eq!(old.pending_bytes(), 0);
     old.begin_commit(commit(0, checkpoint(out.id, 3, 1))).expect("begun");
     assert!(old.finish_commit(LONG).expect("committed"));
@@ -166,7 +181,7 @@ fn what_is_not_open_takes_nothing() {
 fn a_transaction_to_a_topic_that_is_not_there_is_refused() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
-    sink.open().expect("opened");
+    sink.open(&anybody).expect("opened");
     let error = sink.write(&records("in", 0, 0..1), &"nowhere".into()).expect_err("unknown");
     assert_eq!((error.class, error.code), (Class::Fatal, "unknown-topic"));
 }
@@ -175,7 +190,7 @@ fn a_transaction_to_a_topic_that_is_not_there_is_refused() {
 fn routes_and_partition_keys_place_records() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
-    sink.open().expect("opened");
+    sink.open(&anybody).expect("opened");
     let out = prepare(&mut sink, "out", 8);
     prepare(&mut sink, "side", 2);
     let mut batch = records("in", 5, 0..4);
@@ -208,14 +223,14 @@ fn routes_and_partition_keys_place_records() {
 fn a_target_with_fewer_partitions_takes_the_source_partition_modulo_them() {
     let home = home();
     let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
-    sink.open().expect("opened");
+    sink.open(&anybody).expect("opened");
     let out = prepare(&mut sink, "out", 3);
     assert_eq!(prepare(&mut sink, "out", 2), out);
     sink.write(&records("in", 7, 0..2), &out.name).expect("written");
     sink.begin_commit(commit(7, checkpoint(out.id, 2, 1))).expect("begun");
     assert!(sink.finish_commit(LONG).expect("committed"));
     assert_eq!(all(&home.cluster, "out", 1), numbered("in-7", 0..2));
-    let checkpoints = home.cluster.checkpoints(&link()).expect("read");
+    let checkpoints = home.cluster.checkpoints(&link(), FIRST_GENERATION).expect("read");
     assert_eq!(checkpoints[&TopicPartition::new("in", 7)].target_end_offset, 2);
     assert_eq!(prepare(&mut sink, "out", 8).partitions, 8);
 }
@@ -388,7 +403,7 @@ proptest! {
         batch.retain(&keep[..batch.len()]);
         let home = home();
         let mut sink = home.cluster.sink(&lane("link", 0)).expect("sink");
-        sink.open().expect("opened");
+        sink.open(&anybody).expect("opened");
         let out = prepare(&mut sink, "out", 1);
         sink.write(&batch, &out.name).expect("written");
         sink.begin_commit(commit(0, checkpoint(out.id, 8, 1))).expect("begun");

@@ -14,15 +14,15 @@ use super::groups;
 use super::layout::{self, LaneRecord};
 use super::offsets::Index;
 use super::records::{Codec, Compression, Encoder};
-use super::sink::KafkaSink;
+use super::sink::{KafkaSink, copy};
 use super::source::{self, KafkaSource};
 use super::table::{Table, Upto};
 use super::wire::Settings;
 use crate::config::{CompressionType, KafkaConfig};
 
 use crate::connector::{
-    Acl, Cluster, Copied, CopiedPartition, Error, Group, GroupOffsets, LaneGroup, LaneSettings, Membership,
-    PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic, TopicSettings,
+    Acl, Cluster, Colleague, Copied, CopiedPartition, Copying, Error, Group, GroupOffsets, LaneGroup, LaneSettings,
+    Membership, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic, TopicSettings,
 };
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicId, TopicPartition};
 
@@ -36,7 +36,7 @@ pub struct KafkaCluster {
     admin: Arc<Admin>,
     compression: Compression,
     /// What the lanes of links have written of themselves.
-    lanes: Mutex<BTreeMap<LinkId, Table>>,
+    lanes: Mutex<BTreeMap<LinkId, (u32, Table)>>,
     /// Where the records of links are.
     offsets: Mutex<BTreeMap<LinkId, Arc<Mutex<Index>>>>,
 }
@@ -95,10 +95,13 @@ impl KafkaCluster {
     }
 
     /// Every record that the lanes of a link have written of themselves and that still counts.
-    fn lane_records(&self, link: &LinkId, mut each: impl FnMut(LaneRecord)) -> Result<(), Error> {
-        let topic = layout::checkpoint_topic(link);
+    fn lane_records(&self, link: &LinkId, generation: u32, mut each: impl FnMut(LaneRecord)) -> Result<(), Error> {
+        let topic = layout::checkpoint_topic(link, generation);
         let mut tables = lock(&self.lanes);
-        let table = tables.entry(link.clone()).or_insert_with(|| Table::new(&topic, ""));
+        let (of, table) = tables.entry(link.clone()).or_insert_with(|| (generation, Table::new(&topic, "")));
+        if *of != generation {
+            (*of, *table) = (generation, Table::new(&topic, ""));
+        }
         // A lane may be at work: what it has not committed is not waited for.
         table.follow(&self.client, &self.admin, Upto::Committed)?;
         for (key, value) in table.rows() {
@@ -218,9 +221,9 @@ impl Cluster for KafkaCluster {
         self.admin.batch_bytes_max(topic)
     }
 
-    fn checkpoints(&self, link: &LinkId) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
+    fn checkpoints(&self, link: &LinkId, generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         let mut checkpoints = BTreeMap::new();
-        self.lane_records(link, |record| {
+        self.lane_records(link, generation, |record| {
             if let LaneRecord::Checkpoint(partition, checkpoint) = record {
                 checkpoints.insert(partition, checkpoint);
             }
@@ -230,8 +233,8 @@ impl Cluster for KafkaCluster {
 
     /// Checkpoints are written before their transaction ends, so they are below the present ends; and all below is decided when it can
     /// be read.
-    fn await_checkpoints(&self, link: &LinkId, patience: Duration) -> Result<bool, Error> {
-        let topic: Arc<str> = layout::checkpoint_topic(link).into();
+    fn await_checkpoints(&self, link: &LinkId, generation: u32, patience: Duration) -> Result<bool, Error> {
+        let topic: Arc<str> = layout::checkpoint_topic(link, generation).into();
         let Some((_, partitions)) = self.admin.find(&topic)? else { return Ok(true) };
         let partitions: Vec<_> = (0..partitions).map(|number| TopicPartition::new(topic.clone(), number)).collect();
         let ends = self.client.offsets(&partitions, LATEST, Isolation::ReadUncommitted)?;
@@ -248,14 +251,18 @@ impl Cluster for KafkaCluster {
         }
     }
 
-    fn revision_starts(&self, link: &LinkId) -> Result<Vec<RevisionStart>, Error> {
+    fn revision_starts(&self, link: &LinkId, generation: u32) -> Result<Vec<RevisionStart>, Error> {
         let mut starts = BTreeMap::new();
-        self.lane_records(link, |record| {
+        self.lane_records(link, generation, |record| {
             if let LaneRecord::Start(start) = record {
                 starts.insert(layout::start_key(&start), start);
             }
         })?;
         Ok(starts.into_values().collect())
+    }
+
+    fn copy_lanes(&self, copying: &Copying, copied: &mut dyn FnMut(u32) -> Result<(), Error>) -> Result<(), Error> {
+        copy::copy_lanes(&self.client, &self.admin, copying, copied)
     }
 
     fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -278,7 +285,7 @@ impl Cluster for KafkaCluster {
         Some(Box::new(Member::new(self.client.clone(), of)))
     }
 
-    fn daemons(&self, link: &LinkId) -> Result<BTreeMap<Arc<str>, Vec<u32>>, Error> {
+    fn daemons(&self, link: &LinkId) -> Result<BTreeMap<Arc<str>, Colleague>, Error> {
         group::daemons(&self.client, link)
     }
 
@@ -318,10 +325,10 @@ impl Cluster for KafkaCluster {
         let mut inside = BTreeMap::new();
         for (partition, known) in index.partitions() {
             if let Some(wanted) = wanted.get(partition) {
-                inside.insert(partition.clone(), wanted.range(known.range.clone()).copied().collect::<Vec<_>>());
+                inside.insert(partition.clone(), wanted.range(known.range()).copied().collect::<Vec<_>>());
             }
             let first = known.targets().map(|target| (target.clone(), BTreeMap::new()));
-            let of = CopiedPartition { known: known.range.clone(), first: first.collect() };
+            let of = CopiedPartition { known: known.range(), first: first.collect() };
             copied.partitions.insert(partition.clone(), of);
         }
         for (partition, first) in index.locate(&self.client, &inside)? {

@@ -1,4 +1,4 @@
-//! What Tidegate itself keeps in a Kafka cluster that is a target: the layout of its topics, version 1.
+//! What Tidegate itself keeps in a Kafka cluster that is a target: the layout of its topics, versions 1 and 2.
 //!
 //! | topic | partitions | what it holds |
 //! |---|---|---|
@@ -6,6 +6,9 @@
 //! | `__tidegate.<link>.state` | one a lane | what its stages remember |
 //! | `__tidegate.<link>.offsets` | one a lane | which source offsets are where in the target |
 //! | `__tidegate.meta` | 1 | what is known of links, and the components of plugins |
+//!
+//! Version 2 has generations of lanes: from the second one on, the first two topics have `.g<generation>` behind their names, and so have the
+//! transactional ids of lanes, `tidegate.<link>.<lane>`. A generation is written whole before it counts, and never used again.
 //!
 //! All are compacted but for the offsets, which are deleted when they are old. Keys are text, and so are values but for offsets, entries of state and parts of components,
 //! so any Kafka tool shows them:
@@ -19,6 +22,8 @@
 //! | state | `entry/<stage>/<topic>/<partition>/<key>`, the last part any bytes | [`StateRow`] |
 //! | offsets | `<topic>/<partition>` of the source | [`Copies`](super::offsets::Copies) |
 //! | meta | `link/<link>/<name>` | as the link stored it |
+//! | meta | `link/<link>/lane-<lane>` | the id of the checkpoint topic, when the lane has written to it: the first generation |
+//! | meta | `link/<link>/lanes.g<generation>` | JSON: [`GenerationTopics`], since the second one |
 //! | meta | `component/<digest>/<part>/<parts>` | a part of a component's bytes |
 //!
 //! Names of topics, stages and links have no slash, so keys have one reading.
@@ -28,10 +33,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::connector::{Class, Error, RevisionStart};
+use crate::model::layout::FIRST_GENERATION;
 use crate::model::{Checkpoint, Digest, RevisionNumber, StateHead, StateRow, TopicPartition};
-
-/// The version of this layout.
-pub(super) const LAYOUT_VERSION: u32 = 1;
 
 /// What the names of all these topics begin with. No link reads them.
 pub(super) const PREFIX: &str = "__tidegate.";
@@ -46,13 +49,28 @@ pub(super) const LINKS: &str = "link/";
 pub(super) const GENESIS: &str = "genesis";
 
 /// The topic of a link's checkpoints.
-pub(super) fn checkpoint_topic(link: &str) -> String {
-    format!("{PREFIX}{link}.checkpoints")
+pub(super) fn checkpoint_topic(link: &str, generation: u32) -> String {
+    of_generation(format!("{PREFIX}{link}.checkpoints"), generation)
 }
 
 /// The topic of what a link's stages remember.
-pub(super) fn state_topic(link: &str) -> String {
-    format!("{PREFIX}{link}.state")
+pub(super) fn state_topic(link: &str, generation: u32) -> String {
+    of_generation(format!("{PREFIX}{link}.state"), generation)
+}
+
+/// The transactional id of a lane. No other link and no other lane has the same: it is read from its end.
+pub(super) fn transactional_id(link: &str, lane: u32, generation: u32) -> String {
+    of_generation(format!("tidegate.{link}.{lane}"), generation)
+}
+
+/// The name under which the target remembers the topics of a generation, from the second one on.
+pub(super) fn generation_name(generation: u32) -> String {
+    of_generation("lanes".to_owned(), generation)
+}
+
+/// The first generation has the names of a time when there was no other.
+fn of_generation(name: String, generation: u32) -> String {
+    if generation == FIRST_GENERATION { name } else { format!("{name}.g{generation}") }
 }
 
 /// The topic of where the source's offsets are in the target.
@@ -87,6 +105,14 @@ pub(super) fn settings() -> BTreeMap<String, String> {
         ("delete.retention.ms", "600000"),
     ];
     settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// The topics of a generation of lanes, by their ids: one that is gone, or was made again, is a loss.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GenerationTopics {
+    pub(super) checkpoints: String,
+    /// If stages remembered something when the generation began.
+    pub(super) state: Option<String>,
 }
 
 /// The first record of a partition of the checkpoint topic.
@@ -272,6 +298,19 @@ mod tests {
         assert_eq!(serde_json::to_vec(&genesis).expect("text"), text);
         assert_eq!(LaneRecord::read(Some(b"genesis"), Some(text)), Ok(Some(LaneRecord::Genesis(genesis))));
         assert_eq!(LaneRecord::read(Some(b"checkpoint/a/0"), None), Ok(None), "a tombstone");
+    }
+
+    #[test]
+    fn names_of_version_2_are_what_they_were() {
+        let of = |generation| [checkpoint_topic("flow", generation), state_topic("flow", generation)];
+        assert_eq!(of(1), ["__tidegate.flow.checkpoints", "__tidegate.flow.state"]);
+        assert_eq!(of(3), ["__tidegate.flow.checkpoints.g3", "__tidegate.flow.state.g3"]);
+        assert_eq!(transactional_id("flow", 7, 1), "tidegate.flow.7");
+        assert_eq!(transactional_id("flow", 7, 3), "tidegate.flow.7.g3");
+        let text = br#"{"checkpoints":"18446744073709551615","state":null}"#;
+        let topics = GenerationTopics { checkpoints: u64::MAX.to_string(), state: None };
+        assert_eq!(serde_json::to_vec(&topics).expect("text"), text);
+        assert_eq!(generation_name(3), "lanes.g3");
     }
 
     #[test]

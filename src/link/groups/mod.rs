@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use self::translate::{Known, Translation};
 use super::failure::Failure;
+use super::genesis::of_lanes;
 use super::lane::now_ms;
 use super::status::lock;
 use super::supervisor::Link;
@@ -231,9 +232,12 @@ impl Link {
     fn known<'a>(&self, groups: impl Iterator<Item = &'a GroupOffsets>) -> Result<Known, Failure> {
         let (config, target) = (self.config(), self.target());
         let mut known = Known::default();
-        let checkpoints = target.checkpoints(&config.id)?;
+        let (checkpoints, starts) = of_lanes(&**target, &config.id, |generation| {
+            let checkpoints = target.checkpoints(&config.id, generation)?;
+            Ok((checkpoints, target.revision_starts(&config.id, generation)?))
+        })?;
         let resets = |partition: &TopicPartition| checkpoints.get(partition).is_none_or(|at| at.link_epoch > 0);
-        for start in target.revision_starts(&config.id)?.into_iter().filter(|start| !resets(&start.partition)) {
+        for start in starts.into_iter().filter(|start| !resets(&start.partition)) {
             let begin = known.begins.entry(start.partition).or_insert(start.offset);
             *begin = start.offset.min(*begin);
         }

@@ -1,6 +1,7 @@
 //! How the pipeline of a link is replaced: publish and rollback.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -153,8 +154,8 @@ impl Link {
         let watch = self.watch(history, running.map(|running| &*running.shared));
         let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;
-        if running.is_some() {
-            pipeline.make_spares(&self.config.id, self.config.lanes).map_err(PublishError::Failed)?;
+        if let Some(Running { shared, .. }) = running {
+            pipeline.make_spares(&self.config.id, shared.config.lanes).map_err(PublishError::Failed)?;
         }
         if !self.store_history(history).map_err(PublishError::Failed)? {
             return Err(PublishError::Overtaken);
@@ -165,7 +166,8 @@ impl Link {
         shared.slot.store(Arc::new(pipeline));
         shared.orders.notify();
         let lane_failed = || shared.lanes.iter().any(|lane| lock(lane).state == LaneState::Failed);
-        shared.orders.wait_until(SWAP_PATIENCE, || self.is_complete(record.number) || lane_failed());
+        let outlived = || shared.outlived.load(Relaxed);
+        shared.orders.wait_until(SWAP_PATIENCE, || self.is_complete(record.number) || lane_failed() || outlived());
         self.components.engine().forget_unused();
         let complete = self.is_complete(record.number);
         let pauses = shared.lanes.iter().filter_map(|lane| lock(lane).last_swap_pause);

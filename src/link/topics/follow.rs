@@ -11,6 +11,7 @@ use crate::config::{LinkConfig, TopicSelector, is_internal};
 use crate::connector::{Acl, Cluster, Target, TopicSettings};
 use crate::link::events::Event;
 use crate::link::failure::Failure;
+use crate::link::genesis::of_lanes;
 use crate::link::groups::Selected;
 use crate::link::status::lock;
 use crate::link::supervisor::{Link, Shared};
@@ -147,7 +148,9 @@ impl Link {
 
     /// What is odd about its topics now.
     pub fn notices(&self) -> Vec<Notice> {
-        self.topics.notices.all()
+        let mut notices = self.topics.notices.all();
+        notices.extend(self.lanes_differ());
+        notices
     }
 
     /// What would be made or changed if the link ran now. Changes nothing.
@@ -187,7 +190,8 @@ impl Link {
 
     /// The topics that the link has read and that are not there any more.
     fn deleted(&self, there: &BTreeSet<Arc<str>>) -> Result<Vec<Notice>, Failure> {
-        let checkpoints = self.target().checkpoints(&self.config().id)?;
+        let (target, id) = (&**self.target(), &self.config().id);
+        let checkpoints = of_lanes(target, id, |generation| Ok(target.checkpoints(id, generation)?))?;
         let read: BTreeSet<Arc<str>> = checkpoints.into_keys().map(|partition| partition.topic).collect();
         let gone = read.difference(there).filter(|topic| self.config().selects(topic));
         Ok(gone.map(source_deleted).collect())

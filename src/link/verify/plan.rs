@@ -15,6 +15,7 @@ use crate::config::LinkConfig;
 use crate::connector::{Cluster, PartitionRange, RevisionStart, Topic};
 use crate::link::components::Components;
 use crate::link::failure::Failure;
+use crate::link::genesis::of_lanes;
 use crate::link::pipeline::Pipeline;
 use crate::link::revision::History;
 use crate::link::run::Run;
@@ -83,13 +84,18 @@ impl Survey<'_> {
         };
         let mut sources = self.source.topics()?;
         sources.retain(|topic| config.selects(&topic.name));
-        self.load(&self.target.revision_starts(link)?, stage, &mut plan)?;
+        let starts_now =
+            || of_lanes(self.target, link, |generation| Ok(self.target.revision_starts(link, generation)?));
+        self.load(&starts_now()?, stage, &mut plan)?;
         let first_ends = self.ranges(&plan.topics(&sources, &config))?;
         let patience = Duration::from_millis(config.config.transaction_timeout_ms) + TRANSACTION_GRACE;
         // A transaction that hangs must not keep the rest from being looked at.
-        let is_bound = self.target.await_checkpoints(link, patience)? && config.config.enable_exactly_once;
-        let checkpoints = self.target.checkpoints(link)?;
-        let starts = self.target.revision_starts(link)?;
+        let (is_shown, checkpoints) = of_lanes(self.target, link, |generation| {
+            let is_shown = self.target.await_checkpoints(link, generation, patience)?;
+            Ok((is_shown, self.target.checkpoints(link, generation)?))
+        })?;
+        let is_bound = is_shown && config.config.enable_exactly_once;
+        let starts = starts_now()?;
         self.load(&starts, stage, &mut plan)?;
         let topics = plan.topics(&sources, &config);
         let ranges = self.ranges(&topics)?;

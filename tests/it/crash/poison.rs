@@ -11,10 +11,21 @@ const AHEAD_MS_MAX: u64 = 4_000;
 
 #[test]
 fn what_a_stage_remembers_is_as_if_no_kill_and_no_poison_had_been() {
+    play(&remembering());
+}
+
+/// And as if the lanes had always been as many.
+#[test]
+fn what_a_stage_remembers_is_the_same_whatever_becomes_of_its_lane() {
+    play(&Scene { relanes: true, ..remembering() });
+}
+
+fn remembering() -> Scene {
     let check = |missing: &str| json!({"pointer": "/n", "at_least": 10, "missing": missing});
     let count = |keep_ms: u32, fragile: bool| json!({"keep_ms": keep_ms, "fragile": fragile});
-    play(&Scene {
+    Scene {
         record: counted,
+        relanes: false,
         put_aside: &["missing", "plugin-panic", "poison"],
         pipeline: r#"
             [links.flow.probation]
@@ -45,7 +56,7 @@ fn what_a_stage_remembers_is_as_if_no_kill_and_no_poison_had_been() {
             ("count", "counter", count(700, false)),
             ("once", "dedupe", json!({"max_keys": 60})),
         ],
-    });
+    }
 }
 
 #[test]
@@ -54,6 +65,7 @@ fn poison_among_the_parts_of_a_record_is_put_aside_once_and_windows_hold_the_res
     let count = |fragile: bool| json!({"keep_ms": 500, "fragile": fragile});
     play(&Scene {
         record: split,
+        relanes: false,
         put_aside: &["not-a-number", "plugin-panic", "poison"],
         pipeline: r#"
             [links.flow.probation]

@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::share::{Candidate, share};
-use super::{assigned, assignment, group_id, owned, refused, subscription};
+use super::{Subscribed, assigned, assignment, group_id, refused, subscription};
 use crate::connector::kafka::client::{Client, CoordinatorOf};
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout;
@@ -41,6 +41,8 @@ pub(in crate::connector::kafka) struct Member {
     group: String,
     topic: String,
     lanes: u32,
+    /// The newest layout that we know.
+    layout: u32,
     /// The name that stays when the daemon is started again.
     instance: StrBytes,
     /// What the coordinator calls us; empty before it has said so.
@@ -63,6 +65,8 @@ enum Phase {
     Syncing(Asked),
     /// A member. When the next heartbeat is due.
     Settled(Instant),
+    /// A member, but whoever leads does not share lanes of our generation. When the group is asked to share them out anew.
+    Overlooked(Instant),
     /// A heartbeat was sent.
     Beating(Asked),
 }
@@ -78,8 +82,9 @@ impl Member {
         Self {
             client,
             group: layout::group(&of.link),
-            topic: layout::checkpoint_topic(&of.link),
+            topic: layout::checkpoint_topic(&of.link, of.generation),
             lanes: of.lanes,
+            layout: of.layout,
             instance: StrBytes::from_string(of.daemon.to_string()),
             id: StrBytes::default(),
             generation: -1,
@@ -95,7 +100,9 @@ impl Member {
             match self.phase {
                 Phase::Away => self.join()?,
                 Phase::Settled(due) if Instant::now() >= due => self.beat()?,
-                Phase::Settled(due) => {
+                // We say other things of ourselves than at the last time, so the group is rebalanced.
+                Phase::Overlooked(due) if Instant::now() >= due => self.join()?,
+                Phase::Settled(due) | Phase::Overlooked(due) => {
                     thread::sleep(due.min(deadline).saturating_duration_since(Instant::now()));
                     if due >= deadline {
                         return Ok(());
@@ -115,7 +122,7 @@ impl Member {
         let broker = found.map_err(|code| refused(&self.group, code))?;
         self.connection = Some(self.client.connect(broker)?);
         let owned = self.owned.as_deref().unwrap_or_default();
-        let metadata = subscription(&self.topic, owned, self.generation).unwrap_or_default();
+        let metadata = subscription(&self.topic, owned, self.generation, self.layout).unwrap_or_default();
         let protocol =
             JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str(PROTOCOL)).with_metadata(metadata);
         let timeout = SESSION_TIMEOUT.as_millis() as i32;
@@ -235,9 +242,12 @@ impl Member {
         &self,
         members: Vec<kafka_protocol::messages::join_group_response::JoinGroupResponseMember>,
     ) -> Vec<SyncGroupRequestAssignment> {
-        let candidates = members.into_iter().map(|member| {
-            let (owned, generation) = owned(&member.metadata).unwrap_or_default();
-            Candidate { id: member.member_id.to_string(), owned, generation }
+        // Members of another generation of lanes get none: they will come back as members of ours, or we of theirs.
+        let candidates = members.into_iter().filter_map(|member| {
+            let said = Subscribed::read(&member.metadata).unwrap_or_default();
+            let is_ours = said.topic == self.topic.as_bytes();
+            let Subscribed { owned, generation, .. } = said;
+            is_ours.then(|| Candidate { id: member.member_id.to_string(), owned, generation })
         });
         let shares = share(self.lanes, &candidates.collect::<Vec<_>>());
         tracing::info!(group = self.group, ?shares, "shared lanes out");
@@ -249,9 +259,18 @@ impl Member {
     }
 
     fn synced(&mut self, answer: SyncGroupResponse) -> Result<(), Error> {
-        let lanes = assigned(&answer.assignment).ok_or_else(|| error::not_asked("SyncGroup"))?;
-        self.owned = Some(lanes);
+        let assigned = assigned(&answer.assignment).ok_or_else(|| error::not_asked("SyncGroup"))?;
         self.is_settled();
+        let is_ours = assigned.topic == self.topic.as_bytes();
+        self.owned = Some(if is_ours { assigned.lanes } else { Vec::new() });
+        if !is_ours {
+            tracing::info!(
+                group = self.group,
+                topic = self.topic,
+                "overlooked: lanes of another generation are shared"
+            );
+            self.phase = Phase::Overlooked(Instant::now() + HEARTBEAT_INTERVAL);
+        }
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 //! How the daemons that run a link share its lanes: a consumer group of the target, over the link's checkpoint topic. Who is assigned partition *n* has
 //! lane *n*.
 //!
+//! A member also says which layouts it knows, as JSON in the user data of its subscription; one that says nothing knows the oldest. Lanes of another generation are
+//! another topic: whoever subscribes to that is not given any of ours.
+//!
 //! The group says who is alive and who is to open which lane. That a lane has one writer is not up to it: opening a lane fences whoever had it.
 //!
 //! Protocol: Kafka's classic group protocol (JoinGroup, SyncGroup, Heartbeat, LeaveGroup, and the embedded "consumer" protocol of subscriptions and assignments,
@@ -16,25 +19,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition as Assigned;
+use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition as AssignedPartitions;
 use kafka_protocol::messages::consumer_protocol_subscription::TopicPartition as Owned;
 use kafka_protocol::messages::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription, DescribeGroupsRequest, GroupId,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
+use serde::{Deserialize, Serialize};
 
 use super::client::{Client, CoordinatorOf, topic_name};
 use super::error::{self, Code};
 use super::layout;
 use super::wire::Fields;
-use crate::connector::{Class, Error};
+use crate::connector::{Class, Colleague, Error};
+use crate::model::layout::LAYOUT_OLDEST;
 
 /// The versions of the embedded protocol that are written.
 const SUBSCRIPTION_VERSION: i16 = 2;
 const ASSIGNMENT_VERSION: i16 = 1;
 
-/// Which daemon has which lanes of a link, by the daemon's name. Daemons without any are there too.
-pub(super) fn daemons(client: &Client, link: &str) -> Result<BTreeMap<Arc<str>, Vec<u32>>, Error> {
+/// The daemons that run a link, by name. Those without lanes are there too.
+pub(super) fn daemons(client: &Client, link: &str) -> Result<BTreeMap<Arc<str>, Colleague>, Error> {
     let group = layout::group(link);
     let broker = client.coordinator(CoordinatorOf::Group, &group)?.map_err(|code| refused(&group, code))?;
     let request = DescribeGroupsRequest::default().with_groups(vec![group_id(&group)]);
@@ -43,7 +48,10 @@ pub(super) fn daemons(client: &Client, link: &str) -> Result<BTreeMap<Arc<str>, 
     Code(found.error_code).check().map_err(|code| refused(&group, code))?;
     let members = found.members.into_iter().map(|member| {
         let name = member.group_instance_id.unwrap_or(member.member_id);
-        (name.as_str().into(), assigned(&member.member_assignment).unwrap_or_default())
+        let lanes = assigned(&member.member_assignment).unwrap_or_default().lanes;
+        // A group that is being rebalanced shows nothing of its members.
+        let layout = Subscribed::read(&member.member_metadata).map(|said| said.layout);
+        (name.as_str().into(), Colleague { lanes, layout })
     });
     Ok(members.collect())
 }
@@ -52,56 +60,86 @@ fn group_id(group: &str) -> GroupId {
     GroupId(StrBytes::from_string(group.to_owned()))
 }
 
-/// What a member says of itself when it joins: what it reads, and what it has of that.
-fn subscription(topic: &str, owned: &[u32], generation: i32) -> Option<Bytes> {
+/// What a member says of itself beside what every consumer says.
+#[derive(Debug, Serialize, Deserialize)]
+struct UserData {
+    /// The newest layout that it knows.
+    layout: u32,
+}
+
+/// What a member says of itself when it joins: what it reads, what it has of that, and the newest layout that it knows.
+fn subscription(topic: &str, owned: &[u32], generation: i32, layout: u32) -> Option<Bytes> {
     let partitions = owned.iter().map(|lane| *lane as i32).collect();
     let owned = Owned::default().with_topic(topic_name(topic)).with_partitions(partitions);
     let subscription = ConsumerProtocolSubscription::default()
         .with_topics(vec![StrBytes::from_string(topic.to_owned())])
+        .with_user_data(serde_json::to_vec(&UserData { layout }).ok().map(Bytes::from))
         .with_owned_partitions(vec![owned])
         .with_generation_id(generation);
     encode(&subscription, SUBSCRIPTION_VERSION)
 }
 
-/// What it has, and since which generation. Members may be anybody: nothing they say is believed before it is there.
-fn owned(subscription: &[u8]) -> Option<(Vec<u32>, i32)> {
-    let mut fields = Fields(subscription);
-    let version = fields.i16()?;
-    for _ in 0..fields.i32()? {
-        let _topic = fields.string()?;
-    }
-    let _user_data = fields.bytes()?;
-    let lanes = if version >= 1 { partitions(&mut fields)? } else { Vec::new() };
-    let generation = if version >= 2 { fields.i32()? } else { -1 };
-    Some((lanes, generation))
+/// What a member has said of itself. Members may be anybody: nothing they say is believed before it is there.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Subscribed {
+    /// What it reads, if that is one topic.
+    topic: Vec<u8>,
+    layout: u32,
+    owned: Vec<u32>,
+    /// Since when it has that, in the group's count.
+    generation: i32,
 }
 
-/// The partitions of a list of topics.
-fn partitions(fields: &mut Fields<'_>) -> Option<Vec<u32>> {
-    let mut found = Vec::new();
-    for _ in 0..fields.i32()? {
-        let _topic = fields.string()?;
+impl Subscribed {
+    fn read(subscription: &[u8]) -> Option<Self> {
+        let mut fields = Fields(subscription);
+        let version = fields.i16()?;
+        let mut topic = Vec::new();
         for _ in 0..fields.i32()? {
-            found.extend(u32::try_from(fields.i32()?));
+            topic = fields.string()?.to_vec();
         }
+        let said: Option<UserData> = serde_json::from_slice(fields.bytes()?).ok();
+        let owned = if version >= 1 { Assigned::read(&mut fields)?.lanes } else { Vec::new() };
+        let generation = if version >= 2 { fields.i32()? } else { -1 };
+        Some(Self { topic, layout: said.map_or(LAYOUT_OLDEST, |said| said.layout), owned, generation })
     }
-    Some(found)
+}
+
+/// Partitions that a member has.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Assigned {
+    /// The topic, if it is one; nothing if there is none.
+    topic: Vec<u8>,
+    lanes: Vec<u32>,
+}
+
+impl Assigned {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let mut found = Self::default();
+        for _ in 0..fields.i32()? {
+            found.topic = fields.string()?.to_vec();
+            for _ in 0..fields.i32()? {
+                found.lanes.extend(u32::try_from(fields.i32()?));
+            }
+        }
+        Some(found)
+    }
 }
 
 fn assignment(topic: &str, lanes: &[u32]) -> Option<Bytes> {
     let partitions = lanes.iter().map(|lane| *lane as i32).collect();
-    let assigned = Assigned::default().with_topic(topic_name(topic)).with_partitions(partitions);
+    let assigned = AssignedPartitions::default().with_topic(topic_name(topic)).with_partitions(partitions);
     encode(&ConsumerProtocolAssignment::default().with_assigned_partitions(vec![assigned]), ASSIGNMENT_VERSION)
 }
 
-/// The lanes of an assignment. Nothing at all is none.
-fn assigned(assignment: &[u8]) -> Option<Vec<u32>> {
+/// What an assignment says. Nothing at all is no lane of no topic.
+fn assigned(assignment: &[u8]) -> Option<Assigned> {
     if assignment.is_empty() {
-        return Some(Vec::new());
+        return Some(Assigned::default());
     }
     let mut fields = Fields(assignment);
     let _version = fields.i16()?;
-    partitions(&mut fields)
+    Assigned::read(&mut fields)
 }
 
 fn encode(message: &impl Encodable, version: i16) -> Option<Bytes> {
@@ -143,17 +181,31 @@ mod tests {
 
     #[test]
     fn what_is_said_in_a_group_is_understood() {
-        let said = subscription("checkpoints", &[3, 7], 5).expect("encoded");
-        assert_eq!(owned(&said), Some((vec![3, 7], 5)));
-        let said = assignment("checkpoints", &[0, 2]).expect("encoded");
-        assert_eq!(assigned(&said), Some(vec![0, 2]));
-        assert_eq!(assigned(&[]), Some(vec![]), "nothing");
+        let said = subscription("checkpoints", &[3, 7], 5, 2).expect("encoded");
+        let expected = Subscribed { topic: b"checkpoints".into(), layout: 2, owned: vec![3, 7], generation: 5 };
+        assert_eq!(Subscribed::read(&said), Some(expected));
+        for lanes in [vec![0, 2], vec![]] {
+            let said = assignment("checkpoints", &lanes).expect("encoded");
+            assert_eq!(assigned(&said), Some(Assigned { topic: b"checkpoints".into(), lanes }));
+        }
+        assert_eq!(assigned(&[]), Some(Assigned::default()), "nothing");
+    }
+
+    /// What version 0.1.0 said before it had user data.
+    #[test]
+    fn who_says_nothing_of_layouts_knows_the_oldest() {
+        let silent = ConsumerProtocolSubscription::default().with_topics(vec![StrBytes::from_static_str("a")]);
+        let said = encode(&silent, SUBSCRIPTION_VERSION).expect("encoded");
+        assert_eq!(Subscribed::read(&said).map(|said| said.layout), Some(1));
+        let foreign = silent.with_user_data(Some(Bytes::from_static(b"rack-7")));
+        let said = encode(&foreign, SUBSCRIPTION_VERSION).expect("encoded");
+        assert_eq!(Subscribed::read(&said).map(|said| said.layout), Some(1));
     }
 
     proptest! {
         #[test]
         fn anything_else_is_not_and_does_no_harm(bytes in any::<Vec<u8>>()) {
-            let _ = (owned(&bytes), assigned(&bytes));
+            let _ = (Subscribed::read(&bytes), assigned(&bytes));
         }
     }
 }

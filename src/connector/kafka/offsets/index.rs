@@ -1,6 +1,6 @@
 //! Finds stretches again: follows their topic, remembers of each megabyte which offsets it is about, and reads only what is asked for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,10 +44,12 @@ struct Log {
 #[derive(Clone, Debug, Default)]
 pub(in crate::connector::kafka) struct Known {
     epoch: u64,
-    /// The source offsets of which all copies are known.
-    pub(in crate::connector::kafka) range: Range<i64>,
+    /// The source offsets of which all copies are known, in order, with holes between. A lane that becomes another one writes to another partition of the topic, and those are
+    /// read one after the other.
+    ranges: Vec<Range<i64>>,
     /// Where each piece begins that is about it, and with which source offset.
-    marks: VecDeque<Mark>,
+    marks: Vec<Mark>,
+    /// In the order of the source.
     targets: BTreeMap<TopicPartition, Vec<Piece>>,
 }
 
@@ -141,7 +143,7 @@ impl Index {
         }
         if copies.epoch > known.epoch || known.marks.is_empty() {
             // What was known begins here: with a reset, or behind what the cluster has deleted.
-            *known = Known { epoch: copies.epoch, range: copies.range.start..copies.range.start, ..Known::default() };
+            *known = Known { epoch: copies.epoch, ..Known::default() };
         }
         known.add(mark, copies);
     }
@@ -151,7 +153,8 @@ impl Index {
         let gone = |mark: &Mark| mark.log == log && mark.at < start;
         for known in self.partitions.values_mut().filter(|known| known.marks.iter().any(gone)) {
             known.marks.retain(|mark| !gone(mark));
-            known.range.start = known.marks.front().map_or(known.range.end, |mark| mark.source);
+            let first = known.marks.iter().map(|mark| mark.source).min().unwrap_or(i64::MAX);
+            known.cut(first);
             known.targets.values_mut().for_each(|pieces| pieces.retain(|piece| !gone(&piece.mark)));
         }
     }
@@ -229,29 +232,48 @@ impl Known {
     }
 
     fn add(&mut self, mark: Mark, copies: Copies) {
-        if self.marks.back().is_none_or(|last| (last.log, last.piece) != (mark.log, mark.piece)) {
-            self.marks.push_back(mark);
+        if self.marks.last().is_none_or(|last| (last.log, last.piece) != (mark.log, mark.piece)) {
+            self.marks.push(mark);
         }
-        if copies.range.start > self.range.end {
-            // Something between is not there.
-            self.range.start = copies.range.start;
-        }
-        self.range.end = self.range.end.max(copies.range.end);
+        self.cover(copies.range);
         for (target, stretches) in copies.targets {
             let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else { continue };
             let pieces = self.targets.entry(target).or_default();
-            match pieces.last_mut() {
-                Some(piece) if (piece.mark.log, piece.mark.piece) == (mark.log, mark.piece) => {
-                    piece.end = mark.at + 1;
-                    piece.source.end = piece.source.end.max(last.end());
-                }
-                _ => pieces.push(Piece {
-                    mark,
-                    end: mark.at + 1,
-                    source: first.source..last.end(),
-                    target: first.target,
-                }),
+            let same = |piece: &&mut Piece| (piece.mark.log, piece.mark.piece) == (mark.log, mark.piece);
+            if let Some(piece) = pieces.iter_mut().rev().find(same) {
+                piece.end = mark.at + 1;
+                piece.source.end = piece.source.end.max(last.end());
+                continue;
             }
+            let place = pieces.partition_point(|piece| piece.source.start <= first.source);
+            let source = first.source..last.end();
+            pieces.insert(place, Piece { mark, end: mark.at + 1, source, target: first.target });
+        }
+    }
+
+    /// The newest source offsets of which all copies are known.
+    pub(in crate::connector::kafka) fn range(&self) -> Range<i64> {
+        self.ranges.last().cloned().unwrap_or(0..0)
+    }
+
+    /// All copies of these source offsets are known, too.
+    fn cover(&mut self, range: Range<i64>) {
+        let before = self.ranges.partition_point(|known| known.end < range.start);
+        let behind = self.ranges.partition_point(|known| known.start <= range.end);
+        let touched = self.ranges.get(before..behind).unwrap_or_default();
+        let start = touched.first().map_or(range.start, |first| first.start.min(range.start));
+        let end = touched.last().map_or(range.end, |last| last.end.max(range.end));
+        self.ranges.splice(before..behind.max(before), std::iter::once(start..end));
+    }
+
+    /// Nothing is known of the source offsets before `first`.
+    fn cut(&mut self, first: i64) {
+        let end = self.range().end;
+        self.ranges.retain(|range| range.end > first);
+        match self.ranges.first_mut() {
+            Some(range) => range.start = range.start.max(first),
+            // Up to where the link has come is known for all that.
+            None => self.ranges.push(end..end),
         }
     }
 }
@@ -330,7 +352,7 @@ mod tests {
         index.add(0, 2, source(), copies(0, 10..20, &[(12, 111, 8)]), PIECE_BYTES);
         index.add(0, 4, source(), copies(0, 20..30, &[]), 10);
         index.add(0, 6, source(), copies(0, 30..40, &[(30, 120, 10)]), 10);
-        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(0..40));
+        assert_eq!(index.of(&source()).map(Known::range), Some(0..40));
         assert_eq!(pieces(&index), [(0..20, 100), (30..40, 120)]);
     }
 
@@ -342,14 +364,14 @@ mod tests {
             index.add(0, number, source(), copies(0, range, &[(number * 10, number * 10, 10)]), PIECE_BYTES + 1);
         }
         index.forget(1, 5);
-        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(0..30), "another partition");
+        assert_eq!(index.of(&source()).map(Known::range), Some(0..30), "another partition");
         index.forget(0, 1);
-        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(10..30));
+        assert_eq!(index.of(&source()).map(Known::range), Some(10..30));
         assert_eq!(pieces(&index), [(10..20, 10), (20..30, 20)]);
         index.forget(0, 3);
-        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(30..30), "nothing is left");
+        assert_eq!(index.of(&source()).map(Known::range), Some(30..30), "nothing is left");
         index.add(0, 3, source(), copies(0, 30..35, &[(30, 30, 5)]), 10);
-        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(30..35));
+        assert_eq!(index.of(&source()).map(Known::range), Some(30..35));
         assert_eq!(pieces(&index), [(30..35, 30)]);
     }
 
@@ -359,8 +381,22 @@ mod tests {
         index.add(0, 0, source(), copies(0, 0..10, &[(0, 100, 10)]), 10);
         index.add(0, 1, source(), copies(1, 3..6, &[(3, 110, 3)]), 10);
         index.add(1, 0, source(), copies(0, 10..20, &[(10, 110, 10)]), 10);
-        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(3..6));
+        assert_eq!(index.of(&source()).map(Known::range), Some(3..6));
         assert_eq!(pieces(&index), [(3..6, 110)]);
+    }
+
+    #[test]
+    fn partitions_of_the_topic_are_read_in_any_order() {
+        let mut index = index();
+        // The lane became another one at offset 20, and what it wrote then is read first.
+        index.add(0, 0, source(), copies(0, 20..30, &[(20, 120, 10)]), 10);
+        index.add(1, 0, source(), copies(0, 0..10, &[(0, 100, 10)]), PIECE_BYTES + 1);
+        assert_eq!(index.of(&source()).map(Known::range), Some(20..30));
+        index.add(1, 1, source(), copies(0, 10..20, &[(10, 110, 10)]), 10);
+        assert_eq!(index.of(&source()).map(Known::range), Some(0..30));
+        assert_eq!(pieces(&index), [(0..10, 100), (10..20, 110), (20..30, 120)]);
+        index.forget(1, 1);
+        assert_eq!(index.of(&source()).map(Known::range), Some(10..30));
     }
 
     #[test]
@@ -368,7 +404,9 @@ mod tests {
         let mut index = index();
         index.add(0, 0, source(), copies(0, 0..10, &[(0, 100, 10)]), 10);
         index.add(0, 1, source(), copies(0, 15..20, &[(15, 110, 5)]), 10);
-        assert_eq!(index.of(&source()).map(|known| known.range.clone()), Some(15..20));
+        assert_eq!(index.of(&source()).map(Known::range), Some(15..20));
+        index.add(1, 0, source(), copies(0, 10..15, &[]), 10);
+        assert_eq!(index.of(&source()).map(Known::range), Some(0..20), "it was elsewhere");
     }
 
     #[test]

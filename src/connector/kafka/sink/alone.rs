@@ -11,6 +11,7 @@ use crate::connector::kafka::client::Client;
 use crate::connector::kafka::error;
 use crate::connector::kafka::records::{Codec, Compression, Encoder};
 use crate::connector::{Error, LaneSettings};
+use crate::model::layout::{FIRST_GENERATION, LAYOUT_OLDEST};
 use crate::model::{Batch, LinkId, TopicPartition};
 
 /// How soon a cluster may end the transaction of a daemon that died in it: nobody can read what is behind it until then.
@@ -37,6 +38,8 @@ pub(in crate::connector::kafka) fn write(
         link: link.clone(),
         lane: partition.partition,
         lanes: 1,
+        generation: FIRST_GENERATION,
+        layout: LAYOUT_OLDEST,
         source: "".into(),
         transaction_timeout: TRANSACTION_TIMEOUT,
         exactly_once: true,

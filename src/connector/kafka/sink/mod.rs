@@ -1,7 +1,8 @@
 //! Writes the output of a lane into a Kafka cluster.
 //!
 //! Reading order: this file (what a lane sees), [`flow`] (the order of requests), [`session`] (what is open, and how requests come and
-//! go), [`open`] (from fencing to the checkpoint), [`outbox`] (records on their way), [`ledger`] (where they went), [`alone`] (what does not belong to a lane).
+//! go), [`open`] (from fencing to the checkpoint), [`outbox`] (records on their way), [`ledger`] (where they went), [`alone`] (what does not belong to a lane), [`copy`] (lanes
+//! that become others).
 //!
 //! Invariants
 //! - The checkpoint is read after fencing and up to the high watermark, never before.
@@ -10,6 +11,7 @@
 //! - One connection to a broker for all of a lane's records: a broker keeps one pending partition of a transaction only.
 
 pub(super) mod alone;
+pub(super) mod copy;
 mod flow;
 mod ledger;
 mod open;
@@ -137,10 +139,10 @@ impl KafkaSink {
 }
 
 impl Sink for KafkaSink {
-    fn open(&mut self) -> Result<Opened, Error> {
+    fn open(&mut self, allowed: &dyn Fn() -> Result<(), Error>) -> Result<Opened, Error> {
         self.session = None;
         self.topics = Topics::default();
-        let (session, opened) = open::open(&self.client, &self.admin, &self.lane, &mut self.topics)?;
+        let (session, opened) = open::open(&self.client, &self.admin, &self.lane, &mut self.topics, allowed)?;
         self.session = Some(session);
         Ok(opened)
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{InitProducerIdRequest, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::flow::Mode;
 use super::outbox::Place;
@@ -19,17 +20,21 @@ use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::{Client, CoordinatorOf, EARLIEST, Isolation, LATEST};
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout::{
-    self, GENESIS, LAYOUT_VERSION, LaneGenesis, LaneRecord, StateRecord, StateRecordChange,
+    self, GENESIS, GenerationTopics, LaneGenesis, LaneRecord, StateRecord, StateRecordChange,
 };
 use crate::connector::kafka::records::{Codec, Compression, Encoder};
 use crate::connector::kafka::wire::Connection;
 use crate::connector::kafka::{log, topic_id};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened};
 use crate::model::batch::RecordRef;
+use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
 use crate::model::{Batch, BatchBuilder, Checkpoint, StateHead, StateRow, StoredState, TopicPartition};
 
 /// How long a foreign transaction may hold up the reading of checkpoints.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long brokers may take to hear of a topic that another one has made.
+const SHOWN_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a coordinator that is moving, or is ending a transaction, is given between two questions.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -46,11 +51,12 @@ pub(super) fn open(
     admin: &Arc<Admin>,
     lane: &LaneSettings,
     topics: &mut Topics,
+    allowed: &dyn Fn() -> Result<(), Error>,
 ) -> Result<(Session, Opened), Error> {
     client.refresh()?;
-    let id = lane.exactly_once.then(|| transactional_id(lane));
-    let (mode, identity, coordinator) = fence(client, id.as_deref(), lane.transaction_timeout)?;
-    let (checkpoints, is_new) = checkpoint_topic(admin, lane)?;
+    let (mode, identity, coordinator) = fence_lane(client, lane)?;
+    allowed()?;
+    let OwnTopics { checkpoints, is_new, states_id } = own_topics(client, admin, lane)?;
     let index = topics.put(checkpoints.clone());
     let place = (index, lane.lane);
     let mut session = Session::new(client.clone(), lane.clone(), mode, identity, coordinator, place);
@@ -64,14 +70,20 @@ pub(super) fn open(
         None => return Err(lost(lane, &format!("{partition} has no genesis"))),
     }
     if is_new {
-        admin.put_metadata(&lane.link, &lane_name(lane), topic_id(checkpoints.id).0.to_string().as_bytes())?;
+        admin.put_metadata(&lane.link, &lane_name(lane), id_text(checkpoints.id).as_bytes())?;
     }
-    let states = read_states(client, lane)?;
+    let states = read_states(client, lane, states_id.as_deref())?;
     let offsets = offsets_topic(admin, lane)?;
     let place = lane.lane % offsets.partitions;
     session.resume(&written.checkpoints, states, (topics.put(offsets), place));
     let revision = written.checkpoints.values().map(|checkpoint| checkpoint.revision).max();
     Ok((session, Opened { checkpoints: written.checkpoints, revision }))
+}
+
+/// Become the only one who can write for a lane.
+pub(super) fn fence_lane(client: &Client, lane: &LaneSettings) -> Result<Fenced, Error> {
+    let id = lane.exactly_once.then(|| layout::transactional_id(&lane.link, lane.lane, lane.generation));
+    fence(client, id.as_deref(), lane.transaction_timeout)
 }
 
 type Fenced = (Mode, Identity, Option<(Connection, String)>);
@@ -113,28 +125,69 @@ fn try_fence(client: &Client, id: Option<&str>, timeout: Duration) -> Result<Res
     Ok(Code(answer.error_code).check().map(|()| (mode, identity, Some((connection, id.to_owned())))))
 }
 
-fn transactional_id(lane: &LaneSettings) -> String {
-    format!("tidegate.{}.{}", lane.link, lane.lane)
-}
-
 /// The name under which the target remembers that the lane was there, and with which checkpoint topic.
 fn lane_name(lane: &LaneSettings) -> String {
     format!("lane-{}", lane.lane)
 }
 
-/// The checkpoint topic, and whether the lane has never written to it.
-fn checkpoint_topic(admin: &Admin, lane: &LaneSettings) -> Result<(TargetTopic, bool), Error> {
-    let name: Arc<str> = layout::checkpoint_topic(&lane.link).into();
-    let known = admin.metadata(&lane.link, &lane_name(lane))?;
-    if known.is_some() && admin.find(&name)?.is_none() {
-        return Err(lost(lane, &format!("{name} is gone")));
+/// Where a lane has what it wrote of itself.
+struct OwnTopics {
+    checkpoints: TargetTopic,
+    /// Whether the lane has never written there.
+    is_new: bool,
+    /// The id of the topic of states, where it is known that there is one.
+    states_id: Option<String>,
+}
+
+/// What the target remembers of a lane's topics; `None` if the lane was never there.
+fn remembered(admin: &Admin, lane: &LaneSettings) -> Result<Option<GenerationTopics>, Error> {
+    if lane.generation == FIRST_GENERATION {
+        let known = admin.metadata(&lane.link, &lane_name(lane))?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        return Ok(known.map(|bytes| GenerationTopics { checkpoints: text(bytes), state: None }));
     }
-    let topic = own_topic(admin, name, lane.lanes)?;
-    let id = topic_id(topic.id).0.to_string();
-    match known {
-        Some(known) if known != id.as_bytes() => Err(lost(lane, &format!("{} was made again", topic.name))),
-        known => Ok((topic, known.is_none())),
+    // All lanes of a later generation were there when it began.
+    let name = layout::generation_name(lane.generation);
+    let known = admin.metadata(&lane.link, &name)?;
+    let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    known.map(Some).ok_or_else(|| lost(lane, &format!("the target does not remember {name}")))
+}
+
+fn own_topics(client: &Client, admin: &Admin, lane: &LaneSettings) -> Result<OwnTopics, Error> {
+    let name: Arc<str> = layout::checkpoint_topic(&lane.link, lane.generation).into();
+    let known = remembered(admin, lane)?;
+    if known.is_some() {
+        check_there(client, lane, &name)?;
     }
+    let checkpoints = own_topic(admin, name, lane.lanes)?;
+    let Some(known) = known else { return Ok(OwnTopics { checkpoints, is_new: true, states_id: None }) };
+    if known.checkpoints != id_text(checkpoints.id) {
+        return Err(lost(lane, &format!("{} was made again", checkpoints.name)));
+    }
+    Ok(OwnTopics { checkpoints, is_new: false, states_id: known.state })
+}
+
+/// The checkpoint topic of a lane that has written to it; nothing is made.
+pub(super) fn written_topic(client: &Client, admin: &Admin, lane: &LaneSettings) -> Result<Option<Arc<str>>, Error> {
+    if remembered(admin, lane)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(own_topics(client, admin, lane)?.checkpoints.name))
+}
+
+/// The id of a topic as it is remembered.
+pub(super) fn id_text(id: Uuid) -> String {
+    topic_id(id).0.to_string()
+}
+
+/// Refuse to go on without a topic. Brokers learn one after the other of one that was just made.
+fn check_there(client: &Client, lane: &LaneSettings, name: &Arc<str>) -> Result<(), Error> {
+    let deadline = Instant::now() + SHOWN_PATIENCE;
+    let mut shown = client.recent()?;
+    while !shown.topics.contains_key(name) && Instant::now() < deadline {
+        shown = client.refresh_in_a_moment()?;
+    }
+    if shown.topics.contains_key(name) { Ok(()) } else { Err(lost(lane, &format!("{name} is gone"))) }
 }
 
 pub(super) fn own_topic(admin: &Admin, name: Arc<str>, partitions: u32) -> Result<TargetTopic, Error> {
@@ -172,7 +225,7 @@ fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Err
 }
 
 /// Read a partition of ours up to what is its high watermark now.
-fn read_all(
+pub(super) fn read_all(
     client: &Client,
     partition: &TopicPartition,
     each: impl FnMut(RecordRef<'_>) -> Result<(), Error>,
@@ -182,12 +235,18 @@ fn read_all(
     log::read(client, partition, start..end, Isolation::ReadCommitted, READ_PATIENCE, each).map(drop)
 }
 
-fn unreadable(partition: &TopicPartition, record: &RecordRef<'_>, what: &str) -> Error {
+/// The error that a record of a lane's cannot be read.
+pub(super) fn unreadable(partition: &TopicPartition, record: &RecordRef<'_>, what: &str) -> Error {
     layout::unreadable(&format!("{partition} at offset {}", record.offset()), what)
 }
 
-fn check_genesis(genesis: &LaneGenesis, lane: &LaneSettings, partition: &TopicPartition) -> Result<(), Error> {
-    if genesis.v > LAYOUT_VERSION {
+/// Whether a partition is a lane's.
+pub(super) fn check_genesis(
+    genesis: &LaneGenesis,
+    lane: &LaneSettings,
+    partition: &TopicPartition,
+) -> Result<(), Error> {
+    if genesis.v > LAYOUT_NEWEST {
         return Err(Error {
             class: Class::Fatal,
             code: "newer-layout",
@@ -212,9 +271,10 @@ fn check_genesis(genesis: &LaneGenesis, lane: &LaneSettings, partition: &TopicPa
     )))
 }
 
-fn lane_genesis(lane: &LaneSettings) -> LaneGenesis {
+/// The first record of a lane.
+pub(super) fn lane_genesis(lane: &LaneSettings) -> LaneGenesis {
     LaneGenesis {
-        v: LAYOUT_VERSION,
+        v: lane.layout,
         link: lane.link.to_string(),
         lane: lane.lane,
         lanes: lane.lanes,
@@ -237,7 +297,8 @@ fn foreign(message: String) -> Error {
     Error { class: Class::Fatal, code: "checkpoints-foreign", message, remedy }
 }
 
-fn lost(lane: &LaneSettings, what: &str) -> Error {
+/// The error that it is not known any more how far a lane has come.
+pub(super) fn lost(lane: &LaneSettings, what: &str) -> Error {
     Error {
         class: Class::Fatal,
         code: "checkpoints-lost",
@@ -250,15 +311,21 @@ fn lost(lane: &LaneSettings, what: &str) -> Error {
 fn read_states(
     client: &Client,
     lane: &LaneSettings,
+    known: Option<&str>,
 ) -> Result<BTreeMap<TopicPartition, BTreeMap<String, StoredState>>, Error> {
     #[derive(Default)]
     struct Found {
         head: Option<StateHead>,
         rows: BTreeMap<Vec<u8>, StateRow>,
     }
-    let topic: Arc<str> = layout::state_topic(&lane.link).into();
-    if !client.metadata()?.topics.contains_key(&topic) {
-        return Ok(BTreeMap::new());
+    let topic: Arc<str> = layout::state_topic(&lane.link, lane.generation).into();
+    match (client.metadata()?.topics.get(&topic), known) {
+        (None, None) => return Ok(BTreeMap::new()),
+        (Some(there), Some(known)) if id_text(there.id) != known => {
+            return Err(lost(lane, &format!("{topic} was made again")));
+        }
+        (None, Some(_)) => check_there(client, lane, &topic)?,
+        _ => {}
     }
     let mut found: BTreeMap<(TopicPartition, String), Found> = BTreeMap::new();
     let partition = TopicPartition::new(topic, lane.lane);
@@ -301,7 +368,7 @@ pub(super) fn state_records(
     topics: &mut Topics,
     lane: &LaneSettings,
 ) -> Result<(Place, Batch), Error> {
-    let name: Arc<str> = layout::state_topic(&lane.link).into();
+    let name: Arc<str> = layout::state_topic(&lane.link, lane.generation).into();
     let index = match topics.find(&name) {
         Ok(index) => index,
         Err(_) => topics.put(own_topic(admin, name.clone(), lane.lanes)?),
@@ -339,7 +406,8 @@ fn keys_with(client: &Client, partition: &TopicPartition, prefix: &[u8]) -> Resu
     Ok(keys.into_iter().collect())
 }
 
-fn records(pairs: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Batch {
+/// Records of ours, without a topic.
+pub(super) fn records(pairs: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Batch {
     let mut builder = BatchBuilder::new();
     for (key, value) in pairs {
         builder.push(0, now_ms(), Some(&key), value.as_deref(), std::iter::empty());

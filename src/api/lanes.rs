@@ -1,0 +1,43 @@
+//! The layout of a link, and the number of its lanes.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::revisions::ANONYMOUS;
+use super::server::{Answer, Api, Body, Params, Segments};
+use super::wire::{RelaneRequest, Relaned, Upgrade};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpgradeParams {
+    by: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn upgrade(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    Params(params): Params<UpgradeParams>,
+) -> Answer<Upgrade> {
+    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    api.ask(move |control| control.upgrade(&link, params.dry_run, &by)).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RelaneParams {
+    by: Option<String>,
+}
+
+pub(super) async fn relane(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    Params(params): Params<RelaneParams>,
+    body: Body,
+) -> Answer<Relaned> {
+    let request: RelaneRequest = body.json()?;
+    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    api.ask(move |control| control.relane(&link, request.lanes, &by)).await.map(Json)
+}

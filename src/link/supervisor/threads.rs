@@ -1,0 +1,63 @@
+//! The threads of a link: one for each lane, and one for the group of daemons.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use super::Shared;
+use crate::connector::Membership;
+use crate::link::failure::Failure;
+use crate::link::fleet::take_part;
+use crate::link::lane::Lane;
+use crate::link::status::{LaneState, lock};
+
+pub(super) fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>, leaving: bool) {
+    shared.orders.stop(leaving);
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+}
+
+/// A thread for each lane and one for the group, or none.
+pub(super) fn spawn_threads(
+    shared: &Arc<Shared>,
+    membership: Option<Box<dyn Membership>>,
+) -> Result<Vec<JoinHandle<()>>, Failure> {
+    let mut threads = Vec::new();
+    let lanes = (0..shared.config.lanes).map(|number| spawn_lane(shared, number));
+    for thread in lanes.chain(membership.map(|membership| spawn_member(shared, membership))) {
+        match thread {
+            Ok(thread) => threads.push(thread),
+            Err(failure) => {
+                stop(shared, threads, false);
+                return Err(failure);
+            }
+        }
+    }
+    Ok(threads)
+}
+
+fn spawn_member(shared: &Arc<Shared>, membership: Box<dyn Membership>) -> Result<JoinHandle<()>, Failure> {
+    let shared = shared.clone();
+    spawn("group".to_owned(), move || take_part(&shared, membership))
+}
+
+fn spawn_lane(shared: &Arc<Shared>, number: u32) -> Result<JoinHandle<()>, Failure> {
+    let shared = shared.clone();
+    lock(&shared.lanes[number as usize]).state = LaneState::Opening;
+    spawn(format!("lane-{number}"), move || {
+        let lane = Lane::new(shared.clone(), number);
+        if catch_unwind(AssertUnwindSafe(|| lane.run())).is_err() {
+            let failure =
+                Failure::fatal("internal", "the lane panicked: see the log", "report this, then start the link");
+            let mut status = lock(&shared.lanes[number as usize]);
+            status.state = LaneState::Failed;
+            status.failure = Some(failure);
+        }
+        shared.orders.notify();
+    })
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
+    thread::Builder::new().name(name.clone()).spawn(body).map_err(|error| {
+        Failure::fatal("no-thread", format!("no thread for {name}: {error}"), "raise the limit of processes")
+    })
+}
