@@ -3,7 +3,6 @@
 mod publish;
 mod verify;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -16,7 +15,7 @@ use super::components::Components;
 use super::events::{Event, Events};
 use super::failure::Failure;
 use super::fleet::take_part;
-use super::genesis::{GENESIS_VERSION, Genesis};
+use super::genesis::{GENESIS, Genesis};
 use super::lane::{Lane, now_ms};
 use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
@@ -25,8 +24,8 @@ use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
 use super::topics::Topics;
 use super::warden::Alarm;
 use super::watch::Watch;
-use crate::config::{BreakerAction, LinkConfig, Start};
-use crate::connector::{Class, Cluster, LaneGroup, Membership, RevisionStart, Topic};
+use crate::config::{BreakerAction, LinkConfig};
+use crate::connector::{Class, Cluster, LaneGroup, Membership, RevisionStart};
 use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
@@ -37,8 +36,6 @@ pub use verify::VerifyError;
 const HISTORY: &str = "revisions";
 /// Where the desired state is kept in the target.
 const DESIRED: &str = "desired";
-/// Where the genesis is kept in the target.
-const GENESIS: &str = "genesis";
 
 /// How long a publish waits for the lanes before it answers that it is under way.
 const SWAP_PATIENCE: Duration = Duration::from_secs(10);
@@ -62,9 +59,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Where a partition ended at genesis, if the link starts at `latest` and the partition was there.
-    pub(super) fn genesis_end(&self, partition: &TopicPartition) -> Option<i64> {
-        self.genesis.ends.get(&partition.to_string()).copied()
+    /// Where the link begins in a partition, if the genesis says so.
+    pub(super) fn genesis_start(&self, partition: &TopicPartition) -> Option<i64> {
+        self.genesis.start_of(partition, &self.config.start)
     }
 
     /// What a lane is to run that has committed under `committed` before. A revision that is not known here was published by another daemon that runs
@@ -498,10 +495,7 @@ impl Link {
     }
 
     fn stored_genesis(&self) -> Result<Option<Genesis>, Failure> {
-        let Some(bytes) = self.target.metadata(&self.config.id, GENESIS)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-            Failure::fatal("genesis-unreadable", format!("the link's genesis: {error}"), "restore the target")
-        })
+        Genesis::stored(&*self.target, &self.config.id)
     }
 
     /// What the link was made with; it is made if the target does not know it.
@@ -509,27 +503,13 @@ impl Link {
         if let Some(genesis) = self.stored_genesis()? {
             return genesis.checked(&self.config);
         }
-        let ends = match self.config.start {
-            Start::Latest => self.source_ends()?,
-            Start::Earliest => BTreeMap::new(),
-        };
-        let source = self.config.source.to_string();
-        let genesis = Genesis { v: GENESIS_VERSION, at_ms: now_ms(), lanes: self.config.lanes, source, ends };
+        let genesis = Genesis::now(&self.config, &*self.source, &*self.target)?;
         let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
         if self.target.replace_metadata(&self.config.id, GENESIS, None, &bytes)? {
             return Ok(genesis);
         }
         // Another daemon that runs the link was first.
         self.genesis()
-    }
-
-    fn source_ends(&self) -> Result<BTreeMap<String, i64>, Failure> {
-        let topics = self.source.topics()?.into_iter().filter(|topic| self.config.selects(&topic.name));
-        let of =
-            |topic: Topic| (0..topic.partitions).map(move |number| TopicPartition::new(topic.name.clone(), number));
-        let partitions: Vec<TopicPartition> = topics.flat_map(of).collect();
-        let ranges = self.source.ranges_of(&partitions)?;
-        Ok(partitions.iter().map(ToString::to_string).zip(ranges.into_iter().map(|range| range.end)).collect())
     }
 }
 

@@ -11,12 +11,13 @@ use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
 use super::error;
 use super::group::{self, Member};
 use super::layout::{self, LaneRecord};
+use super::mirrormaker;
 use super::records::{Codec, Compression, Encoder};
 use super::sink::KafkaSink;
 use super::source::{self, KafkaSource};
 use super::table::{Table, Upto};
 use super::wire::Settings;
-use crate::config::{CompressionType, KafkaConfig};
+use crate::config::{CompressionType, KafkaConfig, MirrorMaker};
 
 use crate::connector::{
     Acl, Cluster, Error, LaneGroup, LaneSettings, Membership, PartitionRange, RevisionStart, SettingChanges, Sink,
@@ -264,6 +265,10 @@ impl Cluster for KafkaCluster {
 
     fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error> {
         self.admin.replace_metadata(link, key, known, value)
+    }
+
+    fn mirrormaker_offsets(&self, from: &MirrorMaker) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        mirrormaker::offsets(&self.client, &self.admin, from)
     }
 
     fn metadata_version(&self) -> Result<u64, Error> {
