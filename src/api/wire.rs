@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC ([`Time`]), durations and sizes carry their unit in the name. What is not known is null.
 
 mod daemon;
+mod import;
 mod link;
 mod plan;
 mod problem;
@@ -14,6 +15,7 @@ mod topic;
 mod verification;
 
 pub use daemon::{ClusterStatus, Inspection, LinkSummary, Status};
+pub use import::{Import, ImportFinding};
 pub use link::{
     CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Link, LinkCounters, LinkHealth,
     LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,

@@ -1,6 +1,7 @@
 //! The commands against the real API, with a daemon in memory behind it.
 
 mod dlq;
+mod import;
 mod show;
 mod verify;
 
