@@ -9,7 +9,7 @@
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
 //! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `identity`, `network`, `brokers`, `topics`, `refused`; `follow`, topics that
-//! come and go; and `verify`, which is no fault.
+//! come and go; `takeover`, links that go on where MirrorMaker 2 stopped; and `verify`, which is no fault.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
@@ -37,5 +37,6 @@ mod network;
 mod process;
 mod refused;
 mod scene;
+mod takeover;
 mod topics;
 mod verify;
