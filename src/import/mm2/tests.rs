@@ -282,12 +282,26 @@ fn an_alias_that_is_no_id_becomes_one() {
     assert!(error.message.contains("a topic's name cannot have ' '"), "{error}");
     let text = text.replace("my east", "my+east").replace("my\\ east", "my+east").replace(
         "policy.class = org.apache.kafka.connect.mirror.IdentityReplicationPolicy",
-        "policy.class = com.example.Own",
+        "policy.class = com.example.Own\noffset.storage.topic = offsets",
     );
     let import = import(text.as_bytes(), "f").expect("an import");
     assert!(import.configuration.contains("[links.my-east-to-west]"), "{}", import.configuration);
     assert!(import.configuration.contains("source = \"my+east\""), "{}", import.configuration);
     assert_eq!(finding(&import, "my+east").what, What::Differs);
+}
+
+#[test]
+fn an_alias_may_have_every_letter() {
+    // As in a test of Kafka's own, but for the comma.
+    let escaped = "B-\\ ._~\\:/?\\#[]@\\!$&'()*+;\\=\"<>%{}|\\\\^`618";
+    let text = format!(
+        "clusters = A, {escaped}\nbootstrap.servers = x:1\nA->{escaped}.enabled = true\nA->{escaped}.topics = t.*\n"
+    );
+    let import = import(text.as_bytes(), "f").expect("an import");
+    let read = Config::parse(&import.configuration, "f", std::path::Path::new("")).expect("a configuration").0;
+    let (id, link) = read.links.first_key_value().expect("a link");
+    assert!(link.selects("t1") && id.starts_with("A-to-B-"), "{}", import.configuration);
+    assert_eq!(&*link.target_topic("t1"), "A.t1");
 }
 
 #[test]
