@@ -10,6 +10,7 @@
 //! | [`plugin`] | the WebAssembly host: compile, check, limit, call |
 //! | [`store`] | the embedded durable store |
 //! | [`connector`] | sources and sinks, and the clusters behind them |
+//! | [`import`] | configurations of other programs, turned into ours |
 //! | [`link`] | the data plane: lanes, revisions, swaps |
 //! | [`api`] | the REST API |
 //! | [`cli`] | the command line |
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod connector;
 pub mod daemon;
+pub mod import;
 pub mod link;
 pub mod model;
 pub mod plugin;

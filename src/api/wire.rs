@@ -4,6 +4,7 @@
 
 mod daemon;
 mod group;
+mod import;
 mod lanes;
 mod link;
 mod plan;
@@ -17,6 +18,7 @@ mod verification;
 
 pub use daemon::{ClusterStatus, Inspection, LinkSummary, Status};
 pub use group::{ConsumerGroup, GroupCertainty, GroupFate, GroupPartition, GroupPlace, GroupRound, GroupsRequest};
+pub use import::{Import, ImportFinding};
 pub use lanes::{KnownLayout, RelaneProgress, RelaneRequest, Relaned, Upgrade};
 pub use link::{
     CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Latency, Link, LinkCounters,

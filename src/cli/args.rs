@@ -1,12 +1,14 @@
 //! Every command and flag.
 
 pub mod groups;
+pub mod import;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use self::groups::GroupsCommand;
+use self::import::ImportCommand;
 use super::lanes::{RelaneArgs, UpgradeArgs};
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
 
@@ -40,6 +42,13 @@ pub enum Command {
   tidegate check
   tidegate check --config /etc/tidegate.toml --json")]
     Check(CheckArgs),
+    /// Turn the configuration of another program into one for the daemon.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate import mm2 mm2.properties --out tidegate.toml"
+    )]
+    Import(ImportCommand),
     /// Show the daemon, its clusters and its links.
     #[command(after_help = "Examples:
   tidegate status

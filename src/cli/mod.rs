@@ -1,6 +1,6 @@
-//! The command line: the daemon itself (`run`, `check`, `plugin inspect`), and a client of its REST API (all else).
+//! The command line: the daemon itself (`run`, `check`, `import`, `plugin inspect`), and a client of its REST API (all else).
 //!
-//! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local`,
+//! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local`, `import`,
 //! `status`, `links` (with `stage` and `events`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`. `failure` says
 //! how commands fail, `table` lays out text, `limits` says what a plugin may use.
 //!
@@ -16,6 +16,7 @@ mod dlq;
 mod events;
 mod failure;
 mod groups;
+mod import;
 pub mod lanes;
 mod letter;
 mod limits;
@@ -39,6 +40,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use serde::Serialize;
 
+use args::import::ImportCommand;
 use args::{Cli, Command, PluginCommand};
 use client::Client;
 use failure::Failure;
@@ -86,6 +88,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Run(args) => local::run(&args),
         Command::Check(args) => local::check(&args, out),
+        Command::Import(ImportCommand::Mm2(args)) => import::mm2(&args, out),
         Command::Status(remote) => status::status(&Client::new(&remote.url)?, remote.json, out),
         Command::Link(command) => links::link(&command, out),
         Command::Groups(command) => groups::groups(&command, out),

@@ -2,6 +2,7 @@
 
 mod dlq;
 mod groups;
+mod import;
 mod lanes;
 mod show;
 mod verify;

@@ -243,6 +243,9 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path) -> Option<Option<TlsConfig>>
 
 fn readable_file(item: &Item<'_>, base_dir: &Path) -> Option<PathBuf> {
     let file = base_dir.join(path(item)?);
+    if item.report.rehearses() {
+        return Some(file);
+    }
     let found = std::fs::File::open(&file).and_then(|file| file.metadata());
     item.parsed(match found {
         Ok(found) if found.is_dir() => Err(format!("{} is a directory", file.display())),

@@ -18,6 +18,7 @@ use super::reader::{Item, Table, suggest};
 use super::rename::Rename;
 use super::report::Report;
 use super::stage::{StageConfig, read_pipeline};
+use super::start::Start;
 use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name, is_internal};
 
 /// The most lanes of a link: each is a thread and a transaction in the target.
@@ -39,6 +40,8 @@ pub struct LinkConfig {
     pub target: ClusterId,
     /// The topics that it reads; at least one entry.
     pub topics: Vec<TopicSelector>,
+    /// Those of them that it leaves out.
+    pub topics_exclude: Vec<TopicSelector>,
     /// What topics are called in the target: the first rule that matches counts, and where none does a topic keeps its name.
     pub rename: Vec<Rename>,
     /// What stands before a topic's name in the target, after it was renamed.
@@ -65,15 +68,6 @@ pub struct LinkConfig {
     pub probation: ProbationConfig,
     /// What happens to the records on the way.
     pub pipeline: Vec<StageConfig>,
-}
-
-/// Where a link begins in a partition that has no checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At the first record that is there.
-    Earliest,
-    /// At the next record that is written.
-    Latest,
 }
 
 /// `[links.ID.config]`: how a link moves records.
@@ -110,7 +104,12 @@ impl Default for TransferConfig {
 impl LinkConfig {
     /// Whether the link reads a topic of this name.
     pub fn selects(&self, topic: &str) -> bool {
-        self.topics.iter().any(|selector| selector.matches(topic))
+        self.topics.iter().any(|selector| selector.matches(topic)) && !self.excludes(topic)
+    }
+
+    /// Whether the link leaves a topic of this name out, whatever else it reads.
+    pub fn excludes(&self, topic: &str) -> bool {
+        self.topics_exclude.iter().any(|selector| selector.would_match(topic))
     }
 
     /// The topic that records of `topic` go to, unless a plugin routes them elsewhere.
@@ -174,16 +173,19 @@ impl ReadLink {
         let topic_prefix = table.item("topic_prefix").map_or(Some(""), |item| topic_prefix(&item));
         let rename = table.item("rename").map(|item| read_rename(&item)).unwrap_or_default();
         let topics = table.required("topics", "write topics = [\"a-topic\", \"/a regular expression/\"]");
+        let exclude = table.item("topics_exclude").map(|item| read_exclude(&item)).unwrap_or_default();
         let dead_letters = table.item("dead_letters");
         let lanes = table.integer("lanes", 1, 1..=LANES_MAX) as u32;
         let autostart = table.flag("autostart", true);
-        let starts = [("earliest", Start::Earliest), ("latest", Start::Latest)];
-        let start = table.item("start").and_then(|item| item.choice(&starts, &[])).unwrap_or(Start::Earliest);
         let is_kafka = |item: &Option<Item<'_>>| {
             let id = item.as_ref().map(|item| item.value);
             matches!(id, Some(DeValue::String(id)) if around.kafka.contains(&**id))
         };
         let target_is_kafka = is_kafka(&target);
+        let source_id =
+            source.as_ref().and_then(|item| if let DeValue::String(id) = item.value { Some(&**id) } else { None });
+        let start =
+            table.item("start").map_or(Some(Start::Earliest), |item| Start::read(&item, source_id, target_is_kafka));
         let following = Following::read(&mut table, target_is_kafka, target_is_kafka && is_kafka(&source));
         let groups = GroupSync::read(&mut table, target_is_kafka && is_kafka(&source));
         let heartbeat = table.item("heartbeat_interval").and_then(|item| item.duration_ms_in(HEARTBEATS_MS));
@@ -205,6 +207,7 @@ impl ReadLink {
             source: source?,
             target: target?,
             topics,
+            topics_exclude: exclude,
             rename,
             topic_prefix: topic_prefix?.to_owned(),
             following,
@@ -213,7 +216,7 @@ impl ReadLink {
             dead_letters: dead_letters?,
             lanes,
             autostart,
-            start,
+            start: start?,
             config,
             breaker,
             probation,
@@ -229,6 +232,10 @@ impl ReadLink {
         let mut taken: BTreeMap<String, &str> = BTreeMap::new();
         for (selector, place) in self.link.topics.iter().zip(&self.topic_places) {
             let TopicSelector::Name(name) = selector else { continue };
+            if self.link.excludes(name) {
+                let message = format!("{name:?} is named here and left out by \"topics_exclude\"");
+                report.error_with_help(place, message, "remove it from one of them");
+            }
             let target = self.link.target_topic(name);
             if target.len() > TOPIC_NAME_BYTES_MAX {
                 let message = format!("in the target the name is longer than {TOPIC_NAME_BYTES_MAX} characters");
@@ -347,19 +354,29 @@ fn read_topics(item: &Item<'_>) -> (Vec<TopicSelector>, Vec<Place>) {
     (topics, places)
 }
 
+fn read_exclude(item: &Item<'_>) -> Vec<TopicSelector> {
+    let items = item.items("an array of strings");
+    items.into_iter().flatten().filter_map(|item| written_selector(&item)).collect()
+}
+
 fn selector(item: &Item<'_>) -> Option<TopicSelector> {
+    let selector = written_selector(item)?;
     let text = item.text()?;
-    let selector = match TopicSelector::parse(text) {
-        Err(message) if text.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$']) && !text.starts_with('/') => {
-            item.report.error_with_help(&item.place, message, "a regular expression stands between two slashes");
-            return None;
-        }
-        result => item.parsed(result)?,
-    };
     if matches!(&selector, TopicSelector::Name(name) if is_internal(name)) {
         let message = format!("{text} is internal: a program keeps it for itself, and a copy of it would be of no use");
         item.report.error_with_help(&item.place, message, "remove it");
         return None;
     }
     Some(selector)
+}
+
+fn written_selector(item: &Item<'_>) -> Option<TopicSelector> {
+    let text = item.text()?;
+    match TopicSelector::parse(text) {
+        Err(message) if text.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$']) && !text.starts_with('/') => {
+            item.report.error_with_help(&item.place, message, "a regular expression stands between two slashes");
+            None
+        }
+        result => item.parsed(result),
+    }
 }

@@ -9,7 +9,7 @@
 //! - An unknown key is an error: a slip of the hand must not become a default.
 //! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
 //!
-//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`following`], [`groups`], [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
+//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
 //! own part of the file; `limits` reads what plugins may use; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
@@ -30,6 +30,7 @@ pub mod rename;
 mod report;
 pub mod secret;
 pub mod stage;
+pub mod start;
 #[cfg(test)]
 mod tests;
 pub mod topics;
@@ -51,11 +52,12 @@ pub use following::Following;
 pub use groups::{GroupSelector, GroupSync};
 pub use json::PluginConfig;
 pub use kafka::{CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
-pub use link::{LANES_MAX, LinkConfig, Start, TransferConfig};
+pub use link::{LANES_MAX, LinkConfig, TransferConfig};
 pub use probation::ProbationConfig;
 pub use rename::Rename;
 pub use secret::Secret;
 pub use stage::StageConfig;
+pub use start::{MirrorMaker, Start};
 pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_internal};
 
 use reader::Table;
@@ -106,6 +108,18 @@ impl Config {
         let (daemon, clusters, links) = read(Table::root(tree.get_ref(), &report), base_dir);
         let warnings = report.finish()?;
         Ok((Self { daemon, clusters, links, source }, warnings))
+    }
+
+    /// Read a text as on a machine that has every certificate, key, secret and variable that it names: the warnings about it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, warnings too, in the order of the text.
+    pub fn rehearse(text: &str, file: &str) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        let source = Source::new(file, text);
+        let (tree, syntax_errors) = DeTable::parse_recoverable(text);
+        let report = Report::new(&source, &syntax_errors).rehearsing();
+        read(Table::root(tree.get_ref(), &report), Path::new(""));
+        report.finish()
     }
 }
 

@@ -242,10 +242,10 @@ impl<'a> Item<'a> {
     }
 
     /// One of `choices`. What is in `later` is known, and not supported yet.
-    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
+    pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
         let text = self.text()?;
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
-            return Some(*choice);
+            return Some(choice.clone());
         }
         let names = choices.iter().map(|(name, _)| *name);
         if later.contains(&text) {

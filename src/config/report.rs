@@ -18,6 +18,8 @@ pub(super) struct Report<'a> {
     broken_lines: BTreeSet<usize>,
     /// The byte from which on the tree is a guess.
     trusted_until: usize,
+    /// Whether the text is read as on a machine that has every file and variable that it names.
+    rehearses: bool,
 }
 
 impl<'a> Report<'a> {
@@ -29,6 +31,7 @@ impl<'a> Report<'a> {
             errors: Cell::new(0),
             broken_lines: BTreeSet::new(),
             trusted_until: usize::MAX,
+            rehearses: false,
         };
         let mut errors: Vec<_> = syntax_errors.iter().map(|it| (it.span().unwrap_or_default(), it.message())).collect();
         errors.sort_by_key(|(span, _)| span.start);
@@ -37,6 +40,16 @@ impl<'a> Report<'a> {
             report.syntax_error(span, message, is_open);
         }
         report
+    }
+
+    /// The same for a text that is not to be used here and now: files and variables that it names need not be there.
+    pub(super) fn rehearsing(self) -> Self {
+        Self { rehearses: true, ..self }
+    }
+
+    /// Whether files and variables that the text names need not be there.
+    pub(super) fn rehearses(&self) -> bool {
+        self.rehearses
     }
 
     /// The first error of a line is the cause of the others. When a bracket is open, everything behind it is taken for its

@@ -40,6 +40,9 @@ impl Secret {
     pub(super) fn parse(item: &Item<'_>, base_dir: &Path) -> Option<Self> {
         let text = item.text()?;
         match reference(text) {
+            Some(Reference::Environment(_) | Reference::File(_)) if item.report.rehearses() => {
+                Some(Self(Origin::File(PathBuf::new())))
+            }
             Some(Reference::Environment(name)) => item.parsed(from_environment(name)),
             Some(Reference::File(path)) => {
                 let path = base_dir.join(path);

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 pub use self::acl::{Acl, AclTopics, Operation};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
+use crate::config::MirrorMaker;
 use crate::model::{
     Batch, Checkpoint, ClusterId, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId, TopicPartition,
 };
@@ -181,6 +182,19 @@ pub trait Cluster: Send + Sync {
 
     /// Store it, if `known` is what is stored now. Whether it was: of all who do this at the same time, one is the first.
     fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error>;
+
+    /// The offset behind the last record that MirrorMaker 2 has copied to this cluster, of each partition of its source.
+    ///
+    /// # Errors
+    /// Its topic is not there, is not understood, or says nothing of that source; or it says two things of a partition.
+    fn mirrormaker_offsets(&self, _from: &MirrorMaker) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        Err(Error {
+            class: Class::Fatal,
+            code: "mirrormaker-offsets-missing",
+            message: "this cluster has no topic of MirrorMaker 2".to_owned(),
+            remedy: "write start = \"earliest\" or \"latest\"",
+        })
+    }
 
     /// A number that changes when somebody has stored something about a link. It may be about a second old.
     fn metadata_version(&self) -> Result<u64, Error>;

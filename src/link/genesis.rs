@@ -43,8 +43,12 @@ pub struct Genesis {
     pub lanes: u32,
     /// The source cluster.
     pub source: String,
-    /// For a link that starts at `latest`: the end of each partition at genesis, by `<topic>-<partition>`.
+    /// Where the link begins, by `<topic>-<partition>`: for one that starts at `latest` the end of each partition at genesis; for one that goes on where
+    /// MirrorMaker 2 stopped the offset behind the last record that was copied.
     pub(super) ends: BTreeMap<String, i64>,
+    /// MirrorMaker 2's topic of offsets, if it had copied before the link did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mirrormaker: Option<String>,
     /// The generation of the lanes: another one whenever their number changes. Since layout 2.
     #[serde(default = "first_generation", skip_serializing_if = "is_first_generation")]
     pub generation: u32,
@@ -116,6 +120,18 @@ impl Genesis {
         Ok(self)
     }
 
+    /// Where the link begins in a partition, if this says so. Where MirrorMaker 2 has copied before counts for ever: a partition that nobody writes to has
+    /// no checkpoint, and a file that has lost its `start` by then must not copy it twice.
+    pub(super) fn start_of(&self, partition: &TopicPartition, start: &Start) -> Option<i64> {
+        let counts = self.mirrormaker.is_some() || *start == Start::Latest;
+        self.ends.get(&partition.to_string()).copied().filter(|_| counts)
+    }
+
+    /// Whether MirrorMaker 2 has copied records of a partition.
+    pub(super) fn is_taken_over(&self, partition: &TopicPartition) -> bool {
+        self.mirrormaker.is_some() && self.ends.contains_key(&partition.to_string())
+    }
+
     /// Whether lanes that were opened under this are those of `now` too.
     pub(super) fn has_lanes_of(&self, now: &Self) -> bool {
         self.generation == now.generation && now.relane.is_none()
@@ -176,7 +192,7 @@ pub(super) struct Stored {
 }
 
 /// What the target has.
-fn read(target: &dyn Cluster, link: &LinkId) -> Result<Option<Stored>, Error> {
+pub(super) fn read(target: &dyn Cluster, link: &LinkId) -> Result<Option<Stored>, Error> {
     let Some(bytes) = target.metadata(link, GENESIS)? else { return Ok(None) };
     let unreadable = |error: serde_json::Error| Error {
         class: Class::Fatal,
@@ -258,15 +274,22 @@ impl Link {
             let checked = stored.genesis.checked(self.config(), self.layout_max());
             return checked.map_err(|failure| self.with_last_try(failure));
         }
+        let (ends, mirrormaker) = match &self.config().start {
+            Start::Earliest => (BTreeMap::new(), None),
+            Start::Latest => (self.source_ends()?, None),
+            Start::MirrorMaker(before) => {
+                let next = self.target().mirrormaker_offsets(before)?;
+                let next = next.into_iter().map(|(partition, next)| (partition.to_string(), next));
+                (next.collect(), Some(before.topic.to_string()))
+            }
+        };
         let genesis = Genesis {
             layout: self.layout_max(),
             at_ms: now_ms(),
             lanes: self.config().lanes,
             source: self.config().source.to_string(),
-            ends: match self.config().start {
-                Start::Latest => self.source_ends()?,
-                Start::Earliest => BTreeMap::new(),
-            },
+            ends,
+            mirrormaker,
             generation: FIRST_GENERATION,
             relane: None,
             tried: None,
@@ -296,7 +319,17 @@ mod tests {
     fn genesis() -> Genesis {
         let ends = BTreeMap::from([("orders-0".to_owned(), 7)]);
         let source = "east".to_owned();
-        Genesis { layout: 1, at_ms: 5, lanes: 4, source, ends, generation: 1, relane: None, tried: None }
+        Genesis {
+            layout: 1,
+            at_ms: 5,
+            lanes: 4,
+            source,
+            ends,
+            mirrormaker: None,
+            generation: 1,
+            relane: None,
+            tried: None,
+        }
     }
 
     /// The bytes that links have in the world. They must be read for ever, and layout 1 must look so to older daemons.

@@ -68,9 +68,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Where a partition ended at genesis, if the link starts at `latest` and the partition was there.
-    pub(super) fn genesis_end(&self, partition: &TopicPartition) -> Option<i64> {
-        self.genesis.ends.get(&partition.to_string()).copied()
+    /// Where the link begins in a partition, if the genesis says so.
+    pub(super) fn genesis_start(&self, partition: &TopicPartition) -> Option<i64> {
+        self.genesis.start_of(partition, &self.config.start)
     }
 
     /// What a lane is to run that has committed under `committed` before. A revision that is not known here was published by another daemon that runs

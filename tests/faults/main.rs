@@ -9,7 +9,7 @@
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
 //! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `relane`, `identity`, `network`, `brokers`, `topics`, `refused`; `follow`, topics that
-//! come and go; `groups`, consumers that move; and `verify`, which is no fault.
+//! come and go; `groups`, consumers that move; `takeover`, links that go on where MirrorMaker 2 stopped; and `verify`, which is no fault.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
@@ -39,5 +39,6 @@ mod process;
 mod refused;
 mod relane;
 mod scene;
+mod takeover;
 mod topics;
 mod verify;

@@ -4,15 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name of the others.
-const TABLE: [(&str, &[&str]); 9] = [
+const TABLE: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("config", &["model"]),
+    ("import", &["config"]),
     ("plugin", &["model"]),
     ("store", &["model"]),
     ("connector", &["model", "config", "store"]),
     ("link", &["model", "config", "plugin", "connector"]),
     ("api", &["model", "config"]),
-    ("cli", &["api", "config", "model", "daemon"]),
+    ("cli", &["api", "config", "import", "model", "daemon"]),
     ("daemon", &["api", "cli", "config", "connector", "link", "model", "plugin", "store"]),
 ];
 

@@ -6,6 +6,7 @@ mod following;
 mod fuzz;
 mod kafka;
 mod settings;
+mod start;
 mod syntax;
 
 use std::path::PathBuf;

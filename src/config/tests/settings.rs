@@ -41,7 +41,7 @@ fn the_sample_means_what_it_says() {
     assert_eq!((&*link.id, &*link.name, &*link.source, &*link.target), ("orders", "East to West", "east", "west"));
     let topics: Vec<_> = link.topics.iter().map(ToString::to_string).collect();
     assert_eq!(topics, ["orders", "/audit\\..*/"]);
-    assert_eq!((&*link.topic_prefix, link.lanes, link.autostart, link.start), ("", 2, true, Start::Earliest));
+    assert_eq!((&*link.topic_prefix, link.lanes, link.autostart, link.start.clone()), ("", 2, true, Start::Earliest));
     assert_eq!(link.dead_letters, "orders.dead-letters");
     assert_eq!(link.config, TransferConfig::default());
     assert_eq!((&link.breaker, &link.probation), (&BreakerConfig::default(), &ProbationConfig::default()));
@@ -102,7 +102,10 @@ fn every_setting_can_differ_from_its_default() {
     assert_eq!(two.topics["ms"].retention_bytes, Some(4096));
 
     let link = &config.links["a.b"];
-    assert_eq!((&*link.topic_prefix, link.lanes, link.autostart, link.start), ("copy.", 1024, false, Start::Latest));
+    assert_eq!(
+        (&*link.topic_prefix, link.lanes, link.autostart, link.start.clone()),
+        ("copy.", 1024, false, Start::Latest)
+    );
     assert_eq!(link.target_topic("t"), "copy.t");
     let transfer = TransferConfig {
         batch_size: 1,
@@ -135,7 +138,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.daemon.data_dir, base_dir().join("tidegate-data"));
     assert_eq!(config.daemon.listen, "127.0.0.1:8081".parse().expect("address"));
     let link = &config.links["l"];
-    assert_eq!((&*link.name, link.lanes, link.autostart, link.start), ("l", 1, true, Start::Earliest));
+    assert_eq!((&*link.name, link.lanes, link.autostart, link.start.clone()), ("l", 1, true, Start::Earliest));
     assert_eq!(link.config, TransferConfig::default());
     assert_eq!(link.dead_letters, "l.dead-letters");
     let breaker =

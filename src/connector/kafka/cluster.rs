@@ -12,13 +12,14 @@ use super::error;
 use super::group::{self, Member};
 use super::groups;
 use super::layout::{self, LaneRecord};
+use super::mirrormaker;
 use super::offsets::Index;
 use super::records::{Codec, Compression, Encoder};
 use super::sink::{KafkaSink, copy};
 use super::source::{self, KafkaSource};
 use super::table::{Table, Upto};
 use super::wire::Settings;
-use crate::config::{CompressionType, KafkaConfig};
+use crate::config::{CompressionType, KafkaConfig, MirrorMaker};
 
 use crate::connector::{
     Acl, Cluster, Colleague, Copied, CopiedPartition, Copying, Error, Group, GroupOffsets, LaneGroup, LaneSettings,
@@ -275,6 +276,10 @@ impl Cluster for KafkaCluster {
 
     fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error> {
         self.admin.replace_metadata(link, key, known, value)
+    }
+
+    fn mirrormaker_offsets(&self, from: &MirrorMaker) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        mirrormaker::offsets(&self.client, &self.admin, from)
     }
 
     fn metadata_version(&self) -> Result<u64, Error> {

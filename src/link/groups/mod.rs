@@ -236,8 +236,13 @@ impl Link {
             let checkpoints = target.checkpoints(&config.id, generation)?;
             Ok((checkpoints, target.revision_starts(&config.id, generation)?))
         })?;
-        let resets = |partition: &TopicPartition| checkpoints.get(partition).is_none_or(|at| at.link_epoch > 0);
-        for start in starts.into_iter().filter(|start| !resets(&start.partition)) {
+        // What MirrorMaker 2 has copied before, and what was copied before a reset, is there too.
+        let genesis = self.known_genesis()?;
+        let is_all = |partition: &TopicPartition| {
+            let taken_over = genesis.as_ref().is_some_and(|genesis| genesis.is_taken_over(partition));
+            !taken_over && checkpoints.get(partition).is_some_and(|at| at.link_epoch == 0)
+        };
+        for start in starts.into_iter().filter(|start| is_all(&start.partition)) {
             let begin = known.begins.entry(start.partition).or_insert(start.offset);
             *begin = start.offset.min(*begin);
         }

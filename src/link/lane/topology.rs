@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Position, Progress, Session, lock};
-use crate::config::{Start, would_loop};
+use crate::config::would_loop;
 use crate::connector::{Class, PartitionRange, Target, Topic, TopicSettings};
 use crate::link::failure::{Failure, Lost, Place};
 use crate::link::memory::Writer;
@@ -195,9 +195,9 @@ impl Session {
                 check(&partition, checkpoint, ranges, topic, target)?;
                 checkpoint.next_offset
             }
-            None => match (self.link.config.start, self.link.genesis_end(&partition)) {
-                (Start::Latest, Some(end)) => end,
-                _ => range.log_start,
+            None => match self.link.genesis_start(&partition) {
+                Some(start) => self.begin_at(&partition, start, range)?,
+                None => range.log_start,
             },
         };
         self.source.seek(&partition, next)?;
@@ -216,6 +216,32 @@ impl Session {
         lock(&self.link.lanes[self.lane as usize]).committed.insert(partition.clone(), progress);
         self.positions.insert(partition, position);
         Ok(())
+    }
+
+    /// Where the genesis has a partition begin, if it can begin there.
+    fn begin_at(&self, partition: &TopicPartition, start: i64, range: PartitionRange) -> Result<i64, Failure> {
+        let (code, message, lost) = if start < range.log_start {
+            let last = range.log_start - 1;
+            let message =
+                format!("{partition}: records {start} to {last} were to be copied first, and are gone from the source");
+            ("data-lost", message, Lost { from: start, to: range.log_start })
+        } else if start <= range.end || start <= self.log_end(partition)? {
+            return Ok(start);
+        } else {
+            let end = range.end;
+            let message = format!(
+                "{partition} was to begin at {start}, and ends at {end}: it lost records, or is another topic under the old name"
+            );
+            ("source-truncated", message, Lost { from: end, to: start })
+        };
+        let place = Place { topic: partition.topic.to_string(), partition: partition.partition, offset: start };
+        Err(Failure { place: Some(place), lost: Some(lost), ..Failure::fatal(code, message, RESET) })
+    }
+
+    /// Where a source partition ends, with what open transactions have written: whoever reads uncommitted has copied that too.
+    fn log_end(&self, partition: &TopicPartition) -> Result<i64, Failure> {
+        let ends = self.link.source.log_ends(std::slice::from_ref(partition))?;
+        Ok(ends.first().copied().unwrap_or_default())
     }
 
     /// Take in what the stages remember of a partition.

@@ -240,7 +240,8 @@ fn acls(source: &dyn Cluster, target: &dyn Cluster) -> Result<(BothAcls, Option<
 fn left_out(config: &LinkConfig, source: &dyn Cluster, there: &BTreeSet<Arc<str>>) -> Result<Vec<Notice>, Failure> {
     let mut internal = source.internal_topics()?;
     internal.extend(there.iter().filter(|topic| is_internal(topic)).cloned());
-    internal.retain(|topic| config.topics.iter().any(|selector| selector.would_match(topic)));
+    let is_meant = |topic: &Arc<str>| config.topics.iter().any(|selector| selector.would_match(topic));
+    internal.retain(|topic| is_meant(topic) && !config.excludes(topic));
     let notice = |topic: Arc<str>| Notice {
         code: "internal-topic",
         message: format!("topic {topic} is internal and left out"),

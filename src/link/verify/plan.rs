@@ -15,7 +15,7 @@ use crate::config::LinkConfig;
 use crate::connector::{Cluster, PartitionRange, RevisionStart, Topic};
 use crate::link::components::Components;
 use crate::link::failure::Failure;
-use crate::link::genesis::of_lanes;
+use crate::link::genesis::{self, of_lanes};
 use crate::link::pipeline::Pipeline;
 use crate::link::revision::History;
 use crate::link::run::Run;
@@ -177,13 +177,19 @@ impl Survey<'_> {
             ranges.insert(topic.name.clone(), self.source.ranges(&topic.name)?);
             porous.insert(topic.name.clone(), is_compacted(self.source, &topic.name)?);
         }
+        let genesis = genesis::read(self.target, &stage.config.id)?.map(|stored| stored.genesis);
         for (partition, checkpoint) in checkpoints {
+            let taken_over = genesis.as_ref().is_some_and(|genesis| genesis.is_taken_over(partition));
             let mut starts: Vec<(RevisionNumber, i64)> = starts
                 .iter()
                 .filter(|start| start.partition == *partition)
                 .map(|start| (start.revision, start.offset))
                 .collect();
             starts.sort_unstable();
+            if let Some(first) = starts.first_mut().filter(|first| taken_over && stage.copies(first.0)) {
+                // It has copied what was there as it was, from the beginning on, and so would the link.
+                first.1 = 0;
+            }
             let range =
                 ranges.get(&partition.topic).and_then(|ranges| ranges.get(partition.partition as usize)).copied();
             let id = sources.iter().find(|topic| topic.name == partition.topic).map(|topic| topic.id);
@@ -194,6 +200,7 @@ impl Survey<'_> {
                 range: range.filter(|_| id == Some(checkpoint.source_topic_id)),
                 porous: porous.get(&partition.topic).copied().unwrap_or(false),
                 was_reset: checkpoint.link_epoch > 0,
+                taken_over,
             };
             let feed = known.feed(stage, &mut plan.not_covered);
             plan.feeds.push(feed);
@@ -259,6 +266,8 @@ struct Known<'k> {
     porous: bool,
     /// Whether somebody has said where it goes on.
     was_reset: bool,
+    /// Whether MirrorMaker 2 has copied records of it before.
+    taken_over: bool,
 }
 
 impl Known<'_> {
@@ -302,6 +311,10 @@ impl Known<'_> {
         }
         let to = self.next_offset.min(range.end);
         leave_out(to, self.next_offset, "the source partition ends before the checkpoint");
+        let before_stages = self.taken_over && begin > 0;
+        if before_stages {
+            leave_out(range.log_start, begin, "MirrorMaker 2 has copied these, and no stage has handled them");
+        }
         leave_out(begin, range.log_start.min(to), "retention has taken these from the source");
         let (from, borders) = match self.first_replayed(range.log_start, stage) {
             Ok(found) => found,
@@ -318,7 +331,7 @@ impl Known<'_> {
             return nothing(to);
         }
         let replay = Replay::new(self.partition.clone(), target, from.min(to), to, borders);
-        Feed { replay, head_lost: from > begin, porous: self.porous, tail_lost: to < self.next_offset }
+        Feed { replay, head_lost: from > begin || before_stages, porous: self.porous, tail_lost: to < self.next_offset }
     }
 
     /// The first offset that can be replayed, and the revisions from there on. What a stage remembers of records that are gone is

@@ -55,6 +55,11 @@ pub(super) struct Stage<'v> {
 }
 
 impl<'v> Stage<'v> {
+    /// Whether a revision hands every record on as it is.
+    pub(super) fn copies(&self, revision: RevisionNumber) -> bool {
+        matches!(self.revisions.get(&revision), Some(Ok(pipeline)) if pipeline.stages.is_empty())
+    }
+
     pub(super) fn new(config: &LinkConfig, target: Arc<dyn Cluster>, cancelled: &'v (dyn Fn() -> bool + Sync)) -> Self {
         // What was committed has passed the breaker: it must not end a replay.
         let breaker = BreakerConfig {

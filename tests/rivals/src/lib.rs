@@ -13,7 +13,7 @@ mod mirror;
 pub use bare::{librdkafka, run_if_child};
 pub use filler::fill;
 pub use meter::{Job, Measured, cpu_seconds};
-pub use mirror::mirror_maker;
+pub use mirror::{MirrorMaker, mirror_maker};
 
 /// What went wrong, in words.
 pub type Result<T> = std::result::Result<T, String>;

@@ -1,16 +1,22 @@
-//! MirrorMaker 2, exactly once: one process in its dedicated mode.
+//! MirrorMaker 2: one process in its dedicated mode. What is measured is exactly once.
 
 use std::fs::{self, File};
-use std::path::Path;
-use std::process::Command;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kafka_brokers::{Jars, free_port, start_child};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Job, Measured, Result};
 
 /// How many lines of what it said are shown when it fails.
 const LOG_LINES_SHOWN: usize = 20;
+
+/// How long it may take to end, and how often is looked whether it has.
+const END_PATIENCE: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Measure MirrorMaker 2. What it says goes to `mirror-maker.log` in `dir`.
 ///
@@ -18,17 +24,69 @@ const LOG_LINES_SHOWN: usize = 20;
 pub fn mirror_maker(dir: &Path, job: &Job) -> Result<Measured> {
     job.create_target()?;
     let cannot = |error: std::io::Error| format!("MirrorMaker 2 in {}: {error}", dir.display());
-    let (settings, log) = (dir.join("mirror-maker.properties"), dir.join("mirror-maker.log"));
+    let settings = dir.join("mirror-maker.properties");
     fs::write(&settings, properties(job, free_port()?)).map_err(cannot)?;
-    let mut command = java()?;
-    let out = File::create(&log).map_err(cannot)?;
-    command.arg(&settings).current_dir(dir).stderr(out.try_clone().map_err(cannot)?).stdout(out);
     let begun = Instant::now();
-    let mut process = start_child(command).map_err(cannot)?;
-    let measured = job.measure("MirrorMaker 2", &mut process, begun);
-    // One that has ended needs no killing.
-    let _ended = process.kill().and_then(|()| process.wait());
-    measured.map_err(|error| format!("{error}\n{}", last_lines(&log)))
+    let mut running = MirrorMaker::start(dir, &settings)?;
+    let measured = job.measure("MirrorMaker 2", &mut running.process, begun);
+    measured.map_err(|error| format!("{error}\n{}", running.last_lines()))
+}
+
+/// A MirrorMaker 2 that runs. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct MirrorMaker {
+    process: Child,
+    log: PathBuf,
+}
+
+impl MirrorMaker {
+    /// Start it with a properties file. What it says goes to `mirror-maker.log` in `dir`.
+    ///
+    /// Errors: it cannot be started.
+    pub fn start(dir: &Path, settings: &Path) -> Result<Self> {
+        let cannot = |error: std::io::Error| format!("MirrorMaker 2 in {}: {error}", dir.display());
+        let log = dir.join("mirror-maker.log");
+        let mut command = java()?;
+        let out = File::create(&log).map_err(cannot)?;
+        command.arg(settings).current_dir(dir).stderr(out.try_clone().map_err(cannot)?).stdout(out);
+        Ok(Self { process: start_child(command).map_err(cannot)?, log })
+    }
+
+    /// End it as its operators do, and wait until it has written down how far it has come.
+    ///
+    /// Errors: it does not end.
+    pub fn terminate(mut self) -> Result<()> {
+        let cannot = |error: std::io::Error| format!("MirrorMaker 2: {error}");
+        kill_process(Pid::from_child(&self.process), Signal::TERM).map_err(|error| cannot(error.into()))?;
+        let begun = Instant::now();
+        while self.process.try_wait().map_err(cannot)?.is_none() {
+            if begun.elapsed() > END_PATIENCE {
+                return Err(format!("MirrorMaker 2 does not end\n{}", self.last_lines()));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    /// End it as by kill -9.
+    pub fn kill(self) {}
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// What it said last.
+    pub fn last_lines(&self) -> String {
+        last_lines(&self.log)
+    }
+}
+
+impl Drop for MirrorMaker {
+    fn drop(&mut self) {
+        // One that has ended needs no killing.
+        let _ended = self.process.kill().and_then(|()| self.process.wait());
+    }
 }
 
 /// As its own script starts it: both compilers, its collector and 2 GB; the brokers of a test have less.

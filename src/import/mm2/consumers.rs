@@ -1,0 +1,96 @@
+//! What MirrorMaker 2 does for consumers and for people who watch it, beside copying records.
+
+use super::keys::{Flow, Keys, Scope};
+use super::notes::Notes;
+use super::text::{Entry, Line, list, quoted};
+use super::topics::selectors;
+use crate::import::What;
+use crate::import::properties::Property;
+
+/// The longest that groups are moved and heartbeats sent after, in seconds.
+const DAY: u64 = 86_400;
+const HOUR: u64 = 3_600;
+
+/// `groups.exclude` where nobody says otherwise.
+const EXCLUDED_BY_DEFAULT: &str = "console-consumer-.*, connect-.*, __.*";
+
+/// Consumer groups that move with their topics.
+pub(super) fn groups(flow: &Flow, keys: &Keys, notes: &Notes) -> Vec<Line> {
+    let scope = Scope::Flow(flow.clone());
+    let own = [
+        "groups",
+        "groups.exclude",
+        "groups.blacklist",
+        "sync.group.offsets.enabled",
+        "sync.group.offsets.interval.seconds",
+    ];
+    let [included, excluded, old_excluded, enabled, interval] = own.map(|key| keys.of_flow(flow, key));
+    let excluded = excluded.or(old_excluded);
+    if !enabled.is_some_and(|enabled| enabled.value.eq_ignore_ascii_case("true")) {
+        for property in [included, excluded, interval].into_iter().flatten() {
+            let why = "sync.group.offsets.enabled is not true, so MirrorMaker 2 moves no groups either";
+            notes.about(&scope, property, What::NotCarriedOver, why, "set groups of the link if it should");
+        }
+        return Vec::new();
+    }
+    let (good, bad) = selectors(included.map_or(".*", |included| &included.value));
+    for expression in bad {
+        if let Some(included) = included {
+            let why = format!("{expression} cannot be said in our expressions");
+            notes.about(&scope, included, What::NotCarriedOver, &why, "write it otherwise into groups of the link");
+        }
+    }
+    let (why, remedy) = ("groups are only chosen, and none are left out", "choose them by groups of the link");
+    match excluded {
+        Some(excluded) => notes.about(&scope, excluded, What::NotCarriedOver, why, remedy),
+        None => {
+            let why = format!("{why}, and MirrorMaker 2 leaves out {EXCLUDED_BY_DEFAULT}");
+            notes.about_default(&scope, "groups.exclude", What::NotCarriedOver, &why, remedy);
+        }
+    }
+    let entries: Vec<Entry> = good.into_iter().map(Entry::new).collect();
+    let mut lines = vec![Line::Key("groups", list(&entries))];
+    if let Some(interval) = interval {
+        match seconds(interval, DAY) {
+            Some(seconds) => lines.push(Line::Key("group_sync_interval", seconds)),
+            None => {
+                let why = "groups are moved every second at most, and every day at least";
+                notes.about(&scope, interval, What::NotCarriedOver, why, "set group_sync_interval of the link");
+            }
+        }
+    }
+    lines
+}
+
+/// A number of seconds, in our words, if it is one of those that can be.
+fn seconds(property: &Property, most: u64) -> Option<String> {
+    let seconds = property.value.parse::<u64>().ok().filter(|seconds| (1..=most).contains(seconds))?;
+    Some(quoted(&format!("{seconds}s")))
+}
+
+/// Records that MirrorMaker 2 writes to `heartbeats`, to show that it lives.
+pub(super) fn heartbeats(flow: &Flow, keys: &Keys, notes: &Notes) -> Vec<Line> {
+    let scope = Scope::Flow(flow.clone());
+    let own = ["emit.heartbeats.enabled", "emit.heartbeats.interval.seconds", "heartbeats.replication.enabled"];
+    let [enabled, interval, copied] = own.map(|key| keys.of_flow(flow, key));
+    if enabled.is_some_and(|enabled| enabled.value.eq_ignore_ascii_case("false")) {
+        return Vec::new();
+    }
+    let why = "heartbeats of a link go through a topic of its own; `heartbeats` is copied like any topic, if its topics choose it";
+    let remedy = "let what watches them watch `tidegate link show`, which has the latency";
+    if let Some(copied) = copied {
+        notes.about(&scope, copied, What::NotCarriedOver, why, remedy);
+    }
+    let interval = match interval {
+        Some(interval) => {
+            notes.about(&scope, interval, What::Differs, why, remedy);
+            seconds(interval, HOUR)
+        }
+        None => Some(quoted("1s")),
+    };
+    match enabled {
+        Some(enabled) => notes.about(&scope, enabled, What::Differs, why, remedy),
+        None => notes.about_default(&scope, "emit.heartbeats.enabled", What::Differs, why, remedy),
+    }
+    interval.map(|interval| Line::Key("heartbeat_interval", interval)).into_iter().collect()
+}
