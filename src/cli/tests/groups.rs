@@ -17,7 +17,7 @@ billing  yes      Stable         -              1           uncommitted  move
     assert_eq!(listed, expected);
     let translated = scene.run(&["groups", "translate", "orders"]).expect("translated");
     let expected = "\
-GROUP    TARGET PARTITION  OFFSET  CERTAINTY    AT THE SOURCE            AT THE TARGET
+GROUP    TARGET PARTITION  OFFSET  CERTAINTY    AT THE SOURCE             AT THE TARGET
 billing  orders-0          7       uncommitted  orders-0: 9, orders-1: -  -
 ";
     assert_eq!(translated, expected);

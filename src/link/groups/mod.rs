@@ -253,6 +253,7 @@ impl Link {
         }
         let topics: BTreeSet<Arc<str>> = sought.keys().map(|partition| partition.topic.clone()).collect();
         known.usual = self.usual(&topics)?;
+        known.spreads = self.history()?.revisions().iter().any(|revision| !revision.stages.is_empty());
         let usual: Vec<TopicPartition> = known.usual.values().cloned().collect();
         let copied = target.copied(&config.id, &usual, &sought)?;
         let is_letter = |partition: &TopicPartition| *partition.topic == *config.dead_letters;

@@ -4,11 +4,12 @@
 //! offset of *s* or behind it: so it misses nothing. Nothing that it had comes again either, if the records there are of that source partition alone. Where several
 //! source partitions feed one, the earliest of their places is taken.
 //!
-//! Which source partitions feed one is known as long as it is known where their records went.
+//! Which source partitions feed one is known as long as it is known where their records went. What is older than that may have gone anywhere, if the link has ever had plugins.
 //!
 //! A group that is as far as the link, in a partition, goes on at the end: a record that comes later stands for what comes later in the source.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::connector::{CopiedPartition, GroupOffset, GroupOffsets, PartitionRange};
@@ -53,6 +54,8 @@ pub struct Known {
     pub next: BTreeMap<TopicPartition, i64>,
     /// Which partition of the target each source partition keeps to unless a plugin says otherwise.
     pub usual: BTreeMap<TopicPartition, TopicPartition>,
+    /// Whether records may have gone elsewhere.
+    pub spreads: bool,
 }
 
 impl Known {
@@ -78,10 +81,13 @@ impl Known {
         feeders: &BTreeMap<TopicPartition, BTreeSet<TopicPartition>>,
     ) -> BTreeMap<TopicPartition, Translation> {
         let topics: BTreeSet<&Arc<str>> = offsets.keys().map(|partition| &partition.topic).collect();
+        let forgotten = offsets.iter().filter(|(source, at)| self.spreads && self.is_forgotten(source, at.offset));
+        let forgotten: Vec<&TopicPartition> = forgotten.map(|(source, _)| source).collect();
         let mut translations = BTreeMap::new();
         for (target, sources) in feeders {
             let Some(range) = self.ranges.get(target) else { continue };
             let sources = sources.iter().filter(|source| topics.contains(&source.topic));
+            let sources = sources.chain(forgotten.iter().copied());
             let from: BTreeMap<&TopicPartition, Option<&GroupOffset>> =
                 sources.map(|source| (source, offsets.get(source))).collect();
             let mut committed = from.values().flatten();
@@ -108,23 +114,29 @@ impl Known {
         range: PartitionRange,
     ) -> (i64, Certainty) {
         let Some(at) = at else { return (range.log_start, Certainty::Uncommitted) };
+        let known = self.known(source);
         let sought = self.sought(source, at);
-        let (known, next) = match self.copied.get(source) {
-            Some(copied) => (copied.known.clone(), copied.known.end),
-            // Nothing was copied lately.
-            None => {
-                let next = self.next.get(source).copied().unwrap_or(0);
-                (next..next, next)
-            }
-        };
-        if sought >= next {
-            return (range.end, if at <= next { Certainty::Exact } else { Certainty::Ahead });
+        if sought >= known.end {
+            return (range.end, if at <= known.end { Certainty::Exact } else { Certainty::Ahead });
         }
         if sought < known.start {
             return (range.log_start, Certainty::Forgotten);
         }
         let first = self.copied.get(source).and_then(|copied| copied.first.get(target)?.get(&sought));
         (first.copied().unwrap_or(range.end), Certainty::Exact)
+    }
+
+    /// The source offsets of which is known where their records are, up to where the link has come.
+    fn known(&self, source: &TopicPartition) -> Range<i64> {
+        self.copied.get(source).map(|copied| copied.known.clone()).unwrap_or_else(|| {
+            // Nothing was copied lately.
+            let next = self.next.get(source).copied().unwrap_or(0);
+            next..next
+        })
+    }
+
+    fn is_forgotten(&self, source: &TopicPartition, at: i64) -> bool {
+        self.sought(source, at) < self.known(source).start
     }
 }
 
@@ -220,7 +232,7 @@ mod tests {
             };
             let steps: Vec<_> = steps.iter().map(keep).collect();
             let world = World::build(&steps, cut);
-            let known = world.known(offsets);
+            let known = Known { spreads: spread, ..world.known(offsets) };
             let groups: GroupOffsets = (0..2).map(|number| (source(number), at(offsets[number as usize]))).collect();
             for (to, translation) in known.translate(&groups, &known.feeders()) {
                 for (number, records) in (0..).zip(&world.records) {
@@ -228,7 +240,7 @@ mod tests {
                         for (_, place) in places.iter().filter(|(partition, _)| target(*partition) == to) {
                             let had = *offset < offsets[number];
                             prop_assert!(had || *place >= translation.to.offset, "missed {offset} of {number} at {place}: {translation:?}");
-                            // A partition that went here long ago, and never since it is known, is not known to.
+                            // A source partition that came here long ago, and never since it is known, is not known to.
                             let known = translation.from.contains_key(&source(number as u32));
                             let again = had && known && *place >= translation.to.offset;
                             prop_assert!(!again || translation.certainty != Certainty::Exact, "again {offset} of {number} at {place}: {translation:?}");

@@ -24,7 +24,9 @@ impl Transform for Sieve {
             1 => 2,
             _ => 1,
         };
-        (0..copies).for_each(|_| drop(outputs.emit()));
+        for _ in 0..copies {
+            outputs.emit();
+        }
         Ok(())
     }
 }
