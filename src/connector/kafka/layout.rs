@@ -21,6 +21,7 @@
 //! | state | `head/<stage>/<topic>/<partition>` | JSON: [`StateHead`] |
 //! | state | `entry/<stage>/<topic>/<partition>/<key>`, the last part any bytes | [`StateRow`] |
 //! | offsets | `<topic>/<partition>` of the source | [`Copies`](super::offsets::Copies) |
+//! | offsets | `join` | nothing |
 //! | meta | `link/<link>/<name>` | as the link stored it |
 //! | meta | `link/<link>/lane-<lane>` | the id of the checkpoint topic, when the lane has written to it: the first generation |
 //! | meta | `link/<link>/lanes.g<generation>` | JSON: [`GenerationTopics`], since the second one |

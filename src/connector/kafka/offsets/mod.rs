@@ -4,6 +4,8 @@
 //! filter dropped and those that a transform split in two are seen by what is missing between stretches, or is there twice. Older ones are deleted by the
 //! cluster; what lies before the oldest is not known any more.
 //!
+//! Records of another key say nothing: a transaction writes one when it begins, so that the partition has joined it by then.
+//!
 //! Reading order: this file (what is written), [`index`] (how it is found again).
 
 mod index;

@@ -91,11 +91,19 @@ impl Outbox {
     /// # Errors
     /// They cannot be compressed.
     pub(super) fn flush(&mut self, encoder: &mut Encoder) -> Result<(), Error> {
-        for queue in self.queues.values_mut().filter(|queue| !queue.open.is_empty()) {
-            let before = queue.bytes();
-            queue.finish(encoder)?;
-            self.bytes = self.bytes + queue.bytes() - before;
-        }
+        let places: Vec<Place> = self.queues.keys().copied().collect();
+        places.into_iter().try_for_each(|place| self.flush_one(encoder, place))
+    }
+
+    /// Close the record batch of one partition.
+    ///
+    /// # Errors
+    /// It cannot be compressed.
+    pub(super) fn flush_one(&mut self, encoder: &mut Encoder, place: Place) -> Result<(), Error> {
+        let Some(queue) = self.queues.get_mut(&place).filter(|queue| !queue.open.is_empty()) else { return Ok(()) };
+        let before = queue.bytes();
+        queue.finish(encoder)?;
+        self.bytes = self.bytes + queue.bytes() - before;
         Ok(())
     }
 

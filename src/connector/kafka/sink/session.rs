@@ -340,7 +340,10 @@ impl Session {
                     }
                     std::thread::sleep(not_before.saturating_duration_since(Instant::now()));
                 }
-                (Step::Send, None) => self.send(topics)?,
+                (Step::Send, None) => {
+                    self.join(encoder, topics)?;
+                    self.send(topics)?;
+                }
                 (Step::Register, None) => self.register(topics)?,
                 (Step::End, None) => self.end()?,
             }

@@ -3,6 +3,7 @@
 use super::{Session, error};
 use crate::connector::kafka::records::Encoder;
 use crate::connector::kafka::sink::Topics;
+use crate::connector::kafka::sink::flow::Mode;
 use crate::connector::kafka::sink::open::now_ms;
 use crate::connector::kafka::sink::outbox::Place;
 use crate::connector::{Commit, Error};
@@ -27,7 +28,21 @@ pub(super) struct Copied {
     next: i64,
 }
 
+/// A record that says nothing.
+const JOIN: &[u8] = b"join";
+
 impl Session {
+    /// A transaction begins: have the partition that is written last join it now, beside the others. It takes brokers several milliseconds, and the commit would wait for it.
+    pub(super) fn join(&mut self, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
+        let Some(place) = self.offsets.filter(|_| self.flow.mode() == Mode::Version2 && !self.flow.is_open()) else {
+            return Ok(());
+        };
+        let mut builder = BatchBuilder::new();
+        builder.push(0, now_ms(), Some(JOIN), None, std::iter::empty());
+        self.push_all(vec![(place, builder.finish("", 0))], encoder, topics)?;
+        self.sending.flush_one(encoder, place).map_err(error::not_encoded)
+    }
+
     /// All else is acknowledged: add what comes last.
     pub(super) fn push_last(&mut self, encoder: &mut Encoder, topics: &Topics) -> Result<(), Error> {
         let Last { records, copied } = std::mem::take(&mut self.last);
