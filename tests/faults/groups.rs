@@ -162,7 +162,9 @@ fn heartbeats_go_through_every_lane(pair: &Pair, name: &str, site: &Site) {
     let through = |cluster: &str| kafka_oracle::read(cluster, &topic).expect("heartbeats");
     let is_through = || through(&pair.target.bootstrap()).0.values().all(|beats| beats.len() > 5);
     wait_until("heartbeats are through", is_through);
-    let (sent, came) = (through(&pair.source.bootstrap()), through(&pair.target.bootstrap()));
+    // More are sent all the time.
+    let came = through(&pair.target.bootstrap());
+    let sent = through(&pair.source.bootstrap());
     assert_eq!((sent.0.len(), came.0.len()), (3, 3), "one partition a lane");
     for (lane, beats) in &came.0 {
         let sent: Vec<&Record> = sent.0[lane].iter().map(|placed| &placed.record).collect();

@@ -57,10 +57,12 @@ fn grant_all(target: &Cluster) {
         any(NO_TOPIC)[1],
         own(NO_TOPIC, "__tidegate.meta"),
         own(NO_TOPIC, "__tidegate.no-topic.checkpoints"),
+        own(NO_TOPIC, "__tidegate.no-topic.offsets"),
         (NO_TOPIC, &["Describe", "DescribeConfigs"], Resource::Topic("no-topic-records")),
         any(NO_CREATE)[1],
         own(NO_CREATE, "__tidegate.meta"),
         own(NO_CREATE, "__tidegate.no-create.checkpoints"),
+        own(NO_CREATE, "__tidegate.no-create.offsets"),
         any(NO_GROUP)[0],
         any(NO_GROUP)[1],
     ];
