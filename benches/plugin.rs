@@ -1,4 +1,4 @@
-//! What a WebAssembly filter costs over a native one, per record. `cargo bench --bench plugin`
+//! What a WebAssembly filter costs over a native one, and what a link's own filter and transform cost, per record. `cargo bench --bench plugin`
 //!
 //! Both look at one byte of each value. Pairs are taken in turns, each of the median of many batches; what is printed is
 //! the difference, in nanoseconds of wall time a record.
@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{batch, component, median, native_filter};
-use tidegate::model::{Batch, Limits};
+use tidegate::link::builtins::Builtins;
+use tidegate::model::{Batch, BatchBuilder, HeaderRef, Limits};
 use tidegate::plugin::{Instance, PluginEngine, StageMetrics};
 
 const PAIRS: usize = 31;
@@ -32,6 +33,52 @@ fn main() {
             [1, 100, 1000].map(|count| format!("{:>10.1}", difference(&mut instance, count, len))).to_vec();
         println!("{len:>12} {}", costs.join(" "));
     }
+    built_ins();
+}
+
+/// What a link does without plugins, to records of 100 bytes with two headers in batches of 1,000.
+fn built_ins() {
+    let filter = |value| serde_json::json!({ "filter": value });
+    let rows = [
+        ("none", serde_json::json!({})),
+        ("include_patterns = [\".*important.*\"]", filter(serde_json::json!({"include_patterns": [".*important.*"]}))),
+        ("exclude_patterns = [\"important\"]", filter(serde_json::json!({"exclude_patterns": ["important"]}))),
+        ("filter_by_header, one", filter(serde_json::json!({"filter_by_header": {"region": "us-west-1"}}))),
+        ("key_prefix, one", filter(serde_json::json!({"key_prefix": ["key"]}))),
+        (
+            "add_headers, one of them ${now}",
+            serde_json::json!({"transform": {"add_headers": {"a": "x", "b": "${now}"}}}),
+        ),
+        ("add_headers, ${offset}", serde_json::json!({"transform": {"add_headers": {"a": "${offset}"}}})),
+        ("remove_headers, one", serde_json::json!({"transform": {"remove_headers": ["region"]}})),
+    ];
+    let input = with_headers(&batch(1000, 100, 0));
+    println!("what a link does without plugins, ns a record (1000 x 100 B)");
+    for (name, spec) in rows {
+        let spec = serde_json::from_value(spec).expect("built-ins");
+        let builtins = Builtins::new(&spec).expect("built-ins");
+        let mut differences: Vec<f64> = (0..PAIRS)
+            .map(|_| {
+                let nothing = time(50, &input, |batch| batch);
+                let something = time(50, &input, |mut batch| {
+                    builtins.apply(&mut batch, || 1_700_000_000_000);
+                    batch
+                });
+                (something - nothing) / input.len() as f64
+            })
+            .collect();
+        println!("{:>8.1}  {name}", median(&mut differences));
+    }
+}
+
+fn with_headers(batch: &Batch) -> Batch {
+    let mut builder = BatchBuilder::new();
+    for record in batch.records() {
+        let headers = [("trace", "4711"), ("region", "us-west-1")];
+        let headers = headers.map(|(name, value)| HeaderRef { name: name.as_bytes(), value: Some(value.as_bytes()) });
+        builder.push(record.offset(), record.timestamp(), record.key(), record.value(), headers);
+    }
+    builder.finish("orders", 0)
 }
 
 /// Nanoseconds a record, median of pairs.

@@ -114,6 +114,9 @@ impl Source for FilteredSource {
 }
 
 impl Cluster for Filtered {
+    fn probe(&self) -> Result<(), Error> {
+        self.0.probe()
+    }
     fn topics(&self) -> Result<Vec<Topic>, Error> {
         self.0.topics()
     }
@@ -168,6 +171,10 @@ impl Cluster for Filtered {
 
     fn metadata_version(&self) -> Result<u64, Error> {
         self.0.metadata_version()
+    }
+
+    fn metadata_of_all(&self, key: &str) -> Result<BTreeMap<LinkId, Vec<u8>>, Error> {
+        self.0.metadata_of_all(key)
     }
 
     fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error> {

@@ -152,7 +152,8 @@ impl Job {
         )
     }
 
-    fn link(&self) -> Result<Link> {
+    /// The link, in this process, as if somebody were about to start it.
+    pub(crate) fn link(&self) -> Result<Link> {
         let dir = std::env::temp_dir();
         let parsed = Config::parse(&self.text(), "bench", &dir);
         let (config, _) = parsed.map_err(|errors| errors.iter().map(ToString::to_string).collect::<String>())?;

@@ -6,9 +6,10 @@
 //! | `latency` | from the producer to a `read_committed` consumer, with commits each 100 ms and as fast as brokers allow |
 //! | `wan` | how much of a far network one lane uses |
 //! | `scale` | 1,000 partitions over 8 lanes: time to run, memory and CPU of an idle partition |
+//! | `groups` | how long it takes to move 200 consumer groups in 100 partitions each |
 //! | `opening` | how long a lane takes to open after 1,000,000 commits |
 //!
-//! Without a part: `speed`, `latency`, `wan` and `scale`. Ratios are of one run; absolute figures mean nothing on a shared machine. Everything that is
+//! Without a part: `speed`, `latency`, `wan`, `scale` and `groups`. Ratios are of one run; absolute figures mean nothing on a shared machine. Everything that is
 //! measured is a process of its own, so its CPU time is its own.
 
 #![allow(clippy::print_stderr, reason = "this talks to a person at a terminal")]
@@ -31,15 +32,20 @@ fn main() -> ExitCode {
     kafka_rivals::run_if_child();
     link::run_if_child();
     let parts: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let parts = if parts.is_empty() { ["speed", "latency", "wan", "scale"].map(str::to_owned).to_vec() } else { parts };
+    let parts = if parts.is_empty() {
+        ["speed", "latency", "wan", "scale", "groups"].map(str::to_owned).to_vec()
+    } else {
+        parts
+    };
     for part in parts {
         let done = match &*part {
             "speed" => speed::run(),
             "latency" => latency::run(),
             "wan" => wan::run(),
             "scale" => scale::run(),
+            "groups" => scale::groups(),
             "opening" => scale::opening(),
-            other => Err(format!("there is no part {other}: speed, latency, wan, scale, opening")),
+            other => Err(format!("there is no part {other}: speed, latency, wan, scale, groups, opening")),
         };
         if let Err(error) = done {
             eprintln!("{part}: {error}");

@@ -1,5 +1,6 @@
-//! Many partitions, and many commits.
+//! Many partitions, many commits, and many consumer groups.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,11 @@ use kafka_oracle::Codec;
 use kafka_rivals::{cpu_seconds, fill};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tidegate::config::GroupSelector;
+use tidegate::link::groups::translate::Certainty;
+use tidegate::link::groups::{Fate, GroupPlan, Selected};
 
-use crate::link::{Job, resident_mib};
+use crate::link::{Job, Work, resident_mib};
 use crate::{Result, cluster};
 
 const TOPICS: u32 = 100;
@@ -119,5 +123,48 @@ pub(crate) fn opening() -> Result<()> {
     producer.flush(Duration::from_secs(120)).map_err(|error| error.to_string())?;
     let after = open()?;
     println!("  {after:.2} s from the start of the process, {before:.2} s before  (must: 5 s)");
+    Ok(())
+}
+
+const GROUPS: i64 = 200;
+const GROUP_PARTITIONS: i32 = 100;
+const GROUP_RECORDS: u64 = 1_000_000;
+
+/// Groups are moved: the first round reads all that was written down about where records went.
+pub(crate) fn groups() -> Result<()> {
+    println!("\ngroups: {GROUPS} of them in {GROUP_PARTITIONS} partitions each");
+    let (source, target) = (cluster(Options::default())?, cluster(Options::default())?);
+    fill(&source.bootstrap(), "grouped", GROUP_PARTITIONS, GROUP_RECORDS, 100, Codec::None)?;
+    let job =
+        Job { lanes: LANES, work: Work::Plugin, ..Job::new(&source.bootstrap(), &target.bootstrap(), "grouped", "g-") };
+    Job { records: Some(GROUP_RECORDS), ..job.clone() }.run()?;
+    let link = job.link()?;
+    let selector = [GroupSelector::parse("/grouped-.*/")?];
+    let each = (GROUP_RECORDS / GROUP_PARTITIONS as u64) as i64;
+    let rounds =
+        [("the first round", 1, Fate::Moved), ("a later one", 2, Fate::Moved), ("nothing to move", 2, Fate::Stays)];
+    for (what, step, fate) in rounds {
+        // Each group at other places, and further on in each step.
+        let place =
+            |group: i64, partition: i32| (step - 1) * each / 2 + (group * 37 + i64::from(partition) * 11) % (each / 2);
+        for group in 0..GROUPS {
+            let offsets: BTreeMap<i32, i64> =
+                (0..GROUP_PARTITIONS).map(|partition| (partition, place(group, partition))).collect();
+            kafka_oracle::commit(&source.bootstrap(), &format!("grouped-{group}"), "grouped", &offsets)?;
+        }
+        let begun = Instant::now();
+        let done =
+            link.sync_groups(Selected { groups: &selector, rewinds: false }).map_err(|failure| failure.to_string())?;
+        let took = begun.elapsed().as_secs_f64();
+        let is_exact = |plan: &GroupPlan| {
+            let exact = plan.partitions.values().filter(|place| place.translation.certainty == Certainty::Exact);
+            plan.fate == fate && exact.count() == GROUP_PARTITIONS as usize
+        };
+        let exact = done.iter().filter(|plan| is_exact(plan)).count();
+        if exact != GROUPS as usize {
+            return Err(format!("{what}: {exact} of {GROUPS} groups are where they should be: {:?}", done.first()));
+        }
+        println!("  {what}: {took:.1} s  (must: 5 s)");
+    }
     Ok(())
 }

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::exposition::Page;
+pub use super::wire::Fault;
 use super::wire::{
-    ConsumerGroup, CreateTopic, Event, GroupsRequest, Link, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom,
-    Relaned, Reset, ResetRequest, Revision, Status, Swap, Topic, TopicSummary, Upgrade, Verification,
+    ConsumerGroup, CreateTopic, Event, GroupsRequest, Inspection, Link, LinkDefinition, LinkHealth, LinkMetrics,
+    LinkTransition, Plan, ReadFrom, Relaned, Reloaded, Reset, ResetRequest, Revision, Status, Swap, Throttle, Topic,
+    TopicSummary, Upgrade, Verification,
 };
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -17,6 +20,10 @@ pub enum ErrorKind {
     NotFound,
     /// The request makes sense, but not in the present state (409).
     Conflict,
+    /// The request cannot be understood, or says what cannot be (400).
+    Malformed,
+    /// What the request was made for is not what there is any more (412).
+    Outdated,
     /// The request is refused for what it contains (422).
     Invalid,
     /// The daemon or a cluster cannot serve now; the same request may work later (503).
@@ -37,14 +44,31 @@ pub struct ControlError {
     pub message: String,
     /// What the caller can do about it; empty where there is nothing.
     pub remedy: String,
+    /// What is wrong with the document that was sent, where that is the reason.
+    pub faults: Vec<Fault>,
+    /// What can be done in the present state, where that is the reason.
+    pub allowed: Vec<&'static str>,
 }
 
 impl ControlError {
+    /// A document that cannot be used, and everything that is wrong with it.
+    pub fn faults(faults: Vec<Fault>) -> Self {
+        let message = match &*faults {
+            [one] => format!("{}: {}", one.path, one.message),
+            some => format!("there are {} errors in it", some.len()),
+        };
+        let remedy = "correct what `errors` names: nothing has changed";
+        Self { faults, ..Self::new(ErrorKind::Malformed, "invalid-document", message, remedy) }
+    }
+
     /// An error of class `kind`.
     pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { kind, code, message: message.into(), remedy: remedy.into() }
+        Self { kind, code, message: message.into(), remedy: remedy.into(), faults: Vec::new(), allowed: Vec::new() }
     }
 }
+
+/// The definition of a link: the object that was sent.
+pub type Definition = serde_json::Map<String, serde_json::Value>;
 
 /// A component that shall replace the plugin of a stage.
 #[derive(Clone, Debug)]
@@ -102,8 +126,30 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Whether the daemon has opened its clusters and decided about every link; else `Unavailable` with the reason.
     fn ready(&self) -> Result<(), ControlError>;
 
-    /// All links, by id.
-    fn links(&self) -> Result<Vec<Link>, ControlError>;
+    /// The first `limit` links behind the id `after`, by id, and whether there are no more.
+    fn links(&self, after: Option<&str>, limit: usize) -> Result<(Vec<Link>, bool), ControlError>;
+
+    /// Define a link, durably; without an id it gets one. One that is there is a `Conflict`.
+    fn define(&self, id: Option<&str>, definition: Definition, by: &str) -> Result<Link, ControlError>;
+
+    /// Change the definition of a link that is paused or stopped (RFC 7396). `expected` is the version that the change was made for: another one is
+    /// [`ErrorKind::Outdated`].
+    fn redefine(&self, link: &str, patch: &Definition, expected: Option<u64>, by: &str) -> Result<Link, ControlError>;
+
+    /// Delete the definition of a link that is stopped. What its target knows of it stays.
+    fn delete(&self, link: &str, expected: Option<u64>, by: &str) -> Result<(), ControlError>;
+
+    /// The definition of a link. One that is defined in the configuration file is a `Conflict`.
+    fn definition(&self, link: &str) -> Result<LinkDefinition, ControlError>;
+
+    /// Keep a component for links that are defined here.
+    fn store_plugin(&self, component: &[u8]) -> Result<Inspection, ControlError>;
+
+    /// Have a link write no faster than so many bytes a second from now on, durably; `Some(None)` is as fast as it can, `None` as it is configured.
+    fn throttle(&self, link: &str, rate: Option<Option<u64>>, by: &str) -> Result<Throttle, ControlError>;
+
+    /// Read the configuration file anew, and do what has changed in it.
+    fn reload(&self) -> Result<Reloaded, ControlError>;
 
     /// A link.
     fn link(&self, link: &str) -> Result<Link, ControlError>;
@@ -130,8 +176,11 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// What a link has done and how fast, with all partitions.
     fn link_metrics(&self, link: &str) -> Result<LinkMetrics, ControlError>;
 
-    /// How a link is, measured now.
+    /// How a link is. Waits for no cluster.
     fn link_health(&self, link: &str) -> Result<LinkHealth, ControlError>;
+
+    /// All numbers of the daemon. Waits for no cluster and for no lane.
+    fn metrics(&self) -> Result<Page, ControlError>;
 
     /// What would be made or changed at the target if the link ran now, whether it does or not. Changes nothing.
     fn plan(&self, link: &str) -> Result<Plan, ControlError>;

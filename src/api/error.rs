@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::control::{ControlError, ErrorKind};
-use super::wire::{Appended, Problem};
+use super::wire::{Appended, Fault, Problem};
 
 /// An answer with a status from 400 on.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct ApiError {
     detail: String,
     remedy: String,
     appended: Vec<Appended>,
+    errors: Vec<Fault>,
+    allowed: Vec<String>,
 }
 
 impl ApiError {
@@ -25,7 +27,8 @@ impl ApiError {
         detail: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { status, code, detail: detail.into(), remedy: remedy.into(), appended: Vec::new() }
+        let (detail, remedy) = (detail.into(), remedy.into());
+        Self { status, code, detail, remedy, appended: Vec::new(), errors: Vec::new(), allowed: Vec::new() }
     }
 
     /// A request that could not be understood.
@@ -56,6 +59,8 @@ impl From<ControlError> for ApiError {
         let status = match error.kind {
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::Malformed => StatusCode::BAD_REQUEST,
+            ErrorKind::Outdated => StatusCode::PRECONDITION_FAILED,
             ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -63,7 +68,8 @@ impl From<ControlError> for ApiError {
         if status.is_server_error() {
             tracing::warn!(code = error.code, "{}", error.message);
         }
-        Self::new(status, error.code, error.message, error.remedy)
+        let allowed = error.allowed.into_iter().map(str::to_owned).collect();
+        Self { errors: error.faults, allowed, ..Self::new(status, error.code, error.message, error.remedy) }
     }
 }
 
@@ -90,6 +96,8 @@ impl IntoResponse for ApiError {
             detail: self.detail,
             code: self.code.to_owned(),
             remedy: self.remedy,
+            errors: self.errors,
+            allowed: self.allowed,
             appended: self.appended,
         };
         let mut response = (self.status, Json(problem)).into_response();

@@ -1,13 +1,17 @@
 //! A daemon in memory, for tests of the API and of the command line.
 
-use std::collections::BTreeMap;
+mod shapes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, ReadAnswer};
+use super::control::{ControlError, ControlPlane, Definition, ErrorKind, Publish, Read, ReadAnswer};
+use super::exposition::Page;
 use super::wire::*;
-use crate::model::{Batch, BatchBuilder, Digest, Limits, OnError, RevisionNumber, TopicPartition};
+use crate::model::{Batch, BatchBuilder, Digest, RevisionNumber, TopicPartition};
+use shapes::{groups, link, plan};
 
 /// The topic of the link's dead letters.
 pub(crate) const DEAD_LETTERS: &str = "orders.dead-letters";
@@ -28,6 +32,7 @@ struct State {
     broken_partition: Option<u32>,
     events: Vec<Event>,
     verification: Option<usize>,
+    defined: BTreeMap<String, LinkDefinition>,
 }
 
 impl Fake {
@@ -116,156 +121,6 @@ fn known_place(cluster: &str, topic: &str) -> Result<(), ControlError> {
     }
 }
 
-fn link(state: &State) -> Link {
-    Link {
-        id: "orders".into(),
-        name: "East to West".into(),
-        kind: "active-passive".into(),
-        status: if state.active { LinkStatus::Active } else { LinkStatus::Stopped },
-        created_at: None,
-        layout: Some(2),
-        daemons: Vec::new(),
-        relane: None,
-        started_at: state.active.then_some(Time(0)),
-        source: "east".into(),
-        target: "west".into(),
-        topics: vec!["orders".into()],
-        topic_prefix: String::new(),
-        dead_letters: DEAD_LETTERS.into(),
-        revision: Some(1),
-        error: None,
-        notices: vec![notice()],
-        latency: Some(Latency { p50_ms: 61, p99_ms: 124, heartbeats: 9 }),
-        group_round: None,
-        metrics: MetricsSummary::default(),
-        health: HealthSummary {
-            status: HealthStatus::Healthy,
-            source_cluster_reachable: true,
-            target_cluster_reachable: true,
-        },
-        counters: LinkCounters { records_in: 10, records_out: 6, records_put_aside: 3, ..LinkCounters::default() },
-        lanes: vec![Lane {
-            lane: 0,
-            daemon: Some("east-1".into()),
-            state: LaneState::Running,
-            revision: Some(1),
-            epoch: None,
-            partitions: vec![LanePartition {
-                topic: "orders".into(),
-                partition: 0,
-                source_offset: Some(10),
-                target_offset: Some(7),
-                lag: Some(3),
-                lag_ms: None,
-            }],
-            last_commit_at: None,
-            last_swap_pause_us: None,
-            error: None,
-        }],
-        stages: vec![stage()],
-    }
-}
-
-fn groups(fate: GroupFate) -> Vec<ConsumerGroup> {
-    let place = |partition, offset| GroupPlace { topic: "orders".into(), partition, offset };
-    vec![ConsumerGroup {
-        group: "billing".into(),
-        follows: true,
-        source_state: "Stable".into(),
-        target_state: None,
-        fate,
-        partitions: vec![GroupPartition {
-            topic: "orders".into(),
-            partition: 0,
-            offset: 7,
-            present_offset: None,
-            moves: true,
-            certainty: GroupCertainty::Uncommitted,
-            from: vec![place(0, Some(9)), place(1, None)],
-        }],
-        error: (fate == GroupFate::Failed).then(|| Trouble {
-            code: "group-not-authorized".into(),
-            message: "we may not use group billing".into(),
-            remedy: "grant the ACL that is named".into(),
-            stage: None,
-            place: None,
-            lost: None,
-        }),
-    }]
-}
-
-fn notice() -> Notice {
-    Notice {
-        code: "source-topic-deleted".into(),
-        topic: Some("old".into()),
-        message: "topic old was deleted at the source".into(),
-        remedy: "delete the copy by hand".into(),
-    }
-}
-
-fn plan() -> Plan {
-    let setting = |from: Option<&str>, to: Option<&str>| PlannedSetting {
-        name: "retention.ms".into(),
-        from: from.map(str::to_owned),
-        to: to.map(str::to_owned),
-    };
-    let topic = |name: &str, action, partitions_from, settings| PlannedTopic {
-        source: name.into(),
-        target: name.into(),
-        action,
-        partitions_from,
-        partitions_to: 4,
-        settings,
-        acls: Vec::new(),
-    };
-    let acl = PlannedAcl {
-        principal: "User:ann".into(),
-        host: "*".into(),
-        operation: "Read".into(),
-        permission: "Allow".into(),
-    };
-    let made = topic("orders", PlannedAction::Make, None, vec![setting(None, Some("60000"))]);
-    Plan {
-        link: "orders".into(),
-        topics: vec![
-            PlannedTopic { target: "dr.orders".into(), acls: vec![acl], ..made },
-            topic("audit", PlannedAction::AddPartitions, Some(2), vec![setting(Some("7"), None)]),
-            topic("done", PlannedAction::Keep, Some(4), Vec::new()),
-        ],
-        groups: groups(GroupFate::Move),
-        notices: vec![notice()],
-    }
-}
-
-fn stage() -> Stage {
-    let counted = |counts: &[(&str, u64)]| counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-    Stage {
-        stage: "mask".into(),
-        plugin: "redact".into(),
-        version: "1.0.0".into(),
-        world: "stateful-transform".into(),
-        digest: Digest::of(b"redact"),
-        on_error: OnError::DeadLetter,
-        limits: Limits { memory_bytes: 2 << 20, ..Limits::default() },
-        records_in: 10,
-        records_out: 6,
-        dropped: 1,
-        rejected: 2,
-        trapped: 1,
-        not_handled_by_code: counted(&[("not-json", 2), ("plugin-panic", 1)]),
-        traps_by_kind: counted(&[("plugin-panic", 4)]),
-        cpu_time_ns: 8_000,
-        call_times: [(Some(30), 98), (Some(100), 2), (None, 0)]
-            .map(|(up_to_us, calls)| CallTimes { up_to_us, calls })
-            .into(),
-        memory_bytes: 1 << 20,
-        state_bytes: Some(1536),
-        log_lines_dropped: 5,
-        metrics_dropped: 6,
-        metrics: BTreeMap::from([("masked".to_owned(), 7.5)]),
-    }
-}
-
 fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &str, origin: RevisionOrigin) -> Swap {
     let number = state.revisions.len() as u64 + 1;
     // As in a daemon, the same content has the same digest.
@@ -277,6 +132,7 @@ fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &s
         by: by.into(),
         reason: None,
         origin,
+        builtins: RevisionBuiltins::default(),
         stages: vec![content.clone()],
         first_offsets: Vec::new(),
         state: RevisionState::Complete,
@@ -308,12 +164,74 @@ impl ControlPlane for Fake {
         Err(ControlError::new(ErrorKind::Unavailable, "starting", "the daemon is starting", "wait a moment"))
     }
 
-    fn links(&self) -> Result<Vec<Link>, ControlError> {
-        Ok(vec![link(&self.state())])
+    fn links(&self, after: Option<&str>, limit: usize) -> Result<(Vec<Link>, bool), ControlError> {
+        let defined: Vec<String> = self.state().defined.keys().cloned().collect();
+        let ids = defined.into_iter().chain(["orders".to_owned()]).collect::<BTreeSet<_>>();
+        let mut behind = ids.iter().filter(|id| after.is_none_or(|after| ***id > *after));
+        let page = behind.by_ref().take(limit).map(|id| self.link(id)).collect::<Result<_, _>>()?;
+        Ok((page, behind.next().is_none()))
+    }
+
+    fn define(&self, id: Option<&str>, definition: Definition, by: &str) -> Result<Link, ControlError> {
+        let id = id.unwrap_or("link-1");
+        if !definition.contains_key("topics") {
+            let help = "write \"topics\": [\"a-topic\"]".to_owned();
+            let fault = Fault { path: "$".into(), message: "\"topics\" is missing".into(), help };
+            return Err(ControlError::faults(vec![fault]));
+        }
+        let stored = LinkDefinition {
+            id: id.into(),
+            version: 1,
+            created_at: Time(0),
+            changed_at: Time(0),
+            changed_by: by.into(),
+            definition,
+        };
+        self.state().defined.insert(id.into(), stored);
+        self.link(id)
+    }
+
+    fn redefine(&self, id: &str, patch: &Definition, expected: Option<u64>, _: &str) -> Result<Link, ControlError> {
+        let mut state = self.state();
+        let stored = state.defined.get_mut(id).ok_or_else(|| not_found("link", id))?;
+        if expected.is_some_and(|expected| expected != stored.version) {
+            return Err(ControlError::new(ErrorKind::Outdated, "version-outdated", "it has another version", "look"));
+        }
+        stored.definition.extend(patch.clone());
+        stored.version += 1;
+        drop(state);
+        self.link(id)
+    }
+
+    fn delete(&self, id: &str, _: Option<u64>, _: &str) -> Result<(), ControlError> {
+        self.state().defined.remove(id).map(drop).ok_or_else(|| not_found("link", id))
+    }
+
+    fn definition(&self, id: &str) -> Result<LinkDefinition, ControlError> {
+        self.state().defined.get(id).cloned().ok_or_else(|| not_found("link", id))
+    }
+
+    fn store_plugin(&self, _: &[u8]) -> Result<Inspection, ControlError> {
+        Err(ControlError::new(ErrorKind::Invalid, "plugin-refused", "not a component", "build one"))
+    }
+
+    fn throttle(&self, id: &str, rate: Option<Option<u64>>, by: &str) -> Result<Throttle, ControlError> {
+        known("link", id, "orders")?;
+        let (throttle_rate_bytes_per_sec, set_by) = (rate.flatten(), rate.map(|_| by.to_owned()));
+        Ok(Throttle { throttle_rate_bytes_per_sec, set_by, ..Throttle::default() })
+    }
+
+    fn reload(&self) -> Result<Reloaded, ControlError> {
+        Ok(Reloaded { added: vec!["dr".into()], needs_restart: vec!["daemon.listen".into()], ..Reloaded::default() })
     }
 
     fn link(&self, id: &str) -> Result<Link, ControlError> {
-        known("link", id, "orders").map(|()| link(&self.state()))
+        let state = self.state();
+        if let Some(stored) = state.defined.get(id) {
+            let (managed_by, version) = (ManagedBy::Api, Some(stored.version));
+            return Ok(Link { id: id.into(), managed_by, version, ..link(state.active) });
+        }
+        known("link", id, "orders").map(|()| link(state.active))
     }
 
     fn steer(&self, id: &str, transition: LinkTransition) -> Result<Link, ControlError> {
@@ -323,7 +241,7 @@ impl ControlPlane for Fake {
             return Err(ControlError::new(ErrorKind::Conflict, "not-paused", "the link is stopped", "start it"));
         }
         state.active = matches!(transition, LinkTransition::Start | LinkTransition::Resume);
-        Ok(link(&state))
+        Ok(link(state.active))
     }
 
     fn upgrade(&self, link: &str, dry_run: bool, _by: &str) -> Result<Upgrade, ControlError> {
@@ -371,15 +289,19 @@ impl ControlPlane for Fake {
     fn link_health(&self, id: &str) -> Result<LinkHealth, ControlError> {
         known("link", id, "orders").map(|()| LinkHealth {
             status: HealthStatus::Healthy,
-            last_health_check: Time(0),
-            source_cluster_reachable: true,
-            target_cluster_reachable: true,
+            last_health_check: Some(Time(0)),
+            source_cluster_reachable: Some(true),
+            target_cluster_reachable: Some(true),
             replication_lag_healthy: None,
             error_rate_healthy: true,
             checkpoint_healthy: true,
             issues: Vec::new(),
             warnings: Vec::new(),
         })
+    }
+
+    fn metrics(&self) -> Result<Page, ControlError> {
+        Ok(super::exposition::tests::page())
     }
 
     fn plan(&self, id: &str) -> Result<Plan, ControlError> {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 
-use super::revisions::ANONYMOUS;
+use super::revisions::{ANONYMOUS, By};
 use super::server::{Answer, Api, Body, Params, Segments};
 use super::wire::{RelaneRequest, Relaned, Upgrade};
 
@@ -25,19 +25,13 @@ pub(super) async fn upgrade(
     api.ask(move |control| control.upgrade(&link, params.dry_run, &by)).await.map(Json)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RelaneParams {
-    by: Option<String>,
-}
-
 pub(super) async fn relane(
     State(api): State<Api>,
     Segments(link): Segments<String>,
-    Params(params): Params<RelaneParams>,
+    Params(by): Params<By>,
     body: Body,
 ) -> Answer<Relaned> {
     let request: RelaneRequest = body.json()?;
-    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    let by = by.name();
     api.ask(move |control| control.relane(&link, request.lanes, &by)).await.map(Json)
 }

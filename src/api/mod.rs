@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`wire`] has every shape that crosses the wire, [`control`] is the trait that the daemon implements,
 //! `server` has the router with all paths and limits. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
-//! `records` (with `produce`, which divides a body among partitions), `daemon`. `error` makes problem documents.
+//! `records` (with `produce`, which divides a body among partitions), `daemon`, `metrics` (with [`exposition`], which writes them for Prometheus). `error` makes problem documents.
 //!
 //! Invariants
 //! - Wire types are not domain types: nothing here is stored, and the data plane knows none of it.
@@ -13,12 +13,15 @@
 
 pub mod control;
 mod daemon;
+mod definitions;
 mod error;
+pub mod exposition;
 #[cfg(test)]
 pub(crate) mod fake;
 mod groups;
 mod lanes;
 mod links;
+mod metrics;
 mod produce;
 mod records;
 mod revisions;

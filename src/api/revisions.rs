@@ -23,10 +23,17 @@ pub(super) struct PublishParams {
     config: Option<String>,
 }
 
+/// Who asks, of requests that say nothing else there.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RollbackParams {
+pub(super) struct By {
     by: Option<String>,
+}
+
+impl By {
+    pub(super) fn name(self) -> String {
+        self.by.unwrap_or_else(|| ANONYMOUS.to_owned())
+    }
 }
 
 pub(super) async fn list(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<Revision>> {
@@ -49,11 +56,11 @@ pub(super) async fn publish(
 pub(super) async fn rollback(
     State(api): State<Api>,
     Segments(link): Segments<String>,
-    Params(params): Params<RollbackParams>,
+    Params(by): Params<By>,
     body: Body,
 ) -> Swapped {
     let request: RollbackRequest = if body.0.is_empty() { RollbackRequest::default() } else { body.json()? };
-    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    let by = by.name();
     api.ask(move |control| control.rollback(&link, request.to.map(RevisionNumber), &by)).await.map(swapped)
 }
 

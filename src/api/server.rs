@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::control::{ControlError, ControlPlane};
 use super::error::ApiError;
-use super::{daemon, groups, lanes, links, records, revisions, topics, verification};
+use super::{daemon, definitions, groups, lanes, links, metrics, records, revisions, topics, verification};
 
 /// The body of a produce request. The daemon holds it and what it decodes to in memory.
 pub const PRODUCE_BYTES_MAX: usize = 32 * MIB;
@@ -122,8 +122,16 @@ fn router(control: Arc<dyn ControlPlane>, ending: watch::Receiver<bool>) -> Rout
         .route("/api/v1/status", get(daemon::status))
         .route("/api/v1/healthz", get(daemon::healthz))
         .route("/api/v1/readyz", get(daemon::readyz))
-        .route("/api/v1/replication/links", get(links::list))
-        .route(&link(""), get(links::show))
+        // Where orchestrators and Prometheus look if nobody tells them otherwise.
+        .route("/healthz", get(daemon::healthz))
+        .route("/readyz", get(daemon::readyz))
+        .route("/metrics", get(metrics::scrape))
+        .route("/api/v1/reload", post(definitions::reload))
+        .route("/api/v1/plugins", post(definitions::store_plugin))
+        .route("/api/v1/replication/links", get(links::list).post(definitions::define))
+        .route(&link(""), get(links::show).put(definitions::redefine).delete(definitions::delete))
+        .route(&link("/definition"), get(definitions::show))
+        .route(&link("/throttle"), post(links::throttle).delete(links::unthrottle))
         .route(&link("/start"), post(links::start))
         .route(&link("/stop"), post(links::stop))
         .route(&link("/pause"), post(links::pause))
@@ -152,7 +160,12 @@ fn router(control: Arc<dyn ControlPlane>, ending: watch::Receiver<bool>) -> Rout
 
 async fn no_such_path(uri: Uri) -> ApiError {
     let detail = format!("there is nothing at {}", uri.path());
-    ApiError::new(StatusCode::NOT_FOUND, "path-not-found", detail, "paths begin with /api/v1")
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "path-not-found",
+        detail,
+        "paths begin with /api/v1; /metrics, /healthz and /readyz are beside it",
+    )
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> ApiError {

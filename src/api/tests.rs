@@ -39,6 +39,12 @@ impl Scene {
         Answer::of(self.agent.get(format!("{}{path}", self.base)).call().expect(path))
     }
 
+    /// A path that is not below `/api/v1`.
+    fn get_beside(&self, path: &str, accept: &str) -> Answer {
+        let root = self.base.trim_end_matches("/api/v1");
+        Answer::of(self.agent.get(format!("{root}{path}")).header("accept", accept).call().expect(path))
+    }
+
     fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
         Answer::of(self.agent.post(format!("{}{path}", self.base)).send(body.as_ref()).expect(path))
     }
@@ -86,7 +92,7 @@ fn an_unknown_path_is_a_problem() {
 #[test]
 fn a_wrong_method_is_a_problem_that_says_what_is_right() {
     let scene = Scene::new();
-    let answer = scene.post("/replication/links", "");
+    let answer = scene.post("/replication/links/orders/events", "");
     assert_eq!(answer.allow, "GET,HEAD");
     answer.problem(405, "method-not-allowed");
     let answer = scene.get("/replication/links/orders/start");
@@ -369,4 +375,22 @@ fn alive_is_not_ready() {
     assert_eq!(scene.get("/healthz").ok::<Value>(200), json!({"status": "ok"}));
     scene.get("/readyz").problem(503, "starting");
     assert_eq!(scene.get("/status").ok::<Value>(200)["uptime_seconds"], 3700);
+}
+
+#[test]
+fn metrics_are_written_as_the_client_wants_them() {
+    let scene = Scene::new();
+    let text = scene.get_beside("/metrics", "*/*");
+    assert_eq!((text.status, &*text.content_type), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    assert!(String::from_utf8_lossy(&text.body).contains("# TYPE t_records_total counter\nt_records_total{"));
+    let open = scene.get_beside("/metrics", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
+    assert_eq!(open.content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(open.body.ends_with(b"# EOF\n"));
+}
+
+#[test]
+fn probes_find_the_daemon_where_they_look_for_it() {
+    let scene = Scene::new();
+    assert_eq!(scene.get_beside("/healthz", "*/*").ok::<Value>(200), json!({"status": "ok"}));
+    scene.get_beside("/readyz", "*/*").problem(503, "starting");
 }

@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC ([`Time`]), durations and sizes carry their unit in the name. What is not known is null.
 
 mod daemon;
+mod definition;
 mod group;
 mod import;
 mod lanes;
@@ -16,7 +17,8 @@ mod time;
 mod topic;
 mod verification;
 
-pub use daemon::{ClusterStatus, Inspection, LinkSummary, Status};
+pub use daemon::{ClusterStatus, Inspection, LinkSummary, Reloaded, Status};
+pub use definition::{ClusterPlace, LinkDefinition, ManagedBy, Throttle, ThrottleRequest, Transfer};
 pub use group::{ConsumerGroup, GroupCertainty, GroupFate, GroupPartition, GroupPlace, GroupRound, GroupsRequest};
 pub use import::{Import, ImportFinding};
 pub use lanes::{KnownLayout, RelaneProgress, RelaneRequest, Relaned, Upgrade};
@@ -25,10 +27,12 @@ pub use link::{
     LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
 };
 pub use plan::{Notice, Plan, PlannedAcl, PlannedAction, PlannedSetting, PlannedTopic};
-pub use problem::Problem;
+pub use problem::{Fault, Problem};
 pub use record::{Header, Record, RecordView, Records};
 pub use reset::{MovedPartition, Reset, ResetEnd, ResetPlace, ResetRequest};
-pub use revision::{FirstOffset, Revision, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap};
+pub use revision::{
+    FirstOffset, Revision, RevisionBuiltins, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap,
+};
 pub use time::Time;
 pub use topic::{Appended, CreateTopic, PartitionStatus, ProduceAnswer, ReadFrom, Retention, Topic, TopicSummary};
 pub use verification::{

@@ -1,16 +1,21 @@
 //! Every command and flag.
 
+pub mod definitions;
 pub mod groups;
 pub mod import;
+pub mod link;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::definitions::StoreArgs;
 use self::groups::GroupsCommand;
 use self::import::ImportCommand;
-use super::lanes::{RelaneArgs, UpgradeArgs};
+use self::link::LinkCommand;
+
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
+use crate::config::LogFormat;
 
 /// Replicate streams of records between clusters, exactly once, with WebAssembly plugins in the middle.
 #[derive(Debug, Parser)]
@@ -35,7 +40,7 @@ pub enum Command {
     #[command(after_help = "Examples:
   tidegate run
   tidegate run --config /etc/tidegate.toml
-  TIDEGATE_LOG=debug tidegate run")]
+  TIDEGATE_LOG=debug tidegate run --log-format json")]
     Run(RunArgs),
     /// Validate a configuration and every plugin that it names, without starting anything.
     #[command(after_help = "Examples:
@@ -55,7 +60,10 @@ pub enum Command {
   tidegate status --json
   tidegate status --url http://10.0.0.7:8081")]
     Status(Remote),
-    /// Look at links, start and stop them.
+    /// Have the daemon read its configuration file anew. What has changed is done; a file with an error changes nothing. SIGHUP does the same.
+    #[command(after_help = "Examples:\n  tidegate check --config /etc/tidegate.toml && tidegate reload")]
+    Reload(Remote),
+    /// Look at links, make and change them, start and stop them.
     #[command(
         subcommand,
         after_help = "Examples:
@@ -142,6 +150,14 @@ pub struct RunArgs {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
     pub config: PathBuf,
+    /// How the log is written, text or json, whatever the configuration says.
+    #[arg(long, value_name = "FORMAT", value_parser = log_format)]
+    pub log_format: Option<LogFormat>,
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    let found = LogFormat::ALL.into_iter().find(|(word, _)| *word == text);
+    found.map(|(_, format)| format).ok_or_else(|| "write text or json".to_owned())
 }
 
 /// `check`.
@@ -153,67 +169,6 @@ pub struct CheckArgs {
     /// Print what was found as a JSON array.
     #[arg(long)]
     pub json: bool,
-}
-
-/// `link …`.
-#[derive(Debug, Subcommand)]
-pub enum LinkCommand {
-    /// A line about each link.
-    #[command(after_help = "Examples:\n  tidegate link list\n  tidegate link list --json")]
-    List(Remote),
-    /// State, lanes, checkpoints, lag, rates and the last error of a link; what each stage did, used and may use.
-    #[command(after_help = "Examples:\n  tidegate link show orders\n  tidegate link show orders --json")]
-    Show(LinkArgs),
-    /// What happened to a link lately, oldest first: revisions, bad records, lanes that failed, and what the daemon did by itself.
-    ///
-    /// The daemon keeps the last 256 events, until it ends. Bad records of the same stage are one event, with a count.
-    #[command(after_help = "Examples:
-  tidegate link events orders
-  tidegate link events orders --json | jq 'map(select(.kind == \"record-not-handled\"))'")]
-    Events(LinkArgs),
-    /// Say where partitions go on, and start what has failed: after a loss, which a link never passes over by itself.
-    ///
-    /// It is written into the link's history, which `--list` prints. Earlier records come once more, later ones are left out.
-    #[command(after_help = "Examples:
-  tidegate link reset orders --topic payments --to earliest
-  tidegate link reset orders --topic payments --partition 3 --to 1200045
-  tidegate link reset orders --list")]
-    Reset(ResetArgs),
-    /// What would be made or changed at the target if the link ran now: topics, partitions, settings, ACLs, consumer groups. Nothing is changed.
-    /// Change the number of lanes, exactly once, while the link runs or not. They are the most that daemons can share.
-    ///
-    /// The lanes stand still meanwhile: for some seconds, or longer if stages remember much. Whatever dies in between, it is taken up again. Until it is done, the
-    /// present number calls it off. It answers after 20 s at the latest; `link show` says how far it is.
-    #[command(after_help = "Examples:
-  tidegate link relane orders 12
-  tidegate link relane orders 12 --json | jq .done")]
-    Relane(RelaneArgs),
-    /// Raise the layout of a link to the newest one, when all daemons that run it know that: after an upgrade of all of them, not before.
-    ///
-    /// There is no way back: older daemons cannot run the link then.
-    #[command(after_help = "Examples:
-  tidegate link upgrade orders --dry-run
-  tidegate link upgrade orders")]
-    Upgrade(UpgradeArgs),
-    /// What would be made or changed at the target if the link ran now: topics, partitions, settings, ACLs. Nothing is changed.
-    ///
-    /// It works for a link that is stopped or was never started, too. What a running link finds is done by itself, every `topic_refresh`.
-    #[command(after_help = "Examples:
-  tidegate link plan orders
-  tidegate link plan orders --json | jq '.topics[] | select(.action != \"keep\")'")]
-    Plan(LinkArgs),
-    /// Start a link that is stopped, paused or failed.
-    #[command(after_help = "Examples:\n  tidegate link start orders")]
-    Start(LinkArgs),
-    /// Finish the open batch, commit, and stop.
-    #[command(after_help = "Examples:\n  tidegate link stop orders")]
-    Stop(LinkArgs),
-    /// Finish the open batch, commit, and wait with the lanes open.
-    #[command(after_help = "Examples:\n  tidegate link pause orders")]
-    Pause(LinkArgs),
-    /// Go on after a pause.
-    #[command(after_help = "Examples:\n  tidegate link resume orders")]
-    Resume(LinkArgs),
 }
 
 /// A link.
@@ -435,6 +390,9 @@ pub enum PluginCommand {
     /// World, name, version, columns, version of state, configuration schema, imports, size, digest and limits of a plugin's file.
     #[command(after_help = "Examples:\n  tidegate plugin inspect plugins/redact.wasm")]
     Inspect(InspectArgs),
+    /// Keep a plugin for links that are defined with `link create`, which name it by the digest that this answers.
+    #[command(after_help = "Examples:\n  tidegate plugin store plugins/redact.wasm")]
+    Store(StoreArgs),
     /// Replace the plugin of a stage in a running link. No record is lost, doubled or handled by both.
     #[command(after_help = "Examples:
   tidegate plugin publish orders mask-cards plugins/redact.wasm

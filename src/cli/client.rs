@@ -39,7 +39,17 @@ pub(super) enum RequestError {
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::Refused(problem) => Self::new(problem.detail, problem.remedy),
+            RequestError::Refused(problem) => {
+                let faults = problem.errors.iter().map(|fault| {
+                    let help = if fault.help.is_empty() { String::new() } else { format!(" ({})", fault.help) };
+                    format!("\n  {}: {}{help}", fault.path, fault.message)
+                });
+                let message = if problem.errors.len() == 1 { "it has an error".to_owned() } else { problem.detail };
+                match faults.collect::<String>() {
+                    faults if faults.is_empty() => Self::new(message, problem.remedy),
+                    faults => Self::new(format!("{message}:{faults}"), problem.remedy),
+                }
+            }
             RequestError::Unreachable(failure) | RequestError::Lost(failure) => failure,
         }
     }
@@ -76,6 +86,29 @@ impl Client {
     /// DELETE.
     pub(super) fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, RequestError> {
         self.answer(self.agent.delete(self.url(path)).call())
+    }
+
+    /// DELETE of something that has a version, if it has that one, without an answer.
+    pub(super) fn delete_version(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        version: Option<u64>,
+    ) -> Result<(), RequestError> {
+        let request = self.agent.delete(self.url(path)).query_pairs(query.iter().map(|(name, value)| (*name, value)));
+        self.answer::<Option<()>>(if_match(request, version).call()).map(drop)
+    }
+
+    /// PUT of something that has a version, if it has that one.
+    pub(super) fn put<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        version: Option<u64>,
+        body: &[u8],
+    ) -> Result<T, RequestError> {
+        let request = self.agent.put(self.url(path)).query_pairs(query.iter().map(|(name, value)| (*name, value)));
+        self.answer(if_match(request, version).content_type("application/json").send(body))
     }
 
     /// POST of some bytes.
@@ -118,7 +151,8 @@ impl Client {
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| RequestError::Lost(self.lost(&error)))?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| RequestError::Lost(self.lost(&error)));
+            let body = if body.is_empty() { b"null" } else { &*body };
+            return serde_json::from_slice(body).map_err(|error| RequestError::Lost(self.lost(&error)));
         }
         match serde_json::from_slice(&body) {
             Ok(problem) => Err(RequestError::Refused(problem)),
@@ -150,6 +184,13 @@ impl Client {
 
     fn daemon(&self) -> &str {
         self.base.strip_suffix("/api/v1").unwrap_or(&self.base)
+    }
+}
+
+fn if_match<B>(request: ureq::RequestBuilder<B>, version: Option<u64>) -> ureq::RequestBuilder<B> {
+    match version {
+        Some(version) => request.header("If-Match", format!("\"{version}\"")),
+        None => request,
     }
 }
 

@@ -2,17 +2,27 @@
 
 use std::io::{self, Write};
 
-use super::args::{LinkArgs, LinkCommand, Remote};
+use super::args::link::LinkCommand;
+use super::args::{LinkArgs, Remote};
 use super::client::Client;
 use super::failure::Failure;
-use super::table::{bytes, known, milliseconds, table};
-use super::{events, lanes, plan, print_json, reset, stage};
-use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkTransition, Stage, Trouble};
+use super::table::{bytes, field, known, line, milliseconds, table};
+use super::{definitions, events, lanes, plan, print_json, reset, stage};
+use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkTransition, RevisionBuiltins, Stage, Trouble};
+
+/// The longest filter or transform that is shown; `--json` has all of it.
+const BUILTIN_CHARS_MAX: usize = 400;
 
 pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         LinkCommand::List(remote) => list(remote, out),
         LinkCommand::Show(args) => show(args, out),
+        LinkCommand::Create(args) => definitions::create(args, out),
+        LinkCommand::Update(args) => definitions::update(args, out),
+        LinkCommand::Delete(args) => definitions::delete(args, out),
+        LinkCommand::Definition(args) => definitions::definition(args, out),
+        LinkCommand::Throttle(args) => definitions::throttle(args, out),
+        LinkCommand::Wait(args) => definitions::wait(args, out),
         LinkCommand::Events(args) => events::events(args, out),
         LinkCommand::Reset(args) => reset::reset(args, out),
         LinkCommand::Relane(args) => lanes::relane(args, out),
@@ -79,7 +89,11 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
     let counters = link.counters;
     let since = link.started_at.map(|time| format!(" since {time}")).unwrap_or_default();
     let prefix = if link.topic_prefix.is_empty() { String::new() } else { format!(", as {}…", link.topic_prefix) };
-    let up = |reachable: bool| if reachable { "reachable" } else { "not reachable" };
+    let up = |reachable: Option<bool>| match reachable {
+        Some(true) => "reachable",
+        Some(false) => "not reachable",
+        None => "not asked yet",
+    };
     writeln!(out, "{}: {}", link.id, link.name)?;
     writeln!(out, "  status    {}{since}", link.status)?;
     writeln!(
@@ -92,6 +106,10 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  to        {} ({}){prefix}", link.target, up(link.health.target_cluster_reachable))?;
     writeln!(out, "  health    {}", link.health.status)?;
     writeln!(out, "  revision  {}", known(link.revision))?;
+    let RevisionBuiltins { filter, transform } = &link.builtins;
+    for (title, value) in [("filter", filter), ("transform", transform)] {
+        value.as_ref().map_or(Ok(()), |value| field(out, title, &line(&value.to_string(), BUILTIN_CHARS_MAX)))?;
+    }
     lanes::print(link, out)?;
     let records: Option<u64> = link.lanes.iter().flat_map(|lane| &lane.partitions).map(|partition| partition.lag).sum();
     let lag = known(link.metrics.replication_lag.map(milliseconds));
@@ -100,7 +118,9 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
         let (p50, p99) = (milliseconds(p50_ms), milliseconds(p99_ms));
         writeln!(out, "  latency   p50 {p50}, p99 {p99}, of the last {heartbeats} heartbeats")?;
     }
-    writeln!(out, "  rate      {}, {}/s", rate(link), bytes(link.metrics.bytes_per_second))?;
+    let most = link.throttle.throttle_rate_bytes_per_sec.map(|most| format!(" of {}/s", bytes(most as f64)));
+    let most = most.unwrap_or_default();
+    writeln!(out, "  rate      {}, {}/s{most}", rate(link), bytes(link.metrics.bytes_per_second))?;
     writeln!(
         out,
         "  records   {} in, {} filtered, {} transformed, {} out, {} put aside",

@@ -1,41 +1,22 @@
 //! What needs no running daemon: `run`, `check`, `plugin inspect`.
 
-use std::io::{self, IsTerminal as _, Write};
-
-use tracing_subscriber::EnvFilter;
+use std::io::{self, Write};
 
 use super::args::{CheckArgs, InspectArgs, RunArgs};
 use super::failure::Failure;
 use super::limits::limits;
-use super::print_json;
 use super::table::{bytes, field};
+use super::{log, print_json};
 use crate::api::wire::Inspection;
 use crate::daemon;
 
-/// The filter of the daemon's log, for example `debug` or `tidegate::link=debug,info`.
-const LOG_VARIABLE: &str = "TIDEGATE_LOG";
-
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    start_log()?;
-    daemon::run(&args.config).map_err(|error| {
+    let start_log = |configured| log::start(args.log_format.unwrap_or(configured));
+    daemon::run(&args.config, start_log).map_err(|error| {
         let mut err = io::stderr().lock();
         let _nobody_to_tell = error.diagnostics.iter().try_for_each(|diagnostic| writeln!(err, "{diagnostic}"));
         Failure::new(error.message, error.remedy)
     })
-}
-
-fn start_log() -> Result<(), Failure> {
-    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
-    let filter = EnvFilter::try_new(&wanted).map_err(|error| {
-        let help = "write a level (error, warn, info, debug, trace), or module=level, separated by commas";
-        Failure::new(format!("{LOG_VARIABLE} is not a filter: {error}"), help)
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .try_init()
-        .map_err(|error| Failure::new(format!("cannot start the log: {error}"), ""))
 }
 
 pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! The command line: the daemon itself (`run`, `check`, `import`, `plugin inspect`), and a client of its REST API (all else).
 //!
-//! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local`, `import`,
+//! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local` (with `log`), `import`,
 //! `status`, `links` (with `stage` and `events`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`. `failure` says
 //! how commands fail, `table` lays out text, `limits` says what a plugin may use.
 //!
@@ -12,6 +12,7 @@
 pub mod args;
 mod client;
 mod consume;
+mod definitions;
 mod dlq;
 mod events;
 mod failure;
@@ -22,6 +23,7 @@ mod letter;
 mod limits;
 mod links;
 mod local;
+mod log;
 mod plan;
 mod plugins;
 mod produce;
@@ -89,6 +91,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Run(args) => local::run(&args),
         Command::Check(args) => local::check(&args, out),
         Command::Import(ImportCommand::Mm2(args)) => import::mm2(&args, out),
+        Command::Reload(remote) => definitions::reload(&remote, out),
         Command::Status(remote) => status::status(&Client::new(&remote.url)?, remote.json, out),
         Command::Link(command) => links::link(&command, out),
         Command::Groups(command) => groups::groups(&command, out),

@@ -8,7 +8,9 @@ use super::failure::Failure;
 use super::links::short;
 use super::print_json;
 use super::table::{NOTHING, line, table};
-use crate::api::wire::{Revision, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap};
+use crate::api::wire::{
+    Revision, RevisionBuiltins, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap,
+};
 
 /// The longest line about a revision. It may hold a panic's message; `--json` has all of that.
 const STORY_CHARS_MAX: usize = 400;
@@ -16,6 +18,7 @@ const STORY_CHARS_MAX: usize = 400;
 pub(super) fn plugin(command: &PluginCommand, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         PluginCommand::Inspect(args) => super::local::inspect(args, out),
+        PluginCommand::Store(args) => super::definitions::store(args, out),
         PluginCommand::Publish(args) => publish(args, out),
         PluginCommand::Rollback(args) => rollback(args, out),
         PluginCommand::History(args) => history(args, out),
@@ -77,7 +80,7 @@ fn history(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 revision.origin.to_string(),
                 revision.by.clone(),
                 revision.time.to_string(),
-                joined(revision.stages.iter().map(stage)),
+                joined(builtins(revision).chain(revision.stages.iter().map(stage))),
                 joined(revision.first_offsets.iter().map(|at| format!("{}-{}@{}", at.topic, at.partition, at.offset))),
             ]
         })
@@ -102,6 +105,13 @@ fn story(revision: &Revision, all: &[Revision]) -> Option<String> {
         before.map_or_else(|| "an earlier revision".to_owned(), |before| format!("revision {}", before.number));
     let because = revision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     Some(line(&format!("revision {number}: {by} brought {content} back{because}"), STORY_CHARS_MAX))
+}
+
+/// What a revision does before its first stage, by name.
+fn builtins(revision: &Revision) -> impl Iterator<Item = String> {
+    let RevisionBuiltins { filter, transform } = &revision.builtins;
+    let found = [("filter", filter.is_some()), ("transform", transform.is_some())].into_iter();
+    found.filter(|(_, is_there)| *is_there).map(|(name, _)| name.to_owned())
 }
 
 fn stage(stage: &RevisionStage) -> String {

@@ -20,6 +20,10 @@ pub fn would_loop(link: &LinkConfig, target_topic: &str) -> bool {
     link.source == link.target && link.selects(target_topic)
 }
 
+/// A name that topics may well have. It is followed where an expression lets it in: of an expression alone nobody can say what becomes of its topics behind a prefix, and
+/// one that takes every name takes those with a prefix, too.
+const ANY_TOPIC: &str = "any-topic";
+
 /// What is on its way from link to link.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Flow {
@@ -75,9 +79,11 @@ fn flows(link: &LinkConfig, selector: &TopicSelector, clusters: &BTreeMap<Cluste
     let declared = clusters.get(&link.source).into_iter().flat_map(|cluster| cluster.topics.keys());
     match selector {
         TopicSelector::Name(name) => vec![Flow::Name(name.clone())],
-        TopicSelector::Pattern(pattern) => std::iter::once(Flow::Matching(pattern.expression().into()))
-            .chain(declared.filter(|topic| pattern.matches(topic)).map(|topic| Flow::Name(topic.clone())))
-            .collect(),
+        TopicSelector::Pattern(pattern) => {
+            let names = declared.cloned().chain([ANY_TOPIC.into()]);
+            let names = names.filter(|name| pattern.matches(name) && link.selects(name));
+            std::iter::once(Flow::Matching(pattern.expression().into())).chain(names.map(Flow::Name)).collect()
+        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::ClusterId;
+use crate::model::{ClusterId, Digest};
 
 use super::check_id;
 use super::daemon::path;
 use super::diagnostic::Place;
+use super::json::written;
 use super::kafka::{self, KafkaConfig};
 use super::reader::{Item, Table};
 use super::report::Report;
@@ -28,6 +29,8 @@ pub struct ClusterConfig {
     pub kind: ClusterKind,
     /// The topics to create when the daemon starts, by name.
     pub topics: BTreeMap<Arc<str>, TopicConfig>,
+    /// The digest of what stands in the file; `None` for a cluster that a definition brings.
+    pub written: Option<Digest>,
 }
 
 /// What a cluster is.
@@ -75,6 +78,7 @@ pub(super) fn read_clusters(table: Table<'_>, data_dir: &Path, base_dir: &Path) 
         let Some(table) = item.table() else { continue };
         let path_place = table.place_of("path").unwrap_or(id_place);
         let config = ClusterConfig::read(table, id, data_dir, base_dir);
+        let config = config.map(|config| ClusterConfig { written: Some(written(item.value)), ..config });
         found.extend(config.filter(|_| valid).map(|config| ReadCluster { config, path_place }));
     }
     // In the order of the file: the error is about the later one of two.
@@ -105,7 +109,24 @@ impl ClusterConfig {
         };
         let topics = read_topics(table.table("topics"));
         table.finish();
-        Some(Self { id: id.into(), kind: kind?, topics })
+        Some(Self { id: id.into(), kind: kind?, topics, written: None })
+    }
+}
+
+impl ClusterConfig {
+    /// A Kafka cluster that a link defines in place, under a `cluster_id` that was read. `None` as above.
+    pub(super) fn read_in_place(mut table: Table<'_>, id: &ClusterId, base_dir: &Path) -> Option<Self> {
+        if let Some(kind) = table.item("kind") {
+            kind.choice(&[("kafka", ())], &[]);
+        }
+        let kafka = KafkaConfig::read(&mut table, base_dir);
+        table.finish();
+        Some(Self {
+            id: id.clone(),
+            kind: ClusterKind::Kafka(Box::new(kafka?)),
+            topics: BTreeMap::new(),
+            written: None,
+        })
     }
 }
 

@@ -3,12 +3,32 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::model::Limits;
 use crate::model::layout::{LAYOUT_NEWEST, LAYOUT_OLDEST};
+use crate::model::{ClusterId, Limits};
 
 use super::check_id;
 use super::limits::read_limits;
+use super::link::cluster;
 use super::reader::{Item, Table};
+use super::report::Files;
+
+/// Prometheus takes a thousand series of a link without noticing; it does notice a hundred thousand.
+const METRICS_PARTITIONS_MAX: u64 = 1000;
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// All there are, by their words.
+    pub const ALL: [(&str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
+}
 
 /// Settings of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +41,14 @@ pub struct DaemonConfig {
     pub layout_max: u32,
     /// The address of the REST API.
     pub listen: SocketAddr,
+    /// The cluster that keeps the links that are defined by REST; `None`: a store of the daemon's own.
+    pub metadata: Option<ClusterId>,
+    /// The directory of the files that links may use that are defined by REST: certificates, keys and secrets. `None`: they may use none.
+    pub secrets_dir: Option<PathBuf>,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// Of how many partitions of a link the metrics have numbers of their own.
+    pub metrics_partitions_max: usize,
     /// What the plugins of a stage may use unless the stage says otherwise.
     pub limits: Limits,
 }
@@ -28,7 +56,7 @@ pub struct DaemonConfig {
 impl DaemonConfig {
     /// Paths are relative to `base_dir`, not to the current directory: a daemon that is started from elsewhere must
     /// find its data again.
-    pub(super) fn read(mut table: Table<'_>, base_dir: &Path) -> Self {
+    pub(super) fn read(mut table: Table<'_>, clusters: &[&str], base_dir: &Path) -> Self {
         let data_dir = table.item("data_dir").and_then(|item| path(&item));
         let name = table.item("name").and_then(|item| {
             let name = item.text()?;
@@ -37,6 +65,12 @@ impl DaemonConfig {
         let layouts = LAYOUT_OLDEST.into()..=LAYOUT_NEWEST.into();
         let layout_max = table.integer("layout_max", LAYOUT_NEWEST.into(), layouts) as u32;
         let listen = table.item("listen").and_then(|item| address(&item));
+        let metadata = table.item("metadata").and_then(|item| cluster(&item, clusters));
+        let secrets_dir = table.item("secrets_dir").and_then(|item| directory(&item, base_dir));
+        let log_format =
+            table.item("log_format").and_then(|item| item.choice(&LogFormat::ALL, &[])).unwrap_or_default();
+        let metrics_partitions_max =
+            table.integer("metrics_partitions_max", METRICS_PARTITIONS_MAX, 0..=1_000_000) as usize;
         let limits = read_limits(table.table("limits"), &Limits::default());
         table.finish();
         Self {
@@ -44,9 +78,19 @@ impl DaemonConfig {
             name,
             layout_max,
             listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081))),
+            metadata,
+            secrets_dir,
+            log_format,
+            metrics_partitions_max,
             limits,
         }
     }
+}
+
+fn directory(item: &Item<'_>, base_dir: &Path) -> Option<PathBuf> {
+    let dir = base_dir.join(path(item)?);
+    let is_there = dir.is_dir() || matches!(item.report.files(), Files::Rehearsed);
+    item.parsed(if is_there { Ok(dir) } else { Err(format!("{} is not a directory", dir.display())) })
 }
 
 /// A path that is not empty.

@@ -26,7 +26,7 @@ pub struct GroupSync {
 }
 
 /// A consumer group's name, or a regular expression between slashes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupSelector {
     /// The group of this name.
     Name(Arc<str>),
@@ -47,14 +47,12 @@ impl GroupSelector {
                 Ok(Self::Name(text.into()))
             };
         };
-        let expression = rest.strip_suffix('/').filter(|expression| !expression.is_empty());
-        let expression = expression.ok_or("a regular expression stands between two slashes, like \"/audit-.*/\"")?;
-        TopicPattern::parse(expression).map(Self::Pattern)
+        TopicPattern::before_slash(rest).map(Self::Pattern)
     }
 
     /// Whether the group is meant. Tidegate's own never are.
     pub fn matches(&self, group: &str) -> bool {
-        !group.starts_with(OURS)
+        !is_own_group(group)
             && match self {
                 Self::Name(name) => **name == *group,
                 Self::Pattern(pattern) => pattern.matches(group),
@@ -62,24 +60,20 @@ impl GroupSelector {
     }
 }
 
+/// Whether it is a group of Tidegate's daemons.
+pub fn is_own_group(group: &str) -> bool {
+    group.starts_with(OURS)
+}
+
 /// As it stands in the configuration.
 impl fmt::Display for GroupSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
-            Self::Pattern(pattern) => write!(f, "/{}/", pattern.expression()),
+            Self::Pattern(pattern) => pattern.fmt(f),
         }
     }
 }
-
-/// Selectors are equal when they are written the same.
-impl PartialEq for GroupSelector {
-    fn eq(&self, other: &Self) -> bool {
-        self.to_string() == other.to_string()
-    }
-}
-
-impl Eq for GroupSelector {}
 
 impl Default for GroupSync {
     fn default() -> Self {

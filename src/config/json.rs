@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::diagnostic::Place;
 use super::reader::Item;
+use crate::model::Digest;
 
 /// The deepest nesting. Plugins parse the JSON with the usual limit of 128, so this always reaches them.
 const DEPTH_MAX: usize = 64;
@@ -40,6 +41,26 @@ impl PluginConfig {
     pub fn place(&self, pointer: &str) -> &Place {
         let around = std::iter::successors(Some(pointer), |pointer| Some(pointer.rsplit_once('/')?.0));
         around.filter_map(|pointer| self.parts.get(pointer)).next().unwrap_or(&self.whole)
+    }
+}
+
+/// The digest of what stands in the file, whatever its places: two that are written the same are the same. It may hold secrets, so nothing else is kept of it.
+pub(super) fn written(value: &DeValue<'_>) -> Digest {
+    Digest::of(plain(value).to_string().as_bytes())
+}
+
+fn plain(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Boolean(flag) => Value::Bool(*flag),
+        DeValue::Integer(number) => Value::Array(vec![number.to_string().into()]),
+        DeValue::Float(number) => Value::Array(vec![number.to_string().into()]),
+        DeValue::Datetime(date) => Value::Array(vec![date.to_string().into()]),
+        DeValue::Array(values) => Value::Array(values.iter().map(|value| plain(value.get_ref())).collect()),
+        DeValue::Table(entries) => {
+            let entry = |(key, value): (_, &toml::Spanned<DeValue<'_>>)| (key, plain(value.get_ref()));
+            Value::Object(entries.iter().map(|(key, value)| entry((key.get_ref().to_string(), value))).collect())
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::daemon::path;
 use super::diagnostic::Place;
 use super::reader::{Item, Table};
-use super::secret::{Secret, is_reference};
+use super::report::Files;
+use super::secret::{Secret, allowed_file, is_reference};
 
 /// Times to connect and to answer: less is a slip of the hand, and nobody wants to wait longer to hear that something is wrong.
 const TIMES_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
@@ -23,10 +24,10 @@ pub struct KafkaConfig {
     pub connection_timeout: Duration,
     /// How long a broker has for an answer.
     pub request_timeout: Duration,
-    /// What record batches are compressed with.
-    pub compression: CompressionType,
-    /// How hard: gzip has levels 1 to 9, zstd 1 to 22, the others none. `None`: the codec's usual level.
-    pub compression_level: Option<i32>,
+    /// How often in a row a lane fails at this cluster before its link is called degraded. It goes on trying.
+    pub max_retries: u32,
+    /// What record batches are compressed with, unless a link says otherwise.
+    pub compression: CompressionConfig,
     /// How many replicas the topics get that are made here; `None`: as many as the brokers say.
     pub replication_factor: Option<i16>,
     /// How connections are secured.
@@ -119,15 +120,12 @@ pub(super) const KEYS: [&str; 8] = [
 impl KafkaConfig {
     /// `None` if something is missing or wrong that has no default. The caller finishes the table.
     pub(super) fn read(table: &mut Table<'_>, base_dir: &Path) -> Option<Self> {
-        table.refuse(&[(
-            "max_retries",
-            "remove it: a link tries again until somebody stops it, and waits longer each time",
-        )]);
         let brokers = table.required("brokers", "write brokers = [\"host:9092\"]").and_then(|item| read_brokers(&item));
         let client_id = table.item("client_id").map_or(Some("tidegate"), |item| client_id(&item));
         let connection_timeout = table.duration_ms("connection_timeout", 30_000, TIMES_MS);
         let request_timeout = table.duration_ms("request_timeout", 10_000, TIMES_MS);
-        let (compression, compression_level) = read_compression(table);
+        let max_retries = table.integer("max_retries", 3, 0..=1_000) as u32;
+        let compression = CompressionConfig::read(table, "compression", CompressionType::None);
         let replication_factor = table.item("replication_factor").and_then(|item| item.integer(1..=i16::MAX as u64));
         let security = SecurityConfig::read(table.table("security"), base_dir);
         Some(Self {
@@ -135,8 +133,8 @@ impl KafkaConfig {
             client_id: client_id?.into(),
             connection_timeout: Duration::from_millis(connection_timeout),
             request_timeout: Duration::from_millis(request_timeout),
+            max_retries,
             compression,
-            compression_level,
             replication_factor: replication_factor.map(|replicas| replicas as i16),
             security: security?,
         })
@@ -176,29 +174,52 @@ fn client_id<'a>(item: &Item<'a>) -> Option<&'a str> {
     item.parsed(if valid { Ok(text) } else { Err("a client id has 1 to 249 printable characters".to_owned()) })
 }
 
-fn read_compression(table: &mut Table<'_>) -> (CompressionType, Option<i32>) {
-    let types = [
-        ("none", CompressionType::None),
-        ("gzip", CompressionType::Gzip),
-        ("snappy", CompressionType::Snappy),
-        ("lz4", CompressionType::Lz4),
-        ("zstd", CompressionType::Zstd),
-    ];
-    let written = table.item("compression");
-    let level = table.item("compression_level");
-    let chosen = written.as_ref().map_or(Some(CompressionType::None), |item| item.choice(&types, &[]));
-    // Of a codec that is not known nobody knows the levels.
-    let (Some(chosen), Some(level)) = (chosen, level) else { return (chosen.unwrap_or(CompressionType::None), None) };
-    let levels = match chosen {
-        CompressionType::Gzip => 1..=9,
-        CompressionType::Zstd => 1..=22,
-        CompressionType::None | CompressionType::Snappy | CompressionType::Lz4 => {
-            let message = "only gzip and zstd have levels";
-            level.report.error_with_help(&level.place, message, "remove it, or write compression = \"zstd\"");
-            return (chosen, None);
+impl CompressionType {
+    const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
+    /// Its name in Kafka's configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
         }
-    };
-    (chosen, level.integer(levels).map(|level| level as i32))
+    }
+}
+
+/// What record batches are compressed with, and how hard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressionConfig {
+    /// With what.
+    pub codec: CompressionType,
+    /// How hard: gzip has levels 1 to 9, zstd 1 to 22, the others none. `None`: the codec's usual level.
+    pub level: Option<i32>,
+}
+
+impl CompressionConfig {
+    /// What stands under `key`, with its level beside it; `otherwise` if nothing does.
+    pub(super) fn read(table: &mut Table<'_>, key: &'static str, otherwise: CompressionType) -> Self {
+        let types = CompressionType::ALL.map(|codec| (codec.name(), codec));
+        let written = table.item(key);
+        let level = table.item("compression_level");
+        let chosen = written.as_ref().map_or(Some(otherwise), |item| item.choice(&types, &[]));
+        // Of a codec that is not known nobody knows the levels.
+        let (Some(codec), Some(level)) = (chosen, level) else {
+            return Self { codec: chosen.unwrap_or(otherwise), level: None };
+        };
+        let levels = match codec {
+            CompressionType::Gzip => 1..=9,
+            CompressionType::Zstd => 1..=22,
+            CompressionType::None | CompressionType::Snappy | CompressionType::Lz4 => {
+                let help = format!("remove it, or write {key} = \"zstd\"");
+                level.report.error_with_help(&level.place, "only gzip and zstd have levels", help);
+                return Self { codec, level: None };
+            }
+        };
+        Self { codec, level: level.integer(levels).map(|level| level as i32) }
+    }
 }
 
 impl SecurityConfig {
@@ -242,8 +263,8 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path) -> Option<Option<TlsConfig>>
 }
 
 fn readable_file(item: &Item<'_>, base_dir: &Path) -> Option<PathBuf> {
-    let file = base_dir.join(path(item)?);
-    if item.report.rehearses() {
+    let file = allowed_file(item, base_dir, path(item)?)?;
+    if matches!(item.report.files(), Files::Rehearsed) {
         return Some(file);
     }
     let found = std::fs::File::open(&file).and_then(|file| file.metadata());

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::model::{ClusterId, Limits, LinkId, OnError};
+use crate::model::{Builtins, ClusterId, Digest, Limits, LinkId, OnError};
 
 use super::breaker::BreakerConfig;
 use super::check_id;
 use super::diagnostic::Place;
+use super::filter::read_filter;
 use super::following::Following;
 use super::groups::GroupSync;
+use super::health::HealthConfig;
+use super::json::written;
+use super::kafka::{CompressionConfig, CompressionType};
 use super::probation::ProbationConfig;
 use super::reader::{Item, Table, suggest};
 use super::rename::Rename;
@@ -20,9 +24,16 @@ use super::report::Report;
 use super::stage::{StageConfig, read_pipeline};
 use super::start::Start;
 use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name, is_internal};
+use super::transform::{Names, read_transform, settled};
 
 /// The most lanes of a link: each is a thread and a transaction in the target.
 pub const LANES_MAX: u64 = 1024;
+
+/// Where a link that is defined by itself says what its clusters are: source and target.
+pub(super) const IN_PLACE: [&str; 2] = ["source_cluster", "target_cluster"];
+
+/// The rates that a link can be held to, in bytes a second.
+pub const THROTTLE_RATES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 40;
 
 /// How often heartbeats may be sent, in milliseconds.
 const HEARTBEATS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
@@ -66,8 +77,14 @@ pub struct LinkConfig {
     pub breaker: BreakerConfig,
     /// How a new revision is watched.
     pub probation: ProbationConfig,
+    /// What happens to the records before the first stage. The variables that are always the same in a link are texts already.
+    pub builtins: Builtins,
+    /// When it is not well.
+    pub health: HealthConfig,
     /// What happens to the records on the way.
     pub pipeline: Vec<StageConfig>,
+    /// The digest of what stands in the file; `None` for a link of a definition.
+    pub written: Option<Digest>,
 }
 
 /// `[links.ID.config]`: how a link moves records.
@@ -81,6 +98,10 @@ pub struct TransferConfig {
     pub max_messages: Option<u64>,
     /// A lane commits after this many milliseconds, if there is anything to commit.
     pub checkpoint_interval_ms: u64,
+    /// What the record batches that it writes are compressed with; `None`: as the target cluster says.
+    pub compression: Option<CompressionConfig>,
+    /// The most bytes of keys, values and headers that it writes in a second, all lanes and daemons together; `None`: as fast as it can.
+    pub throttle_rate: Option<u64>,
     /// Whether output and checkpoint must be one transaction.
     pub enable_exactly_once: bool,
     /// A transaction of the target that is older than this many milliseconds may be aborted. The search for a record that a
@@ -95,6 +116,8 @@ impl Default for TransferConfig {
             max_bytes: 10 << 20,
             max_messages: None,
             checkpoint_interval_ms: 100,
+            compression: None,
+            throttle_rate: None,
             enable_exactly_once: true,
             transaction_timeout_ms: 60_000,
         }
@@ -124,8 +147,20 @@ impl LinkConfig {
     }
 }
 
+/// Where a link is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// In the configuration file. It names its clusters under `source` and `target`, and the files of its plugins.
+    File,
+    /// In a definition of its own. It has tables `source_cluster` and `target_cluster`, whose `cluster_id` counts here, and names plugins by their
+    /// digests. It waits to be started.
+    Definition,
+}
+
 /// What is around the links, and they refer to.
 pub(super) struct Around<'a> {
+    /// Where the links are written.
+    pub(super) form: Form,
     /// The ids of clusters that occur in the file.
     pub(super) clusters: &'a [&'a str],
     /// Those of them that are of Kafka.
@@ -152,31 +187,58 @@ pub(super) fn read_links(table: Table<'_>, around: &Around<'_>) -> BTreeMap<Link
     for (id, id_place, item) in table.named() {
         let valid = check_id("link", id, &id_place, report);
         let Some(table) = item.table() else { continue };
-        if let Some(link) = ReadLink::read(table, id, around).filter(|_| valid) {
-            links.insert(id.into(), link);
+        if let Some(mut read) = ReadLink::read(table, id, around).filter(|_| valid) {
+            read.link.written = Some(written(item.value));
+            links.insert(id.into(), read);
         }
     }
     links
 }
 
+impl Form {
+    /// The ids of source and target.
+    fn clusters<'a>(self, table: &mut Table<'a>) -> [Option<Item<'a>>; 2] {
+        match self {
+            Self::File => [
+                table.required("source", "write source = \"the id of a cluster\""),
+                table.required("target", "write target = \"the id of a cluster\""),
+            ],
+            // What else is in these tables was read before.
+            Self::Definition => IN_PLACE.map(|key| {
+                let cluster = table.required(key, "write {\"cluster_id\": \"the id of a cluster\"}")?;
+                let mut cluster = cluster.table_again()?;
+                cluster.required("cluster_id", "write \"cluster_id\": \"the id of a cluster\"")
+            }),
+        }
+    }
+}
+
 impl ReadLink {
+    /// A link that was read before.
+    pub(super) fn known(link: LinkConfig) -> Self {
+        Self { topic_places: vec![Place::top(); link.topics.len()], dead_letters_place: Place::top(), link }
+    }
+
     /// `None` if something is missing or wrong that has no default.
-    fn read(mut table: Table<'_>, id: &str, around: &Around<'_>) -> Option<Self> {
+    pub(super) fn read(mut table: Table<'_>, id: &str, around: &Around<'_>) -> Option<Self> {
         let report = table.report;
         refuse_keys_of_later_versions(&mut table);
         if let Some(kind) = table.item("type") {
             kind.choice(&[("active-passive", ())], &["active-active", "star"]);
         }
+        if around.form == Form::Definition {
+            // Whoever defines the link has looked at it.
+            table.item("id");
+        }
         let name = table.item("name").and_then(|item| item.text()).unwrap_or(id).to_owned();
-        let source = table.required("source", "write source = \"the id of a cluster\"");
-        let target = table.required("target", "write target = \"the id of a cluster\"");
+        let [source, target] = around.form.clusters(&mut table);
         let topic_prefix = table.item("topic_prefix").map_or(Some(""), |item| topic_prefix(&item));
         let rename = table.item("rename").map(|item| read_rename(&item)).unwrap_or_default();
         let topics = table.required("topics", "write topics = [\"a-topic\", \"/a regular expression/\"]");
         let exclude = table.item("topics_exclude").map(|item| read_exclude(&item)).unwrap_or_default();
         let dead_letters = table.item("dead_letters");
-        let lanes = table.integer("lanes", 1, 1..=LANES_MAX) as u32;
-        let autostart = table.flag("autostart", true);
+        let lanes = read_lanes(&mut table);
+        let autostart = table.flag("autostart", around.form == Form::File);
         let is_kafka = |item: &Option<Item<'_>>| {
             let id = item.as_ref().map(|item| item.value);
             matches!(id, Some(DeValue::String(id)) if around.kafka.contains(&**id))
@@ -192,6 +254,9 @@ impl ReadLink {
         let config = TransferConfig::read(table.table("config"), target_is_kafka);
         let breaker = BreakerConfig::read(table.table("breaker"));
         let probation = ProbationConfig::read(table.table("probation"));
+        let filter = table.item("filter").and_then(|item| read_filter(&item));
+        let transform = table.item("transform").and_then(|item| read_transform(&item));
+        let health = HealthConfig::read(table.table("health"));
         let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, around)).unwrap_or_default();
         let dead_letters_place = dead_letters.as_ref().map_or(&table.place, |item| &item.place).clone();
         table.finish();
@@ -201,11 +266,14 @@ impl ReadLink {
         let target = target.and_then(|item| cluster(&item, around.clusters));
         let (topics, topic_places) = topics.map(|item| read_topics(&item)).unwrap_or_default();
         let dead_letters = dead_letters.map_or_else(|| Some(format!("{id}.dead-letters")), |item| topic_name(&item));
+        let (source, target) = (source?, target?);
+        let names = Names { link: id, source: &source, target: &target };
+        let builtins = Builtins { filter, transform: transform.map(|spec| settled(spec, &names)) };
         let link = LinkConfig {
             id: id.into(),
             name,
-            source: source?,
-            target: target?,
+            source,
+            target,
             topics,
             topics_exclude: exclude,
             rename,
@@ -220,7 +288,10 @@ impl ReadLink {
             config,
             breaker,
             probation,
+            builtins,
+            health,
             pipeline,
+            written: None,
         };
         let read = Self { link, topic_places, dead_letters_place };
         read.check_names(report);
@@ -252,27 +323,42 @@ impl ReadLink {
     }
 }
 
+/// The number of lanes. `concurrent_partitions` says the same, since each lane copies one partition at a time.
+fn read_lanes(table: &mut Table<'_>) -> u32 {
+    let range = 1..=LANES_MAX;
+    let config = table.peek("config").and_then(|item| item.table_again());
+    let concurrent = config.and_then(|config| config.peek("concurrent_partitions"));
+    let lanes = table.item("lanes");
+    if let (Some(_), Some(concurrent)) = (&lanes, &concurrent) {
+        let message = "\"lanes\" of the link says the same: write one of the two";
+        concurrent.report.error(&concurrent.place, message);
+    }
+    lanes.or(concurrent).and_then(|item| item.integer(range)).unwrap_or(1) as u32
+}
+
 impl TransferConfig {
     fn read(mut table: Table<'_>, target_is_kafka: bool) -> Self {
-        table.refuse(&[
-            ("concurrent_partitions", "the link's \"lanes\" says how many partitions are copied side by side"),
-            (
-                "enable_compression",
-                "\"compression\" and \"compression_level\" of the target cluster say how batches are stored",
-            ),
-            (
-                "compression_type",
-                "\"compression\" and \"compression_level\" of the target cluster say how batches are stored",
-            ),
-            ("throttle_rate_bytes_per_sec", "remove it: the link runs as fast as source, plugins and target allow"),
-            ("enable_idempotence", "remove it: \"enable_exactly_once\" includes it"),
-        ]);
+        if let Some(item) = table.item("enable_idempotence") {
+            // Writing is idempotent in any case.
+            if item.flag() == Some(false) {
+                item.report.warning(
+                    &item.place,
+                    "this changes nothing: records are always written idempotently",
+                    "remove it",
+                );
+            }
+        }
+        // The link has read it: see `read_lanes`.
+        table.item("concurrent_partitions");
+        let compression = compression(&mut table, target_is_kafka);
         let default = Self::default();
         let config = Self {
             batch_size: table.integer("batch_size", default.batch_size.into(), 1..=100_000) as u32,
             max_bytes: table.size("max_bytes", default.max_bytes, 1 << 10..=1 << 30),
             max_messages: table.item("max_messages").and_then(|item| item.integer(1..=u32::MAX.into())),
             checkpoint_interval_ms: table.integer("checkpoint_interval_ms", default.checkpoint_interval_ms, 1..=60_000),
+            compression,
+            throttle_rate: table.item("throttle_rate_bytes_per_sec").and_then(|item| item.size(THROTTLE_RATES)),
             enable_exactly_once: exactly_once(&mut table, target_is_kafka).unwrap_or(default.enable_exactly_once),
             transaction_timeout_ms: table.integer(
                 "transaction_timeout_ms",
@@ -282,6 +368,27 @@ impl TransferConfig {
         };
         table.finish();
         config
+    }
+}
+
+/// What the link says of compression, if it says anything.
+fn compression(table: &mut Table<'_>, target_is_kafka: bool) -> Option<CompressionConfig> {
+    let enabled = table.item("enable_compression");
+    let places: Vec<Place> = ["enable_compression", "compression_type", "compression_level"]
+        .into_iter()
+        .filter_map(|key| table.place_of(key))
+        .collect();
+    let flag = enabled.as_ref().and_then(|item| item.flag());
+    let read = CompressionConfig::read(table, "compression_type", CompressionType::Zstd);
+    let place = places.first()?;
+    if !target_is_kafka {
+        let message = "an embedded cluster compresses with zstd, whatever writes to it";
+        table.report.error_with_help(place, message, "remove it; \"compression_level\" of the cluster says how hard");
+        return None;
+    }
+    match flag {
+        Some(false) => Some(CompressionConfig { codec: CompressionType::None, level: None }),
+        _ => Some(read),
     }
 }
 
@@ -299,15 +406,11 @@ fn exactly_once(table: &mut Table<'_>, target_is_kafka: bool) -> Option<bool> {
 }
 
 fn refuse_keys_of_later_versions(table: &mut Table<'_>) {
-    let use_a_stage = "write a stage of the pipeline: a plugin can do it";
-    table.refuse(&[
-        ("filter", use_a_stage),
-        ("transform", use_a_stage),
-        ("failover_config", "remove it: start and stop links by hand"),
-    ]);
+    table.refuse(&[("failover_config", "remove it: start and stop links by hand")]);
 }
 
-fn cluster(item: &Item<'_>, clusters: &[&str]) -> Option<ClusterId> {
+/// The id of a cluster that is there.
+pub(super) fn cluster(item: &Item<'_>, clusters: &[&str]) -> Option<ClusterId> {
     let id = item.text()?;
     if !clusters.contains(&id) {
         let help = match clusters {

@@ -9,21 +9,25 @@
 //! - An unknown key is an error: a slip of the hand must not become a default.
 //! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
 //!
-//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`] and [`probation`], [`stage`] hold the settings, each with its
-//! own part of the file; `limits` reads what plugins may use; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
+//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
+//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
 pub mod breaker;
 pub mod circle;
 pub mod cluster;
 pub mod daemon;
+pub mod definition;
 pub mod diagnostic;
+mod filter;
 pub mod following;
 pub mod groups;
+pub mod health;
 pub mod json;
 pub mod kafka;
 mod limits;
 pub mod link;
+pub mod patterns;
 pub mod probation;
 mod reader;
 pub mod rename;
@@ -31,9 +35,11 @@ mod report;
 pub mod secret;
 pub mod stage;
 pub mod start;
+pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+pub mod transform;
 mod units;
 
 use std::collections::BTreeMap;
@@ -46,22 +52,30 @@ use crate::model::{ClusterId, LinkId};
 pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
-pub use daemon::DaemonConfig;
+pub use daemon::{DaemonConfig, LogFormat};
+pub use definition::{Defined, Surroundings, json_path, new_id, read_definition};
 pub use diagnostic::{Diagnostic, Place, Severity, Source};
 pub use following::Following;
-pub use groups::{GroupSelector, GroupSync};
+pub use groups::{GroupSelector, GroupSync, is_own_group};
+pub use health::HealthConfig;
 pub use json::PluginConfig;
-pub use kafka::{CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
-pub use link::{LANES_MAX, LinkConfig, TransferConfig};
+pub use kafka::{
+    CompressionConfig, CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity,
+};
+pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, TransferConfig};
+pub use patterns::Patterns;
 pub use probation::ProbationConfig;
 pub use rename::Rename;
 pub use secret::Secret;
-pub use stage::StageConfig;
+pub use stage::{PluginSource, StageConfig};
 pub use start::{MirrorMaker, Start};
+pub use template::{Piece, Template, Variable};
 pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_internal};
+pub use transform::parse_mapping;
+pub use units::{parse_duration, parse_size};
 
 use reader::Table;
-use report::Report;
+use report::{Files, Report};
 
 /// The file that is read when none is named, in the current directory.
 pub const DEFAULT_FILE: &str = "tidegate.toml";
@@ -117,7 +131,7 @@ impl Config {
     pub fn rehearse(text: &str, file: &str) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         let source = Source::new(file, text);
         let (tree, syntax_errors) = DeTable::parse_recoverable(text);
-        let report = Report::new(&source, &syntax_errors).rehearsing();
+        let report = Report::new(&source, &syntax_errors).with_files(Files::Rehearsed);
         read(Table::root(tree.get_ref(), &report), Path::new(""));
         report.finish()
     }
@@ -126,13 +140,19 @@ impl Config {
 type Parts = (DaemonConfig, BTreeMap<ClusterId, ClusterConfig>, BTreeMap<LinkId, LinkConfig>);
 
 fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
-    let daemon = DaemonConfig::read(root.table("daemon"), base_dir);
     let table = root.table("clusters");
     let cluster_ids: Vec<&str> = table.keys().collect();
+    let daemon = DaemonConfig::read(root.table("daemon"), &cluster_ids, base_dir);
     let clusters = cluster::read_clusters(table, &daemon.data_dir, base_dir);
     let of_kafka = clusters.values().filter(|cluster| matches!(cluster.kind, ClusterKind::Kafka(_)));
     let kafka = of_kafka.map(|cluster| &*cluster.id).collect();
-    let around = link::Around { clusters: &cluster_ids, kafka: &kafka, limits: &daemon.limits, base_dir };
+    let around = link::Around {
+        form: link::Form::File,
+        clusters: &cluster_ids,
+        kafka: &kafka,
+        limits: &daemon.limits,
+        base_dir,
+    };
     let links = link::read_links(root.table("links"), &around);
     if !root.keys().any(|key| key == "clusters" || key == "links") {
         let help = "write a table [clusters.east] with kind = \"embedded\"";

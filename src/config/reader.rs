@@ -45,6 +45,11 @@ impl<'a> Table<'a> {
         Some(self.item_of(key, value))
     }
 
+    /// The value of `key`, which is read by somebody else too.
+    pub(super) fn peek(&self, key: &str) -> Option<Item<'a>> {
+        self.entries.get(key).map(|value| self.item_of(key, value))
+    }
+
     /// The value of `key`. It is an error if it is not there; `help` says what to write.
     pub(super) fn required(&mut self, key: &'static str, help: &str) -> Option<Item<'a>> {
         let item = self.item(key);
@@ -171,6 +176,14 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The same for one that was read before: what is wrong with its type was said then.
+    pub(super) fn table_again(&self) -> Option<Table<'a>> {
+        match self.value {
+            DeValue::Table(entries) => Some(Table::new(self.place.clone(), self.report, entries)),
+            _ => None,
+        }
+    }
+
     /// The entries of an array; `expected` says what is expected, for example `an array of strings`.
     pub(super) fn items(&self, expected: &str) -> Option<impl Iterator<Item = Item<'a>>> {
         let DeValue::Array(values) = self.value else {
@@ -182,6 +195,21 @@ impl<'a> Item<'a> {
             report,
             value: value.get_ref(),
         }))
+    }
+
+    /// The texts of an array of strings that are not empty, and their places; or of a single string. What is wrong is reported and left out.
+    pub(super) fn texts(&self) -> Vec<(&'a str, Place)> {
+        let items = match self.value {
+            DeValue::String(_) => vec![self.clone()],
+            _ => self.items("a string or an array of strings").into_iter().flatten().collect(),
+        };
+        items.iter().filter_map(|item| Some((item.filled()?, item.place.clone()))).collect()
+    }
+
+    /// A text that is not empty.
+    pub(super) fn filled(&self) -> Option<&'a str> {
+        let text = self.text()?;
+        self.parsed(if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text) })
     }
 
     /// A whole number in `range`.
@@ -264,7 +292,8 @@ impl<'a> Item<'a> {
         result.map_err(|message| self.report.error(&self.place, message)).ok()
     }
 
-    fn wrong_type<T>(&self, expected: &str) -> Option<T> {
+    /// Report that it is something else than what is expected.
+    pub(super) fn wrong_type<T>(&self, expected: &str) -> Option<T> {
         let found = match self.value {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "a whole number",

@@ -3,11 +3,23 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Place, Severity, Source};
 
 /// The most errors of one file. Nobody reads more, and a data file that was named by mistake has one for each line.
 const ERRORS_MAX: usize = 1000;
+
+/// Which files and variables a text may use that it names.
+#[derive(Clone, Copy)]
+pub(super) enum Files<'a> {
+    /// All, and they must be there.
+    Any,
+    /// None is looked at: the text is read as on a machine that has all of them.
+    Rehearsed,
+    /// Files in this directory; without one, nothing.
+    Within(Option<&'a Path>),
+}
 
 /// The diagnostics of one file so far. Reading goes on after an error, so that all of them are reported at once.
 pub(super) struct Report<'a> {
@@ -18,8 +30,7 @@ pub(super) struct Report<'a> {
     broken_lines: BTreeSet<usize>,
     /// The byte from which on the tree is a guess.
     trusted_until: usize,
-    /// Whether the text is read as on a machine that has every file and variable that it names.
-    rehearses: bool,
+    files: Files<'a>,
 }
 
 impl<'a> Report<'a> {
@@ -31,7 +42,7 @@ impl<'a> Report<'a> {
             errors: Cell::new(0),
             broken_lines: BTreeSet::new(),
             trusted_until: usize::MAX,
-            rehearses: false,
+            files: Files::Any,
         };
         let mut errors: Vec<_> = syntax_errors.iter().map(|it| (it.span().unwrap_or_default(), it.message())).collect();
         errors.sort_by_key(|(span, _)| span.start);
@@ -42,14 +53,14 @@ impl<'a> Report<'a> {
         report
     }
 
-    /// The same for a text that is not to be used here and now: files and variables that it names need not be there.
-    pub(super) fn rehearsing(self) -> Self {
-        Self { rehearses: true, ..self }
+    /// The same for a text that may use only such files.
+    pub(super) fn with_files(self, files: Files<'a>) -> Self {
+        Self { files, ..self }
     }
 
-    /// Whether files and variables that the text names need not be there.
-    pub(super) fn rehearses(&self) -> bool {
-        self.rehearses
+    /// Which files and variables the text may use.
+    pub(super) fn files(&self) -> Files<'a> {
+        self.files
     }
 
     /// The first error of a line is the cause of the others. When a bracket is open, everything behind it is taken for its

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::reader::Item;
+use super::report::Files;
 
 /// The most bytes of a file with a secret: tokens have a few KiB, and a data file that was named by mistake is not read into memory.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -40,16 +41,18 @@ impl Secret {
     pub(super) fn parse(item: &Item<'_>, base_dir: &Path) -> Option<Self> {
         let text = item.text()?;
         match reference(text) {
-            Some(Reference::Environment(_) | Reference::File(_)) if item.report.rehearses() => {
+            Some(Reference::Environment(_) | Reference::File(_)) if matches!(item.report.files(), Files::Rehearsed) => {
                 Some(Self(Origin::File(PathBuf::new())))
             }
+            Some(Reference::Environment(_)) if is_restricted(item) => item.parsed(Err(REFER.to_owned())),
             Some(Reference::Environment(name)) => item.parsed(from_environment(name)),
             Some(Reference::File(path)) => {
-                let path = base_dir.join(path);
+                let path = allowed_file(item, base_dir, path)?;
                 item.parsed(read_file(&path)).map(|_| Self(Origin::File(path)))
             }
             Some(Reference::Unknown) => item.parsed(Err("write ${env:NAME} or ${file:PATH}".to_owned())),
             None if text.is_empty() => item.parsed(Err("it is empty".to_owned())),
+            None if is_restricted(item) => item.parsed(Err(REFER.to_owned())),
             None => {
                 let help = "write \"${env:NAME}\" or \"${file:PATH}\"";
                 item.report.warning(&item.place, "a secret stands here for everybody to read", help);
@@ -57,6 +60,29 @@ impl Secret {
             }
         }
     }
+}
+
+/// What is said of secrets that a definition must not have: it is shown to whoever asks for the link.
+const REFER: &str = "a definition holds no secret: write ${file:NAME}, a file in the secrets_dir of the daemon";
+
+fn is_restricted(item: &Item<'_>) -> bool {
+    matches!(item.report.files(), Files::Within(_))
+}
+
+/// The file, if it may be used by what is being read. Nothing is told of one that may not: not even whether it is there.
+pub(super) fn allowed_file(item: &Item<'_>, base_dir: &Path, path: &str) -> Option<PathBuf> {
+    let file = base_dir.join(path);
+    let Files::Within(allowed) = item.report.files() else { return Some(file) };
+    let Some(dir) = allowed else {
+        let help = "set secrets_dir in the daemon's configuration, or define the cluster there";
+        item.report.error_with_help(&item.place, "a definition may use no files of this daemon", help);
+        return None;
+    };
+    let inside = file.canonicalize().ok().zip(dir.canonicalize().ok()).filter(|(file, dir)| file.starts_with(dir));
+    if inside.is_none() {
+        item.report.error(&item.place, format!("there is no such file in the secrets_dir of the daemon: {path:?}"));
+    }
+    inside.map(|(file, _)| file)
 }
 
 impl From<&str> for Secret {

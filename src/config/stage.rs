@@ -1,5 +1,6 @@
 //! `[[links.ID.pipeline]]`: the stages that a link's records go through.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use super::daemon::path;
 use super::diagnostic::Place;
 use super::json::PluginConfig;
 use super::limits::read_limits;
-use super::link::Around;
+use super::link::{Around, Form};
 use super::reader::{Item, Table};
 
 /// One stage: a plugin with its configuration.
@@ -20,8 +21,8 @@ use super::reader::{Item, Table};
 pub struct StageConfig {
     /// Its name, unique in the link.
     pub name: Arc<str>,
-    /// The component's file.
-    pub plugin: PathBuf,
+    /// The component.
+    pub plugin: PluginSource,
     /// Where `plugin` was written: errors about the component belong there.
     pub plugin_place: Place,
     /// The digest that the component must have. The file had it when the configuration was read.
@@ -32,6 +33,24 @@ pub struct StageConfig {
     pub on_error: OnError,
     /// What the plugin may use.
     pub limits: Limits,
+}
+
+/// Where a component comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginSource {
+    /// A file. It was there, and could be read, when the configuration was read.
+    File(PathBuf),
+    /// What was stored with this digest for links that are defined by themselves.
+    Stored(Digest),
+}
+
+impl fmt::Display for PluginSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Stored(digest) => digest.fmt(f),
+        }
+    }
 }
 
 /// All stages of a link, in order.
@@ -61,11 +80,14 @@ impl StageConfig {
         let place = table.place.clone();
         table.finish();
 
-        let file = plugin.as_ref().and_then(|item| plugin_file(item, around.base_dir, digest.as_ref()));
+        let source = plugin.as_ref().and_then(|item| match around.form {
+            Form::File => plugin_file(item, around.base_dir, digest.as_ref()).map(PluginSource::File),
+            Form::Definition => stored_plugin(item),
+        });
         let (name, plugin) = (name?, plugin?);
         let stage = Self {
             name: stage_name(&name)?,
-            plugin: file?,
+            plugin: source?,
             plugin_place: plugin.place,
             digest: digest.map(|(digest, _)| digest),
             config: config.unwrap_or_else(|| Some(PluginConfig::empty(place)))?,
@@ -90,6 +112,15 @@ fn stage_name(item: &Item<'_>) -> Option<Arc<str>> {
 fn digest(item: &Item<'_>) -> Option<(Digest, Place)> {
     let digest = item.text()?.parse().map_err(|error: NotADigest| error.to_string());
     Some((item.parsed(digest)?, item.place.clone()))
+}
+
+fn stored_plugin(item: &Item<'_>) -> Option<PluginSource> {
+    let digest = item.text()?.parse();
+    if digest.is_err() {
+        let help = "store the component with `tidegate plugin store FILE`, which answers its digest";
+        item.report.error_with_help(&item.place, "a definition names a plugin by its digest: sha256:…", help);
+    }
+    digest.ok().map(PluginSource::Stored)
 }
 
 /// The path of the component, which is there, can be read, and has the digest that it is pinned to.

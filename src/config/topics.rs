@@ -13,7 +13,7 @@ pub(super) const TOPIC_NAME_BYTES_MAX: usize = 249;
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// What a link's `topics` has an entry of: a topic's name, or a regular expression between slashes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TopicSelector {
     /// The topic of this name.
     Name(Arc<str>),
@@ -36,12 +36,7 @@ impl TopicSelector {
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix('/') {
             None => check_topic_name(text).map(|()| Self::Name(text.into())),
-            Some(rest) => {
-                let expression = rest.strip_suffix('/').filter(|expression| !expression.is_empty());
-                let expression =
-                    expression.ok_or("a regular expression stands between two slashes, like \"/audit\\\\..*/\"")?;
-                TopicPattern::parse(expression).map(Self::Pattern)
-            }
+            Some(rest) => TopicPattern::before_slash(rest).map(Self::Pattern),
         }
     }
 
@@ -64,23 +59,36 @@ impl fmt::Display for TopicSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
-            Self::Pattern(pattern) => write!(f, "/{}/", pattern.expression),
+            Self::Pattern(pattern) => pattern.fmt(f),
         }
     }
 }
 
-/// Selectors are equal when they are written the same.
-impl PartialEq for TopicSelector {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Name(one), Self::Name(other)) => one == other,
-            (Self::Pattern(one), Self::Pattern(other)) => one.expression == other.expression,
-            _ => false,
-        }
+/// As it stands in the configuration, between slashes.
+impl fmt::Display for TopicPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}/", self.expression)
     }
 }
+
+/// Patterns are equal when they are written the same.
+impl PartialEq for TopicPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.expression == other.expression
+    }
+}
+
+impl Eq for TopicPattern {}
 
 impl TopicPattern {
+    /// What stands behind the first of two slashes.
+    pub(super) fn before_slash(rest: &str) -> Result<Self, String> {
+        let expression = rest.strip_suffix('/').filter(|expression| !expression.is_empty());
+        let expression =
+            expression.ok_or("a regular expression stands between two slashes, like \"/audit\\\\..*/\"")?;
+        Self::parse(expression)
+    }
+
     pub(super) fn parse(expression: &str) -> Result<Self, String> {
         // First alone, so that a message tells about the user's text, and `a)|(b` does not close our group.
         compile(expression)?;
@@ -131,7 +139,12 @@ pub fn is_internal(topic: &str) -> bool {
 }
 
 fn compile(expression: &str) -> Result<Regex, String> {
-    RegexBuilder::new(expression).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| match error {
+    RegexBuilder::new(expression).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| says(&error))
+}
+
+/// What is wrong with an expression, on one line.
+pub(super) fn says(error: &regex::Error) -> String {
+    match error {
         regex::Error::CompiledTooBig(_) => "the regular expression is too large: write a simpler one".to_owned(),
         // A picture of the expression comes before the last line.
         error => {
@@ -139,7 +152,7 @@ fn compile(expression: &str) -> Result<Regex, String> {
             let last = message.lines().last().unwrap_or_default();
             format!("not a regular expression: {}", last.strip_prefix("error: ").unwrap_or(last))
         }
-    })
+    }
 }
 
 /// Whether a topic may have this name: the same rule as Kafka's.

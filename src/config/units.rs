@@ -21,7 +21,7 @@ const DURATION_UNITS: [(&str, u64); 5] =
 ///
 /// # Errors
 /// What is wrong, and what would be right.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+pub fn parse_size(text: &str) -> Result<u64, String> {
     parse(text, &SIZE_UNITS).ok_or_else(|| {
         format!(
             "{text:?} is not a size: write a whole number and one of B, KB, MB, GB, KiB, MiB, GiB, TiB, like \"64MiB\""
@@ -37,6 +37,14 @@ pub(super) fn parse_duration_ms(text: &str) -> Result<u64, String> {
     parse(text, &DURATION_UNITS).ok_or_else(|| {
         format!("{text:?} is not a duration: write a whole number and one of ms, s, m, h, d, like \"7d\"")
     })
+}
+
+/// The time that `text` stands for.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    parse_duration_ms(text).map(std::time::Duration::from_millis)
 }
 
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {

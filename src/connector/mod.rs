@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub use self::acl::{Acl, AclTopics, Operation};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
-use crate::config::MirrorMaker;
+use crate::config::{CompressionConfig, MirrorMaker};
 use crate::model::{
     Batch, Checkpoint, ClusterId, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId, TopicPartition,
 };
@@ -81,6 +81,9 @@ pub struct PartitionRange {
 
 /// Something that holds topics.
 pub trait Cluster: Send + Sync {
+    /// Whether the cluster answers: something small is asked of it now, whatever is known already.
+    fn probe(&self) -> Result<(), Error>;
+
     /// All topics, by name.
     fn topics(&self) -> Result<Vec<Topic>, Error>;
 
@@ -95,6 +98,11 @@ pub trait Cluster: Send + Sync {
     /// Where partitions end, with what open transactions have written, in their order.
     fn log_ends(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>, Error> {
         Ok(self.ranges_of(partitions)?.into_iter().map(|range| range.end).collect())
+    }
+
+    /// How often in a row a lane may fail here before its link is called degraded.
+    fn max_retries(&self) -> u32 {
+        0
     }
 
     /// What is in a partition.
@@ -176,6 +184,9 @@ pub trait Cluster: Send + Sync {
 
     /// What [`Cluster::put_metadata`] stored for the link under `key`.
     fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error>;
+
+    /// What is stored under `key`, of all links for which there is something.
+    fn metadata_of_all(&self, key: &str) -> Result<BTreeMap<LinkId, Vec<u8>>, Error>;
 
     /// Store something about a link (its desired state, its revisions), durably.
     fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error>;
@@ -320,6 +331,8 @@ pub struct LaneSettings {
     pub transaction_timeout: Duration,
     /// Whether output and checkpoint must be one transaction.
     pub exactly_once: bool,
+    /// What record batches are compressed with; `None`: as the cluster is configured.
+    pub compression: Option<CompressionConfig>,
 }
 
 /// Lanes that are to become others.

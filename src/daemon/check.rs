@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::api::wire;
-use crate::config::{ClusterConfig, ClusterKind, Config, Diagnostic, LinkConfig, StageConfig};
+use crate::config::{ClusterConfig, ClusterKind, Config, Diagnostic, LinkConfig, PluginSource, Source, StageConfig};
 use crate::connector;
 use crate::link::StageSpec;
 use crate::link::pipeline::{check_limits, check_routes};
@@ -60,10 +60,14 @@ pub(super) fn with_plugins(
     warnings: Vec<Diagnostic>,
     engine: &PluginEngine,
 ) -> Result<CheckedConfig, Vec<Diagnostic>> {
-    let mut errors: Vec<_> = config.clusters.values().filter_map(|cluster| check_cluster(&config, cluster)).collect();
+    let mut errors: Vec<_> =
+        config.clusters.values().filter_map(|cluster| check_cluster(&config.source, cluster)).collect();
     let mut stages = Vec::new();
     for link in config.links.values() {
-        let check = |stage| check_stage(&config, link, stage, engine).map_err(|found| errors.extend(found)).ok();
+        let check = |stage| {
+            let checked = check_stage(&config.source, link, stage, engine, &read_component);
+            checked.map_err(|found| errors.extend(found)).ok()
+        };
         stages.push(link.pipeline.iter().filter_map(check).collect());
     }
     if errors.is_empty() {
@@ -75,21 +79,24 @@ pub(super) fn with_plugins(
     Err(all)
 }
 
-fn check_cluster(config: &Config, cluster: &ClusterConfig) -> Option<Diagnostic> {
+/// What is wrong with the certificates of a cluster.
+pub(super) fn check_cluster(source: &Source, cluster: &ClusterConfig) -> Option<Diagnostic> {
     let ClusterKind::Kafka(kafka) = &cluster.kind else { return None };
     let error = connector::kafka::check(kafka).err()?;
-    Some(config.source.error(&kafka.security.place, error.message).with_help(error.remedy))
+    Some(source.error(&kafka.security.place, error.message).with_help(error.remedy))
 }
 
-fn check_stage(
-    config: &Config,
+/// Read, compile and configure the plugin of a stage. `component` gets its bytes.
+pub(super) fn check_stage(
+    source: &Source,
     link: &LinkConfig,
     stage: &StageConfig,
     engine: &PluginEngine,
+    component: &dyn Fn(&PluginSource) -> Result<Vec<u8>, String>,
 ) -> Result<CheckedStage, Vec<Diagnostic>> {
-    let plugin_error = |message: String| vec![config.source.error(&stage.plugin_place, message)];
-    let file = stage.plugin.display();
-    let bytes = fs::read(&stage.plugin).map_err(|error| plugin_error(format!("{file}: {error}")))?;
+    let plugin_error = |message: String| vec![source.error(&stage.plugin_place, message)];
+    let file = &stage.plugin;
+    let bytes = component(file).map_err(|error| plugin_error(format!("{file}: {error}")))?;
     // The pin was compared when the configuration was read; the file may be another one by now.
     if stage.digest.is_some_and(|pinned| pinned != Digest::of(&bytes)) {
         return Err(plugin_error(format!("{file} has just changed: it has not the digest that is pinned")));
@@ -99,20 +106,26 @@ fn check_stage(
     let spec = spec(stage, &plugin);
     let metrics = Arc::<StageMetrics>::default();
     let configured = plugin.configure(&stage.name, &stage.config.value.to_string(), &spec.limits, &metrics);
-    let instance = configured.map_err(|error| config_errors(config, stage, &error))?;
+    let instance = configured.map_err(|error| config_errors(source, stage, &error))?;
     check_routes(link, instance.routes()).map_err(plugin_error)?;
     Ok((spec, bytes.into()))
 }
 
-fn config_errors(config: &Config, stage: &StageConfig, error: &ConfigError) -> Vec<Diagnostic> {
+/// The bytes of a component that a file holds.
+pub(super) fn read_component(of: &PluginSource) -> Result<Vec<u8>, String> {
+    match of {
+        PluginSource::File(path) => fs::read(path).map_err(|error| error.to_string()),
+        PluginSource::Stored(_) => Err("a configuration file names files".to_owned()),
+    }
+}
+
+fn config_errors(source: &Source, stage: &StageConfig, error: &ConfigError) -> Vec<Diagnostic> {
     match error {
         ConfigError::Refused(faults) => faults
             .iter()
-            .map(|fault| {
-                config.source.error(stage.config.place(&fault.path), format!("refused by the plugin: {fault}"))
-            })
+            .map(|fault| source.error(stage.config.place(&fault.path), format!("refused by the plugin: {fault}")))
             .collect(),
-        ConfigError::Trapped(_) => vec![config.source.error(&stage.plugin_place, error.to_string())],
+        ConfigError::Trapped(_) => vec![source.error(&stage.plugin_place, error.to_string())],
     }
 }
 
@@ -138,9 +151,13 @@ pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
     let bytes = fs::read(path).map_err(|error| Error::new(format!("{file}: {error}"), "name a component's file"))?;
     let engine = PluginEngine::compiling_in_child(None)
         .map_err(|error| Error::new(format!("no WebAssembly engine: {error}"), ""))?;
-    let plugin = engine
-        .load(&bytes)
-        .map_err(|refusal| Error::new(format!("{file}: {refusal}"), "wit/README.md says what a plugin is"))?;
+    inspect_bytes(&engine, &bytes)
+        .map_err(|refusal| Error::new(format!("{file}: {refusal}"), "wit/README.md says what a plugin is"))
+}
+
+/// What a component says about itself.
+pub(super) fn inspect_bytes(engine: &PluginEngine, bytes: &[u8]) -> Result<wire::Inspection, String> {
+    let plugin = engine.load(bytes).map_err(|refusal| refusal.to_string())?;
     let description = plugin.description();
     let schema = serde_json::from_str(&description.config_schema);
     Ok(wire::Inspection {

@@ -3,39 +3,79 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::verification;
-use super::view::{self, View};
-use super::{Daemon, RunningCluster};
-use crate::api::control::{ControlError, ControlPlane, ErrorKind, Publish, Read, ReadAnswer};
+use super::definitions::wrong_state;
+use super::view::{self, Said, View};
+use super::world::{Hosted, ManagedBy, RunningCluster};
+use super::{Daemon, lifecycle, verification};
+use crate::api::control::{ControlError, ControlPlane, Definition, ErrorKind, Fault, Publish, Read, ReadAnswer};
+use crate::api::exposition::Page;
 use crate::api::wire;
-use crate::config::ClusterKind;
+use crate::config::{self, ClusterKind, Diagnostic, Severity, THROTTLE_RATES};
 use crate::connector::Error;
 use crate::link::reset::{Reset, ResetError, ResetTo};
 use crate::link::supervisor::{LinkState, PublishError, VerifyError};
 use crate::link::{Desired, Failure, Link, Publication};
-use crate::model::{Batch, RevisionNumber, TopicPartition};
+use crate::model::{Batch, ClusterId, RevisionNumber, TopicPartition};
 
 /// How long the records before the end of a partition may take to come.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Daemon {
-    fn find_link(&self, id: &str) -> Result<&Arc<Link>, ControlError> {
-        self.links.get(id).ok_or_else(|| {
-            let known: Vec<&str> = self.links.keys().map(AsRef::as_ref).collect();
-            let remedy = format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
-            ControlError::new(ErrorKind::NotFound, "link-not-found", format!("there is no link {id}"), remedy)
-        })
+    pub(super) fn find_hosted(&self, id: &str) -> Result<Arc<Hosted>, ControlError> {
+        let world = self.world();
+        if let Some(hosted) = world.links.get(id) {
+            return Ok(hosted.clone());
+        }
+        let known: Vec<&str> = world.links.keys().map(AsRef::as_ref).collect();
+        let remedy = format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
+        let missing =
+            ControlError::new(ErrorKind::NotFound, "link-not-found", format!("there is no link {id}"), remedy);
+        Err(self.unusable(id).unwrap_or(missing))
     }
 
-    fn find_cluster(&self, id: &str) -> Result<&RunningCluster, ControlError> {
-        self.clusters.get(id).ok_or_else(|| {
-            let known: Vec<&str> = self.clusters.keys().map(AsRef::as_ref).collect();
+    fn find_link(&self, id: &str) -> Result<Arc<Link>, ControlError> {
+        Ok(self.find_hosted(id)?.link.clone())
+    }
+
+    fn find_cluster(&self, id: &str) -> Result<Arc<RunningCluster>, ControlError> {
+        let world = self.world();
+        world.clusters.get(id).cloned().ok_or_else(|| {
+            let known: Vec<&str> = world.clusters.keys().map(AsRef::as_ref).collect();
             let remedy = format!("there are: {}", known.join(", "));
             ControlError::new(ErrorKind::NotFound, "cluster-not-found", format!("there is no cluster {id}"), remedy)
         })
     }
 
-    fn find_topic(&self, cluster: &str, topic: &str) -> Result<(&RunningCluster, wire::TopicSummary), ControlError> {
+    /// A link as it is now, and what was said of it.
+    pub(super) fn view(&self, hosted: &Hosted) -> wire::Link {
+        let (managed_by, version, created_ms) = match &hosted.managed_by {
+            ManagedBy::File(_) => (wire::ManagedBy::File, None, None),
+            ManagedBy::Api(stored) => (wire::ManagedBy::Api, Some(stored.version), Some(stored.created_ms)),
+        };
+        let config = hosted.link.config();
+        let said = Said {
+            managed_by,
+            version,
+            created_at: created_ms.map(wire::Time),
+            source_cluster: self.place_of(&config.source),
+            target_cluster: self.place_of(&config.target),
+        };
+        View::new(&hosted.link, now_ms()).link(said)
+    }
+
+    fn place_of(&self, cluster: &ClusterId) -> wire::ClusterPlace {
+        let brokers = match self.world().clusters.get(cluster).map(|running| &running.config.kind) {
+            Some(ClusterKind::Kafka(kafka)) => kafka.brokers.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
+        wire::ClusterPlace { cluster_id: cluster.to_string(), brokers }
+    }
+
+    fn find_topic(
+        &self,
+        cluster: &str,
+        topic: &str,
+    ) -> Result<(Arc<RunningCluster>, wire::TopicSummary), ControlError> {
         let running = self.find_cluster(cluster)?;
         match running.topic(topic).map_err(cluster_error)? {
             Some(found) => {
@@ -50,7 +90,7 @@ impl Daemon {
         }
     }
 
-    fn find_partition(&self, cluster: &str, partition: &TopicPartition) -> Result<&RunningCluster, ControlError> {
+    fn find_partition(&self, cluster: &str, partition: &TopicPartition) -> Result<Arc<RunningCluster>, ControlError> {
         let (running, topic) = self.find_topic(cluster, &partition.topic)?;
         if partition.partition < topic.partitions {
             return Ok(running);
@@ -69,50 +109,91 @@ impl ControlPlane for Daemon {
             pid: std::process::id(),
             name: self.name.to_string(),
             data_dir: self.data_dir.clone(),
-            clusters: self.clusters.values().map(cluster_status).collect(),
-            links: self.links.values().map(|link| View::new(link, now).line()).collect(),
+            clusters: self.clusters().iter().map(|running| cluster_status(running)).collect(),
+            links: self.links().iter().map(|hosted| View::new(&hosted.link, now).line()).collect(),
         })
     }
 
     fn ready(&self) -> Result<(), ControlError> {
         // A link that waits for its clusters does not make the others wait.
-        match self.links.values().find(|link| link.state() == (LinkState::Starting, None)) {
-            Some(link) => {
-                let message = format!("link {} is starting", link.config().id);
-                Err(ControlError::new(ErrorKind::Unavailable, "starting", message, "try again in a moment"))
-            }
+        let starting = |message: String| {
+            Err(ControlError::new(ErrorKind::Unavailable, "starting", message, "try again in a moment"))
+        };
+        match self.links().iter().find(|hosted| hosted.link.state() == (LinkState::Starting, None)) {
+            Some(hosted) => starting(format!("link {} is starting", hosted.link.config().id)),
+            None if !self.has_read_definitions() => starting("the definitions of links are being read".to_owned()),
             None => Ok(()),
         }
     }
 
-    fn links(&self) -> Result<Vec<wire::Link>, ControlError> {
-        let now = now_ms();
-        Ok(self.links.values().map(|link| View::new(link, now).link()).collect())
+    fn links(&self, after: Option<&str>, limit: usize) -> Result<(Vec<wire::Link>, bool), ControlError> {
+        let links = Self::links(self);
+        let behind = |hosted: &&Arc<Hosted>| after.is_none_or(|after| *hosted.link.config().id > *after);
+        let mut behind = links.iter().filter(behind);
+        let page = behind.by_ref().take(limit).map(|hosted| self.view(hosted)).collect();
+        Ok((page, behind.next().is_none()))
     }
 
     fn link(&self, link: &str) -> Result<wire::Link, ControlError> {
-        Ok(View::new(self.find_link(link)?, now_ms()).link())
+        Ok(self.view(&*self.find_hosted(link)?))
+    }
+
+    fn define(&self, id: Option<&str>, definition: Definition, by: &str) -> Result<wire::Link, ControlError> {
+        self.define_link(id, definition, by)
+    }
+
+    fn redefine(
+        &self,
+        link: &str,
+        patch: &Definition,
+        expected: Option<u64>,
+        by: &str,
+    ) -> Result<wire::Link, ControlError> {
+        self.redefine_link(link, patch, expected, by)
+    }
+
+    fn delete(&self, link: &str, expected: Option<u64>, by: &str) -> Result<(), ControlError> {
+        self.delete_link(link, expected, by)
+    }
+
+    fn definition(&self, link: &str) -> Result<wire::LinkDefinition, ControlError> {
+        self.link_definition(link)
+    }
+
+    fn store_plugin(&self, component: &[u8]) -> Result<wire::Inspection, ControlError> {
+        self.store_component(component)
+    }
+
+    fn throttle(&self, link: &str, rate: Option<Option<u64>>, by: &str) -> Result<wire::Throttle, ControlError> {
+        if let Some(rate) = rate.flatten().filter(|rate| !THROTTLE_RATES.contains(rate)) {
+            let (low, high) = THROTTLE_RATES.into_inner();
+            return Err(ControlError::faults(vec![Fault {
+                path: "$.throttle_rate_bytes_per_sec".to_owned(),
+                message: format!("{rate} is out of range: write a number from {low} to {high}"),
+                help: "null is as fast as it can".to_owned(),
+            }]));
+        }
+        let found = self.find_link(link)?;
+        found.set_throttle(rate, by).map_err(failure_error)?;
+        Ok(view::throttle(&found))
+    }
+
+    fn reload(&self) -> Result<wire::Reloaded, ControlError> {
+        self.reload_file()
     }
 
     fn steer(&self, link: &str, transition: wire::LinkTransition) -> Result<wire::Link, ControlError> {
-        let found = self.find_link(link)?;
-        let (state, _) = found.state();
-        let desired = match (transition, state) {
-            (wire::LinkTransition::Start, _) => Desired::Running,
-            (wire::LinkTransition::Stop, _) => Desired::Stopped,
-            (wire::LinkTransition::Pause, LinkState::Active | LinkState::Starting | LinkState::Paused) => {
-                Desired::Paused
-            }
-            (wire::LinkTransition::Resume, LinkState::Paused | LinkState::Active) => Desired::Running,
-            (wire::LinkTransition::Pause | wire::LinkTransition::Resume, _) => {
-                let now = View::new(found, now_ms()).link().status;
-                let message = format!("link {link} is {now}: it cannot {transition}");
-                let remedy = format!("`tidegate link start {link}` starts it");
-                return Err(ControlError::new(ErrorKind::Conflict, "wrong-state", message, remedy));
-            }
+        let mut hosted = self.find_hosted(link)?;
+        let (state, _) = hosted.link.state();
+        let Some(desired) = lifecycle::desired(transition, state) else {
+            let message = format!("link {link} is {}: it cannot {transition}", view::status(state));
+            return Err(wrong_state(message, format!("`tidegate link start {link}` starts it"), state));
         };
-        found.order(desired).map_err(failure_error)?;
-        self.link(link)
+        if desired == Desired::Running {
+            hosted = self.catch_up(hosted)?;
+        }
+        hosted.link.order(desired).map_err(failure_error)?;
+        Ok(self.view(&hosted))
     }
 
     fn reset(&self, link: &str, request: &wire::ResetRequest, by: &str) -> Result<wire::Reset, ControlError> {
@@ -136,21 +217,25 @@ impl ControlPlane for Daemon {
     }
 
     fn upgrade(&self, link: &str, dry_run: bool, by: &str) -> Result<wire::Upgrade, ControlError> {
-        super::lanes::upgrade(self.find_link(link)?, dry_run, by)
+        super::lanes::upgrade(&*self.find_link(link)?, dry_run, by)
     }
 
     fn relane(&self, link: &str, lanes: u32, by: &str) -> Result<wire::Relaned, ControlError> {
-        super::lanes::relane(self.find_link(link)?, lanes, by)
+        super::lanes::relane(&*self.find_link(link)?, lanes, by)
     }
 
     fn link_metrics(&self, link: &str) -> Result<wire::LinkMetrics, ControlError> {
         let now = now_ms();
-        Ok(View::new(self.find_link(link)?, now).metrics(now))
+        Ok(View::new(&*self.find_link(link)?, now).metrics(now))
     }
 
     fn link_health(&self, link: &str) -> Result<wire::LinkHealth, ControlError> {
-        let now = now_ms();
-        Ok(View::new(self.find_link(link)?, now).health(now))
+        Ok(view::health(self.find_link(link)?.health()))
+    }
+
+    fn metrics(&self) -> Result<Page, ControlError> {
+        let links: Vec<Arc<Link>> = self.links().iter().map(|hosted| hosted.link.clone()).collect();
+        Ok(super::metrics::page(self.started, links.iter(), self.settings().metrics_partitions_max))
     }
 
     fn plan(&self, link: &str) -> Result<wire::Plan, ControlError> {
@@ -160,11 +245,11 @@ impl ControlPlane for Daemon {
     }
 
     fn groups(&self, link: &str) -> Result<Vec<wire::ConsumerGroup>, ControlError> {
-        super::groups::groups(self.find_link(link)?)
+        super::groups::groups(&*self.find_link(link)?)
     }
 
     fn sync_groups(&self, link: &str, request: &wire::GroupsRequest) -> Result<Vec<wire::ConsumerGroup>, ControlError> {
-        super::groups::sync(self.find_link(link)?, request)
+        super::groups::sync(&*self.find_link(link)?, request)
     }
 
     fn publish(&self, link: &str, publish: Publish) -> Result<wire::Swap, ControlError> {
@@ -213,7 +298,7 @@ impl ControlPlane for Daemon {
         let found = self.find_link(link)?;
         let history = found.history().map_err(failure_error)?;
         let starts = found.revision_starts().map_err(failure_error)?;
-        Ok(view::revisions(found, &history, &starts))
+        Ok(view::revisions(&found, &history, &starts))
     }
 
     fn topics(&self, cluster: &str) -> Result<Vec<wire::TopicSummary>, ControlError> {
@@ -261,7 +346,8 @@ impl ControlPlane for Daemon {
     }
 
     fn read(&self, cluster: &str, partition: &TopicPartition, read: Read) -> Result<ReadAnswer, ControlError> {
-        let cluster = &self.find_partition(cluster, partition)?.cluster;
+        let running = self.find_partition(cluster, partition)?;
+        let cluster = &running.cluster;
         let range = cluster.range(partition).map_err(cluster_error)?;
         let from = match read.from {
             wire::ReadFrom::Earliest => range.log_start,
@@ -349,12 +435,23 @@ pub(super) fn failure_error(failure: Failure) -> ControlError {
     ControlError::new(ErrorKind::Unavailable, failure.code, failure.message, failure.remedy)
 }
 
-fn cluster_error(error: Error) -> ControlError {
+pub(super) fn cluster_error(error: Error) -> ControlError {
     let kind = match error.code {
         "invalid-topic-name" | "invalid-partitions" | "record-too-large" => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
     };
     ControlError::new(kind, error.code, error.message, error.remedy)
+}
+
+/// A document that cannot be used.
+pub(super) fn faults(found: &[Diagnostic]) -> ControlError {
+    let fault = |it: &Diagnostic| Fault {
+        path: config::json_path(it),
+        message: it.message.clone(),
+        help: it.help.clone().unwrap_or_default(),
+    };
+    let errors = found.iter().filter(|it| it.severity == Severity::Error);
+    ControlError::faults(errors.map(fault).collect())
 }
 
 fn now_ms() -> i64 {

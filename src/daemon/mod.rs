@@ -1,29 +1,33 @@
 //! Puts the rooms together: the only room that knows all others.
 //!
-//! `run` starts everything that a configuration names and ends it in order; [`check`] says what is wrong with a
+//! `run` starts everything that a configuration names and ends it in order; `world` is what runs; `definitions` are links that come through the API, `reload` is
+//! what comes of a changed file; [`check`] says what is wrong with a
 //! configuration without starting it; `control` answers the REST API; `view` and
-//! `verification` turn what links know into what the wire shows.
+//! `verification` turn what links know into what the wire shows, and `metrics` into numbers for Prometheus.
 
 mod check;
 mod control;
+mod definitions;
 mod groups;
 mod lanes;
+mod lifecycle;
+mod metrics;
 mod name;
 mod plan;
+mod reload;
 mod run;
 mod verification;
 mod view;
+mod world;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use crate::config::{ClusterConfig, Diagnostic};
-use crate::connector::{self, Cluster, Topic};
-use crate::link::Link;
-use crate::model::{ClusterId, LinkId};
-use crate::store::Store;
+use crate::config::{DaemonConfig, Diagnostic};
+use crate::plugin::PluginEngine;
+use definitions::Definitions;
+use world::{Hosted, RunningCluster, World};
 
 pub use check::{Checked, check, inspect};
 pub use run::run;
@@ -41,33 +45,53 @@ pub struct Error {
 }
 
 impl Error {
-    fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// An error that is not about a configuration.
+    pub fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { message: message.into(), remedy: remedy.into(), diagnostics: Vec::new() }
     }
 }
 
-/// Everything that runs.
+/// Everything that runs, and what it was told.
 struct Daemon {
     data_dir: PathBuf,
+    /// The configuration file.
+    file: PathBuf,
     name: Arc<str>,
     started: Instant,
-    clusters: BTreeMap<ClusterId, RunningCluster>,
-    links: BTreeMap<LinkId, Arc<Link>>,
+    engine: PluginEngine,
+    settings: RwLock<Arc<DaemonConfig>>,
+    world: RwLock<World>,
+    definitions: Definitions,
+    /// Held for the length of a change of the world: one after the other.
+    changing: Mutex<()>,
 }
 
-/// A cluster and what its configuration says.
-struct RunningCluster {
-    config: ClusterConfig,
-    cluster: Arc<dyn Cluster>,
-    /// What is behind an embedded cluster, for what only that has: retention that we see to, and failures that last.
-    store: Option<Arc<Store>>,
-}
-
-impl RunningCluster {
-    fn topic(&self, name: &str) -> Result<Option<Topic>, connector::Error> {
-        match &self.store {
-            Some(store) => Ok(store.topic(name).map(Topic::from)),
-            None => Ok(self.cluster.topics()?.into_iter().find(|topic| *topic.name == *name)),
-        }
+impl Daemon {
+    /// What the configuration file says of the process.
+    fn settings(&self) -> Arc<DaemonConfig> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// What runs. Never held while something is waited for.
+    fn world(&self) -> RwLockReadGuard<'_, World> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to be changed. Held for a moment only.
+    fn world_to_change(&self) -> RwLockWriteGuard<'_, World> {
+        self.world.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn links(&self) -> Vec<Arc<Hosted>> {
+        self.world().links.values().cloned().collect()
+    }
+
+    fn clusters(&self) -> Vec<Arc<RunningCluster>> {
+        self.world().clusters.values().cloned().collect()
+    }
+}
+
+/// A lock whose holder may have panicked: what it guards is whole all the same.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,11 @@
 //! From a configuration file to a running daemon, and to its end.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,16 +13,18 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{CheckedConfig, with_plugins};
-use super::{Daemon, Error, RunningCluster, name};
+use super::definitions::{self, Definitions};
+use super::{Daemon, Error, RunningCluster, World, name};
 use crate::api::{self, wire};
-use crate::config::{ClusterConfig, ClusterKind, Config, EmbeddedConfig};
+use crate::config::{ClusterConfig, ClusterKind, Config, EmbeddedConfig, LogFormat};
 use crate::connector::embedded::EmbeddedCluster;
 use crate::connector::kafka::KafkaCluster;
 use crate::connector::{self, Cluster};
-use crate::link::Link;
-use crate::model::{ClusterId, LinkId};
 use crate::plugin::PluginEngine;
 use crate::store::{self, Command, Retention, Store};
+
+/// The store of definitions of links, in the data directory.
+const OWN_STORE: &str = "links.redb";
 
 /// How long after a failure a declared topic is tried again.
 const DECLARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -35,13 +36,14 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 const SAMPLES_PER_RETENTION: u32 = 30;
 
 /// Run the daemon that a configuration file describes, until SIGTERM or SIGINT. Links finish their open batch
-/// and commit before this returns.
+/// and commit before this returns. `start_log` is told how the file wants the log before anything is logged.
 ///
 /// # Errors
 /// What keeps the daemon from starting, all of it at once where that is possible.
-pub fn run(path: &Path) -> Result<(), Error> {
+pub fn run(path: &Path, start_log: impl FnOnce(LogFormat) -> Result<(), Error>) -> Result<(), Error> {
     let started = Instant::now();
     let (config, warnings) = Config::load(path).map_err(refused)?;
+    start_log(config.daemon.log_format)?;
     let data_dir = config.daemon.data_dir.clone();
     let _lock = lock(&data_dir)?;
     let engine = PluginEngine::compiling_in_child(Some(&data_dir.join("cache"))).map_err(|error| {
@@ -59,31 +61,25 @@ pub fn run(path: &Path) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::new(format!("no threads for the API: {error}"), "raise the limit of processes"))?;
     let listener = runtime.block_on(bind(checked.config.daemon.listen))?;
-    let daemon = Arc::new(assemble(checked, name, &engine, started)?);
+    let daemon = Arc::new(assemble(checked, path, name, engine, started)?);
     let stopping = Arc::new(AtomicBool::new(false));
     let upkeep = upkeep(daemon.clone(), stopping.clone());
-    let starting: Vec<_> =
-        daemon.links.values().cloned().map(|link| thread::spawn(move || link.resume_desired())).collect();
-    let duties = [Link::guard, Link::follow, Link::follow_groups, Link::beat];
-    let on_duty = |link: &Arc<Link>| {
-        let link = link.clone();
-        duties.map(|duty| {
-            thread::spawn({
-                let link = link.clone();
-                move || duty(&link)
-            })
-        })
-    };
-    let wardens: Vec<_> = daemon.links.values().flat_map(on_duty).collect();
+    let following = follow(daemon.clone(), stopping.clone());
+    runtime.spawn(reload_on_hangup(daemon.clone()));
     let served = runtime.block_on(api::serve(listener, daemon.clone(), termination()));
-    starting.into_iter().for_each(|thread| drop(thread.join()));
-    daemon.links.values().for_each(|link| link.dismiss());
-    wardens.into_iter().for_each(|thread| drop(thread.join()));
     stopping.store(true, Ordering::Relaxed);
-    upkeep.thread().unpark();
+    for thread in [upkeep, following] {
+        thread.thread().unpark();
+        drop(thread.join());
+    }
     tracing::info!("ending: links commit what they have read");
-    thread::scope(|scope| daemon.links.values().for_each(|link| drop(scope.spawn(|| link.halt()))));
-    drop(upkeep.join());
+    // Whoever changes links at the last moment is waited for.
+    let _changing = super::lock(&daemon.changing);
+    thread::scope(|scope| {
+        for hosted in daemon.links() {
+            scope.spawn(move || hosted.end());
+        }
+    });
     served.map_err(|error| Error::new(format!("the API failed: {error}"), "see the log"))
 }
 
@@ -114,24 +110,35 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     listener.map_err(|error| Error::new(format!("listen on {address}: {error}"), "choose another `listen` address"))
 }
 
-fn assemble(checked: CheckedConfig, name: Arc<str>, engine: &PluginEngine, started: Instant) -> Result<Daemon, Error> {
-    let clusters = checked.config.clusters.into_iter().map(|(id, config)| Ok((id, open(config)?)));
-    let clusters: BTreeMap<ClusterId, RunningCluster> = clusters.collect::<Result<_, Error>>()?;
-    let mut links: BTreeMap<LinkId, Arc<Link>> = BTreeMap::new();
-    for ((id, config), stages) in checked.config.links.into_iter().zip(checked.stages) {
-        let cluster = |id: &ClusterId| -> Result<Arc<dyn Cluster>, Error> {
-            let found = clusters.get(id).map(|running| running.cluster.clone());
-            found.ok_or_else(|| Error::new(format!("no cluster {id}"), "define it under [clusters]"))
-        };
-        let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
-        let link = Link::new(config, name.clone(), source, target, engine.clone(), stages);
-        links.insert(id, Arc::new(link.with_layout_max(checked.config.daemon.layout_max)));
+fn assemble(
+    checked: CheckedConfig,
+    path: &Path,
+    name: Arc<str>,
+    engine: PluginEngine,
+    started: Instant,
+) -> Result<Daemon, Error> {
+    let CheckedConfig { config, stages, .. } = checked;
+    let open = |(id, config)| Ok((id, Arc::new(open_cluster(config)?)));
+    let clusters = config.clusters.into_iter().map(open).collect::<Result<_, Error>>()?;
+    let daemon = Daemon {
+        data_dir: config.daemon.data_dir.clone(),
+        file: path.to_owned(),
+        name,
+        started,
+        engine,
+        settings: RwLock::new(Arc::new(config.daemon)),
+        world: RwLock::new(World { clusters, ..World::default() }),
+        definitions: Definitions::default(),
+        changing: Mutex::default(),
+    };
+    for (link, stages) in config.links.into_values().zip(stages) {
+        daemon.host_of_file(link, stages)?;
     }
-    Ok(Daemon { data_dir: checked.config.daemon.data_dir, name, started, clusters, links })
+    Ok(daemon)
 }
 
 /// Open a cluster and make the topics that its configuration declares.
-fn open(config: ClusterConfig) -> Result<RunningCluster, Error> {
+pub(super) fn open_cluster(config: ClusterConfig) -> Result<RunningCluster, Error> {
     let (cluster, store): (Arc<dyn Cluster>, _) = match &config.kind {
         ClusterKind::Embedded(embedded) => {
             let store = Arc::new(open_store(&config, embedded)?);
@@ -146,7 +153,18 @@ fn open(config: ClusterConfig) -> Result<RunningCluster, Error> {
             (cluster, None)
         }
     };
-    Ok(RunningCluster { config, cluster, store })
+    Ok(RunningCluster { config, in_place: None, cluster, store })
+}
+
+/// The store that keeps definitions of links where no cluster was named for it. Without `make`, only if it is there.
+pub(super) fn open_own_store(data_dir: &Path, make: bool) -> Result<Option<Arc<dyn Cluster>>, Error> {
+    let path = data_dir.join(OWN_STORE);
+    if !make && !path.exists() {
+        return Ok(None);
+    }
+    let store = Store::open(&path, store::Options::default())
+        .map_err(|error| Error::new(format!("{}: {error}", path.display()), error.remedy()))?;
+    Ok(Some(Arc::new(EmbeddedCluster::new(Arc::new(store)))))
 }
 
 /// Make the topics that the configuration declares, as soon as the cluster can be reached.
@@ -189,7 +207,9 @@ fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<
             if stopping.load(Ordering::Relaxed) {
                 return;
             }
-            daemon.links.values().for_each(|link| link.meter().sample(Instant::now(), link.counters()));
+            for hosted in daemon.links() {
+                hosted.link.meter().sample(Instant::now(), hosted.link.counters());
+            }
             if round % SAMPLES_PER_RETENTION == 0 {
                 enforce_retention(&daemon);
             }
@@ -200,10 +220,36 @@ fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<
 
 fn enforce_retention(daemon: &Daemon) {
     let now = wire::Time::now().0;
-    for (id, running) in &daemon.clusters {
-        let Some(store) = &running.store else { continue };
+    for running in daemon.clusters() {
+        let (id, Some(store)) = (&running.config.id, &running.store) else { continue };
         if let Err(error) = store.enforce_retention(now) {
             tracing::error!(cluster = &**id, code = error.code(), "retention: {error}");
+        }
+    }
+}
+
+/// Do what other daemons say of links until the daemon ends.
+fn follow(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        while !stopping.load(Ordering::Relaxed) {
+            daemon.follow_definitions();
+            thread::park_timeout(definitions::LOOK_EVERY);
+        }
+    })
+}
+
+/// Read the configuration file anew whenever SIGHUP comes.
+async fn reload_on_hangup(daemon: Arc<Daemon>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be received: `tidegate reload` does the same");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        let daemon = daemon.clone();
+        let reloaded = tokio::task::spawn_blocking(move || daemon.reload_file()).await;
+        if let Ok(Err(error)) = reloaded {
+            tracing::error!(code = error.code, "nothing has changed: {error}");
+            error.faults.iter().for_each(|fault| tracing::error!("{}: {}", fault.path, fault.message));
         }
     }
 }

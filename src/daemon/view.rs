@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::api::wire;
+use crate::config::TransferConfig;
 use crate::connector::RevisionStart;
 use crate::link::events::Event;
 use crate::link::failure::Place;
+use crate::link::health::{Health, Verdict};
 use crate::link::heartbeats::Quantiles;
+use crate::link::lag::ends_of;
 use crate::link::pipeline::Stage;
 use crate::link::reset::{Moved, ResetRecord};
 use crate::link::revision::History;
@@ -16,10 +19,16 @@ use crate::link::stats::{CALL_TIME_BOUNDS_US, StageStats};
 use crate::link::status::{LaneState, LaneStatus, Progress};
 use crate::link::supervisor::LinkState;
 use crate::link::{Failure, Link, Origin, RevisionRecord, StageSpec};
-use crate::model::{RevisionNumber, TopicPartition};
+use crate::model::{Builtins, RevisionNumber, TopicPartition};
 
-/// Behind by more than this, a link is reported as degraded.
-const LAG_MS_HEALTHY: u64 = 60_000;
+/// What was said of a link, and by whom.
+pub(super) struct Said {
+    pub(super) managed_by: wire::ManagedBy,
+    pub(super) version: Option<u64>,
+    pub(super) created_at: Option<wire::Time>,
+    pub(super) source_cluster: wire::ClusterPlace,
+    pub(super) target_cluster: wire::ClusterPlace,
+}
 
 /// A link and its lanes, read once and shown in several ways.
 pub(super) struct View<'a> {
@@ -28,8 +37,7 @@ pub(super) struct View<'a> {
     failure: Option<Failure>,
     lanes: Vec<LaneStatus>,
     partitions: BTreeMap<TopicPartition, PartitionView>,
-    source_reachable: bool,
-    target_reachable: bool,
+    health: Health,
 }
 
 /// What is known of a source partition.
@@ -46,7 +54,7 @@ impl<'a> View<'a> {
         let (state, failure) = link.state();
         let lanes = lanes(link);
         let mut partitions = BTreeMap::new();
-        let ends = ends_of(link, lanes.iter().flat_map(|lane| lane.committed.keys()));
+        let ends = ends_of(&**link.source(), lanes.iter().flat_map(|lane| lane.committed.keys()));
         for (number, lane) in lanes.iter().enumerate() {
             for (partition, progress) in &lane.committed {
                 let end = ends.get(partition).copied();
@@ -54,34 +62,40 @@ impl<'a> View<'a> {
                 partitions.insert(partition.clone(), view);
             }
         }
-        let source_reachable = link.source().topics().is_ok();
-        let target_reachable = link.target().topics().is_ok();
-        Self { link, state, failure, lanes, partitions, source_reachable, target_reachable }
+        Self { link, state, failure, lanes, partitions, health: link.health() }
     }
 
-    pub(super) fn link(&self) -> wire::Link {
+    pub(super) fn link(&self, said: Said) -> wire::Link {
         let config = self.link.config();
         let counters = self.link.counters();
         let genesis = self.link.known_genesis().ok().flatten();
+        let revision = self.revision();
         wire::Link {
             id: config.id.to_string(),
             name: config.name.clone(),
             kind: "active-passive".to_owned(),
             status: status(self.state),
-            created_at: genesis.as_ref().map(|genesis| wire::Time(genesis.at_ms)),
+            created_at: said.created_at.or(genesis.as_ref().map(|genesis| wire::Time(genesis.at_ms))),
             started_at: self.link.started_ms().map(wire::Time),
             source: config.source.to_string(),
             target: config.target.to_string(),
+            source_cluster: said.source_cluster,
+            target_cluster: said.target_cluster,
+            config: transfer(&config.config),
+            managed_by: said.managed_by,
+            version: said.version,
             topics: config.topics.iter().map(ToString::to_string).collect(),
             topic_prefix: config.topic_prefix.clone(),
             dead_letters: config.dead_letters.clone(),
-            revision: self.revision(),
+            revision: revision.as_ref().map(|revision| revision.number.0),
+            builtins: revision.map(|revision| builtins(&revision.builtins)).unwrap_or_default(),
             layout: genesis.as_ref().map(|genesis| genesis.layout),
             daemons: self.daemons(),
             relane: genesis.as_ref().and_then(super::lanes::progress),
             error: self.failure.as_ref().map(trouble),
             notices: self.link.notices().iter().map(super::plan::notice).collect(),
             latency: self.link.latency().map(latency),
+            throttle: throttle(self.link),
             group_round: self.link.group_round().as_ref().map(super::groups::round),
             metrics: self.summary(),
             health: self.health_summary(),
@@ -98,7 +112,7 @@ impl<'a> View<'a> {
     }
 
     fn daemons(&self) -> Vec<wire::KnownLayout> {
-        let known = self.target_reachable.then(|| self.link.daemons().ok()).flatten();
+        let known = (self.health.target_reachable != Some(false)).then(|| self.link.daemons().ok()).flatten();
         super::lanes::known_layouts(&known.unwrap_or_default())
     }
 
@@ -116,7 +130,7 @@ impl<'a> View<'a> {
             status: status(self.state),
             source: config.source.to_string(),
             target: config.target.to_string(),
-            revision: self.revision(),
+            revision: self.revision().map(|revision| revision.number.0),
             records_out: summary.total_messages_replicated,
             messages_per_second: summary.messages_per_second,
             replication_lag: summary.replication_lag,
@@ -147,52 +161,11 @@ impl<'a> View<'a> {
         }
     }
 
-    pub(super) fn health(&self, now_ms: i64) -> wire::LinkHealth {
-        let mut issues = Vec::new();
-        if !self.source_reachable {
-            issues.push("the source cluster does not answer".to_owned());
-        }
-        if !self.target_reachable {
-            issues.push("the target cluster does not answer".to_owned());
-        }
-        issues.extend(self.failure.iter().map(|failure| format!("{} ({})", failure.message, failure.code)));
-        let lag = self.lag_ms();
-        let lag_healthy = lag.map(|lag| lag <= LAG_MS_HEALTHY);
-        let errors_healthy = self.link.counters().consecutive_failures.load(Relaxed) == 0;
-        let mut warnings = Vec::new();
-        if let Some(lag) = lag.filter(|lag| *lag > LAG_MS_HEALTHY) {
-            warnings.push(format!("the link is {} s behind the source", lag / 1000));
-        }
-        warnings.extend(self.link.notices().iter().map(|notice| format!("{} ({})", notice.message, notice.code)));
-        if matches!(self.state, LinkState::Stopped | LinkState::Paused) {
-            warnings.push(format!("the link is {}", status(self.state)));
-        }
-        wire::LinkHealth {
-            status: self.health_summary().status,
-            last_health_check: wire::Time(now_ms),
-            source_cluster_reachable: self.source_reachable,
-            target_cluster_reachable: self.target_reachable,
-            replication_lag_healthy: lag_healthy,
-            error_rate_healthy: errors_healthy,
-            checkpoint_healthy: self.failure.is_none() && self.target_reachable,
-            issues,
-            warnings,
-        }
-    }
-
     fn health_summary(&self) -> wire::HealthSummary {
-        let behind = self.lag_ms().is_some_and(|lag| lag > LAG_MS_HEALTHY);
-        let status = if self.state == LinkState::Failed || !self.source_reachable || !self.target_reachable {
-            wire::HealthStatus::Unhealthy
-        } else if self.state != LinkState::Active || self.failure.is_some() || behind {
-            wire::HealthStatus::Degraded
-        } else {
-            wire::HealthStatus::Healthy
-        };
         wire::HealthSummary {
-            status,
-            source_cluster_reachable: self.source_reachable,
-            target_cluster_reachable: self.target_reachable,
+            status: verdict(self.health.verdict()),
+            source_cluster_reachable: self.health.source_reachable,
+            target_cluster_reachable: self.health.target_reachable,
         }
     }
 
@@ -216,8 +189,8 @@ impl<'a> View<'a> {
         Some(worst)
     }
 
-    fn revision(&self) -> Option<u64> {
-        self.link.history().ok()?.last().map(|revision| revision.number.0)
+    fn revision(&self) -> Option<RevisionRecord> {
+        self.link.history().ok()?.last().cloned()
     }
 
     fn lane(&self, number: u32, lane: &LaneStatus) -> wire::Lane {
@@ -287,22 +260,6 @@ impl PartitionView {
     }
 }
 
-/// Where source partitions end, as far as that is known. All are asked for at once; only if that fails, topic by topic.
-fn ends_of<'a>(link: &Link, partitions: impl Iterator<Item = &'a TopicPartition>) -> BTreeMap<TopicPartition, i64> {
-    let there = link.source().topics().unwrap_or_default().into_iter();
-    let there: BTreeMap<_, _> = there.map(|topic| (topic.name, topic.partitions)).collect();
-    let is_there = |partition: &&TopicPartition| there.get(&partition.topic) > Some(&partition.partition);
-    let asked: Vec<TopicPartition> = partitions.filter(is_there).cloned().collect();
-    let ends = |asked: &[TopicPartition]| -> Option<BTreeMap<TopicPartition, i64>> {
-        let ranges = link.source().ranges_of(asked).ok()?;
-        Some(asked.iter().cloned().zip(ranges.into_iter().map(|range| range.end)).collect())
-    };
-    ends(&asked).unwrap_or_else(|| {
-        let topics = asked.chunk_by(|one, other| one.topic == other.topic);
-        topics.filter_map(ends).flatten().collect()
-    })
-}
-
 /// The lanes as they run; of a link that was not started yet, what the target knows of them.
 fn lanes(link: &Link) -> Vec<LaneStatus> {
     let lanes = link.lanes();
@@ -312,11 +269,60 @@ fn lanes(link: &Link) -> Vec<LaneStatus> {
     link.lanes_in_target().unwrap_or_else(|_| vec![LaneStatus::default(); link.config().lanes as usize])
 }
 
-fn status(state: LinkState) -> wire::LinkStatus {
+fn verdict(verdict: Verdict) -> wire::HealthStatus {
+    match verdict {
+        Verdict::Healthy => wire::HealthStatus::Healthy,
+        Verdict::Degraded => wire::HealthStatus::Degraded,
+        Verdict::Unhealthy => wire::HealthStatus::Unhealthy,
+    }
+}
+
+/// How a link is.
+pub(super) fn health(health: Health) -> wire::LinkHealth {
+    wire::LinkHealth {
+        status: verdict(health.verdict()),
+        last_health_check: health.checked_ms.map(wire::Time),
+        source_cluster_reachable: health.source_reachable,
+        target_cluster_reachable: health.target_reachable,
+        replication_lag_healthy: health.lag_healthy,
+        error_rate_healthy: health.errors_healthy,
+        checkpoint_healthy: health.checkpoint_healthy,
+        issues: health.issues,
+        warnings: health.warnings,
+    }
+}
+
+pub(super) fn throttle(link: &Link) -> wire::Throttle {
+    let order = link.throttle_order().ok().flatten();
+    wire::Throttle {
+        throttle_rate_bytes_per_sec: link.throttle().rate(),
+        set_by: order.as_ref().map(|order| order.by.clone()),
+        set_at: order.map(|order| wire::Time(order.at_ms)),
+        current_rate: link.meter().rates().bytes,
+        peak_rate: link.meter().peak_bytes(),
+    }
+}
+
+fn transfer(config: &TransferConfig) -> wire::Transfer {
+    wire::Transfer {
+        max_bytes: config.max_bytes,
+        max_messages: config.max_messages,
+        batch_size: config.batch_size,
+        checkpoint_interval_ms: config.checkpoint_interval_ms,
+        compression_type: config.compression.map(|compression| compression.codec.name().to_owned()),
+        throttle_rate_bytes_per_sec: config.throttle_rate,
+        enable_exactly_once: config.enable_exactly_once,
+        transaction_timeout_ms: config.transaction_timeout_ms,
+    }
+}
+
+/// The state, in the words of the wire.
+pub(super) fn status(state: LinkState) -> wire::LinkStatus {
     match state {
         LinkState::Stopped => wire::LinkStatus::Stopped,
         LinkState::Starting => wire::LinkStatus::Starting,
         LinkState::Active => wire::LinkStatus::Active,
+        LinkState::Degraded => wire::LinkStatus::Degraded,
         LinkState::Paused => wire::LinkStatus::Paused,
         LinkState::Failed => wire::LinkStatus::Failed,
     }
@@ -441,6 +447,7 @@ pub(super) fn revisions(link: &Arc<Link>, history: &History, starts: &[RevisionS
             Origin::Rollback => wire::RevisionOrigin::Rollback,
             Origin::Automatic => wire::RevisionOrigin::Automatic,
         },
+        builtins: builtins(&record.builtins),
         stages: stages(&record.stages),
         first_offsets: first_offsets(record.number),
         state: state(record.number),
@@ -451,6 +458,14 @@ pub(super) fn revisions(link: &Arc<Link>, history: &History, starts: &[RevisionS
 fn latency(latency: Quantiles) -> wire::Latency {
     let Quantiles { p50, p99, heartbeats } = latency;
     wire::Latency { p50_ms: p50.as_millis() as u64, p99_ms: p99.as_millis() as u64, heartbeats: heartbeats as u64 }
+}
+
+/// What a revision does without plugins.
+fn builtins(builtins: &Builtins) -> wire::RevisionBuiltins {
+    wire::RevisionBuiltins {
+        filter: builtins.filter.as_ref().and_then(|filter| serde_json::to_value(filter).ok()),
+        transform: builtins.transform.as_ref().and_then(|transform| serde_json::to_value(transform).ok()),
+    }
 }
 
 /// The stages of a revision.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use super::builtins::Builtins;
 use super::failure::Failure;
 use super::pipeline::{Pipeline, Stage};
 use super::revision::{RevisionRecord, StageSpec};
@@ -49,7 +50,11 @@ impl Components {
     /// Compile a revision from the components that the target holds.
     pub(super) fn pipeline(&self, record: RevisionRecord, watch: Watch) -> Result<Pipeline, Failure> {
         let stages = record.stages.iter().map(|spec| self.stage(spec)).collect::<Result<_, Failure>>()?;
-        Ok(Pipeline::new(record, stages, watch))
+        let builtins = Builtins::new(&record.builtins).map_err(|message| {
+            let message = format!("the built-ins of revision {}: {message}", record.number);
+            Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate")
+        })?;
+        Ok(Pipeline::new(record, builtins, stages, watch))
     }
 
     pub(super) fn stage(&self, spec: &StageSpec) -> Result<Stage, Failure> {

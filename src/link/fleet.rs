@@ -89,22 +89,29 @@ impl Link {
             // Somebody is just saying something here. There is a next time.
             Err(TryLockError::WouldBlock) => return Ok(()),
         };
+        self.follow_throttle()?;
         self.follow_genesis(&mut running)?;
-        self.follow_order(&mut running)?;
+        let heard_all = self.follow_order(&mut running)?;
         self.follow_history(running.as_ref())?;
-        *lock(&self.followed) = Some(version);
+        *lock(&self.followed) = heard_all.then_some(version);
         Ok(())
     }
 
-    fn follow_order(&self, running: &mut Option<Running>) -> Result<(), Failure> {
-        let Some(order) = self.stored_order()? else { return Ok(()) };
+    /// Whether there is nothing left to do.
+    fn follow_order(&self, running: &mut Option<Running>) -> Result<bool, Failure> {
+        let Some(order) = self.stored_order()? else { return Ok(true) };
         if lock(&self.told).as_ref() == Some(&order) {
-            return Ok(());
+            return Ok(true);
+        }
+        if order.definition > self.definition {
+            // It was said for what the link is to be, and here it is not yet so.
+            return Ok(false);
         }
         tracing::info!(link = &*self.config().id, desired = ?order.desired, "told by another daemon");
         let desired = order.desired;
         *lock(&self.told) = Some(order);
-        self.bring(running, desired).inspect_err(|failure| self.fail(failure.clone()))
+        self.bring(running, desired).inspect_err(|failure| self.fail(failure.clone()))?;
+        Ok(true)
     }
 
     /// Take over what another daemon has published.

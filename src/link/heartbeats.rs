@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::histogram::{Histogram, Reading};
 use super::lane::now_ms;
 use super::orders::Turn;
 use super::status::{LaneState, lock};
@@ -40,9 +41,17 @@ pub(super) fn target(config: &LinkConfig) -> Target {
 }
 
 /// How long heartbeats took lately, from the producer to where a reader of the target sees them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Latency {
     samples: Mutex<VecDeque<Duration>>,
+    /// All since the daemon started.
+    histogram: Histogram,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self { samples: Mutex::default(), histogram: Histogram::of_journeys() }
+    }
 }
 
 /// What can be said of them.
@@ -58,6 +67,7 @@ pub struct Quantiles {
 
 impl Latency {
     pub(super) fn add(&self, took: Duration) {
+        self.histogram.observe(took);
         let mut samples = lock(&self.samples);
         samples.truncate(SAMPLES_MAX - 1);
         samples.push_front(took);
@@ -84,6 +94,11 @@ impl Link {
     /// How long heartbeats took lately in the lanes of this daemon; `None`: there were none.
     pub fn latency(&self) -> Option<Quantiles> {
         self.heartbeats.latency.quantiles()
+    }
+
+    /// How long all heartbeats took in the lanes of this daemon; `None`: the link has none.
+    pub fn latencies(&self) -> Option<Reading> {
+        self.config().heartbeat_interval.map(|_| self.heartbeats.latency.histogram.read())
     }
 
     /// Send heartbeats, until [`Link::dismiss`].

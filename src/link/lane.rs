@@ -5,24 +5,30 @@
 
 mod heartbeat;
 mod output;
+mod times;
 mod topology;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::span::EnteredSpan;
+
 use super::failure::{Backoff, Failure};
 use super::genesis::Genesis;
+use super::journal;
 use super::memory::{self, Memory};
 use super::orders::{Desired, Turn};
 use super::pipeline::Pipeline;
 use super::run::{Processed, Run, Search, Stop};
-use super::status::{LaneState, LaneStatus, Progress, Tally, lock};
+use super::status::{LaneState, LaneStatus, Progress, lock};
 use super::supervisor::Shared;
 use crate::config::LinkConfig;
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
+use transaction::Transaction;
 
 /// How long a lane waits for records before it looks at its orders and at the slot again.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
@@ -79,17 +85,22 @@ impl Lane {
 
     /// From opening to whatever comes next: a failure and the wait after it, or the end of our turn.
     fn work(&mut self) {
+        let (link, number) = (self.link.clone(), self.number);
+        let journal = || journal::of_lane(&link, number, link.slot.load().number());
+        let opening = journal();
         let Err(failure) = self.session() else { return };
+        drop(opening);
+        let _ended = journal();
         if self.link.orders.turn(self.number) != Turn::Here {
             // Who has it now has fenced us while we were committing.
-            tracing::debug!(link = &*self.link.config.id, lane = self.number, code = failure.code, "{failure}");
+            tracing::debug!(code = failure.code, "{failure}");
             return;
         }
         self.link.counters.add_failure();
         self.link.blame(&failure);
         let (class, since) = (failure.class, Instant::now());
         let wait = self.backoff.after(class);
-        tracing::error!(link = &*self.link.config.id, lane = self.number, code = failure.code, retry = ?wait, "{failure}");
+        tracing::error!(code = failure.code, retry = ?wait, "{failure}");
         self.status(|status| {
             status.state = if wait.is_some() { LaneState::Retrying } else { LaneState::Failed };
             status.failure = Some(failure);
@@ -171,48 +182,15 @@ struct Session {
     transaction: Transaction,
     /// What the commit under way stands for.
     committing: Option<Transaction>,
+    /// When it was begun.
+    commit_begun: Instant,
     committed_once: bool,
     /// Whether state was migrated that is to be committed before the next record.
     migrated: bool,
     /// The largest record that the target takes, in bytes.
     record_bytes_max: usize,
-}
-
-/// What has been written but not committed.
-#[derive(Debug, Default)]
-struct Transaction {
-    /// When its first batch was read; `None` while it is empty.
-    begun: Option<Instant>,
-    /// The partitions that moved, with the records and bytes written of each.
-    moved: BTreeMap<TopicPartition, Progress>,
-    started: Vec<RevisionStart>,
-    tally: Tally,
-    /// When the heartbeats in it were sent, in milliseconds since 1970-01-01 UTC.
-    heartbeats: Vec<i64>,
-    /// Changes of state that wait in the partition that moved last.
-    state_changes: usize,
-    revision: RevisionNumber,
-}
-
-impl Transaction {
-    fn touch(&mut self, partition: &TopicPartition, next_offset: i64) -> &mut Progress {
-        self.begun.get_or_insert_with(Instant::now);
-        let progress = self.moved.entry(partition.clone()).or_default();
-        progress.next_offset = next_offset;
-        progress
-    }
-}
-
-impl Transaction {
-    /// Count what was written of a partition.
-    fn count(&mut self, partition: &TopicPartition, next_offset: i64, records_in: u64, records_out: u64, bytes: u64) {
-        let progress = self.touch(partition, next_offset);
-        progress.records_out += records_out;
-        progress.bytes_out += bytes;
-        self.tally.records_in += records_in;
-        self.tally.records_out += records_out;
-        self.tally.bytes_out += bytes;
-    }
+    /// What stands in each line of the log.
+    journal: EnteredSpan,
 }
 
 impl Session {
@@ -225,6 +203,7 @@ impl Session {
         let run = Run::new(&link.config, &pipeline)?;
         let record_bytes_max = link.target.record_bytes_max(&link.config.dead_letters)?;
         let transaction = Transaction { revision: pipeline.number(), ..Transaction::default() };
+        let said = journal::of_lane(&link, lane, pipeline.number());
         let mut session = Self {
             topology: topology::Topology::default(),
             heartbeats: None,
@@ -238,9 +217,11 @@ impl Session {
             positions: BTreeMap::new(),
             transaction,
             committing: None,
+            commit_begun: Instant::now(),
             committed_once: false,
             migrated: false,
             record_bytes_max,
+            journal: said,
         };
         session.take_in_all()?;
         session.listen_for_heartbeats();
@@ -265,8 +246,13 @@ impl Session {
             Some(begun) => interval.saturating_sub(begun.elapsed()).min(IDLE_WAIT),
             None => IDLE_WAIT,
         };
+        let held = self.link.throttle.wait(Instant::now(), || self.link.orders.share(self.link.config.lanes));
+        if !held.is_zero() {
+            self.link.orders.wait_while(self.lane, Desired::Running, held.min(wait.max(TURN)));
+            return if self.is_due(interval) { self.commit() } else { Ok(()) };
+        }
         let (records, bytes) = (config.batch_size as usize, config.max_bytes as usize);
-        let polled = match self.sink.passing().filter(|_| self.run.pipeline().stages.is_empty()) {
+        let polled = match self.sink.passing().filter(|_| self.run.pipeline().copies()) {
             Some(passing) => self.source.poll_passing(passing, records, bytes, wait),
             None => self.source.poll(records, bytes, wait).map(|batch| batch.map(Polled::Batch)),
         };
@@ -301,6 +287,7 @@ impl Session {
     fn handle(&mut self, batch: Batch) -> Result<(), Failure> {
         let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
         let (records_in, next_offset) = (batch.len() as u64, batch.next_offset);
+        self.transaction.note_timestamp(batch.timestamps.first().copied());
         match self.process(&partition, batch, None) {
             Err(Stop::Interrupted) => self.read_again(&partition),
             Ok(processed) => self.write(&partition, processed, records_in, next_offset),
@@ -400,7 +387,7 @@ impl Session {
             return Ok(());
         }
         while !self.finish_commit(COMMIT_PATIENCE)? {
-            tracing::warn!(link = &*self.link.config.id, lane = self.lane, "a commit takes unusually long");
+            tracing::warn!("a commit takes unusually long");
         }
         let next = Transaction { revision: self.transaction.revision, ..Transaction::default() };
         let mut transaction = std::mem::replace(&mut self.transaction, next);
@@ -426,8 +413,9 @@ impl Session {
             .iter()
             .flat_map(|(partition, progress)| self.memory.take_changes(partition, progress.next_offset, &pipeline));
         let states = states.collect();
+        let begun = Instant::now();
         self.sink.begin_commit(Commit { checkpoints, states, started, resets: false })?;
-        self.committing = Some(transaction);
+        (self.committing, self.commit_begun) = (Some(transaction), begun);
         self.finish_commit(Duration::ZERO).map(|_| ())
     }
 
@@ -440,6 +428,7 @@ impl Session {
             return Ok(false);
         }
         if let Some(transaction) = self.committing.take() {
+            self.note_times(&transaction);
             self.publish_progress(&transaction);
             self.note_heartbeats(&transaction.heartbeats);
             self.committed_once = true;
@@ -468,7 +457,7 @@ impl Session {
     fn drain(&mut self) -> Result<(), Failure> {
         self.commit()?;
         while !self.finish_commit(COMMIT_PATIENCE)? {
-            tracing::warn!(link = &*self.link.config.id, lane = self.lane, "a commit takes unusually long");
+            tracing::warn!("a commit takes unusually long");
         }
         Ok(())
     }
@@ -506,13 +495,9 @@ impl Session {
         }
         let pause = begun.elapsed();
         lock(&self.link.lanes[self.lane as usize]).last_swap_pause = Some(pause);
-        tracing::info!(
-            link = &*self.link.config.id,
-            lane = self.lane,
-            revision = pipeline.number().0,
-            ?pause,
-            "swapped"
-        );
+        self.link.counters.timings.swap_pause.observe(pause);
+        self.journal = journal::of_lane(&self.link, self.lane, pipeline.number());
+        tracing::info!(?pause, "swapped");
         Ok(())
     }
 
@@ -540,6 +525,7 @@ pub(super) fn settings(config: &LinkConfig, genesis: &Genesis, lane: u32) -> Lan
         source: config.source.clone(),
         transaction_timeout: Duration::from_millis(config.config.transaction_timeout_ms),
         exactly_once: config.config.enable_exactly_once,
+        compression: config.config.compression,
     }
 }
 

@@ -1,10 +1,10 @@
 //! The data plane: lanes move records from a source through a pipeline to a sink.
 //!
-//! Reading order: [`failure`] (what can go wrong, and what then), [`pipeline`] (the stages), `run` (a lane's instances of them: how a batch
+//! Reading order: [`failure`] (what can go wrong, and what then), [`builtins`] (what links do without plugins), [`pipeline`] (the stages), `run` (a lane's instances of them: how a batch
 //! goes through, and how a bad record is found), `letters` (what becomes of it), `memory` (what stages remember), `watch`
-//! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`] and [`events`] (what lanes tell
-//! the rest of the daemon), [`orders`] (what lanes are told), [`topics`] (which
-//! topics, and how their copies follow), [`groups`] (consumer groups that go along), [`heartbeats`] (how long records take), `lane` (the loop), `components` (plugins by
+//! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`], [`histogram`] and [`events`] (what lanes tell
+//! the rest of the daemon), `journal` (what is said with each line of a lane's log), `observer`, [`probe`] and [`lag`] (what is asked of clusters in the background), [`health`] (what all that amounts to), [`orders`] (what lanes are told), [`topics`] (which
+//! topics, and how their copies follow), [`groups`] (consumer groups that go along), [`heartbeats`] (how long records take), [`throttle`] (how fast it may be), `lane` (the loop), `components` (plugins by
 //! digest), [`supervisor`] (a link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), [`genesis`] (what it
 //! was made as), [`upgrade`] (its layout) and [`relane`] (its number of lanes), `warden` (what
 //! happens to a link in trouble), [`verify`] (whether the target holds what it should).
@@ -18,18 +18,25 @@
 //! - Revision numbers only grow. A revision is durable in the target before any lane sees it.
 //! - While a commit is under way the lane reads and transforms the next records; it never has more than one commit under way.
 
+pub mod builtins;
 mod components;
 pub mod events;
 pub mod failure;
 mod fleet;
 pub mod genesis;
 pub mod groups;
+pub mod health;
 pub mod heartbeats;
+pub mod histogram;
+mod journal;
+pub mod lag;
 mod lane;
 pub mod letters;
 mod memory;
+mod observer;
 pub mod orders;
 pub mod pipeline;
+pub mod probe;
 pub mod relane;
 pub mod reset;
 pub mod revision;
@@ -37,6 +44,7 @@ mod run;
 pub mod stats;
 pub mod status;
 pub mod supervisor;
+pub mod throttle;
 pub mod topics;
 pub mod upgrade;
 pub mod verify;

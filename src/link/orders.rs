@@ -29,9 +29,17 @@ pub(super) struct Order {
     pub(super) reason: Option<String>,
     /// When, in milliseconds since 1970-01-01 UTC.
     pub(super) at_ms: i64,
+    /// The version of the link's definition that it was said for: a daemon that knows an older one waits. 0 for links of configuration files.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) definition: u64,
     /// How often it was said where the link goes on: lanes that are open do not notice it by themselves.
     #[serde(default)]
     pub(super) resets: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Whether a lane is to be run here.
@@ -101,6 +109,14 @@ impl Orders {
 
     pub(super) fn turn(&self, lane: u32) -> Turn {
         lock(&self.told).turn(lane)
+    }
+
+    /// The share of a link of so many lanes that is ours.
+    pub(super) fn share(&self, lanes: u32) -> f64 {
+        match &lock(&self.told).ours {
+            Ours::All | Ours::Unknown => 1.0,
+            Ours::Assigned(standing) => standing.lanes.len() as f64 / f64::from(lanes.max(1)),
+        }
     }
 
     pub(super) fn set(&self, desired: Desired) {

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::builtins::Builtins;
 use super::failure::Failure;
 use super::revision::{RevisionRecord, StageSpec};
 use super::stats::StageStats;
@@ -19,6 +20,8 @@ use crate::plugin::{ConfigError, Instance, Plugin};
 pub struct Pipeline {
     /// Its number, content and origin.
     pub record: RevisionRecord,
+    /// What records go through before the first stage.
+    pub(super) builtins: Builtins,
     /// Its stages, in order.
     pub stages: Vec<Stage>,
     /// How it does.
@@ -91,8 +94,13 @@ impl Stage {
 
 impl Pipeline {
     /// A pipeline without instances.
-    pub(super) fn new(record: RevisionRecord, stages: Vec<Stage>, watch: Watch) -> Self {
-        Self { record, stages, watch, spares: Mutex::default() }
+    pub(super) fn new(record: RevisionRecord, builtins: Builtins, stages: Vec<Stage>, watch: Watch) -> Self {
+        Self { record, builtins, stages, watch, spares: Mutex::default() }
+    }
+
+    /// Whether it hands every record on as it is.
+    pub(super) fn copies(&self) -> bool {
+        self.stages.is_empty() && self.builtins.is_empty()
     }
 
     /// Make instances for this many lanes ahead of time.

@@ -153,7 +153,7 @@ impl Link {
         if desired != Desired::Stopped {
             // Said once more, so that lanes begin again, here and at other daemons.
             let reason = lock(&self.told).as_ref().and_then(|told| told.reason.clone());
-            self.store_order(&Order { desired, reason, at_ms: now_ms(), resets: self.resets_told() + 1 })?;
+            self.store_order(&Order { resets: self.resets_told() + 1, ..self.order_now(desired, reason) })?;
             self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone()))?;
         }
         Ok(record)

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{Digest, Limits, OnError, RevisionNumber};
+use crate::model::{Builtins, Digest, Limits, OnError, RevisionNumber};
 
-/// The version of [`History`]'s encoding that this program writes.
-const HISTORY_VERSION: u32 = 1;
+/// The newest version of [`History`]'s encoding.
+const HISTORY_VERSION: u32 = 2;
+/// The version of a history without built-ins. A program that knows no other would run the revisions of one with built-ins without them.
+const VERSION_WITHOUT_BUILTINS: u32 = 1;
 
 /// One stage of a revision: everything that decides what it does to a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,12 +49,21 @@ pub enum Origin {
     Automatic,
 }
 
+/// What a revision does to records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Content {
+    /// The built-ins, before the first stage.
+    pub builtins: Builtins,
+    /// The stages, in order.
+    pub stages: Vec<StageSpec>,
+}
+
 /// A revision as the history keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RevisionRecord {
     /// Its number.
     pub number: RevisionNumber,
-    /// The digest of its stages.
+    /// The digest of its content.
     pub digest: Digest,
     /// When it was published, in milliseconds since 1970-01-01 UTC.
     pub at_ms: i64,
@@ -65,6 +76,16 @@ pub struct RevisionRecord {
     pub reason: Option<String>,
     /// Its stages, in order.
     pub stages: Vec<StageSpec>,
+    /// Its built-ins, before the first stage.
+    #[serde(flatten)]
+    pub builtins: Builtins,
+}
+
+impl RevisionRecord {
+    /// What it does to records.
+    pub fn content(&self) -> Content {
+        Content { builtins: self.builtins.clone(), stages: self.stages.clone() }
+    }
 }
 
 /// Who publishes, and why.
@@ -90,7 +111,7 @@ pub struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { v: HISTORY_VERSION, revisions: Vec::new(), stored: None }
+        Self { v: VERSION_WITHOUT_BUILTINS, revisions: Vec::new(), stored: None }
     }
 }
 
@@ -150,24 +171,38 @@ impl History {
     }
 
     /// Append a revision; it gets the next number.
-    pub fn push(&mut self, stages: Vec<StageSpec>, publisher: Publisher<'_>, at_ms: i64) -> &RevisionRecord {
+    pub fn push(&mut self, content: Content, publisher: Publisher<'_>, at_ms: i64) -> &RevisionRecord {
         let number = RevisionNumber(self.last().map_or(1, |last| last.number.0 + 1));
-        let digest = digest_of(&stages);
-        let (by, reason) = (publisher.by.to_owned(), publisher.reason.map(str::to_owned));
-        self.revisions.push(RevisionRecord { number, digest, at_ms, by, origin: publisher.origin, reason, stages });
+        let digest = content.digest();
+        let Content { builtins, stages } = content;
+        if !builtins.is_empty() {
+            self.v = HISTORY_VERSION;
+        }
+        let Publisher { origin, by, reason } = publisher;
+        let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
+        self.revisions.push(RevisionRecord { number, digest, at_ms, by, origin, reason, stages, builtins });
         &self.revisions[self.revisions.len() - 1]
     }
 }
 
-/// The digest of a pipeline: of everything that decides what it does to a record.
-pub fn digest_of(stages: &[StageSpec]) -> Digest {
-    // Objects of serde_json are sorted by key, so the same content has the same text.
-    Digest::of(&serde_json::to_vec(stages).unwrap_or_default())
+impl Content {
+    /// The digest of everything that decides what is done to a record. Without built-ins it is that of the stages alone, as it was before there
+    /// were any.
+    pub fn digest(&self) -> Digest {
+        // Objects of serde_json are sorted by key, so the same content has the same text.
+        let stages = serde_json::to_vec(&self.stages);
+        let text = match self.builtins.is_empty() {
+            true => stages,
+            false => serde_json::to_vec(&(&self.builtins, &self.stages)),
+        };
+        Digest::of(&text.unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FilterSpec;
 
     fn stage(name: &str) -> StageSpec {
         StageSpec {
@@ -185,7 +220,7 @@ mod tests {
         let mut history = History::default();
         for content in contents {
             let publisher = Publisher { origin: Origin::Publish, by: "test", reason: None };
-            history.push(vec![stage(content)], publisher, 7);
+            history.push(Content { stages: vec![stage(content)], ..Content::default() }, publisher, 7);
         }
         history
     }
@@ -210,15 +245,38 @@ mod tests {
     fn reads_what_version_1_wrote() {
         let text = r#"{"v":1,"revisions":[{"number":1,"digest":"sha256:D","at_ms":7,"by":"test","origin":"publish","stages":[{"name":"a","plugin_digest":"sha256:C","plugin_name":"p","plugin_version":"1.0.0","config":{"a":2,"b":1},"memory_bytes":1,"time_ms":2,"output_bytes":3,"log_lines_per_s":4}]}]}"#;
         let text = text
-            .replace("sha256:D", &digest_of(&[stage("a")]).to_string())
+            .replace("sha256:D", &Digest::of(&serde_json::to_vec(&[stage("a")]).expect("JSON")).to_string())
             .replace("sha256:C", &Digest::of(b"component").to_string());
         assert_eq!(History::decode(text.as_bytes()).expect("readable").revisions, history(&["a"]).revisions);
         let again = History::decode(&history(&["a"]).encode()).expect("readable");
         assert_eq!(again.revisions, history(&["a"]).revisions);
+        assert!(history(&["a"]).encode().starts_with(br#"{"v":1,"#), "a program of before can read it");
+    }
+
+    #[test]
+    fn built_ins_are_part_of_a_revision() {
+        let filter = FilterSpec { key_prefix: vec!["eu-".to_owned()], ..FilterSpec::default() };
+        let builtins = Builtins { filter: Some(filter), transform: None };
+        let publisher = Publisher { origin: Origin::Toml, by: "test", reason: None };
+        let mut history = history(&["a"]);
+        history.push(Content { builtins: builtins.clone(), stages: vec![stage("a")] }, publisher, 8);
+        assert_ne!(history.revisions[0].digest, history.revisions[1].digest);
+        let text = history.encode();
+        assert!(text.ends_with(br#""filter":{"key_prefix":["eu-"]}}]}"#), "{}", String::from_utf8_lossy(&text));
+        assert!(text.starts_with(br#"{"v":2,"#), "a program of before would run it without the filter");
+        let mut again = History::decode(&text).expect("readable");
+        assert_eq!(again.revisions, history.revisions);
+        assert_eq!(again.revisions[1].content().builtins, builtins);
+        let content = again.revisions[0].content();
+        again.push(content, publisher, 9);
+        assert_eq!(again.revisions[2].digest, again.revisions[0].digest, "a rollback has the content of before");
+        assert!(again.encode().starts_with(br#"{"v":2,"#));
+        let unknown = String::from_utf8(text).expect("text").replace("key_prefix", "key_suffix");
+        assert!(History::decode(unknown.as_bytes()).is_err(), "half a filter is none");
     }
 
     #[test]
     fn a_newer_history_is_named() {
-        assert!(History::decode(br#"{"v":2}"#).expect_err("newer").contains("newer tidegate"));
+        assert!(History::decode(br#"{"v":3}"#).expect_err("newer").contains("newer tidegate"));
     }
 }

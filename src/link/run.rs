@@ -1,4 +1,4 @@
-//! How a batch goes through the stages of a lane, and how a record that a plugin cannot handle is found and put aside.
+//! How a batch goes through the built-ins and the stages of a lane, and how a record that a plugin cannot handle is found and put aside.
 //!
 //! A batch goes through a stage whole. If the plugin traps, [`Run::process`] gives up, so that the lane can undo what the stages
 //! remember; then it is called again with a deadline, and searches: the same records once more, then ever smaller parts, until
@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::builtins;
 use super::failure::{Failure, Place};
+use super::lane::now_ms;
 use super::letters::{Cause, Letter};
 use super::pipeline::{Instances, Pipeline};
 use super::stats::{Tally, Window};
@@ -35,6 +37,8 @@ pub(super) struct Processed {
     pub(super) outputs: Vec<Batch>,
     /// What was put aside, in the order of offset, stage and ordinal.
     pub(super) letters: Vec<Letter>,
+    /// What the built-ins did.
+    pub(super) builtins: builtins::Done,
     /// What each stage did.
     pub(super) tallies: Vec<Tally>,
 }
@@ -125,19 +129,24 @@ impl Run {
         self.instances.iter().flatten().flat_map(|instance| instance.routes())
     }
 
-    /// Let a batch go through all stages, to a target that takes records of `record_bytes_max` bytes. If it is to search, look for the
+    /// Let a batch go through the built-ins and all stages, to a target that takes records of `record_bytes_max` bytes. If it is to search, look for the
     /// records that a plugin traps on.
     pub(super) fn process(
         &mut self,
-        batch: Batch,
+        mut batch: Batch,
         states: &mut [Option<State>],
         record_bytes_max: usize,
         search: Option<Search<'_>>,
     ) -> Result<Processed, Stop> {
         let stages = self.pipeline.stages.len();
-        // What stops a single stage has the whole batch in hand.
-        let original = (stages > 1 || search.is_some()).then(|| batch.clone());
-        let done = Processed { tallies: vec![Tally::default(); stages], ..Processed::default() };
+        let has_builtins = !self.pipeline.builtins.is_empty();
+        // What stops a single stage has the whole batch in hand. Without any stage nothing stops.
+        let keeps = stages > 1 || search.is_some() || has_builtins && stages > 0;
+        let original = keeps.then(|| batch.clone());
+        let mut done = Processed { tallies: vec![Tally::default(); stages], ..Processed::default() };
+        if has_builtins {
+            done.builtins = self.pipeline.builtins.apply(&mut batch, now_ms);
+        }
         let siblings = vec![(i64::MIN, 0); stages];
         let mut work = Work { states, done, siblings, search, record_bytes_max, trusts_hints: true };
         self.flow(0, batch, &mut work).map_err(|stop| stop.about(original))?;
@@ -203,7 +212,11 @@ impl Run {
         };
         let limits = &at.spec.limits;
         let time = time_for(batch.len(), whole, limits.time(), limits.record_time());
-        match instance.call(batch, time, work.states[stage].as_mut()) {
+        let begun = Instant::now();
+        let called = instance.call(batch, time, work.states[stage].as_mut());
+        let took = &mut work.done.tallies[stage].took;
+        *took = Some(took.unwrap_or_default() + begun.elapsed());
+        match called {
             Ok((instance, verdict)) => {
                 at.stats.add_call(verdict.cpu_time, instance.memory_bytes());
                 self.instances[stage] = Some(instance);

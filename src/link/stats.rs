@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::failure::Place;
+use super::histogram::Histogram;
 use super::letters::Cause;
 use super::status::lock;
 use crate::config::BreakerConfig;
@@ -33,6 +34,8 @@ pub(super) struct Tally {
     /// CPU time of the calls that were measured, and the records that they had.
     pub(super) cpu_time: Duration,
     pub(super) timed_records: u64,
+    /// How long the calls took by the clock on the wall; `None`: there was none.
+    pub(super) took: Option<Duration>,
     /// What it could not handle, by code.
     pub(super) incidents: BTreeMap<String, Incident>,
 }
@@ -99,7 +102,7 @@ impl Window {
 }
 
 /// What a stage has done, in all lanes, since the daemon started.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StageStats {
     /// Records handed to it. One that was put aside counts once, however often it was tried.
     pub records_in: AtomicU64,
@@ -117,10 +120,31 @@ pub struct StageStats {
     pub memory_bytes: AtomicU64,
     /// What its instances count themselves.
     pub metrics: Arc<StageMetrics>,
+    /// How long batches were in it by the clock on the wall, with all calls that a search for bad records took.
+    pub batch_times: Histogram,
     /// Calls by CPU time: the classes of [`CALL_TIME_BOUNDS_US`], and one for longer ones.
     call_times: [AtomicU64; CALL_TIME_BOUNDS_US.len() + 1],
     codes: Mutex<BTreeMap<String, u64>>,
     traps: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Default for StageStats {
+    fn default() -> Self {
+        Self {
+            records_in: AtomicU64::default(),
+            records_out: AtomicU64::default(),
+            dropped: AtomicU64::default(),
+            rejected: AtomicU64::default(),
+            trapped: AtomicU64::default(),
+            cpu_time_ns: AtomicU64::default(),
+            memory_bytes: AtomicU64::default(),
+            metrics: Arc::default(),
+            call_times: <[AtomicU64; CALL_TIME_BOUNDS_US.len() + 1]>::default(),
+            batch_times: Histogram::of_moments(),
+            codes: Mutex::default(),
+            traps: Mutex::default(),
+        }
+    }
 }
 
 impl StageStats {
@@ -144,6 +168,9 @@ impl StageStats {
         self.rejected.fetch_add(tally.rejected, Relaxed);
         self.trapped.fetch_add(tally.trapped, Relaxed);
         self.cpu_time_ns.fetch_add(tally.cpu_time.as_nanos() as u64 * MEASURED, Relaxed);
+        if let Some(took) = tally.took {
+            self.batch_times.observe(took);
+        }
         if tally.incidents.is_empty() {
             return;
         }

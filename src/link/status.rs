@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
+use super::histogram::Timings;
 use crate::model::{RevisionNumber, TopicPartition};
 
 /// How far back rates look.
@@ -63,11 +64,11 @@ pub struct Progress {
 pub struct Counters {
     /// Records read.
     pub records_in: AtomicU64,
-    /// Records that a stage dropped.
+    /// Records that the built-in filter or a stage dropped.
     pub records_filtered: AtomicU64,
     /// Records that a stage could not handle and that were put aside.
     pub records_put_aside: AtomicU64,
-    /// Records that a stage changed or made.
+    /// Records that the built-in transform or a stage changed, or a stage made; each time it was.
     pub records_transformed: AtomicU64,
     /// Records written.
     pub records_out: AtomicU64,
@@ -77,6 +78,8 @@ pub struct Counters {
     pub errors: AtomicU64,
     /// Failures since the last commit.
     pub consecutive_failures: AtomicU64,
+    /// How long it takes.
+    pub timings: Timings,
 }
 
 /// What a lane has done but not committed.
@@ -111,6 +114,8 @@ impl Counters {
 #[derive(Debug, Default)]
 pub struct Meter {
     samples: Mutex<VecDeque<Sample>>,
+    /// The most bytes a second that were seen, as the bits of a number that is not negative.
+    peak_bytes: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +150,14 @@ impl Meter {
         while samples.len() > 2 && now - samples[1].at >= RATE_WINDOW {
             samples.pop_front();
         }
+        drop(samples);
+        // The bits of such numbers are in the order of the numbers.
+        self.peak_bytes.fetch_max(self.rates().bytes.to_bits(), Relaxed);
+    }
+
+    /// The most bytes a second that were seen.
+    pub fn peak_bytes(&self) -> f64 {
+        f64::from_bits(self.peak_bytes.load(Relaxed))
     }
 
     /// The rates between the oldest and the newest sample.

@@ -18,11 +18,13 @@ use super::genesis::{Genesis, UNDER_WAY, of_lanes};
 use super::groups::Groups;
 use super::heartbeats::{Heartbeats, Latency};
 use super::lane::now_ms;
+use super::observer::Observer;
 use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
 use super::relane::Seen;
-use super::revision::{History, Origin, Publisher, RevisionRecord, StageSpec, digest_of};
+use super::revision::{Content, History, Origin, Publisher, RevisionRecord, StageSpec};
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
+use super::throttle::Throttle;
 use super::topics::Topics;
 use super::upgrade::Colleagues;
 use super::warden::Alarm;
@@ -57,6 +59,7 @@ pub(super) struct Shared {
     pub(super) alarm: Arc<Alarm>,
     pub(super) topics: Arc<Topics>,
     pub(super) latency: Arc<Latency>,
+    pub(super) throttle: Arc<Throttle>,
     components: Arc<Components>,
     pub(super) genesis: Genesis,
     /// The newest layout that this daemon knows.
@@ -131,6 +134,8 @@ pub struct Link {
     daemon: Arc<str>,
     /// The newest layout that it takes part in.
     layout_max: u32,
+    /// The version of its definition; 0 for one of the configuration file.
+    pub(super) definition: u64,
     source: Arc<dyn Cluster>,
     target: Arc<dyn Cluster>,
     pub(super) components: Arc<Components>,
@@ -139,6 +144,8 @@ pub struct Link {
     pub(super) topics: Arc<Topics>,
     pub(super) groups: Groups,
     pub(super) heartbeats: Heartbeats,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) observer: Observer,
     /// Held for the length of a start, stop, publish or rollback: one after the other.
     pub(super) running: Mutex<Option<Running>>,
     /// What reads look at: never held for long.
@@ -182,6 +189,8 @@ pub enum LinkState {
     Stopped,
     Starting,
     Active,
+    /// It is to move records, and lanes fail more often in a row than its clusters allow.
+    Degraded,
     Paused,
     Failed,
 }
@@ -197,9 +206,9 @@ impl Link {
         configured: Vec<(StageSpec, Arc<[u8]>)>,
     ) -> Self {
         Self {
-            config,
             daemon,
             layout_max: LAYOUT_NEWEST,
+            definition: 0,
             source,
             components: Arc::new(Components::new(engine, target.clone(), configured)),
             target,
@@ -208,6 +217,9 @@ impl Link {
             topics: Arc::default(),
             groups: Groups::default(),
             heartbeats: Heartbeats::default(),
+            observer: Observer::default(),
+            throttle: Arc::new(Throttle::new(config.config.throttle_rate)),
+            config,
             running: Mutex::new(None),
             view: Mutex::new(View { starting: true, ..View::default() }),
             told: Mutex::default(),
@@ -225,6 +237,12 @@ impl Link {
     #[must_use]
     pub fn with_layout_max(self, layout_max: u32) -> Self {
         Self { layout_max, ..self }
+    }
+
+    /// Have it be of this version of its definition.
+    #[must_use]
+    pub fn with_definition(self, definition: u64) -> Self {
+        Self { definition, ..self }
     }
 
     /// The newest layout that this daemon takes part in.
@@ -305,6 +323,11 @@ impl Link {
         Ok(())
     }
 
+    /// An order that is said now.
+    pub(super) fn order_now(&self, desired: Desired, reason: Option<String>) -> Order {
+        Order { desired, reason, at_ms: now_ms(), definition: self.definition, resets: self.resets_told() }
+    }
+
     /// Why the link is paused, if it was not a person who paused it.
     fn held(&self) -> Option<Failure> {
         let reason = lock(&self.told).as_ref()?.reason.clone()?;
@@ -359,7 +382,7 @@ impl Link {
     pub fn order(&self, desired: Desired) -> Result<(), Failure> {
         // What is stored and what runs change under one lock, or two orders at once could leave them apart.
         let mut running = lock(&self.running);
-        self.store_order(&Order { desired, reason: None, at_ms: now_ms(), resets: self.resets_told() })?;
+        self.store_order(&self.order_now(desired, None))?;
         match self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone())) {
             // It is done as soon as the lanes are what they become.
             Err(failure) if failure.code == UNDER_WAY => Ok(()),
@@ -384,27 +407,41 @@ impl Link {
             return (LinkState::Failed, Some(failure));
         }
         let Some(shared) = view.shared.filter(|_| !view.stopped) else { return (LinkState::Stopped, None) };
-        let lanes: Vec<LaneStatus> = shared.lanes.iter().map(|lane| lock(lane).clone()).collect();
-        let failed = lanes.iter().find(|lane| lane.state == LaneState::Failed);
-        let retrying = lanes.iter().find(|lane| lane.state == LaneState::Retrying);
-        let failure = failed.or(retrying).and_then(|lane| lane.failure.clone());
+        let brief = |lane: &LaneStatus| (lane.state, lane.failure.clone());
+        let lanes: Vec<_> = shared.lanes.iter().map(|lane| brief(&lock(lane))).collect();
+        let failed = lanes.iter().find(|(state, _)| *state == LaneState::Failed);
+        let retrying = lanes.iter().find(|(state, _)| *state == LaneState::Retrying);
+        let failure = failed.or(retrying).and_then(|(_, failure)| failure.clone());
         let failure = failure.or_else(|| lock(&shared.trouble).clone());
         let state = if failed.is_some() {
             LinkState::Failed
-        } else if lanes.iter().any(|lane| lane.state == LaneState::Opening) {
+        } else if lanes.iter().any(|(state, _)| *state == LaneState::Opening) {
             LinkState::Starting
         } else if shared.orders.desired() == Desired::Paused {
             return (LinkState::Paused, failure.or_else(|| self.held()));
+        } else if retrying.is_some() && self.fails_too_often() {
+            LinkState::Degraded
         } else {
             LinkState::Active
         };
         (state, failure)
     }
 
+    fn fails_too_often(&self) -> bool {
+        let allowed = self.source.max_retries().min(self.target.max_retries());
+        self.counters.consecutive_failures.load(Relaxed) > u64::from(allowed)
+    }
+
     /// The lanes, by number; empty if the link was never started.
     pub fn lanes(&self) -> Vec<LaneStatus> {
+        self.each_lane(|_, lane| lane.clone())
+    }
+
+    /// Look at each lane, by number. A lane waits meanwhile if it has something to say.
+    pub fn each_lane<T>(&self, mut look: impl FnMut(u32, &LaneStatus) -> T) -> Vec<T> {
         let shared = lock(&self.view).shared.clone();
-        shared.map(|shared| shared.lanes.iter().map(|lane| lock(lane).clone()).collect()).unwrap_or_default()
+        let lanes = shared.iter().flat_map(|shared| (0..).zip(&shared.lanes));
+        lanes.map(|(number, lane)| look(number, &lock(lane))).collect()
     }
 
     /// The stages of the newest pipeline that was started.
@@ -512,6 +549,7 @@ impl Link {
             alarm: self.alarm.clone(),
             topics: self.topics.clone(),
             latency: self.heartbeats.latency.clone(),
+            throttle: self.throttle.clone(),
             components: self.components.clone(),
             genesis,
             layout_max: self.layout_max,
@@ -522,16 +560,17 @@ impl Link {
 
     /// The published revision; or a new one, if the configuration file has changed since it was last published.
     fn revision_to_run(&self) -> Result<RevisionRecord, Failure> {
-        let stages = self.components.configured();
+        let content = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
         loop {
             let mut history = self.history()?;
-            let known = history.last_from_toml().is_some_and(|revision| revision.digest == digest_of(&stages));
+            let known = history.last_from_toml().is_some_and(|revision| revision.digest == content.digest());
             if let Some(last) = history.last().filter(|_| known) {
                 return Ok(last.clone());
             }
             self.components.store_configured()?;
-            let publisher = Publisher { origin: Origin::Toml, by: "configuration file", reason: None };
-            let record = history.push(stages.clone(), publisher, now_ms()).clone();
+            let by = if self.definition == 0 { "configuration file" } else { "definition" };
+            let publisher = Publisher { origin: Origin::Toml, by, reason: None };
+            let record = history.push(content.clone(), publisher, now_ms()).clone();
             // Daemons that start together have the same file: one of them writes it down.
             if self.store_history(&history)? {
                 self.announce(&record);

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use super::events::Event;
 use super::failure::Failure;
-use super::lane::now_ms;
-use super::orders::{Desired, Order};
+use super::orders::Desired;
 use super::pipeline::Pipeline;
-use super::revision::{Origin, Publisher};
+use super::revision::{Origin, Publisher, RevisionRecord};
 use super::status::{LaneState, lock};
 use super::supervisor::{Link, PublishError, Running};
 use crate::config::BreakerAction;
@@ -66,12 +65,13 @@ impl Link {
         }
     }
 
-    /// Let [`Link::guard`], [`Link::follow`], [`Link::follow_groups`] and [`Link::beat`] return.
+    /// Let [`Link::guard`], [`Link::follow`], [`Link::follow_groups`], [`Link::beat`] and [`Link::observe`] return.
     pub fn dismiss(&self) {
         self.alarm.end();
         self.topics.alarm.end();
         self.groups.alarm.end();
         self.heartbeats.alarm.end();
+        self.observer.alarm.end();
     }
 
     fn attend(&self) {
@@ -105,8 +105,7 @@ impl Link {
             return Ok(());
         }
         tracing::error!(link = &*self.config().id, revision = pipeline.number().0, reason, "paused");
-        let (reason_told, resets) = (Some(reason.to_owned()), self.resets_told());
-        self.store_order(&Order { desired: Desired::Paused, reason: reason_told, at_ms: now_ms(), resets })?;
+        self.store_order(&self.order_now(Desired::Paused, Some(reason.to_owned())))?;
         self.events.push(Event::new("paused", format!("revision {}: {reason}", pipeline.number())));
         self.bring(running, Desired::Paused)?;
         // The lanes are paused now; who resumes the link wants them to try again.
@@ -122,12 +121,12 @@ impl Link {
             return Ok(());
         }
         let reason = format!("revision {} {reason}", pipeline.number());
-        let Some(stages) = history.previous().map(|previous| previous.stages.clone()) else {
+        let Some(content) = history.previous().map(RevisionRecord::content) else {
             let reason = format!("{reason}; there is no revision before it");
             return self.pause_because(pipeline, &mut running, &reason);
         };
         let publisher = Publisher { origin: Origin::Automatic, by: "tidegate", reason: Some(&reason) };
-        match self.release(running.as_ref(), &mut history, stages, publisher) {
+        match self.release(running.as_ref(), &mut history, content, publisher) {
             Ok(_) => self.restart_failed(&mut running),
             Err(PublishError::Failed(failure)) => Err(failure),
             // What another daemon has published is nobody's trouble yet.

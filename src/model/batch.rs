@@ -245,6 +245,19 @@ impl Batch {
         self.header_ends = ends;
     }
 
+    /// Put other headers in the place of those that are there. What of them is not in the arena yet is in `more`, which goes behind it: its
+    /// first byte is at `arena.len()`.
+    pub fn replace_headers(&mut self, headers: Vec<HeaderSpan>, header_ends: Vec<u32>, more: &[u8]) {
+        if !more.is_empty() {
+            let mut arena = Vec::with_capacity(self.arena.len() + more.len());
+            arena.extend_from_slice(&self.arena);
+            arena.extend_from_slice(more);
+            self.arena = arena.into();
+        }
+        self.headers = headers;
+        self.header_ends = header_ends;
+    }
+
     /// A batch of the records in `range` alone, which shares the arena's memory. `next_offset` becomes the offset of
     /// the first record after the range, or stays what it is when the range reaches the end.
     pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
@@ -335,6 +348,11 @@ impl<'a> RecordRef<'a> {
             name: header.name.get(arena).unwrap_or_default(),
             value: header.value.get(arena),
         })
+    }
+
+    /// The last header of this name: as Kafka's `lastHeader`.
+    pub fn last_header(self, name: &[u8]) -> Option<HeaderRef<'a>> {
+        self.headers().filter(|header| header.name == name).last()
     }
 
     /// Milliseconds since 1970-01-01 UTC.

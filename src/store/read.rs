@@ -14,7 +14,7 @@ use super::tables::{ARTIFACTS, BATCHES, CHECKPOINTS, METADATA, REVISION_STARTS, 
 use super::writer::unpoisoned;
 use super::{Shared, Store};
 use crate::model::{
-    Batch, Checkpoint, Digest, RevisionNumber, StateHead, StateRow, StoredState, TopicId, TopicPartition,
+    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StateHead, StateRow, StoredState, TopicId, TopicPartition,
 };
 
 impl Store {
@@ -251,6 +251,26 @@ impl Store {
             let table = open(&transaction, METADATA, &self.shared.path)?;
             let value = table.get((link, key)).map_err(|error| self.shared.read_failed(error))?;
             Ok(value.map(|value| value.value().to_vec()))
+        })
+    }
+
+    /// What was stored under `key`, by link.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn metadata_of_all(&self, key: &str) -> Result<BTreeMap<LinkId, Vec<u8>>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let table = open(&transaction, METADATA, &self.shared.path)?;
+            let mut found = BTreeMap::new();
+            for row in table.range(("", "")..).map_err(|error| self.shared.read_failed(error))? {
+                let (at, value) = row.map_err(|error| self.shared.read_failed(error))?;
+                let (link, name) = at.value();
+                if name == key {
+                    found.insert(link.into(), value.value().to_vec());
+                }
+            }
+            Ok(found)
         })
     }
 

@@ -9,7 +9,8 @@
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
 //! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `relane`, `identity`, `network`, `brokers`, `topics`, `refused`; `follow`, topics that
-//! come and go; `groups`, consumers that move; `takeover`, links that go on where MirrorMaker 2 stopped; and `verify`, which is no fault.
+//! come and go; `losses`, sources that lost something; `beginnings`, links that begin at the end; `both_ways`, links in opposite directions; `secured`, clusters with
+//! passwords and TLS; `groups` and `spread`, consumers that move; `health`, what is said of all that; `definitions`, links that come by REST; `takeover`, links that go on where MirrorMaker 2 stopped; and `verify`, which is no fault.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
@@ -25,20 +26,27 @@ macro_rules! for_each_version {
     };
 }
 
+mod beginnings;
+mod both_ways;
 mod brokers;
 mod clusters;
+mod definitions;
 mod fleet;
 mod follow;
 mod groups;
 #[allow(dead_code, reason = "the other tests use more of it")]
 #[path = "../it/harness.rs"]
 mod harness;
+mod health;
 mod identity;
+mod losses;
 mod network;
 mod process;
 mod refused;
 mod relane;
 mod scene;
+mod secured;
+mod spread;
 mod takeover;
 mod topics;
 mod verify;

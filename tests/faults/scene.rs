@@ -57,6 +57,8 @@ pub struct Setup {
     lanes: u32,
     /// What the configuration says of the daemon.
     daemon: String,
+    /// What else it says of the link.
+    link: String,
 }
 
 impl Setup {
@@ -73,6 +75,7 @@ impl Setup {
             swaps: true,
             lanes: LANES,
             daemon: String::new(),
+            link: String::new(),
         }
     }
 
@@ -101,6 +104,11 @@ impl Setup {
         Self { daemon: format!("name = {name:?}\n"), ..self }
     }
 
+    /// With more that the configuration says of the link, which `LINK` stands for.
+    pub fn with_link(self, more: &str) -> Self {
+        Self { link: more.replace("LINK", &self.name), ..self }
+    }
+
     /// With more that the configuration says of the daemon.
     pub fn with_daemon(self, more: &str) -> Self {
         Self { daemon: self.daemon + more, ..self }
@@ -127,7 +135,7 @@ impl Setup {
              config = {{ max_keys = 1000000 }}\n"
         );
         let clusters = cluster("east", &self.daemon_source) + &cluster("west", &self.daemon_target);
-        self.daemon.clone() + &clusters + &link + if self.plugins { &pipeline } else { "" }
+        self.daemon.clone() + &clusters + &link + &self.link + if self.plugins { &pipeline } else { "" }
     }
 
     /// Write to the source, start the daemon, and wait until records come in every partition.

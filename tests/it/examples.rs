@@ -90,6 +90,11 @@ fn route_by_type() {
 }
 
 #[test]
+fn selective_copy() {
+    run_example("selective-copy", "customers");
+}
+
+#[test]
 fn poison_and_dead_letters() {
     run_example("poison-and-dead-letters", "lines");
 }

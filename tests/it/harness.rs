@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::api::wire;
+use ureq::http::HeaderMap;
 
 /// How long anything may take before the test gives up. Only what is broken ever takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +28,7 @@ pub const LINKS: &str = "/api/v1/replication/links";
 pub struct Answer {
     pub status: u16,
     pub body: String,
+    pub headers: HeaderMap,
 }
 
 impl Answer {
@@ -61,6 +63,17 @@ impl Client {
     /// Errors: nobody answers.
     pub fn delete(&self, path: &str) -> Result<Answer, ureq::Error> {
         read(self.agent.delete(format!("{}{path}", self.url)).call()?)
+    }
+
+    /// Any request to a daemon that is known to run. `version` goes into `If-Match`.
+    pub fn send(&self, method: &str, path: &str, version: Option<&str>, body: &str) -> Answer {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Some(version) = version {
+            request = request.header("If-Match", version);
+        }
+        let request = request.body(body.to_owned()).expect("a request");
+        let answer = self.agent.run(request).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        read(answer).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     /// What a daemon answers that is known to run.
@@ -141,7 +154,7 @@ impl Client {
 
 fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
     let body = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
-    Ok(Answer { status: response.status().as_u16(), body })
+    Ok(Answer { status: response.status().as_u16(), body, headers: response.headers().clone() })
 }
 
 /// Look at something until it holds.

@@ -5,12 +5,17 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 mod bad_input;
+mod builtins;
 mod compiler;
 mod crash;
+mod definitions;
 mod examples;
+mod exposition;
 mod gallery;
 mod harness;
 mod house;
+mod log;
+mod metrics;
 mod oracle;
 mod poison;
 mod relane;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::api::wire::{Difference, Verdict, Verification, VerificationState};
+use tidegate::api::wire::{self, Difference, Verdict, Verification, VerificationState};
 use tidegate::connector::embedded::EmbeddedCluster;
 use tidegate::connector::{Cluster, Commit, LaneSettings, RevisionStart};
 use tidegate::model::{BatchBuilder, HeaderRef, TopicPartition};
@@ -197,6 +197,7 @@ fn copy_link(from: &EmbeddedCluster, to: &EmbeddedCluster, link: &str, started: 
         source: "east".into(),
         transaction_timeout: Duration::from_secs(60),
         exactly_once: true,
+        compression: None,
     };
     let mut sink = to.sink(&settings).expect("a sink");
     sink.open(&|| Ok(())).expect("opened");
@@ -325,6 +326,81 @@ fn each_damage_is_found_and_named() {
         it.records.get_mut(&TopicPartition::new("in", 2)).expect("a partition").push(record);
     };
     check("mask", &moved, "different", &["partition"], Some(60), Some(200));
+}
+
+/// The time of processing is another one in a replay. Everything else that a link's own transform adds is compared.
+#[test]
+fn the_time_of_processing_may_be_any_and_nothing_else() {
+    let text = r#"
+        [clusters.east]
+        kind = "embedded"
+        topics.in.partitions = 1
+        [clusters.west]
+        kind = "embedded"
+        [links.add]
+        source = "east"
+        target = "west"
+        topics = ["in"]
+        filter.exclude_patterns = ["no"]
+        transform.add_headers = { at = "${now}", by = "${link} ${offset}" }
+        [[links.add.pipeline]]
+        stage = "obey"
+        plugin = "PLUGINS/obey.wasm"
+    "#;
+    let site = Site::new(text);
+    let daemon = site.start();
+    let deed = |n: u64| match n {
+        5 => "no",
+        8 => "panic",
+        _ => "",
+    };
+    let record = |n: u64| json!({"partition": 0, "value": json!({ "n": n, "do": deed(n) }).to_string()});
+    site.client.produce("east", "in", &(0..10).map(record).collect::<Vec<_>>());
+    site.client.await_caught_up("add");
+    assert_fine(&site, "add");
+    // The batch with the record that panics was tried more than once, from the beginning each time.
+    let names = |record: &wire::Record| -> Vec<_> {
+        record.headers.iter().map(|header| String::from_utf8_lossy(&header.name).into_owned()).collect()
+    };
+    let copied = site.client.records("west", "in", 0);
+    assert!(copied.len() == 8 && copied.iter().all(|record| names(record) == ["at", "by", "obeyed"]), "{copied:?}");
+    let letters = site.client.records("west", "add.dead-letters", 0);
+    assert!(letters.len() == 1 && names(&letters[0])[..3] == ["at", "by", "tidegate.dlq.link"], "{letters:?}");
+    assert!(site.cli(&["link", "stop", "add"]).status.success());
+    daemon.terminate();
+    let (west, whole) = (site.path("data/west.redb"), site.path("whole.redb"));
+    fs::rename(&west, &whole).expect("the target is kept");
+    // What becomes of one record, and the kinds of differences.
+    type Damage<'d> = (&'d dyn Fn(&mut Vec<Copy>), &'d [&'d str]);
+    let value = |index: usize, header: usize, value: &'static str| {
+        move |records: &mut Vec<Copy>| records[index].headers[header].1 = Some(value.into())
+    };
+    let (time, no_time, other) =
+        (value(3, 0, "2001-02-03T04:05:06.789Z"), value(3, 0, "2001-02-29T04:05:06.789Z"), value(3, 1, "add 4"));
+    let dropped = |records: &mut Vec<Copy>| {
+        let mut copy = records[4].clone();
+        copy.value = Some(br#"{"n":5,"do":"no"}"#.to_vec());
+        copy.headers[1].1 = Some(b"add 5".to_vec());
+        records.insert(5, copy);
+    };
+    let damages: [Damage<'_>; 6] = [
+        (&time, &[]),
+        (&no_time, &["different"]),
+        (&|records| drop(records[3].headers.remove(0)), &["different"]),
+        (&|records| records[3].headers[0].1 = None, &["different"]),
+        (&other, &["different"]),
+        (&dropped, &["unexpected"]),
+    ];
+    for (number, (damage, kinds)) in damages.iter().enumerate() {
+        rewrite(&whole, &west, &["add"], |content| {
+            damage(content.records.get_mut(&TopicPartition::new("in", 0)).expect("a partition"));
+        });
+        let daemon = site.start();
+        let report = verify(&site, "add").report.expect("a report");
+        let found: Vec<_> = report.differences.iter().map(|found| found.kind.as_str()).collect();
+        assert_eq!(found, *kinds, "damage {number}: {report:#?}");
+        daemon.terminate();
+    }
 }
 
 #[test]

@@ -96,3 +96,16 @@ pub struct Inspection {
     /// The limits that a stage has unless the configuration says otherwise.
     pub limits: Limits,
 }
+
+/// What came of reading the configuration file anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Links that run now and did not.
+    pub added: Vec<String>,
+    /// Links that run as the file says now.
+    pub changed: Vec<String>,
+    /// Links that do not run any more. What their targets know of them stays.
+    pub removed: Vec<String>,
+    /// What has changed in the file and counts after a restart, or could not be done.
+    pub needs_restart: Vec<String>,
+}

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupRound, KnownLayout, Notice, RelaneProgress, Time, word};
+use super::{
+    ClusterPlace, GroupRound, KnownLayout, ManagedBy, Notice, RelaneProgress, RevisionBuiltins, Throttle, Time,
+    Transfer, word,
+};
 use crate::model::{Digest, Limits, OnError};
 
 /// A link, as of now.
@@ -27,6 +30,16 @@ pub struct Link {
     pub source: String,
     /// The target cluster.
     pub target: String,
+    /// The same, and where it is.
+    pub source_cluster: ClusterPlace,
+    /// The same, and where it is.
+    pub target_cluster: ClusterPlace,
+    /// How it moves records.
+    pub config: Transfer,
+    /// Who says what it is.
+    pub managed_by: ManagedBy,
+    /// The version of its definition; null for one of the configuration file.
+    pub version: Option<u64>,
     /// The topics as configured: names and `/regular expressions/`.
     pub topics: Vec<String>,
     /// What stands before a topic's name in the target.
@@ -35,6 +48,9 @@ pub struct Link {
     pub dead_letters: String,
     /// The newest revision, if one was ever made.
     pub revision: Option<u64>,
+    /// The filter and the transform of that revision.
+    #[serde(flatten)]
+    pub builtins: RevisionBuiltins,
     /// Its layout: the form of what the target keeps of it. Null before it was first started.
     #[serde(default)]
     pub layout: Option<u32>,
@@ -52,6 +68,9 @@ pub struct Link {
     /// How long heartbeats took lately through the lanes of this daemon; null without heartbeats.
     #[serde(default)]
     pub latency: Option<Latency>,
+    /// How fast it may write, and how fast it does.
+    #[serde(default)]
+    pub throttle: Throttle,
     /// The last round of moving consumer groups, at this daemon since it started.
     #[serde(default)]
     pub group_round: Option<GroupRound>,
@@ -78,6 +97,8 @@ pub enum LinkStatus {
     Starting,
     /// Records flow as they come.
     Active,
+    /// It is to move records, and lanes of it fail again and again: `error` says why.
+    Degraded,
     /// Its lanes are open and wait.
     Paused,
     /// It stopped by itself; `error` says why.
@@ -88,6 +109,7 @@ word!(LinkStatus {
     Stopped = "stopped",
     Starting = "starting",
     Active = "active",
+    Degraded = "degraded",
     Paused = "paused",
     Failed = "failed",
 });
@@ -153,9 +175,9 @@ pub struct Place {
 pub struct LinkCounters {
     /// Read from the source.
     pub records_in: u64,
-    /// Dropped by a filter or a transform.
+    /// Dropped by the link's filter, or by a stage.
     pub records_filtered: u64,
-    /// Made or changed by a transform.
+    /// Changed by the link's transform, or changed or made by a stage; each time it was.
     pub records_transformed: u64,
     /// Written to the target and committed.
     pub records_out: u64,
@@ -237,11 +259,11 @@ pub struct PartitionMetrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
-    /// All is well.
+    /// Nothing is wrong or odd.
     Healthy,
-    /// It works, and something is odd.
+    /// Something is odd, and nothing wrong.
     Degraded,
-    /// It does not do what it should.
+    /// Something is wrong.
     Unhealthy,
 }
 
@@ -252,10 +274,10 @@ word!(HealthStatus { Healthy = "healthy", Degraded = "degraded", Unhealthy = "un
 pub struct HealthSummary {
     /// The verdict.
     pub status: HealthStatus,
-    /// Whether the source answers.
-    pub source_cluster_reachable: bool,
-    /// Whether the target answers.
-    pub target_cluster_reachable: bool,
+    /// Whether the source answers; null before it was asked.
+    pub source_cluster_reachable: Option<bool>,
+    /// Whether the target answers; null before it was asked.
+    pub target_cluster_reachable: Option<bool>,
 }
 
 /// How a link is.
@@ -263,21 +285,21 @@ pub struct HealthSummary {
 pub struct LinkHealth {
     /// The verdict.
     pub status: HealthStatus,
-    /// When this was measured.
-    pub last_health_check: Time,
-    /// Whether the source answers.
-    pub source_cluster_reachable: bool,
-    /// Whether the target answers.
-    pub target_cluster_reachable: bool,
+    /// When both clusters had been asked; null before that.
+    pub last_health_check: Option<Time>,
+    /// Whether the source answers; null before it was asked.
+    pub source_cluster_reachable: Option<bool>,
+    /// Whether the target answers; null before it was asked.
+    pub target_cluster_reachable: Option<bool>,
     /// Whether the link keeps up; null while the lag is not known.
     pub replication_lag_healthy: Option<bool>,
-    /// Whether the lanes work without errors.
+    /// Whether the lanes work without too many errors.
     pub error_rate_healthy: bool,
     /// Whether checkpoints are committed as they should be.
     pub checkpoint_healthy: bool,
-    /// What is wrong, a sentence each.
+    /// What is wrong and what to do about it, a text each.
     pub issues: Vec<String>,
-    /// What is odd, a sentence each.
+    /// What is odd and what to do about it, a text each.
     pub warnings: Vec<String>,
 }
 

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::{Time, word};
 use crate::model::Digest;
 
-/// A revision of a link's pipeline.
+/// A revision of what a link does to records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Revision {
     /// Its number within the link.
     pub number: u64,
-    /// The digest of the pipeline: of all its components and configurations.
+    /// The digest of its content: of all its components and configurations.
     pub digest: Digest,
     /// When it was made durable.
     pub time: Time,
@@ -21,6 +21,9 @@ pub struct Revision {
     /// Why it was published, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Its filter and transform, before the first stage.
+    #[serde(flatten)]
+    pub builtins: RevisionBuiltins,
     /// Its stages, in order.
     pub stages: Vec<RevisionStage>,
     /// The first offset that it handled, of each source partition where it handled any.
@@ -58,6 +61,17 @@ pub enum RevisionState {
 }
 
 word!(RevisionState { Pending = "pending", Complete = "complete", Superseded = "superseded" });
+
+/// What a revision does without plugins, in the shape of the configuration. What is always the same in a link stands for its variables.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RevisionBuiltins {
+    /// Which records go on; missing: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<serde_json::Value>,
+    /// What happens to their headers; missing: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<serde_json::Value>,
+}
 
 /// A stage of a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

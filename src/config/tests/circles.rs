@@ -75,6 +75,27 @@ fn a_prefix_breaks_the_circle() {
     }
 }
 
+/// A prefix on both sides is of no use where every name is read: what comes back has two, and so on.
+#[test]
+fn what_comes_back_with_a_prefix_has_to_be_left_out() {
+    let text = link("there", "east", "west", "'/.*/'", "e.") + &link("back", "west", "east", "'/.*/'", "w.");
+    let message = "records would go round for ever: \"any-topic\" on west, links.back, \"w.any-topic\" on east, links.there, and so on";
+    check_with_clusters(&text, &[&format!("9:11 error links.back.topics[0]: {message} | {HELP}")]);
+    let excluded = |prefix: &str| format!("topics_exclude = ['/{prefix}\\..*/']\n");
+    let text = link("there", "east", "west", "'/.*/'", "e.")
+        + &excluded("w")
+        + &link("back", "west", "east", "'/.*/'", "w.")
+        + &excluded("e");
+    check_with_clusters(&text, &[]);
+    // Also where a topic is declared that is left out.
+    let declared = "[clusters.north]\nkind = 'embedded'\n[clusters.north.topics.'w.any']\n";
+    let text = link("there", "north", "west", "'/.*/'", "e.")
+        + &excluded("w")
+        + &link("back", "west", "north", "'/.*/'", "w.")
+        + &excluded("e");
+    check_with_clusters(&(text + declared), &[]);
+}
+
 #[test]
 fn a_circle_of_three_links_is_one_error() {
     let text = link("a", "east", "west", "'t'", "p.")

@@ -18,9 +18,10 @@ fn unknown_keys_are_errors_with_a_suggestion() {
             "1:2 error deamon: unknown key \"deamon\" | did you mean \"daemon\"?",
             "3:1 error links.l.suorce: unknown key \"suorce\" | did you mean \"source\"?",
             "7:12 error links.l.config.batchsize: unknown key \"batchsize\" | did you mean \"batch_size\"?",
-            "7:27 error links.l.config.x: unknown key \"x\" | known here: batch_size, max_bytes, max_messages, \
-             checkpoint_interval_ms, enable_exactly_once, transaction_timeout_ms",
-            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, limits",
+            "7:27 error links.l.config.x: unknown key \"x\" | known here: enable_idempotence, concurrent_partitions, \
+             enable_compression, compression_type, compression_level, batch_size, max_bytes, max_messages, checkpoint_interval_ms, \
+             throttle_rate_bytes_per_sec, enable_exactly_once, transaction_timeout_ms",
+            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, metadata, secrets_dir, log_format, metrics_partitions_max, limits",
             "12:1 error clusters.north.file: unknown key \"file\" | known here: kind, path, compression_level, topics",
             "13:10 error clusters.north.topics.t.partition: unknown key \"partition\" | did you mean \"partitions\"?",
         ],
@@ -43,27 +44,29 @@ fn unknown_keys_of_a_stage_are_errors() {
 }
 
 #[test]
-fn keys_and_values_of_later_versions_say_so() {
+fn how_a_link_moves_records_is_looked_at() {
     check_with_clusters(
         &format!(
-            "{LINK}type = 'star'\nfilter = {{}}\ntransform = 1\nfailover_config.x = 1\n[links.l.config]\nconcurrent_partitions = 10\n\
-             enable_compression = true\ncompression_type = 'zstd'\nthrottle_rate_bytes_per_sec = 1\nenable_idempotence = true\n"
+            "{LINK}lanes = 2\n[links.l.config]\nconcurrent_partitions = 10\nenable_compression = true\ncompression_type = 'zstd'\n\
+             throttle_rate_bytes_per_sec = 1\nenable_idempotence = false\n"
         ),
         &[
+            "8:25 error links.l.config.concurrent_partitions: \"lanes\" of the link says the same: write one of the two",
+            "9:22 error links.l.config.enable_compression: an embedded cluster compresses with zstd, whatever writes to it | \
+             remove it; \"compression_level\" of the cluster says how hard",
+            "11:31 error links.l.config.throttle_rate_bytes_per_sec: 1 is out of range: write a size from 1KiB to 1024GiB",
+            "12:22 warning links.l.config.enable_idempotence: this changes nothing: records are always written idempotently | remove it",
+        ],
+    );
+}
+
+#[test]
+fn keys_and_values_of_later_versions_say_so() {
+    check_with_clusters(
+        &format!("{LINK}type = 'star'\nfailover_config.x = 1\n"),
+        &[
             "6:8 error links.l.type: \"star\" is not supported by this version | this version has \"active-passive\"",
-            "7:1 error links.l.filter: \"filter\" is not supported by this version | write a stage of the pipeline: a plugin can do it",
-            "8:1 error links.l.transform: \"transform\" is not supported by this version | write a stage of the pipeline: a plugin can do it",
-            "9:1 error links.l.failover_config: \"failover_config\" is not supported by this version | remove it: start and stop links by hand",
-            "11:1 error links.l.config.concurrent_partitions: \"concurrent_partitions\" is not supported by this version | \
-             the link's \"lanes\" says how many partitions are copied side by side",
-            "12:1 error links.l.config.enable_compression: \"enable_compression\" is not supported by this version | \
-             \"compression\" and \"compression_level\" of the target cluster say how batches are stored",
-            "13:1 error links.l.config.compression_type: \"compression_type\" is not supported by this version | \
-             \"compression\" and \"compression_level\" of the target cluster say how batches are stored",
-            "14:1 error links.l.config.throttle_rate_bytes_per_sec: \"throttle_rate_bytes_per_sec\" is not supported by this version | \
-             remove it: the link runs as fast as source, plugins and target allow",
-            "15:1 error links.l.config.enable_idempotence: \"enable_idempotence\" is not supported by this version | \
-             remove it: \"enable_exactly_once\" includes it",
+            "7:1 error links.l.failover_config: \"failover_config\" is not supported by this version | remove it: start and stop links by hand",
         ],
     );
 }

@@ -1,5 +1,6 @@
 //! Text in, settings or diagnostics out.
 
+mod builtins;
 mod circles;
 mod errors;
 mod following;
@@ -63,6 +64,15 @@ limits   = { memory = "64MiB", time_ms = 1000 }
 stage  = "mask-cards"
 plugin = "plugins/redact.wasm"
 config = { pointers = ["/card"], keep_last = 4 }
+[links.orders.filter]
+include_patterns = [".*important.*"]
+filter_by_header = { region = "us-west-1" }
+min_timestamp = "2024-01-01T00:00:00Z"
+where = { or = [{ key_prefix = ["eu-", "uk-"] }, { not = { header = "tier", equals = "free" } }] }
+[links.orders.transform]
+add_headers = { replicated_from = "us-west-1" }
+remove_headers = ["internal-id"]
+header_transforms = { region = ["us-west-1 -> us-east-1"] }
 "#;
 
 /// Two clusters, for texts that are about something else. It comes last, so that line numbers stay.

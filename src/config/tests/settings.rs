@@ -1,12 +1,14 @@
 //! Texts that are right.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 
+use crate::config::PluginSource;
 use crate::config::{
-    BreakerAction, BreakerConfig, ClusterConfig, ClusterKind, Config, EmbeddedConfig, ProbationConfig, Start,
-    TopicConfig, TransferConfig,
+    BreakerAction, BreakerConfig, ClusterConfig, ClusterKind, Config, EmbeddedConfig, HealthConfig, LogFormat,
+    ProbationConfig, Start, TopicConfig, TransferConfig,
 };
 use crate::model::layout::LAYOUT_NEWEST;
 use crate::model::{Digest, Limits, OnError};
@@ -50,7 +52,7 @@ fn the_sample_means_what_it_says() {
     assert_eq!(link.pipeline.len(), 2);
     let (filter, mask) = (&link.pipeline[0], &link.pipeline[1]);
     assert_eq!((&*filter.name, &*mask.name), ("only-large", "mask-cards"));
-    assert_eq!(filter.plugin, base_dir().join("plugins/json-filter.wasm"));
+    assert_eq!(filter.plugin, PluginSource::File(base_dir().join("plugins/json-filter.wasm")));
     assert_eq!((filter.digest, mask.digest), (Some(Digest::of(b"")), None));
     assert_eq!(filter.config.value, json!({"pointer": "/amount", "at_least": 100}));
     assert_eq!(mask.config.value, json!({"pointers": ["/card"], "keep_last": 4}));
@@ -63,7 +65,7 @@ fn the_sample_means_what_it_says() {
 fn every_setting_can_differ_from_its_default() {
     let config = config(
         r#"
-        daemon = { data_dir = "/var/lib/tidegate", layout_max = 1, listen = "[::1]:0" }
+        daemon = { data_dir = "/var/lib/tidegate", layout_max = 1, listen = "[::1]:0", log_format = "json", metrics_partitions_max = 0 }
         [clusters.one]
         kind = "embedded"
         path = "one/file"
@@ -83,14 +85,16 @@ fn every_setting_can_differ_from_its_default() {
         autostart = false
         start = "latest"
         dead_letters = "bad"
-        config = { batch_size = 1, max_bytes = "1KiB", max_messages = 7, checkpoint_interval_ms = 60000, transaction_timeout_ms = 10000 }
+        config = { batch_size = 1, max_bytes = "1KiB", max_messages = 7, checkpoint_interval_ms = 60000, throttle_rate_bytes_per_sec = "1MiB", transaction_timeout_ms = 10000 }
         breaker = { window_records = 100, rejected_percent = 0, trapped_percent = 100, then = "rollback" }
         probation = { records = 0, time = "30d", rejected_percent = 100, trapped_percent = 0, slowdown = 1000 }
+        health = { lag_ms_max = 1, errors_per_second_max = 0, consecutive_failures_max = 7, checkpoint_age_max = "1d", interval = "1h" }
         pipeline = [{ stage = "s", plugin = "plugins/redact.wasm", on_error = "pass" }]
         "#,
     );
     assert_eq!(config.daemon.data_dir.to_str(), Some("/var/lib/tidegate"));
     assert_eq!(config.daemon.layout_max, 1);
+    assert_eq!((config.daemon.log_format, config.daemon.metrics_partitions_max), (LogFormat::Json, 0));
     assert_eq!(config.daemon.listen, "[::1]:0".parse().expect("address"));
     let (one, two) = (&config.clusters["one"], &config.clusters["two"]);
     assert_eq!(*embedded(one), EmbeddedConfig { path: base_dir().join("one/file"), compression_level: 19 });
@@ -112,6 +116,8 @@ fn every_setting_can_differ_from_its_default() {
         max_bytes: 1024,
         max_messages: Some(7),
         checkpoint_interval_ms: 60_000,
+        compression: None,
+        throttle_rate: Some(1 << 20),
         enable_exactly_once: true,
         transaction_timeout_ms: 10_000,
     };
@@ -128,6 +134,14 @@ fn every_setting_can_differ_from_its_default() {
         slowdown: 1000,
     };
     assert_eq!(link.probation, probation);
+    let health = HealthConfig {
+        lag_ms_max: 1,
+        errors_per_second_max: 0,
+        consecutive_failures_max: 7,
+        checkpoint_age_max: Duration::from_secs(86_400),
+        interval: Duration::from_secs(3600),
+    };
+    assert_eq!(link.health, health);
     assert_eq!(link.pipeline[0].config.value, json!({}));
 }
 
@@ -146,6 +160,15 @@ fn what_is_left_out_has_its_default() {
     let probation =
         ProbationConfig { records: 10_000, time_ms: 300_000, rejected_percent: 5, trapped_percent: 1, slowdown: 10 };
     assert_eq!((&link.breaker, &link.probation), (&breaker, &probation));
+    let health = HealthConfig {
+        lag_ms_max: 60_000,
+        errors_per_second_max: 10,
+        consecutive_failures_max: 3,
+        checkpoint_age_max: Duration::from_secs(60),
+        interval: Duration::from_secs(10),
+    };
+    assert_eq!(link.health, health);
+    assert_eq!((config.daemon.log_format, config.daemon.metrics_partitions_max), (LogFormat::Text, 1000));
     assert_eq!(link.config.transaction_timeout_ms, 60_000);
     assert_eq!(config.daemon.limits, Limits::default());
     assert!(link.pipeline.is_empty());
@@ -256,7 +279,8 @@ fn a_file_is_read_with_paths_relative_to_it() {
     std::fs::write(&file, SAMPLE).expect("file");
     let (config, _) = Config::load(&file).expect("settings");
     assert_eq!(config.daemon.data_dir, base_dir().join("tidegate-data"));
-    assert_eq!(config.links["orders"].pipeline[1].plugin, base_dir().join("plugins/redact.wasm"));
+    let redact = PluginSource::File(base_dir().join("plugins/redact.wasm"));
+    assert_eq!(config.links["orders"].pipeline[1].plugin, redact);
 }
 
 #[test]

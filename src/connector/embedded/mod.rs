@@ -100,6 +100,10 @@ impl EmbeddedCluster {
 }
 
 impl Cluster for EmbeddedCluster {
+    fn probe(&self) -> Result<(), Error> {
+        self.store.failure().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
     fn topics(&self) -> Result<Vec<Topic>, Error> {
         Ok(self.store.topics().into_iter().map(Topic::from).collect())
     }
@@ -196,6 +200,10 @@ impl Cluster for EmbeddedCluster {
 
     fn metadata(&self, link: &LinkId, key: &str) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.store.metadata(link, key)?)
+    }
+
+    fn metadata_of_all(&self, key: &str) -> Result<BTreeMap<LinkId, Vec<u8>>, Error> {
+        Ok(self.store.metadata_of_all(key)?)
     }
 
     fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error> {

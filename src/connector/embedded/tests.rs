@@ -69,6 +69,7 @@ fn lane(link: &str, lane: u32) -> LaneSettings {
         source: "east".into(),
         transaction_timeout,
         exactly_once,
+        compression: None,
     }
 }
 

@@ -259,6 +259,15 @@ impl Client {
         Ok(metadata)
     }
 
+    /// Ask for nothing, to see whether a broker answers.
+    ///
+    /// # Errors
+    /// None does.
+    pub(super) fn probe(&self) -> Result<(), Error> {
+        let nothing = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
+        self.call_any(4..=13, &nothing).map(drop)
+    }
+
     /// Ask a broker, whichever answers first.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use super::sink::{KafkaSink, copy};
 use super::source::{self, KafkaSource};
 use super::table::{Table, Upto};
 use super::wire::Settings;
-use crate::config::{CompressionType, KafkaConfig, MirrorMaker};
+use crate::config::{CompressionConfig, CompressionType, KafkaConfig, MirrorMaker};
 
 use crate::connector::{
     Acl, Cluster, Colleague, Copied, CopiedPartition, Copying, Error, Group, GroupOffsets, LaneGroup, LaneSettings,
@@ -36,6 +36,7 @@ pub struct KafkaCluster {
     client: Arc<Client>,
     admin: Arc<Admin>,
     compression: Compression,
+    max_retries: u32,
     /// What the lanes of links have written of themselves.
     lanes: Mutex<BTreeMap<LinkId, (u32, Table)>>,
     /// Where the records of links are.
@@ -48,18 +49,12 @@ impl KafkaCluster {
     /// # Errors
     /// A setting that cannot be.
     pub fn open(config: &KafkaConfig) -> Result<Self, Error> {
-        let codec = match config.compression {
-            CompressionType::None => Codec::None,
-            CompressionType::Gzip => Codec::Gzip,
-            CompressionType::Snappy => Codec::Snappy,
-            CompressionType::Lz4 => Codec::Lz4,
-            CompressionType::Zstd => Codec::Zstd,
-        };
-        let compression = Compression::new(codec, config.compression_level).map_err(error::not_encoded)?;
+        let compression = compression(config.compression)?;
         let settings = Settings::new(config)?;
         let client = Client::new(config.brokers.clone(), settings);
         let admin = Arc::new(Admin::new(client.clone(), config.replication_factor));
-        Ok(Self { client, admin, compression, lanes: Mutex::default(), offsets: Mutex::default() })
+        let max_retries = config.max_retries;
+        Ok(Self { client, admin, compression, max_retries, lanes: Mutex::default(), offsets: Mutex::default() })
     }
 
     /// Make a topic that is not there yet. Milliseconds and bytes are what its records are kept for.
@@ -115,6 +110,17 @@ impl KafkaCluster {
     }
 }
 
+fn compression(of: CompressionConfig) -> Result<Compression, Error> {
+    let codec = match of.codec {
+        CompressionType::None => Codec::None,
+        CompressionType::Gzip => Codec::Gzip,
+        CompressionType::Snappy => Codec::Snappy,
+        CompressionType::Lz4 => Codec::Lz4,
+        CompressionType::Zstd => Codec::Zstd,
+    };
+    Compression::new(codec, of.level).map_err(error::not_encoded)
+}
+
 /// The identity of a topic: the two halves of its id, folded.
 pub(super) fn topic_id(id: Uuid) -> TopicId {
     let (high, low) = id.as_u64_pair();
@@ -122,6 +128,14 @@ pub(super) fn topic_id(id: Uuid) -> TopicId {
 }
 
 impl Cluster for KafkaCluster {
+    fn max_retries(&self) -> u32 {
+        self.max_retries
+    }
+
+    fn probe(&self) -> Result<(), Error> {
+        self.client.probe()
+    }
+
     fn topics(&self) -> Result<Vec<Topic>, Error> {
         let metadata = self.client.recent()?;
         let topics = metadata.topics.iter().filter(|(name, _)| !name.starts_with(layout::PREFIX));
@@ -270,6 +284,10 @@ impl Cluster for KafkaCluster {
         self.admin.metadata(link, key)
     }
 
+    fn metadata_of_all(&self, key: &str) -> Result<BTreeMap<LinkId, Vec<u8>>, Error> {
+        self.admin.meta().of_all(&self.admin, key)
+    }
+
     fn put_metadata(&self, link: &LinkId, key: &str, value: &[u8]) -> Result<(), Error> {
         self.admin.put_metadata(link, key, value)
     }
@@ -355,6 +373,7 @@ impl Cluster for KafkaCluster {
     }
 
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(KafkaSink::new(self.client.clone(), self.admin.clone(), lane.clone(), self.compression)))
+        let compression = lane.compression.map_or(Ok(self.compression), compression)?;
+        Ok(Box::new(KafkaSink::new(self.client.clone(), self.admin.clone(), lane.clone(), compression)))
     }
 }

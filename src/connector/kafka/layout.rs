@@ -220,6 +220,11 @@ pub(super) fn metadata_key(link: &str, name: &str) -> String {
     format!("{LINKS}{link}/{name}")
 }
 
+/// The link that a key is about, if it is the key of this name.
+pub(super) fn link_of<'k>(key: &'k str, name: &str) -> Option<&'k str> {
+    key.strip_prefix(LINKS)?.strip_suffix(name)?.strip_suffix('/')
+}
+
 /// What the keys of a component's parts begin with.
 pub(super) fn component_prefix(digest: &Digest) -> String {
     format!("component/{digest}/")

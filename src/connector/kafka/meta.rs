@@ -61,6 +61,14 @@ impl Meta {
         Ok(known.table.rows().get(key).cloned())
     }
 
+    /// What is stored under a name, by link.
+    pub(super) fn of_all(&self, admin: &Admin, name: &str) -> Result<BTreeMap<LinkId, Vec<u8>>, Error> {
+        let mut known = lock(&self.known);
+        known.follow(&self.client, admin)?;
+        let rows = known.table.rows().iter();
+        Ok(rows.filter_map(|(key, value)| Some((layout::link_of(key, name)?.into(), value.clone()))).collect())
+    }
+
     /// A number that changes when something is stored for a link, known about half a second later.
     pub(super) fn version(&self, admin: &Admin) -> Result<u64, Error> {
         let mut known = lock(&self.known);

@@ -2,10 +2,9 @@
 
 use super::keys::{Flow, Keys, Scope};
 use super::notes::Notes;
-use super::text::{Entry, Line, list, quoted};
+use super::text::{Entry, Line, list, quoted, seconds};
 use super::topics::selectors;
 use crate::import::What;
-use crate::import::properties::Property;
 
 /// The longest that groups are moved and heartbeats sent after, in seconds.
 const DAY: u64 = 86_400;
@@ -51,7 +50,7 @@ pub(super) fn groups(flow: &Flow, keys: &Keys, notes: &Notes) -> Vec<Line> {
     let entries: Vec<Entry> = good.into_iter().map(Entry::new).collect();
     let mut lines = vec![Line::Key("groups", list(&entries))];
     if let Some(interval) = interval {
-        match seconds(interval, DAY) {
+        match seconds(&interval.value, DAY) {
             Some(seconds) => lines.push(Line::Key("group_sync_interval", seconds)),
             None => {
                 let why = "groups are moved every second at most, and every day at least";
@@ -60,12 +59,6 @@ pub(super) fn groups(flow: &Flow, keys: &Keys, notes: &Notes) -> Vec<Line> {
         }
     }
     lines
-}
-
-/// A number of seconds, in our words, if it is one of those that can be.
-fn seconds(property: &Property, most: u64) -> Option<String> {
-    let seconds = property.value.parse::<u64>().ok().filter(|seconds| (1..=most).contains(seconds))?;
-    Some(quoted(&format!("{seconds}s")))
 }
 
 /// Records that MirrorMaker 2 writes to `heartbeats`, to show that it lives.
@@ -84,7 +77,7 @@ pub(super) fn heartbeats(flow: &Flow, keys: &Keys, notes: &Notes) -> Vec<Line> {
     let interval = match interval {
         Some(interval) => {
             notes.about(&scope, interval, What::Differs, why, remedy);
-            seconds(interval, HOUR)
+            seconds(&interval.value, HOUR)
         }
         None => Some(quoted("1s")),
     };

@@ -3,7 +3,7 @@
 use super::consumers::{groups, heartbeats};
 use super::keys::{Flow, Keys, Scope};
 use super::notes::Notes;
-use super::text::{Entry, Line, list, quoted};
+use super::text::{Entry, Line, list, quoted, seconds};
 use super::topics::{EXCLUDED_BY_DEFAULT, Naming, left_out, names_internal, selectors};
 use crate::config::{TopicSelector, check_topic_name};
 use crate::import::properties::Property;
@@ -170,8 +170,8 @@ impl Reader<'_> {
     fn following(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         if let Some(refresh) = self.get("refresh.topics.interval.seconds") {
-            match refresh.value.parse::<u64>().ok().filter(|seconds| (1..=REFRESH_MAX).contains(seconds)) {
-                Some(seconds) => lines.push(Line::Key("topic_refresh", quoted(&format!("{seconds}s")))),
+            match seconds(&refresh.value, REFRESH_MAX) {
+                Some(seconds) => lines.push(Line::Key("topic_refresh", seconds)),
                 None => self.about(
                     refresh,
                     What::NotCarriedOver,

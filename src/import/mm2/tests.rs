@@ -142,7 +142,7 @@ fn files_that_are_there_are_read_and_the_loader_agrees() {
     assert!(
         matches!(kafka(&config, "east").security.sasl, Some(SaslConfig::ScramSha256(login)) if &*login.username == "e")
     );
-    assert_eq!(kafka(&config, "west").compression, CompressionType::None);
+    assert_eq!(kafka(&config, "west").compression.codec, CompressionType::None);
 }
 
 #[test]

@@ -13,6 +13,12 @@ pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
+/// A number of seconds, as TOML has a duration, if it is one of those that can be.
+pub(super) fn seconds(text: &str, most: u64) -> Option<String> {
+    let seconds = text.parse::<u64>().ok().filter(|seconds| (1..=most).contains(seconds))?;
+    Some(quoted(&format!("{seconds}s")))
+}
+
 /// An entry of a list, and what it is for.
 pub(super) struct Entry {
     pub(super) text: String,

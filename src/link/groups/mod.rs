@@ -21,7 +21,7 @@ use super::status::lock;
 use super::supervisor::Link;
 use super::topics::notices::{About, Notice};
 use super::warden::Alarm;
-use crate::config::GroupSelector;
+use crate::config::{GroupSelector, is_own_group};
 use crate::connector::{CopiedPartition, Group, GroupOffsets};
 use crate::model::TopicPartition;
 
@@ -114,19 +114,16 @@ impl Link {
     /// A cluster does not answer, or has no groups.
     pub fn plan_groups(&self, selected: Selected<'_>) -> Result<Vec<GroupPlan>, Failure> {
         let wanted = |group: &Group| match selected.groups {
-            [] => GroupSelector::parse("/(?s).*/").is_ok_and(|all| all.matches(&group.name)),
+            [] => !is_own_group(&group.name),
             some => some.iter().any(|selector| selector.matches(&group.name)),
         };
         let groups = self.source().groups()?.ok_or_else(|| no_groups(&self.config().source))?;
         let groups: Vec<Group> = groups.into_iter().filter(wanted).collect();
         let present = self.target().groups()?.ok_or_else(|| no_groups(&self.config().target))?;
+        let present: BTreeMap<Arc<str>, Group> = present.into_iter().map(|group| (group.name.clone(), group)).collect();
         let names: Vec<Arc<str>> = groups.iter().map(|group| group.name.clone()).collect();
         let mut at_source = self.source().group_offsets(&names)?;
-        let known_there: Vec<Arc<str>> = present
-            .iter()
-            .filter(|group| at_source.contains_key(&group.name))
-            .map(|group| group.name.clone())
-            .collect();
+        let known_there: Vec<Arc<str>> = present.keys().filter(|name| at_source.contains_key(*name)).cloned().collect();
         let mut at_target = self.target().group_offsets(&known_there)?;
         for offsets in at_source.values_mut().flatten() {
             offsets.retain(|partition, _| self.config().selects(&partition.topic));
@@ -134,7 +131,7 @@ impl Link {
         let known = self.known(at_source.values().flatten())?;
         let feeders = known.feeders();
         let plan = |group: &Group| -> Option<GroupPlan> {
-            let there = present.iter().find(|there| there.name == group.name);
+            let there = present.get(&group.name);
             let mut plan = GroupPlan {
                 group: group.name.clone(),
                 follows: self.config().groups.groups.iter().any(|selector| selector.matches(&group.name)),

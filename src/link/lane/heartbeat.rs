@@ -25,7 +25,7 @@ impl Session {
         match listening {
             Ok(()) => self.heartbeats = Some(topic),
             Err(failure) => {
-                tracing::warn!(link = &*config.id, lane = self.lane, code = failure.code, "no heartbeats: {failure}");
+                tracing::warn!(code = failure.code, "no heartbeats: {failure}");
             }
         }
     }

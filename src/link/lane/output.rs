@@ -12,16 +12,18 @@ use crate::link::topics::loops;
 use crate::model::TopicPartition;
 
 impl Session {
-    /// Hand a record batch on as it is: there is no stage that would look at it.
+    /// Hand a record batch on as it is: there is nothing that would look at it.
     pub(super) fn pass(&mut self, encoded: Encoded) -> Result<(), Failure> {
         let partition = TopicPartition::new(encoded.topic.clone(), encoded.partition);
         let (records, bytes) = (encoded.records.count() as u64, encoded.records.bytes().len() as u64);
         let next_offset = encoded.next_offset;
+        self.transaction.note_timestamp(Some(encoded.records.base_timestamp()));
         let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
         if let Some(batch) = self.sink.pass(encoded, &position.target)? {
             return self.handle(batch);
         }
         position.next = next_offset;
+        self.link.throttle.spend(bytes);
         self.transaction.count(&partition, next_offset, records, records, bytes);
         Ok(())
     }
@@ -44,8 +46,11 @@ impl Session {
             bytes_out += batch.payload_bytes() as u64;
             too_large.extend(left_out.into_iter().map(|index| Letter::too_large(batch.slice(index..index + 1))));
         }
+        self.link.throttle.spend(bytes_out);
         self.transaction.count(partition, next_offset, records_in, records_out, bytes_out);
         let tally = &mut self.transaction.tally;
+        tally.records_filtered += processed.builtins.filtered;
+        tally.records_transformed += processed.builtins.transformed;
         for stage in &processed.tallies {
             tally.records_filtered += stage.dropped;
             tally.records_transformed += stage.changed;

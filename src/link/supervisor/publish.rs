@@ -11,7 +11,7 @@ use crate::link::events::Event;
 use crate::link::failure::Failure;
 use crate::link::lane::now_ms;
 use crate::link::pipeline::{Stage, check_limits, check_routes};
-use crate::link::revision::{History, Origin, Publisher, RevisionRecord, StageSpec};
+use crate::link::revision::{Content, History, Origin, Publisher, RevisionRecord, StageSpec};
 use crate::link::status::{LaneState, lock};
 use crate::link::watch::{Probation, Watch};
 use crate::model::RevisionNumber;
@@ -80,9 +80,9 @@ impl Link {
         by: &str,
     ) -> Result<Publication, PublishError> {
         // What the file says comes first, or it would replace what is published at the next start.
-        let mut stages = self.revision_to_run().map_err(PublishError::Failed)?.stages;
+        let mut content = self.revision_to_run().map_err(PublishError::Failed)?.content();
         let mut history = self.history().map_err(PublishError::Failed)?;
-        let spec = stages.iter_mut().find(|spec| spec.name == stage);
+        let spec = content.stages.iter_mut().find(|spec| spec.name == stage);
         let spec = spec.ok_or_else(|| PublishError::NoStage(stage.to_owned()))?;
         self.check_world(spec, plugin)?;
         spec.plugin_digest = plugin.digest();
@@ -96,7 +96,7 @@ impl Link {
         self.check_stage(&stage)?;
         self.target.put_artifact(&plugin.digest(), bytes).map_err(|error| PublishError::Failed(error.into()))?;
         let publisher = Publisher { origin: Origin::Publish, by, reason: None };
-        self.release(running, &mut history, stages, publisher)
+        self.release(running, &mut history, content, publisher)
     }
 
     /// Publish the content of an earlier revision again.
@@ -120,9 +120,9 @@ impl Link {
             Some(number) => history.get(number),
             None => history.previous(),
         };
-        let stages = old.ok_or(PublishError::NoRevision)?.stages.clone();
+        let content = old.ok_or(PublishError::NoRevision)?.content();
         let publisher = Publisher { origin: Origin::Rollback, by, reason: None };
-        self.release(running, &mut history, stages, publisher)
+        self.release(running, &mut history, content, publisher)
     }
 
     /// A refused plugin of another world: the stage's place in the pipeline was made for what it has.
@@ -147,10 +147,10 @@ impl Link {
         &self,
         running: Option<&Running>,
         history: &mut History,
-        stages: Vec<StageSpec>,
+        content: Content,
         publisher: Publisher<'_>,
     ) -> Result<Publication, PublishError> {
-        let record = history.push(stages, publisher, now_ms()).clone();
+        let record = history.push(content, publisher, now_ms()).clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
         let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;

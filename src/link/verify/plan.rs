@@ -149,6 +149,7 @@ impl Survey<'_> {
             let loaded = self.components.pipeline(record.clone(), Watch::default()).and_then(|pipeline| {
                 let pipeline = Arc::new(pipeline);
                 plan.routes.extend(Run::new(&stage.config, &pipeline)?.routes().cloned());
+                pipeline.builtins.timed_headers().for_each(|name| stage.printer.mask_times(name));
                 Ok(pipeline)
             });
             plan.chooses |= loaded.as_ref().is_ok_and(|pipeline| {

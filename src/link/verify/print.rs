@@ -4,9 +4,13 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use crate::model::RecordRef;
+use crate::model::time::{parse_rfc3339, rfc3339};
 
 /// How many bytes of a value are shown.
 const PREVIEW_BYTES: usize = 38;
+
+/// The bytes of `2024-01-15T10:00:00.000Z`.
+const TIME_BYTES: usize = 24;
 
 /// A record, as far as it is compared.
 ///
@@ -41,17 +45,32 @@ impl Print {
 
 /// Makes prints that can be compared with each other.
 #[derive(Debug, Default)]
-pub(super) struct Printer(RandomState);
+pub(super) struct Printer {
+    state: RandomState,
+    /// The names of headers in which a link has written the time of processing. It is another one in a replay, so any is as good.
+    timed: Vec<String>,
+}
 
 impl Printer {
+    /// From now on, take all points in time in headers of this name for the same.
+    pub(super) fn mask_times(&mut self, header: &str) {
+        if !self.timed.iter().any(|known| known == header) {
+            self.timed.push(header.to_owned());
+        }
+    }
+
     pub(super) fn print(&self, record: RecordRef<'_>) -> Print {
-        let mut headers = self.0.build_hasher();
+        let mut headers = self.state.build_hasher();
         for header in record.headers() {
-            (header.name, header.value).hash(&mut headers);
+            let is_timed = self.timed.iter().any(|name| name.as_bytes() == header.name);
+            match header.value.filter(|_| is_timed) {
+                Some(value) => (header.name, around_times(value)).hash(&mut headers),
+                None => (header.name, header.value).hash(&mut headers),
+            }
         }
         Print {
-            key: self.0.hash_one(record.key()),
-            value: self.0.hash_one(record.value()),
+            key: self.state.hash_one(record.key()),
+            value: self.state.hash_one(record.value()),
             headers: headers.finish(),
             timestamp: record.timestamp(),
         }
@@ -61,6 +80,26 @@ impl Printer {
     pub(super) fn line(&self, record: RecordRef<'_>) -> Line {
         Line { offset: record.offset(), print: self.print(record), preview: Preview::of(record.value()) }
     }
+}
+
+/// What stands before, between and behind the points in time in a text, each as `${now}` writes it.
+fn around_times(value: &[u8]) -> Vec<&[u8]> {
+    let is_time = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).ok().filter(|text| text.ends_with('Z'));
+        text.is_some_and(|text| parse_rfc3339(text).is_some_and(|ms| rfc3339(ms) == text))
+    };
+    let (mut parts, mut begin, mut at) = (Vec::new(), 0, 0);
+    while let Some(bytes) = value.get(at..at + TIME_BYTES) {
+        if is_time(bytes) {
+            parts.push(&value[begin..at]);
+            at += TIME_BYTES;
+            begin = at;
+        } else {
+            at += 1;
+        }
+    }
+    parts.push(&value[begin..]);
+    parts
 }
 
 /// A record on one side.
@@ -137,6 +176,30 @@ mod tests {
         ] {
             assert_eq!(record.differs(&print(&other)), parts);
         }
+    }
+
+    #[test]
+    fn points_in_time_are_alike_where_they_are_masked() {
+        let mut printer = Printer::default();
+        printer.mask_times("at");
+        let print = |name: &[u8], value: Option<&[u8]>| printer.print(batch(None, None, &[(name, value)], 7).record(0));
+        let one = print(b"at", Some(b"5@2024-01-15T10:00:00.000Z!"));
+        assert_eq!(one, print(b"at", Some(b"5@2026-11-22T10:00:00.123Z!")));
+        for other in [
+            &b"6@2024-01-15T10:00:00.000Z!"[..],
+            b"5@2024-01-15T10:00:00.000Z",
+            b"5@2024-01-15T10:00:00.000Z2024-01-15T10:00:00.000Z!",
+            b"5@2024-02-30T10:00:00.000Z!",
+            b"5@2024-01-15T10:00:00Z!",
+            b"5@!",
+            b"5@",
+        ] {
+            assert_ne!(one, print(b"at", Some(other)), "{}", String::from_utf8_lossy(other));
+        }
+        assert_ne!(one, print(b"at", None));
+        assert_ne!(print(b"at", Some(b"")), print(b"at", None));
+        let unmasked = [b"2024-01-15T10:00:00.000Z", b"2024-01-15T10:00:00.001Z"].map(|at| print(b"on", Some(at)));
+        assert_ne!(unmasked[0], unmasked[1]);
     }
 
     #[test]

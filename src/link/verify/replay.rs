@@ -57,7 +57,7 @@ pub(super) struct Stage<'v> {
 impl<'v> Stage<'v> {
     /// Whether a revision hands every record on as it is.
     pub(super) fn copies(&self, revision: RevisionNumber) -> bool {
-        matches!(self.revisions.get(&revision), Some(Ok(pipeline)) if pipeline.stages.is_empty())
+        matches!(self.revisions.get(&revision), Some(Ok(pipeline)) if pipeline.copies())
     }
 
     pub(super) fn new(config: &LinkConfig, target: Arc<dyn Cluster>, cancelled: &'v (dyn Fn() -> bool + Sync)) -> Self {

@@ -34,6 +34,19 @@ pub fn create(bootstrap: &str, topic: &str, partitions: i32, settings: &[(&str, 
     outcome("make", topic, made)
 }
 
+/// Make a topic with a partition on each of these lists of brokers, of which the first leads it, and with these settings.
+///
+/// Errors: those of [`create`].
+pub fn create_on(bootstrap: &str, topic: &str, brokers: &[&[i32]], settings: &[(&str, &str)]) -> Result<()> {
+    let partitions = i32::try_from(brokers.len()).unwrap_or(i32::MAX);
+    let mut wanted = NewTopic::new(topic, partitions, TopicReplication::Variable(brokers)).set("retention.ms", "-1");
+    for (name, value) in settings {
+        wanted = wanted.set(name, value);
+    }
+    let made = futures_executor::block_on(admin(bootstrap)?.create_topics(&[wanted], &AdminOptions::new()));
+    outcome("make", topic, made)
+}
+
 fn new_topic(topic: &str, partitions: i32) -> NewTopic<'_> {
     NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)).set("retention.ms", "-1")
 }

@@ -44,29 +44,39 @@ struct Log {
 #[derive(Clone, Debug, Default)]
 pub(in crate::connector::kafka) struct Known {
     epoch: u64,
-    /// The source offsets of which all copies are known, in order, with holes between. A lane that becomes another one writes to another partition of the topic, and those are
-    /// read one after the other.
-    ranges: Vec<Range<i64>>,
-    /// Where each piece begins that is about it, and with which source offset.
-    marks: Vec<Mark>,
+    /// Up to where it was copied, as far as that was read.
+    end: i64,
+    /// In the order in which they were found.
+    runs: Vec<Run>,
     /// In the order of the source.
     targets: BTreeMap<TopicPartition, Vec<Piece>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     /// The partition of the topic.
     log: u32,
     piece: u64,
     /// The offset in the topic.
     at: i64,
-    source: i64,
 }
 
-/// The stretches between two partitions in a piece of the topic.
+/// Source offsets of which all copies stand in one piece of the topic, with none missing in between. When lanes become others a source partition goes on in another partition of
+/// the topic, and later maybe where it was: a piece may have several runs of it, and what lies between them is elsewhere.
+#[derive(Clone, Debug)]
+struct Run {
+    /// Where the first record is.
+    mark: Mark,
+    source: Range<i64>,
+}
+
+/// The stretches between two partitions in a run.
 #[derive(Clone, Debug)]
 struct Piece {
-    mark: Mark,
+    /// Where the run begins.
+    run: Mark,
+    /// The offset in the topic of the first record.
+    at: i64,
     /// The offset in the topic behind the last record.
     end: i64,
     /// The first source offset and the one behind the last.
@@ -136,13 +146,13 @@ impl Index {
             current.bytes = 0;
         }
         current.bytes += bytes;
-        let mark = Mark { log, piece: current.piece, at, source: copies.range.start };
+        let mark = Mark { log, piece: current.piece, at };
         let known = self.partitions.entry(of).or_default();
         if copies.epoch < known.epoch {
             return;
         }
-        if copies.epoch > known.epoch || known.marks.is_empty() {
-            // What was known begins here: with a reset, or behind what the cluster has deleted.
+        if copies.epoch > known.epoch {
+            // What was known begins here, with a reset.
             *known = Known { epoch: copies.epoch, ..Known::default() };
         }
         known.add(mark, copies);
@@ -151,11 +161,9 @@ impl Index {
     /// Forget what the cluster has deleted: what is in a partition of the topic before `start`.
     fn forget(&mut self, log: u32, start: i64) {
         let gone = |mark: &Mark| mark.log == log && mark.at < start;
-        for known in self.partitions.values_mut().filter(|known| known.marks.iter().any(gone)) {
-            known.marks.retain(|mark| !gone(mark));
-            let first = known.marks.iter().map(|mark| mark.source).min().unwrap_or(i64::MAX);
-            known.cut(first);
-            known.targets.values_mut().for_each(|pieces| pieces.retain(|piece| !gone(&piece.mark)));
+        for known in self.partitions.values_mut().filter(|known| known.runs.iter().any(|run| gone(&run.mark))) {
+            known.runs.retain(|run| !gone(&run.mark));
+            known.targets.values_mut().for_each(|pieces| pieces.retain(|piece| !gone(&piece.run)));
         }
     }
 
@@ -181,8 +189,8 @@ impl Index {
                         located.insert(*source, piece.target);
                         continue;
                     }
-                    let (ranges, sought) = reads.entry(piece.mark.log).or_default();
-                    ranges.push(piece.mark.at..piece.end);
+                    let (ranges, sought) = reads.entry(piece.run.log).or_default();
+                    ranges.push(piece.at..piece.end);
                     let wanted = sought.entry(of.clone()).or_default().entry(target.clone()).or_default();
                     wanted.push((*source, None));
                 }
@@ -232,49 +240,40 @@ impl Known {
     }
 
     fn add(&mut self, mark: Mark, copies: Copies) {
-        if self.marks.last().is_none_or(|last| (last.log, last.piece) != (mark.log, mark.piece)) {
-            self.marks.push(mark);
-        }
-        self.cover(copies.range);
+        let run = self.run(mark, &copies.range);
         for (target, stretches) in copies.targets {
             let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else { continue };
             let pieces = self.targets.entry(target).or_default();
-            let same = |piece: &&mut Piece| (piece.mark.log, piece.mark.piece) == (mark.log, mark.piece);
-            if let Some(piece) = pieces.iter_mut().rev().find(same) {
+            if let Some(piece) = pieces.iter_mut().rev().find(|piece| piece.run == run) {
                 piece.end = mark.at + 1;
                 piece.source.end = piece.source.end.max(last.end());
                 continue;
             }
             let place = pieces.partition_point(|piece| piece.source.start <= first.source);
             let source = first.source..last.end();
-            pieces.insert(place, Piece { mark, end: mark.at + 1, source, target: first.target });
+            pieces.insert(place, Piece { run, at: mark.at, end: mark.at + 1, source, target: first.target });
         }
     }
 
-    /// The newest source offsets of which all copies are known.
+    /// The run that a record about these source offsets belongs to: one that it goes on with, or else a new one.
+    fn run(&mut self, mark: Mark, source: &Range<i64>) -> Mark {
+        self.end = self.end.max(source.end);
+        let goes_on =
+            |run: &&mut Run| (run.mark.log, run.mark.piece) == (mark.log, mark.piece) && run.source.end == source.start;
+        if let Some(run) = self.runs.iter_mut().rev().find(goes_on) {
+            run.source.end = source.end;
+            return run.mark;
+        }
+        self.runs.push(Run { mark, source: source.clone() });
+        mark
+    }
+
+    /// The newest source offsets of which all copies are known. Empty, at the end of what was copied, if it is not known of the last ones.
     pub(in crate::connector::kafka) fn range(&self) -> Range<i64> {
-        self.ranges.last().cloned().unwrap_or(0..0)
-    }
-
-    /// All copies of these source offsets are known, too.
-    fn cover(&mut self, range: Range<i64>) {
-        let before = self.ranges.partition_point(|known| known.end < range.start);
-        let behind = self.ranges.partition_point(|known| known.start <= range.end);
-        let touched = self.ranges.get(before..behind).unwrap_or_default();
-        let start = touched.first().map_or(range.start, |first| first.start.min(range.start));
-        let end = touched.last().map_or(range.end, |last| last.end.max(range.end));
-        self.ranges.splice(before..behind.max(before), std::iter::once(start..end));
-    }
-
-    /// Nothing is known of the source offsets before `first`.
-    fn cut(&mut self, first: i64) {
-        let end = self.range().end;
-        self.ranges.retain(|range| range.end > first);
-        match self.ranges.first_mut() {
-            Some(range) => range.start = range.start.max(first),
-            // Up to where the link has come is known for all that.
-            None => self.ranges.push(end..end),
-        }
+        let mut runs: Vec<&Range<i64>> = self.runs.iter().map(|run| &run.source).collect();
+        runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.start));
+        let before = |start: i64, run: &Range<i64>| if run.end >= start { start.min(run.start) } else { start };
+        runs.into_iter().fold(self.end, before)..self.end
     }
 }
 
@@ -397,6 +396,30 @@ mod tests {
         assert_eq!(pieces(&index), [(0..10, 100), (10..20, 110), (20..30, 120)]);
         index.forget(1, 1);
         assert_eq!(index.of(&source()).map(Known::range), Some(10..30));
+    }
+
+    #[test]
+    fn what_another_lane_wrote_in_between_is_not_passed_over() {
+        let written = || {
+            let mut index = index();
+            // In one piece, and in between elsewhere: the lanes became others, and then those of before again.
+            index.add(0, 0, source(), copies(0, 0..10, &[(0, 100, 10)]), 10);
+            index.add(1, 0, source(), copies(0, 10..20, &[(10, 110, 10)]), 10);
+            index.add(0, 1, source(), copies(0, 20..30, &[(20, 120, 10)]), 10);
+            index
+        };
+        let range = |index: &Index| index.of(&source()).map(Known::range);
+        let mut index = written();
+        assert_eq!(range(&index), Some(0..30));
+        assert_eq!(pieces(&index), [(0..10, 100), (10..20, 110), (20..30, 120)]);
+        index.forget(0, 1);
+        assert_eq!((range(&index), pieces(&index).len()), (Some(10..30), 2));
+        index.forget(1, 1);
+        assert_eq!((range(&index), pieces(&index)), (Some(20..30), vec![(20..30, 120)]));
+        // The last one is gone first: nothing is known up to the end.
+        let mut index = written();
+        index.forget(0, 2);
+        assert_eq!((range(&index), pieces(&index)), (Some(30..30), vec![(10..20, 110)]));
     }
 
     #[test]

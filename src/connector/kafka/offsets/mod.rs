@@ -53,7 +53,7 @@ pub(super) struct Copies {
 }
 
 /// The key of records about a source partition.
-pub(super) fn key(partition: &TopicPartition) -> String {
+fn key(partition: &TopicPartition) -> String {
     format!("{}/{}", partition.topic, partition.partition)
 }
 

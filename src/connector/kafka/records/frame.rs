@@ -82,7 +82,8 @@ impl RecordBatch {
         i32::from_be_bytes(self.array(23))
     }
 
-    pub(super) fn base_timestamp(&self) -> i64 {
+    /// The timestamp of its first record, in milliseconds.
+    pub fn base_timestamp(&self) -> i64 {
         i64::from_be_bytes(self.array(27))
     }
 

@@ -43,6 +43,7 @@ pub(in crate::connector::kafka) fn write(
         source: "".into(),
         transaction_timeout: TRANSACTION_TIMEOUT,
         exactly_once: true,
+        compression: None,
     };
     let mut topics = Topics::default();
     let topic = own_topic(admin, partition.topic.clone(), 1)?;

@@ -122,9 +122,7 @@ impl Ledger {
         let stretches = |place| Some((name(place), self.known.remove(&(number, place))?));
         Copies { epoch, range: start..next, targets: places.into_iter().filter_map(stretches).collect() }
     }
-}
 
-impl Ledger {
     /// Nobody wants to know of what was acknowledged and not taken: no checkpoint stands for it.
     pub(super) fn forget(&mut self) {
         self.known.clear();

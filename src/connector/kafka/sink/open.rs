@@ -25,7 +25,7 @@ use crate::connector::kafka::layout::{
 use crate::connector::kafka::records::{Codec, Compression, Encoder};
 use crate::connector::kafka::wire::Connection;
 use crate::connector::kafka::{log, topic_id};
-use crate::connector::{Class, Commit, Error, LaneSettings, Opened};
+use crate::connector::{Class, Commit, Error, LaneSettings, Opened, TopicSettings};
 use crate::model::batch::RecordRef;
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
 use crate::model::{Batch, BatchBuilder, Checkpoint, StateHead, StateRow, StoredState, TopicPartition};
@@ -74,7 +74,7 @@ pub(super) fn open(
     }
     let states = read_states(client, lane, states_id.as_deref())?;
     let offsets = offsets_topic(admin, lane)?;
-    let place = lane.lane % offsets.partitions;
+    let place = lane.lane % offsets.partitions.max(1);
     session.resume(&written.checkpoints, states, (topics.put(offsets), place));
     let revision = written.checkpoints.values().map(|checkpoint| checkpoint.revision).max();
     Ok((session, Opened { checkpoints: written.checkpoints, revision }))
@@ -191,23 +191,25 @@ fn check_there(client: &Client, lane: &LaneSettings, name: &Arc<str>) -> Result<
 }
 
 pub(super) fn own_topic(admin: &Admin, name: Arc<str>, partitions: u32) -> Result<TargetTopic, Error> {
-    admin.ensure(&name, partitions, &layout::settings())?;
-    let (id, count) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
-    if count != partitions {
-        let message = format!("{name} has {count} partitions, and the link has {partitions} lanes");
-        return Err(foreign(message));
+    let topic = made_topic(admin, name, partitions, &layout::settings())?;
+    if topic.partitions != partitions {
+        let (name, count) = (&topic.name, topic.partitions);
+        return Err(foreign(format!("{name} has {count} partitions, and the link has {partitions} lanes")));
     }
-    let bytes_max = admin.batch_bytes_max(&name)?;
-    Ok(TargetTopic { name, id, partitions, bytes_max })
+    Ok(topic)
 }
 
 /// The topic that says which offsets are copied to where. A lane has a partition, but not the other way round.
 fn offsets_topic(admin: &Admin, lane: &LaneSettings) -> Result<TargetTopic, Error> {
-    let name: Arc<str> = layout::offsets_topic(&lane.link).into();
-    let made = admin.ensure(&name, lane.lanes, &layout::offsets_settings())?;
-    let (id, _) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
+    made_topic(admin, layout::offsets_topic(&lane.link).into(), lane.lanes, &layout::offsets_settings())
+}
+
+/// A topic of ours, which is made if it is not there.
+fn made_topic(admin: &Admin, name: Arc<str>, partitions: u32, settings: &TopicSettings) -> Result<TargetTopic, Error> {
+    admin.ensure(&name, partitions, settings)?;
+    let (id, partitions) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
     let bytes_max = admin.batch_bytes_max(&name)?;
-    Ok(TargetTopic { name, id, partitions: made.partitions.max(1), bytes_max })
+    Ok(TargetTopic { name, id, partitions, bytes_max })
 }
 
 fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Error> {

@@ -1,0 +1,174 @@
+//! What the daemon in memory shows.
+
+use std::collections::BTreeMap;
+
+use super::DEAD_LETTERS;
+use crate::api::wire::*;
+use crate::model::{Digest, Limits, OnError};
+
+/// The link, running or not.
+pub(super) fn link(active: bool) -> Link {
+    Link {
+        id: "orders".into(),
+        name: "East to West".into(),
+        kind: "active-passive".into(),
+        status: if active { LinkStatus::Active } else { LinkStatus::Stopped },
+        created_at: None,
+        layout: Some(2),
+        daemons: Vec::new(),
+        relane: None,
+        started_at: active.then_some(Time(0)),
+        source: "east".into(),
+        target: "west".into(),
+        source_cluster: ClusterPlace { cluster_id: "east".into(), brokers: Vec::new() },
+        target_cluster: ClusterPlace { cluster_id: "west".into(), brokers: Vec::new() },
+        config: Transfer {
+            max_bytes: 10 << 20,
+            max_messages: None,
+            batch_size: 1000,
+            checkpoint_interval_ms: 100,
+            compression_type: None,
+            throttle_rate_bytes_per_sec: None,
+            enable_exactly_once: true,
+            transaction_timeout_ms: 60_000,
+        },
+        managed_by: ManagedBy::File,
+        version: None,
+        topics: vec!["orders".into()],
+        topic_prefix: String::new(),
+        dead_letters: DEAD_LETTERS.into(),
+        revision: Some(1),
+        builtins: RevisionBuiltins::default(),
+        error: None,
+        notices: vec![notice()],
+        latency: Some(Latency { p50_ms: 61, p99_ms: 124, heartbeats: 9 }),
+        group_round: None,
+        throttle: Throttle::default(),
+        metrics: MetricsSummary::default(),
+        health: HealthSummary {
+            status: HealthStatus::Healthy,
+            source_cluster_reachable: Some(true),
+            target_cluster_reachable: Some(true),
+        },
+        counters: LinkCounters { records_in: 10, records_out: 6, records_put_aside: 3, ..LinkCounters::default() },
+        lanes: vec![Lane {
+            lane: 0,
+            daemon: Some("east-1".into()),
+            state: LaneState::Running,
+            revision: Some(1),
+            epoch: None,
+            partitions: vec![LanePartition {
+                topic: "orders".into(),
+                partition: 0,
+                source_offset: Some(10),
+                target_offset: Some(7),
+                lag: Some(3),
+                lag_ms: None,
+            }],
+            last_commit_at: None,
+            last_swap_pause_us: None,
+            error: None,
+        }],
+        stages: vec![stage()],
+    }
+}
+
+pub(super) fn groups(fate: GroupFate) -> Vec<ConsumerGroup> {
+    let place = |partition, offset| GroupPlace { topic: "orders".into(), partition, offset };
+    vec![ConsumerGroup {
+        group: "billing".into(),
+        follows: true,
+        source_state: "Stable".into(),
+        target_state: None,
+        fate,
+        partitions: vec![GroupPartition {
+            topic: "orders".into(),
+            partition: 0,
+            offset: 7,
+            present_offset: None,
+            moves: true,
+            certainty: GroupCertainty::Uncommitted,
+            from: vec![place(0, Some(9)), place(1, None)],
+        }],
+        error: (fate == GroupFate::Failed).then(|| Trouble {
+            code: "group-not-authorized".into(),
+            message: "we may not use group billing".into(),
+            remedy: "grant the ACL that is named".into(),
+            stage: None,
+            place: None,
+            lost: None,
+        }),
+    }]
+}
+
+pub(super) fn notice() -> Notice {
+    Notice {
+        code: "source-topic-deleted".into(),
+        topic: Some("old".into()),
+        message: "topic old was deleted at the source".into(),
+        remedy: "delete the copy by hand".into(),
+    }
+}
+
+pub(super) fn plan() -> Plan {
+    let setting = |from: Option<&str>, to: Option<&str>| PlannedSetting {
+        name: "retention.ms".into(),
+        from: from.map(str::to_owned),
+        to: to.map(str::to_owned),
+    };
+    let topic = |name: &str, action, partitions_from, settings| PlannedTopic {
+        source: name.into(),
+        target: name.into(),
+        action,
+        partitions_from,
+        partitions_to: 4,
+        settings,
+        acls: Vec::new(),
+    };
+    let acl = PlannedAcl {
+        principal: "User:ann".into(),
+        host: "*".into(),
+        operation: "Read".into(),
+        permission: "Allow".into(),
+    };
+    let made = topic("orders", PlannedAction::Make, None, vec![setting(None, Some("60000"))]);
+    Plan {
+        link: "orders".into(),
+        topics: vec![
+            PlannedTopic { target: "dr.orders".into(), acls: vec![acl], ..made },
+            topic("audit", PlannedAction::AddPartitions, Some(2), vec![setting(Some("7"), None)]),
+            topic("done", PlannedAction::Keep, Some(4), Vec::new()),
+        ],
+        groups: groups(GroupFate::Move),
+        notices: vec![notice()],
+    }
+}
+
+pub(super) fn stage() -> Stage {
+    let counted = |counts: &[(&str, u64)]| counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    Stage {
+        stage: "mask".into(),
+        plugin: "redact".into(),
+        version: "1.0.0".into(),
+        world: "stateful-transform".into(),
+        digest: Digest::of(b"redact"),
+        on_error: OnError::DeadLetter,
+        limits: Limits { memory_bytes: 2 << 20, ..Limits::default() },
+        records_in: 10,
+        records_out: 6,
+        dropped: 1,
+        rejected: 2,
+        trapped: 1,
+        not_handled_by_code: counted(&[("not-json", 2), ("plugin-panic", 1)]),
+        traps_by_kind: counted(&[("plugin-panic", 4)]),
+        cpu_time_ns: 8_000,
+        call_times: [(Some(30), 98), (Some(100), 2), (None, 0)]
+            .map(|(up_to_us, calls)| CallTimes { up_to_us, calls })
+            .into(),
+        memory_bytes: 1 << 20,
+        state_bytes: Some(1536),
+        log_lines_dropped: 5,
+        metrics_dropped: 6,
+        metrics: BTreeMap::from([("masked".to_owned(), 7.5)]),
+    }
+}

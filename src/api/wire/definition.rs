@@ -1,0 +1,89 @@
+//! What links are, as it was said.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Time, word};
+
+/// The definition of a link.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkDefinition {
+    /// The link.
+    pub id: String,
+    /// Grows with each change. It is the `ETag` of the link, and what `If-Match` is compared with.
+    pub version: u64,
+    /// When the link was defined.
+    pub created_at: Time,
+    /// When the definition was changed last.
+    pub changed_at: Time,
+    /// Who has changed it last.
+    pub changed_by: String,
+    /// What was said.
+    pub definition: Map<String, Value>,
+}
+
+/// Who says what a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagedBy {
+    /// The configuration file of the daemon: the API cannot change it.
+    File,
+    /// Whoever uses the API.
+    Api,
+}
+
+word!(ManagedBy { File = "file", Api = "api" });
+
+/// A cluster of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterPlace {
+    /// Its id.
+    pub cluster_id: String,
+    /// Where a Kafka cluster's brokers are asked for: `host:port`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub brokers: Vec<String>,
+}
+
+/// How a link moves records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// A lane commits when its output has about this many bytes.
+    pub max_bytes: u64,
+    /// A lane commits when it has read about this many records; null: their number does not matter.
+    pub max_messages: Option<u64>,
+    /// The most records of a batch.
+    pub batch_size: u32,
+    /// A lane commits after this many milliseconds, if there is anything to commit.
+    pub checkpoint_interval_ms: u64,
+    /// What the record batches that it writes are compressed with; null: as the target cluster is configured.
+    pub compression_type: Option<String>,
+    /// The most bytes that it may write in a second, as it was configured; null: as fast as it can. See `throttle` of the link for what counts now.
+    pub throttle_rate_bytes_per_sec: Option<u64>,
+    /// Whether output and checkpoint must be one transaction.
+    pub enable_exactly_once: bool,
+    /// How old a transaction may get before the target aborts it, in milliseconds.
+    pub transaction_timeout_ms: u64,
+}
+
+/// How fast a link may write, and how fast it does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Throttle {
+    /// The most bytes of keys, values and headers in a second, all lanes and daemons together; null: as fast as it can.
+    pub throttle_rate_bytes_per_sec: Option<u64>,
+    /// Who has set it while the link runs; null where it is as configured.
+    pub set_by: Option<String>,
+    /// When that was.
+    pub set_at: Option<Time>,
+    /// Bytes a second, now, at this daemon.
+    pub current_rate: f64,
+    /// The most that was seen since the daemon started: the mean of a few seconds.
+    pub peak_rate: f64,
+}
+
+/// How fast a link is to write from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThrottleRequest {
+    /// Bytes a second; null: as fast as it can.
+    pub throttle_rate_bytes_per_sec: Option<u64>,
+}

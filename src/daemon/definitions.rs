@@ -1,0 +1,514 @@
+//! Links that are defined through the API. They are kept on a cluster, so that they outlive this process and all daemons that name that cluster run them.
+//!
+//! What is kept is what was said, not what it was understood as: each daemon reads it like its own file. A change is written first, if nobody else was
+//! faster, and then done by whoever finds it written, the daemon that was asked included.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::check::{CheckedStage, check_cluster, check_stage};
+use super::control::{cluster_error, faults};
+use super::lifecycle::allowed;
+use super::run::{open_cluster, open_own_store};
+use super::view::status;
+use super::world::{Hosted, ManagedBy, RunningCluster};
+use super::{Daemon, lock};
+use crate::api::control::{ControlError, ErrorKind, Fault};
+use crate::api::wire;
+use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings};
+use crate::connector::Cluster;
+use crate::link::Link;
+use crate::link::supervisor::LinkState;
+use crate::model::{ClusterId, LinkId};
+
+/// What a definition is stored under, beside what else is known of a link.
+const NAME: &str = "definition";
+
+/// The version of the stored form.
+const FORM: u32 = 1;
+
+/// How often is looked whether another daemon has changed a definition.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a link that was just begun may take to find out what it was told before, and how soon that is looked at again. If its target does not answer, the
+/// link is shown as starting.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
+
+/// A definition as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stored {
+    v: u32,
+    /// Grows with each change, also when the link is deleted and defined again.
+    pub(super) version: u64,
+    /// When the link was defined, in milliseconds since 1970-01-01 UTC.
+    pub(super) created_ms: i64,
+    changed_ms: i64,
+    by: String,
+    /// `None`: the link was deleted.
+    definition: Option<Map<String, Value>>,
+}
+
+/// What is known of definitions.
+#[derive(Default)]
+pub(super) struct Definitions {
+    /// The store that keeps them, if no cluster was named for it.
+    own: Mutex<Option<Arc<dyn Cluster>>>,
+    /// The version of what was read last; `None`: nothing was.
+    read: Mutex<Option<u64>>,
+    /// Those that this daemon cannot use, and why.
+    unusable: Mutex<BTreeMap<LinkId, ControlError>>,
+}
+
+/// A definition that can be used.
+struct Examined {
+    defined: Defined,
+    stages: Vec<CheckedStage>,
+}
+
+impl Daemon {
+    /// Define a link.
+    pub(super) fn define_link(
+        &self,
+        id: Option<&str>,
+        definition: Map<String, Value>,
+        by: &str,
+    ) -> Result<wire::Link, ControlError> {
+        let id: LinkId = id.map_or_else(config::new_id, LinkId::from);
+        let _changing = lock(&self.changing);
+        if self.world().links.contains_key(&id) {
+            let message = format!("there is a link {id} already");
+            return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, "choose another id"));
+        }
+        self.examine(&id, &definition)?;
+        let home = self.home(true)?.ok_or_else(no_home)?;
+        let (known, before) = read(&*home, &id)?;
+        if before.as_ref().is_some_and(|before| before.definition.is_some()) {
+            return Err(overtaken(&id));
+        }
+        let now = now_ms();
+        let version = before.map_or(1, |before| before.version + 1);
+        let by = by.to_owned();
+        let stored = Stored { v: FORM, version, created_ms: now, changed_ms: now, by, definition: Some(definition) };
+        self.write(&*home, &id, known.as_deref(), &stored)?;
+        self.shown(&id)
+    }
+
+    /// Change the definition of a link that does not move records: what is null in `patch` is taken out, the rest replaces what was there (RFC 7396).
+    pub(super) fn redefine_link(
+        &self,
+        id: &str,
+        patch: &Map<String, Value>,
+        expected: Option<u64>,
+        by: &str,
+    ) -> Result<wire::Link, ControlError> {
+        let _changing = lock(&self.changing);
+        let (hosted, before) = self.defined(id, expected)?;
+        let (state, _) = hosted.link.state();
+        if !matches!(state, LinkState::Paused | LinkState::Stopped | LinkState::Failed) {
+            let message = format!("link {id} is {}: it can be changed while it is paused or stopped", status(state));
+            return Err(wrong_state(message, format!("`tidegate link pause {id}` pauses it"), state));
+        }
+        let mut definition = before.definition.clone().unwrap_or_default();
+        merge(&mut definition, patch);
+        let id = hosted.link.config().id.clone();
+        let examined = self.examine(&id, &definition)?;
+        refuse_other_clusters(hosted.link.config(), &examined.defined.link)?;
+        let home = self.home(false)?.ok_or_else(no_home)?;
+        let (known, now) = read(&*home, &id)?;
+        if now.as_ref() != Some(&before) {
+            return Err(overtaken(&id));
+        }
+        let stored = Stored {
+            version: before.version + 1,
+            changed_ms: now_ms(),
+            by: by.to_owned(),
+            definition: Some(definition),
+            ..before
+        };
+        self.write(&*home, &id, known.as_deref(), &stored)?;
+        self.shown(&id)
+    }
+
+    /// Forget a link that is stopped. What its target knows of it stays.
+    pub(super) fn delete_link(&self, id: &str, expected: Option<u64>, by: &str) -> Result<(), ControlError> {
+        let _changing = lock(&self.changing);
+        let (hosted, before) = self.defined(id, expected)?;
+        let (state, _) = hosted.link.state();
+        if state != LinkState::Stopped {
+            let message = format!("link {id} is {}: only one that is stopped can be deleted", status(state));
+            return Err(wrong_state(message, format!("`tidegate link stop {id}` stops it"), state));
+        }
+        let id = hosted.link.config().id.clone();
+        let home = self.home(false)?.ok_or_else(no_home)?;
+        let (known, now) = read(&*home, &id)?;
+        if now.as_ref() != Some(&before) {
+            return Err(overtaken(&id));
+        }
+        let (version, by) = (before.version + 1, by.to_owned());
+        let stored = Stored { version, changed_ms: now_ms(), by, definition: None, ..before };
+        self.write(&*home, &id, known.as_deref(), &stored)
+    }
+
+    /// The definition of a link, as it was said.
+    pub(super) fn link_definition(&self, id: &str) -> Result<wire::LinkDefinition, ControlError> {
+        let (_, stored) = self.defined(id, None)?;
+        Ok(wire::LinkDefinition {
+            id: id.to_owned(),
+            version: stored.version,
+            created_at: wire::Time(stored.created_ms),
+            changed_at: wire::Time(stored.changed_ms),
+            changed_by: stored.by,
+            definition: stored.definition.unwrap_or_default(),
+        })
+    }
+
+    /// Keep a component for links that are defined through the API.
+    pub(super) fn store_component(&self, bytes: &[u8]) -> Result<wire::Inspection, ControlError> {
+        let inspected = super::check::inspect_bytes(&self.engine, bytes).map_err(|refusal| {
+            let remedy = "`tidegate plugin inspect` says what a component is; wit/README.md says what a plugin is";
+            ControlError::new(ErrorKind::Invalid, "plugin-refused", refusal, remedy)
+        })?;
+        let home = self.home(true)?.ok_or_else(no_home)?;
+        home.put_artifact(&inspected.digest, bytes).map_err(cluster_error)?;
+        Ok(inspected)
+    }
+
+    /// Have a link be as it is defined now, before it is told to move records: another daemon may just have changed it.
+    pub(super) fn catch_up(&self, hosted: Arc<Hosted>) -> Result<Arc<Hosted>, ControlError> {
+        let ManagedBy::Api(known) = &hosted.managed_by else { return Ok(hosted) };
+        let home = self.home(false)?.ok_or_else(no_home)?;
+        let id = &hosted.link.config().id;
+        if read(&*home, id)?.1.as_ref() == Some(known) {
+            return Ok(hosted);
+        }
+        let _changing = lock(&self.changing);
+        self.take_over(&*home)?;
+        self.find_hosted(id)
+    }
+
+    /// Whether what was defined is known here.
+    pub(super) fn has_read_definitions(&self) -> bool {
+        lock(&self.definitions.read).is_some()
+    }
+
+    /// Why a link that was defined does not run here, if it is one of those.
+    pub(super) fn unusable(&self, id: &str) -> Option<ControlError> {
+        lock(&self.definitions.unusable).get(id).cloned()
+    }
+
+    /// Do what other daemons have written, and try again what could not be done.
+    pub(super) fn follow_definitions(&self) {
+        let home = match self.home(false) {
+            Ok(Some(home)) => home,
+            Ok(None) => return *lock(&self.definitions.read) = Some(0),
+            Err(error) => return tracing::warn!(code = error.code, "{error}"),
+        };
+        let version = home.metadata_version();
+        let is_known = version.is_ok_and(|version| *lock(&self.definitions.read) == Some(version));
+        if is_known && lock(&self.definitions.unusable).is_empty() {
+            return;
+        }
+        let _changing = lock(&self.changing);
+        if let Err(error) = self.take_over(&*home) {
+            tracing::warn!(code = error.code, "the definitions of links: {error}");
+        }
+    }
+
+    /// Write a definition, if `known` is what is there, and do what it says.
+    fn write(
+        &self,
+        home: &dyn Cluster,
+        id: &LinkId,
+        known: Option<&[u8]>,
+        stored: &Stored,
+    ) -> Result<(), ControlError> {
+        let text = serde_json::to_vec(stored).unwrap_or_default();
+        if !home.replace_metadata(id, NAME, known, &text).map_err(cluster_error)? {
+            return Err(overtaken(id));
+        }
+        tracing::info!(
+            link = &**id,
+            version = stored.version,
+            by = stored.by,
+            deleted = stored.definition.is_none(),
+            "defined"
+        );
+        self.take_over(home)?;
+        self.unusable(id).map_or(Ok(()), Err)
+    }
+
+    /// Have links be as they are defined.
+    fn take_over(&self, home: &dyn Cluster) -> Result<(), ControlError> {
+        let version = home.metadata_version().map_err(cluster_error)?;
+        let found = home.metadata_of_all(NAME).map_err(cluster_error)?;
+        let mut unusable = BTreeMap::new();
+        let mut wanted = BTreeSet::new();
+        for (id, bytes) in found {
+            match decode(&id, &bytes) {
+                Ok(Stored { definition: None, .. }) => continue,
+                Ok(stored) => {
+                    if let Err(error) = self.have(&id, stored) {
+                        tracing::error!(link = &*id, code = error.code, "the definition cannot be used: {error}");
+                        unusable.insert(id.clone(), error);
+                    }
+                }
+                Err(error) => drop(unusable.insert(id.clone(), error)),
+            }
+            wanted.insert(id);
+        }
+        let gone = |hosted: &Arc<Hosted>| {
+            matches!(hosted.managed_by, ManagedBy::Api(_)) && !wanted.contains(&hosted.link.config().id)
+        };
+        for hosted in self.links().into_iter().filter(gone) {
+            hosted.end();
+            let mut world = self.world_to_change();
+            world.links.remove(&hosted.link.config().id);
+            world.tidy();
+        }
+        *lock(&self.definitions.unusable) = unusable;
+        *lock(&self.definitions.read) = Some(version);
+        Ok(())
+    }
+
+    /// Have a link be as `stored` says.
+    fn have(&self, id: &LinkId, stored: Stored) -> Result<(), ControlError> {
+        let present = self.world().links.get(id).cloned();
+        match present.as_deref().map(|hosted| &hosted.managed_by) {
+            Some(ManagedBy::File(_)) => return Err(in_file(id, ErrorKind::Conflict)),
+            Some(ManagedBy::Api(before)) if *before == stored => return Ok(()),
+            _ => {}
+        }
+        let examined = self.examine(id, stored.definition.as_ref().unwrap_or(&Map::new()))?;
+        if let Some(present) = present {
+            present.end();
+        }
+        self.host(examined, stored)
+    }
+
+    fn host(&self, examined: Examined, stored: Stored) -> Result<(), ControlError> {
+        let Defined { link, clusters, .. } = examined.defined;
+        for (id, (config, written)) in clusters {
+            let is_there =
+                self.world().clusters.get(&id).is_some_and(|there| there.in_place.as_ref() == Some(&written));
+            if !is_there {
+                let opened = open_cluster(config).map_err(unavailable)?;
+                let running = RunningCluster { in_place: Some(written), ..opened };
+                self.world_to_change().clusters.insert(id, Arc::new(running));
+            }
+        }
+        let id = link.id.clone();
+        let link = self.link_of(link, examined.stages).map_err(unavailable)?.with_definition(stored.version);
+        let hosted = Hosted::begin(link, ManagedBy::Api(stored));
+        let mut world = self.world_to_change();
+        world.links.insert(id, hosted);
+        world.tidy();
+        Ok(())
+    }
+
+    /// A link between clusters that are open.
+    pub(super) fn link_of(&self, config: LinkConfig, stages: Vec<CheckedStage>) -> Result<Link, super::Error> {
+        let cluster = |id: &ClusterId| -> Result<Arc<dyn Cluster>, super::Error> {
+            let found = self.world().clusters.get(id).map(|running| running.cluster.clone());
+            found.ok_or_else(|| super::Error::new(format!("no cluster {id}"), "define it under [clusters]"))
+        };
+        let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
+        let link = Link::new(config, self.name.clone(), source, target, self.engine.clone(), stages);
+        Ok(link.with_layout_max(self.settings().layout_max))
+    }
+
+    /// Read a definition as if it were to be used now.
+    fn examine(&self, id: &LinkId, definition: &Map<String, Value>) -> Result<Examined, ControlError> {
+        let settings = self.settings();
+        let (clusters, in_place, links) = {
+            let world = self.world();
+            let others = world.links.values().map(|hosted| hosted.link.config()).filter(|link| link.id != *id);
+            let links: Vec<LinkConfig> = others.cloned().collect();
+            // What this link alone has brought may be brought otherwise.
+            let is_used = |id: &ClusterId| links.iter().any(|link| link.source == *id || link.target == *id);
+            let counts = |running: &&Arc<RunningCluster>| running.in_place.is_none() || is_used(&running.config.id);
+            let present: Vec<_> = world.clusters.values().filter(counts).cloned().collect();
+            let configs = present.iter().map(|it| (it.config.id.clone(), it.config.clone()));
+            let brought = present.iter().filter_map(|it| Some((it.config.id.clone(), it.in_place.clone()?)));
+            (configs.collect(), brought.collect(), links)
+        };
+        let around = Surroundings {
+            clusters: &clusters,
+            in_place: &in_place,
+            links: &links,
+            limits: &settings.limits,
+            secrets_dir: settings.secrets_dir.as_deref(),
+        };
+        let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
+        let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
+        let mut errors: Vec<Diagnostic> = brought.collect();
+        let mut stages = Vec::new();
+        for stage in &defined.link.pipeline {
+            let component = |source: &PluginSource| self.component(source);
+            match check_stage(&defined.source, &defined.link, stage, &self.engine, &component) {
+                Ok(checked) => stages.push(checked),
+                Err(found) => errors.extend(found),
+            }
+        }
+        if errors.is_empty() { Ok(Examined { defined, stages }) } else { Err(faults(&errors)) }
+    }
+
+    fn component(&self, source: &PluginSource) -> Result<Vec<u8>, String> {
+        let PluginSource::Stored(digest) = source else { return super::check::read_component(source) };
+        let home = self.home(false).map_err(|error| error.message)?;
+        let found = home.map_or(Ok(None), |home| home.artifact(digest)).map_err(|error| error.message)?;
+        found.ok_or_else(|| "it is not stored here: `tidegate plugin store FILE` does that".to_owned())
+    }
+
+    /// A link that was defined through the API, if it is the version that is expected.
+    fn defined(&self, id: &str, expected: Option<u64>) -> Result<(Arc<Hosted>, Stored), ControlError> {
+        let hosted = self.find_hosted(id)?;
+        let ManagedBy::Api(stored) = &hosted.managed_by else { return Err(in_file(id, ErrorKind::Conflict)) };
+        if let Some(expected) = expected.filter(|expected| *expected != stored.version) {
+            let message = format!("the definition of link {id} has version {}, not {expected}", stored.version);
+            let remedy = "somebody has changed it: look at it again, then change it";
+            return Err(ControlError::new(ErrorKind::Outdated, "version-outdated", message, remedy));
+        }
+        let stored = stored.clone();
+        Ok((hosted, stored))
+    }
+
+    /// Where definitions are kept. `None`: nowhere yet, and it is not to be made.
+    fn home(&self, make: bool) -> Result<Option<Arc<dyn Cluster>>, ControlError> {
+        if let Some(id) = &self.settings().metadata {
+            return Ok(self.world().clusters.get(id).map(|running| running.cluster.clone()));
+        }
+        let mut own = lock(&self.definitions.own);
+        if own.is_none() {
+            *own = open_own_store(&self.data_dir, make).map_err(unavailable)?;
+        }
+        Ok(own.clone())
+    }
+
+    fn shown(&self, id: &str) -> Result<wire::Link, ControlError> {
+        let hosted = self.find_hosted(id)?;
+        let begun = Instant::now();
+        while hosted.link.state() == (LinkState::Starting, None) && begun.elapsed() < SETTLE_PATIENCE {
+            thread::sleep(LOOK_AGAIN_AFTER);
+        }
+        Ok(self.view(&hosted))
+    }
+}
+
+fn decode(id: &str, bytes: &[u8]) -> Result<Stored, ControlError> {
+    let unreadable = |why: String| {
+        let message = format!("the definition of link {id} cannot be read: {why}");
+        ControlError::new(
+            ErrorKind::Unavailable,
+            "definition-unreadable",
+            message,
+            "use a newer tidegate, or define it anew",
+        )
+    };
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+    if value["v"].as_u64() != Some(u64::from(FORM)) {
+        return Err(unreadable(format!("it has version {}", value["v"])));
+    }
+    serde_json::from_value(value).map_err(|error| unreadable(error.to_string()))
+}
+
+fn read(home: &dyn Cluster, id: &LinkId) -> Result<(Option<Vec<u8>>, Option<Stored>), ControlError> {
+    let bytes = home.metadata(id, NAME).map_err(cluster_error)?;
+    let stored = bytes.as_deref().map(|bytes| decode(id, bytes)).transpose()?;
+    Ok((bytes, stored))
+}
+
+/// Put a patch over an object (RFC 7396).
+fn merge(object: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    for (key, change) in patch {
+        match (change, object.get_mut(key)) {
+            (Value::Null, _) => drop(object.remove(key)),
+            (Value::Object(change), Some(Value::Object(inner))) => merge(inner, change),
+            (Value::Object(change), _) => {
+                let mut inner = Map::new();
+                merge(&mut inner, change);
+                object.insert(key.clone(), Value::Object(inner));
+            }
+            (change, _) => drop(object.insert(key.clone(), change.clone())),
+        }
+    }
+}
+
+/// Its checkpoints say how far it is in one source, and are kept in one target.
+fn refuse_other_clusters(before: &LinkConfig, after: &LinkConfig) -> Result<(), ControlError> {
+    let fault = |key: &str, before: &ClusterId| Fault {
+        path: format!("$.{key}.cluster_id"),
+        message: format!("a link keeps its clusters, and this is {before}"),
+        help: "define another link".to_owned(),
+    };
+    let [source, target] = [(&before.source, &after.source), (&before.target, &after.target)];
+    let source = (source.0 != source.1).then(|| fault("source_cluster", source.0));
+    let target = (target.0 != target.1).then(|| fault("target_cluster", target.0));
+    let faults: Vec<Fault> = source.into_iter().chain(target).collect();
+    if faults.is_empty() { Ok(()) } else { Err(ControlError::faults(faults)) }
+}
+
+/// A link that cannot do what was asked in its state.
+pub(super) fn wrong_state(message: String, remedy: String, state: LinkState) -> ControlError {
+    let allowed = allowed(state).iter().map(|transition| transition.word()).collect();
+    ControlError { allowed, ..ControlError::new(ErrorKind::Conflict, "wrong-state", message, remedy) }
+}
+
+fn in_file(id: &str, kind: ErrorKind) -> ControlError {
+    let message = format!("link {id} is defined in the configuration file of the daemon");
+    ControlError::new(kind, "link-in-file", message, "change the file, then `tidegate reload`")
+}
+
+fn overtaken(id: &str) -> ControlError {
+    let message = format!("link {id} was changed by somebody else at the same time");
+    ControlError::new(ErrorKind::Conflict, "overtaken", message, "look at it again, then change it")
+}
+
+fn no_home() -> ControlError {
+    let message = "the cluster that keeps the definitions of links is not there";
+    ControlError::new(ErrorKind::Unavailable, "metadata-cluster-missing", message, "see `metadata` in [daemon]")
+}
+
+fn unavailable(error: super::Error) -> ControlError {
+    ControlError::new(ErrorKind::Unavailable, "not-opened", error.message, error.remedy)
+}
+
+fn now_ms() -> i64 {
+    wire::Time::now().0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_changes_what_it_names() {
+        let apply = |object: Value, patch: Value| {
+            let (Value::Object(mut object), Value::Object(patch)) = (object, patch) else { unreachable!("objects") };
+            merge(&mut object, &patch);
+            Value::Object(object)
+        };
+        // The examples of RFC 7396 that are objects.
+        for (object, patch, expected) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
+            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+        ] {
+            assert_eq!(apply(object, patch), expected);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What a person can make a link do in each of its states.
+
+use crate::api::wire::LinkTransition;
+use crate::link::Desired;
+use crate::link::supervisor::LinkState;
+
+/// What the link is told, if the transition has a sense now. One that leads to where the link is already has.
+pub(super) fn desired(transition: LinkTransition, state: LinkState) -> Option<Desired> {
+    use LinkState::{Active, Degraded, Paused, Starting};
+    match (transition, state) {
+        (LinkTransition::Start, _) => Some(Desired::Running),
+        (LinkTransition::Stop, _) => Some(Desired::Stopped),
+        (LinkTransition::Pause, Active | Degraded | Starting | Paused) => Some(Desired::Paused),
+        // Also one that is about to be paused again, after its definition was changed.
+        (LinkTransition::Resume, Paused | Active | Degraded | Starting) => Some(Desired::Running),
+        (LinkTransition::Pause | LinkTransition::Resume, _) => None,
+    }
+}
+
+/// The transitions that lead elsewhere.
+pub(super) fn allowed(state: LinkState) -> &'static [LinkTransition] {
+    use LinkTransition::{Pause, Resume, Start, Stop};
+    match state {
+        LinkState::Stopped => &[Start],
+        LinkState::Starting => &[Pause, Resume, Stop],
+        LinkState::Active | LinkState::Degraded => &[Pause, Stop],
+        LinkState::Paused => &[Resume, Stop],
+        LinkState::Failed => &[Start, Stop],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_called_allowed_is() {
+        use LinkState::{Active, Degraded, Failed, Paused, Starting, Stopped};
+        for state in [Stopped, Starting, Active, Degraded, Paused, Failed] {
+            assert!(allowed(state).iter().all(|transition| desired(*transition, state).is_some()), "{state:?}");
+        }
+        assert_eq!(desired(LinkTransition::Pause, Stopped), None);
+        assert_eq!(desired(LinkTransition::Resume, Failed), None);
+    }
+}

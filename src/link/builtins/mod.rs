@@ -1,0 +1,60 @@
+//! The built-ins of a link: its own filter and transform, which records go through before the first stage.
+//!
+//! They are part of a revision, as its stages are. They work on the flat batch: the filter selects and copies nothing, the transform puts
+//! what it adds behind the arena, once for a batch. What they do depends on the record alone, but for `${now}`.
+//!
+//! Reading order: `filter`, `transform`.
+
+mod filter;
+#[cfg(test)]
+mod tests;
+mod transform;
+
+use crate::model::{self, Batch};
+use filter::Filter;
+use transform::Transform;
+
+/// The built-ins of a revision, ready for work.
+#[derive(Debug, Default)]
+pub struct Builtins {
+    filter: Option<Filter>,
+    transform: Option<Transform>,
+}
+
+/// What the built-ins did with a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Records that the filter dropped.
+    pub filtered: u64,
+    /// Records that the transform changed.
+    pub transformed: u64,
+}
+
+impl Builtins {
+    /// Make them ready.
+    ///
+    /// # Errors
+    /// What is wrong with an expression or a text, on one line. What the configuration has read is right.
+    pub fn new(spec: &model::Builtins) -> Result<Self, String> {
+        let filter = spec.filter.as_ref().map(Filter::new).transpose()?;
+        let transform = spec.transform.as_ref().map(Transform::new).transpose()?;
+        Ok(Self { filter, transform })
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.filter.is_none() && self.transform.is_none()
+    }
+
+    /// Let a batch go through them. `now` is in milliseconds since 1970-01-01 UTC, and asked for if it is needed.
+    pub fn apply(&self, batch: &mut Batch, now: impl FnOnce() -> i64) -> Done {
+        let filtered = self.filter.as_ref().map_or(0, |filter| filter.apply(batch));
+        let transformed = self.transform.as_ref().map_or(0, |transform| transform.apply(batch, now));
+        Done { filtered, transformed }
+    }
+
+    /// The names of added headers that hold the time of processing.
+    pub fn timed_headers(&self) -> impl Iterator<Item = &str> {
+        self.transform.iter().flat_map(Transform::timed_headers)
+    }
+}

@@ -1,0 +1,351 @@
+//! How far a link is behind its source, measured in the background.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::lane::now_ms;
+use super::observer::Aside;
+use super::status::lock;
+use crate::connector::Cluster;
+use crate::model::TopicPartition;
+
+/// How often is measured, at most.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+
+/// A round that takes long is followed by the next after so many times as long: a far source, or one with many partitions, is asked less often.
+const TIMES_AS_LONG: u32 = 10;
+
+/// What was measured longer ago is not known any more.
+const AGE_MAX: Duration = Duration::from_secs(30);
+
+/// Of how many partitions a round finds out when their next record was written. Each takes a small request, and the source sends a whole record
+/// batch.
+const TIMESTAMPS_A_ROUND: usize = 32;
+
+/// How far a partition is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Records that the source has and the link has not committed.
+    pub records: u64,
+    /// How long ago the first of them was written, in milliseconds; `None`: that is not known.
+    pub ms: Option<u64>,
+}
+
+/// How far the lanes of this daemon are behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lags {
+    /// When that was.
+    at: Instant,
+    /// The partitions whose ends are known.
+    pub partitions: BTreeMap<TopicPartition, Lag>,
+    /// How many more there are.
+    pub unknown: usize,
+    /// Since when each lane that is at work has had something to commit, and has not. Lanes that have nothing are left out.
+    waiting: BTreeMap<u32, Instant>,
+}
+
+impl Lags {
+    #[cfg(test)]
+    pub(super) fn of(lags: &[Lag], unknown: usize, waited: Option<Duration>) -> Self {
+        let name = |(partition, lag): (u32, &Lag)| (TopicPartition::new("t", partition), *lag);
+        let since = waited.and_then(|waited| Instant::now().checked_sub(waited));
+        let waiting = since.map(|since| (0, since)).into_iter().collect();
+        Self { at: Instant::now(), partitions: (0..).zip(lags).map(name).collect(), unknown, waiting }
+    }
+
+    /// The partition that is behind the most, in milliseconds.
+    pub fn worst_ms(&self) -> Option<u64> {
+        self.partitions.values().filter_map(|lag| lag.ms).max()
+    }
+
+    /// Whether nothing is unknown about any partition.
+    pub fn are_all_known(&self) -> bool {
+        self.unknown == 0 && self.partitions.values().all(|lag| lag.ms.is_some())
+    }
+
+    /// For how long the lane that waits longest has had something to commit, and has not.
+    pub fn longest_wait(&self) -> Option<Duration> {
+        self.waiting.values().map(Instant::elapsed).max()
+    }
+}
+
+/// A lane, as it is looked at for this.
+#[derive(Clone, Debug)]
+pub(super) struct LaneView {
+    pub(super) number: u32,
+    /// Whether it should move records.
+    pub(super) works: bool,
+    pub(super) last_commit_ms: Option<i64>,
+    /// The next offset of each partition.
+    pub(super) committed: Vec<(TopicPartition, i64)>,
+}
+
+/// What was measured, and what is kept for the next time.
+#[derive(Debug, Default)]
+pub(super) struct LagBoard {
+    aside: Aside,
+    last: Mutex<Option<Arc<Lags>>>,
+    memory: Mutex<Memory>,
+}
+
+impl LagBoard {
+    pub(super) fn is_due(&self) -> bool {
+        self.aside.is_due(|took| (took * TIMES_AS_LONG).clamp(MEASURE_EVERY, AGE_MAX / 2))
+    }
+
+    /// Measure. Not to be begun before it is due.
+    pub(super) fn measure(self: &Arc<Self>, source: &Arc<dyn Cluster>, lanes: Vec<LaneView>) {
+        let (me, source) = (self.clone(), source.clone());
+        self.aside.begin("lag", move || {
+            // A source that does not answer would be asked topic by topic, and each would have to be waited for.
+            if source.probe().is_ok() {
+                let partitions = lanes.iter().flat_map(|lane| &lane.committed).map(|(partition, _)| partition);
+                let ends = ends_of(&*source, partitions);
+                let written = |partition: &_, offset| source.timestamp_at(partition, offset).ok().flatten();
+                let lags = lock(&me.memory).measure(&lanes, &ends, written);
+                *lock(&me.last) = Some(Arc::new(lags));
+            }
+            me.aside.end();
+        });
+    }
+
+    pub(super) fn last(&self) -> Option<Arc<Lags>> {
+        lock(&self.last).clone().filter(|lags| lags.at.elapsed() < AGE_MAX)
+    }
+}
+
+/// What is remembered from one round to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    round: u64,
+    /// Of the partitions that are behind.
+    partitions: BTreeMap<TopicPartition, Known>,
+    lanes: BTreeMap<u32, Waiting>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The round in which it was asked for.
+    round: u64,
+    /// The offset that was the next one then.
+    offset: i64,
+    /// When that record was written.
+    written_ms: Option<i64>,
+    /// How far the partition was behind then.
+    lag_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    last_commit_ms: Option<i64>,
+    since: Instant,
+}
+
+impl Memory {
+    /// Compare how far lanes have come with where partitions end. `written` says when a record was written.
+    fn measure(
+        &mut self,
+        lanes: &[LaneView],
+        ends: &BTreeMap<TopicPartition, i64>,
+        written: impl FnMut(&TopicPartition, i64) -> Option<i64>,
+    ) -> Lags {
+        self.round += 1;
+        let committed = || lanes.iter().flat_map(|lane| &lane.committed);
+        let behind = |(partition, next): &(TopicPartition, i64)| {
+            let end = ends.get(partition)?;
+            Some((partition.clone(), (*next, end.saturating_sub(*next).max(0).unsigned_abs())))
+        };
+        let behind: BTreeMap<TopicPartition, (i64, u64)> = committed().filter_map(behind).collect();
+        self.partitions.retain(|partition, _| behind.get(partition).is_some_and(|(_, records)| *records > 0));
+        self.ask_timestamps(&behind, written);
+        let waiting = self.follow_lanes(lanes, &behind);
+        let now = now_ms();
+        let lag = |(partition, (next, records)): (&TopicPartition, &(i64, u64))| {
+            let known = self.partitions.get(partition);
+            let ms = if *records == 0 { Some(0) } else { known.and_then(|known| known.lag_at(*next, now)) };
+            (partition.clone(), Lag { records: *records, ms })
+        };
+        let partitions: BTreeMap<_, _> = behind.iter().map(lag).collect();
+        Lags { at: Instant::now(), unknown: committed().count() - partitions.len(), partitions, waiting }
+    }
+
+    /// Find out when the next records of some partitions were written: of those first that were asked for longest ago. Who has not come on since then
+    /// need not be asked for again.
+    fn ask_timestamps(
+        &mut self,
+        behind: &BTreeMap<TopicPartition, (i64, u64)>,
+        mut written: impl FnMut(&TopicPartition, i64) -> Option<i64>,
+    ) {
+        let known = |partition: &TopicPartition| self.partitions.get(partition).copied();
+        let mut wanted: Vec<(u64, &TopicPartition, i64)> = behind
+            .iter()
+            .filter(|(_, (_, records))| *records > 0)
+            .map(|(partition, (next, _))| (known(partition), partition, *next))
+            .filter(|(known, _, next)| known.is_none_or(|known| known.offset != *next || known.written_ms.is_none()))
+            .map(|(known, partition, next)| (known.map_or(0, |known| known.round), partition, next))
+            .collect();
+        wanted.sort_unstable();
+        for (_, partition, next) in wanted.into_iter().take(TIMESTAMPS_A_ROUND) {
+            let written_ms = written(partition, next);
+            let lag_ms = written_ms.map(|written| now_ms().saturating_sub(written).max(0).unsigned_abs());
+            // One that cannot be told goes to the end of the line as well.
+            let known = Known { round: self.round, offset: next, written_ms, lag_ms };
+            self.partitions.insert(partition.clone(), known);
+        }
+    }
+
+    /// Since when each lane has had something to commit.
+    fn follow_lanes(
+        &mut self,
+        lanes: &[LaneView],
+        behind: &BTreeMap<TopicPartition, (i64, u64)>,
+    ) -> BTreeMap<u32, Instant> {
+        let is_behind = |lane: &LaneView| {
+            let records =
+                |(partition, _): &(TopicPartition, i64)| behind.get(partition).map_or(0, |(_, records)| *records);
+            lane.works && lane.committed.iter().any(|partition| records(partition) > 0)
+        };
+        let waiting = lanes.iter().filter(|lane| is_behind(lane)).map(|lane| {
+            let known = self.lanes.get(&lane.number).filter(|known| known.last_commit_ms == lane.last_commit_ms);
+            let since = known.map_or_else(Instant::now, |known| known.since);
+            (lane.number, Waiting { last_commit_ms: lane.last_commit_ms, since })
+        });
+        self.lanes = waiting.collect();
+        self.lanes.iter().map(|(lane, waiting)| (*lane, waiting.since)).collect()
+    }
+}
+
+impl Known {
+    /// How far the partition is behind. One that has come on since it was asked for is as far behind as then, as far as is known.
+    fn lag_at(&self, next: i64, now_ms: i64) -> Option<u64> {
+        let stands = self.written_ms.filter(|_| self.offset == next);
+        stands.map(|written| now_ms.saturating_sub(written).max(0).unsigned_abs()).or(self.lag_ms)
+    }
+}
+
+/// Where source partitions end, as far as that is known. All are asked for at once; only if that fails, topic by topic.
+pub fn ends_of<'a>(
+    source: &dyn Cluster,
+    partitions: impl Iterator<Item = &'a TopicPartition>,
+) -> BTreeMap<TopicPartition, i64> {
+    let there = source.topics().unwrap_or_default().into_iter();
+    let there: BTreeMap<_, _> = there.map(|topic| (topic.name, topic.partitions)).collect();
+    let is_there = |partition: &&TopicPartition| there.get(&partition.topic) > Some(&partition.partition);
+    let asked: Vec<TopicPartition> = partitions.filter(is_there).cloned().collect();
+    let ends = |asked: &[TopicPartition]| -> Option<BTreeMap<TopicPartition, i64>> {
+        let ranges = source.ranges_of(asked).ok()?;
+        Some(asked.iter().cloned().zip(ranges.into_iter().map(|range| range.end)).collect())
+    };
+    ends(&asked).unwrap_or_else(|| {
+        let topics = asked.chunk_by(|one, other| one.topic == other.topic);
+        topics.filter_map(ends).flatten().collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(number: u32) -> TopicPartition {
+        TopicPartition::new("t", number)
+    }
+
+    /// A lane that works, with so many partitions from 0 on, all of which have come to `next`.
+    fn lane(last_commit_ms: i64, partitions: u32, next: i64) -> LaneView {
+        let committed = (0..partitions).map(|number| (partition(number), next)).collect();
+        LaneView { number: 0, works: true, last_commit_ms: Some(last_commit_ms), committed }
+    }
+
+    fn ends(partitions: u32, end: i64) -> BTreeMap<TopicPartition, i64> {
+        (0..partitions).map(|number| (partition(number), end)).collect()
+    }
+
+    fn ago(ms: i64) -> Option<i64> {
+        Some(now_ms() - ms)
+    }
+
+    #[test]
+    fn lag_is_what_the_source_has_more_and_how_old_it_is() {
+        let mut memory = Memory::default();
+        let lags = memory.measure(
+            &[lane(1, 3, 10)],
+            &BTreeMap::from([(partition(0), 10), (partition(1), 17)]),
+            |_, offset| {
+                assert_eq!(offset, 10);
+                ago(5_000)
+            },
+        );
+        assert_eq!(lags.partitions[&partition(0)], Lag { records: 0, ms: Some(0) });
+        let behind = lags.partitions[&partition(1)];
+        assert_eq!(behind.records, 7);
+        assert!(behind.ms.is_some_and(|ms| (5_000..60_000).contains(&ms)), "{behind:?}");
+        assert_eq!((lags.partitions.len(), lags.unknown), (2, 1), "where partition 2 ends is not known");
+        assert!(!lags.are_all_known());
+        assert_eq!(lags.worst_ms(), behind.ms);
+    }
+
+    #[test]
+    fn a_record_whose_time_is_known_is_not_asked_for_again() {
+        let mut memory = Memory::default();
+        let written = ago(5_000);
+        memory.measure(&[lane(1, 1, 10)], &ends(1, 11), |_, _| written);
+        let lags = memory.measure(&[lane(1, 1, 10)], &ends(1, 12), |_, _| unreachable!("it has not come on"));
+        assert!(lags.worst_ms().is_some_and(|ms| ms >= 5_000));
+        let mut asked = Vec::new();
+        memory.measure(&[lane(2, 1, 11)], &ends(1, 12), |_, offset| {
+            asked.push(offset);
+            written
+        });
+        assert_eq!(asked, [11]);
+    }
+
+    /// A link with very many busy partitions must not read its source twice.
+    #[test]
+    fn a_round_asks_for_some_and_those_that_waited_longest_come_first() {
+        let (mut memory, partitions) = (Memory::default(), 2 * TIMESTAMPS_A_ROUND as u32 + 1);
+        let mut rounds: Vec<Vec<u32>> = Vec::new();
+        for round in 0..3 {
+            let mut asked = Vec::new();
+            let lags = memory.measure(&[lane(round, partitions, round)], &ends(partitions, 100), |partition, _| {
+                asked.push(partition.partition);
+                ago(0)
+            });
+            let known = lags.partitions.values().filter(|lag| lag.ms.is_some()).count();
+            assert_eq!(
+                known,
+                (partitions as usize).min((round as usize + 1) * TIMESTAMPS_A_ROUND),
+                "those before stay known"
+            );
+            rounds.push(asked);
+        }
+        assert!(rounds.iter().all(|asked| asked.len() == TIMESTAMPS_A_ROUND));
+        assert!(rounds[1].iter().all(|partition| !rounds[0].contains(partition)));
+        assert_eq!(rounds[2][0], 2 * TIMESTAMPS_A_ROUND as u32, "the one that was never asked for");
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_asked_for_again_behind_the_others() {
+        let mut memory = Memory::default();
+        let lags = memory.measure(&[lane(1, 1, 0)], &ends(1, 5), |_, _| None);
+        assert_eq!(lags.partitions[&partition(0)], Lag { records: 5, ms: None });
+        let lags = memory.measure(&[lane(1, 1, 0)], &ends(1, 5), |_, _| ago(7));
+        assert!(lags.are_all_known());
+    }
+
+    #[test]
+    fn a_lane_waits_since_it_has_had_something_to_commit() {
+        let mut memory = Memory::default();
+        let mut since =
+            |lanes: &[LaneView], end| memory.measure(lanes, &ends(1, end), |_, _| None).waiting.get(&0).copied();
+        assert_eq!(since(&[lane(1, 1, 5)], 5), None, "it may be idle for long");
+        let begun = since(&[lane(1, 1, 5)], 6);
+        assert!(begun.is_some());
+        assert_eq!(since(&[lane(1, 1, 5)], 9), begun);
+        let committed = since(&[lane(2, 1, 8)], 9);
+        assert!(committed > begun, "a commit begins it anew");
+        let paused = LaneView { works: false, ..lane(2, 1, 8) };
+        assert_eq!(since(&[paused], 9), None);
+        assert!(since(&[lane(2, 1, 8)], 9) > committed, "it did not wait while it was paused");
+    }
+}

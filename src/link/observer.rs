@@ -1,0 +1,149 @@
+//! What is asked of a link's clusters in the background, so that nobody who wants to see numbers or health waits for a cluster.
+//!
+//! A thread for each link begins what is due on threads of their own, one at a time of each kind. One that hangs keeps nobody, not even
+//! the end of the daemon.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::lag::{LagBoard, Lags, LaneView};
+use super::probe::{Answer, Probe};
+use super::status::{LaneState, lock};
+use super::supervisor::Link;
+use super::warden::Alarm;
+
+/// How often is looked what is due.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Something that is done now and then on a thread of its own, and never twice at once.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    turn: Mutex<Turn>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    begun: Option<Instant>,
+    /// How long the last one took; `None` while one is under way.
+    took: Option<Duration>,
+}
+
+impl Aside {
+    /// Whether none is under way, and the last one was begun `interval` ago. `interval` is told how long that one took.
+    pub(super) fn is_due(&self, interval: impl FnOnce(Duration) -> Duration) -> bool {
+        match *lock(&self.turn) {
+            Turn { begun: None, .. } => true,
+            Turn { begun: Some(begun), took: Some(took) } => begun.elapsed() >= interval(took),
+            Turn { took: None, .. } => false,
+        }
+    }
+
+    /// Do it. Without a thread to be had it stays due. Who does it says when it is done: [`Aside::end`].
+    pub(super) fn begin(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+        let mut turn = lock(&self.turn);
+        if thread::Builder::new().name(name.to_owned()).spawn(work).is_ok() {
+            *turn = Turn { begun: Some(Instant::now()), took: None };
+        }
+    }
+
+    /// It is done.
+    pub(super) fn end(&self) {
+        let mut turn = lock(&self.turn);
+        turn.took = turn.begun.map(|begun| begun.elapsed());
+    }
+
+    /// For how long one has been under way, if one is.
+    pub(super) fn under_way(&self) -> Option<Duration> {
+        let turn = *lock(&self.turn);
+        turn.begun.filter(|_| turn.took.is_none()).map(|begun| begun.elapsed())
+    }
+}
+
+/// What is known of a link's clusters.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    source: Arc<Probe>,
+    target: Arc<Probe>,
+    lags: Arc<LagBoard>,
+    /// Wakes the thread that looks what is due.
+    pub(super) alarm: Alarm,
+}
+
+impl Link {
+    /// Ask the link's clusters whether they answer, and how far it is behind, until [`Link::dismiss`].
+    pub fn observe(&self) {
+        loop {
+            let interval = self.config().health.interval;
+            self.observer.source.ask(self.source(), interval);
+            self.observer.target.ask(self.target(), interval);
+            self.measure_lags();
+            if !self.observer.alarm.wait(LOOK_EVERY) {
+                return;
+            }
+        }
+    }
+
+    fn measure_lags(&self) {
+        if !self.observer.lags.is_due() {
+            return;
+        }
+        let lanes = self.each_lane(|number, lane| {
+            let is_here = lane.state != LaneState::Elsewhere && lane.daemon.is_none();
+            is_here.then(|| LaneView {
+                number,
+                works: matches!(lane.state, LaneState::Opening | LaneState::Running | LaneState::Retrying),
+                last_commit_ms: lane.last_commit_ms,
+                committed: lane.committed.iter().map(|(name, progress)| (name.clone(), progress.next_offset)).collect(),
+            })
+        });
+        let lanes: Vec<LaneView> = lanes.into_iter().flatten().collect();
+        if !lanes.is_empty() {
+            self.observer.lags.measure(self.source(), lanes);
+        }
+    }
+
+    /// How far the lanes of this daemon are behind, as it was measured last; `None` where that is too long ago or was never done.
+    pub fn lags(&self) -> Option<Arc<Lags>> {
+        self.observer.lags.last()
+    }
+
+    /// Whether the source has answered lately; `None` before it was asked.
+    pub fn source_answer(&self) -> Option<Answer> {
+        self.observer.source.answer()
+    }
+
+    /// Whether the target has answered lately; `None` before it was asked.
+    pub fn target_answer(&self) -> Option<Answer> {
+        self.observer.target.answer()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_not_begun_again() {
+        let (aside, (go, wait), (done, is_done)) = (Arc::new(Aside::default()), channel::<()>(), channel());
+        let work = {
+            let aside = aside.clone();
+            move || {
+                let _disconnected = wait.recv();
+                aside.end();
+                done.send(()).expect("the test waits");
+            }
+        };
+        assert!(aside.is_due(|_| Duration::MAX), "nothing was done yet");
+        aside.begin("hangs", work);
+        assert!(aside.under_way().is_some());
+        assert!(!aside.is_due(|_| Duration::ZERO), "one is under way");
+        drop(go);
+        is_done.recv().expect("done");
+        assert_eq!(aside.under_way(), None);
+        assert!(aside.is_due(|_| Duration::ZERO));
+        assert!(!aside.is_due(|_| Duration::MAX), "it is too soon");
+    }
+}

@@ -1,0 +1,103 @@
+//! Points in time as text: RFC 3339.
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Milliseconds since 1970-01-01 UTC as text, for example `2024-01-15T10:00:00.000Z`.
+pub fn rfc3339(ms: i64) -> String {
+    let (year, month, day) = date_of(ms.div_euclid(DAY_MS));
+    let in_day = ms.rem_euclid(DAY_MS);
+    let (seconds, milliseconds) = (in_day / 1000, in_day % 1000);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+}
+
+/// The milliseconds since 1970-01-01 UTC of a text like `2024-01-15T10:00:00Z` or `2024-01-15T11:00:00.5+01:00`. What is finer than a
+/// millisecond is cut.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    let (date, clock) = text.split_once('T')?;
+    let [year, month, day] = numbers(date, '-')?;
+    let (clock, zone_minutes) = match clock.strip_suffix('Z') {
+        Some(clock) => (clock, 0),
+        None => zone(clock)?,
+    };
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let [hour, minute, second] = numbers(clock, ':')?;
+    let milliseconds: i64 = format!("{fraction:0<3}").get(..3).and_then(digits)?;
+    let in_range = (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
+    let days = days_of(year, month, day);
+    if !in_range || date_of(days) != (year, month, day) {
+        return None;
+    }
+    Some(days * DAY_MS + ((hour * 60 + minute - zone_minutes) * 60 + second) * 1000 + milliseconds)
+}
+
+/// What stands before a zone like `+01:00`, and how far that is ahead of UTC, in minutes.
+fn zone(clock: &str) -> Option<(&str, i64)> {
+    let at = clock.len().checked_sub(6)?;
+    let (clock, zone) = (clock.get(..at)?, clock.get(at..)?);
+    let sign = match zone.as_bytes()[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = zone[1..].split_once(':')?;
+    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+    (hours < 24 && minutes < 60).then_some((clock, sign * (hours * 60 + minutes)))
+}
+
+/// The date in the Gregorian calendar. The year is counted from March, so that the leap day is the last of its year
+/// and a date is plain arithmetic over the cycle of 400 years (146,097 days).
+fn date_of(days_since_epoch: i64) -> (i64, i64, i64) {
+    let days = days_since_epoch + 719_468;
+    let (cycle, day_of_cycle) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_cycle = (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
+    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (cycle * 400 + year_of_cycle + i64::from(month <= 2), month, day)
+}
+
+/// The inverse of [`date_of`].
+fn days_of(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (cycle, year_of_cycle) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    cycle * 146_097 + 365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year - 719_468
+}
+
+fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
+    let mut parts = text.split(separator).map(digits);
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(Some(first)), Some(Some(second)), Some(Some(third)), None) => Some([first, second, third]),
+        _ => None,
+    }
+}
+
+/// A number of at most four digits, without a sign.
+fn digits(text: &str) -> Option<i64> {
+    let plain = (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_is_taken_off() {
+        let ten = 1_705_312_800_000;
+        assert_eq!(rfc3339(ten), "2024-01-15T10:00:00.000Z");
+        for (text, ms) in [
+            ("2024-01-15T10:00:00Z", Some(ten)),
+            ("2024-01-15T11:30:00.25+01:30", Some(ten + 250)),
+            ("2024-01-14T23:00:00-11:00", Some(ten)),
+            ("2024-01-15T10:00:00", None),
+            ("2024-01-15T10:00:00+1:00", None),
+            ("2024-01-15T10:00:00+24:00", None),
+            ("2024-01-15T10:00:00ü1:00", None),
+        ] {
+            assert_eq!(parse_rfc3339(text), ms, "{text}");
+        }
+    }
+}
