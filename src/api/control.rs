@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::exposition::Page;
 pub use super::wire::Fault;
 use super::wire::{
-    ConsumerGroup, CreateTopic, Event, GroupsRequest, Inspection, Link, LinkDefinition, LinkHealth, LinkMetrics,
-    LinkTransition, Plan, ReadFrom, Relaned, Reloaded, Reset, ResetRequest, Revision, Status, Swap, Throttle, Topic,
-    TopicSummary, Upgrade, Verification,
+    ConsumerGroup, CreateTopic, Event, FailoverDetails, FailoverEvent, FailoverPlan, GroupsRequest, Inspection, Link,
+    LinkDefinition, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom, Relaned, Reloaded, Reset, ResetRequest,
+    Revision, Status, Swap, Throttle, Topic, TopicSummary, Upgrade, Verification,
 };
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -165,6 +165,28 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// The resets of a link, oldest first.
     fn resets(&self, link: &str) -> Result<Vec<Reset>, ControlError>;
+
+    /// Have the target of a link take its source's place, and wait until it has. What the source still has is waited for at most `drain`, or as long as it is
+    /// configured. A link that was never started, or has failed over, is a `Conflict`.
+    fn fail_over(&self, link: &str, drain: Option<Duration>, by: &str) -> Result<FailoverEvent, ControlError>;
+
+    /// What a failover would do. Changes nothing.
+    fn plan_failover(&self, link: &str) -> Result<FailoverPlan, ControlError>;
+
+    /// Give the source of a link its place back. Answers when that is done, or after a bounded wait. A link that has not failed over is a `Conflict`.
+    fn fail_back(&self, link: &str, by: &str) -> Result<FailoverEvent, ControlError>;
+
+    /// What a failback would do. Changes nothing.
+    fn plan_failback(&self, link: &str) -> Result<FailoverPlan, ControlError>;
+
+    /// Leave the target in the source's place after all. A link that is not failing back is a `Conflict`.
+    fn call_off_failback(&self, link: &str) -> Result<FailoverEvent, ControlError>;
+
+    /// The failovers and failbacks of a link, oldest first; the last one may be under way.
+    fn failovers(&self, link: &str) -> Result<Vec<FailoverEvent>, ControlError>;
+
+    /// One of them with all partitions.
+    fn failover(&self, link: &str, event: &str) -> Result<FailoverDetails, ControlError>;
 
     /// Raise the layout of a link to the newest one, or say what that would do. A daemon that does not know it is a `Conflict`.
     fn upgrade(&self, link: &str, dry_run: bool, by: &str) -> Result<Upgrade, ControlError>;

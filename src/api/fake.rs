@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::control::{ControlError, ControlPlane, Definition, ErrorKind, Publish, Read, ReadAnswer};
 use super::exposition::Page;
@@ -280,6 +281,44 @@ impl ControlPlane for Fake {
             forget_state: false,
         };
         Ok(vec![self.reset(link, &request, "ann")?])
+    }
+
+    fn fail_over(&self, link: &str, drain: Option<Duration>, by: &str) -> Result<FailoverEvent, ControlError> {
+        self.link(link)?;
+        let warnings = drain.map(|drain| format!("waited for {} s", drain.as_secs())).into_iter().collect();
+        Ok(FailoverEvent { by: by.to_owned(), warnings, ..shapes::failover(FailoverType::Failover) })
+    }
+
+    fn plan_failover(&self, link: &str) -> Result<FailoverPlan, ControlError> {
+        self.link(link).map(|_| shapes::failover_plan(FailoverType::Failover))
+    }
+
+    fn fail_back(&self, link: &str, by: &str) -> Result<FailoverEvent, ControlError> {
+        self.link(link)?;
+        let under_way = shapes::failover(FailoverType::Failback);
+        let phase = Some(FailoverPhase::Returning);
+        Ok(FailoverEvent { by: by.to_owned(), success: None, phase, ..under_way })
+    }
+
+    fn plan_failback(&self, link: &str) -> Result<FailoverPlan, ControlError> {
+        self.link(link).map(|_| shapes::failover_plan(FailoverType::Failback))
+    }
+
+    fn call_off_failback(&self, link: &str) -> Result<FailoverEvent, ControlError> {
+        self.link(link)?;
+        Err(ControlError::new(ErrorKind::Conflict, "not-failing-back", "it is not failing back", ""))
+    }
+
+    fn failovers(&self, link: &str) -> Result<Vec<FailoverEvent>, ControlError> {
+        self.link(link)?;
+        Ok([FailoverType::Failover, FailoverType::Failback].map(shapes::failover).into())
+    }
+
+    fn failover(&self, link: &str, event: &str) -> Result<FailoverDetails, ControlError> {
+        self.link(link)?;
+        known("event", event, "failover-1")?;
+        let FailoverPlan { partitions, target_partitions, .. } = shapes::failover_plan(FailoverType::Failover);
+        Ok(FailoverDetails { event: shapes::failover(FailoverType::Failover), partitions, target_partitions })
     }
 
     fn link_metrics(&self, id: &str) -> Result<LinkMetrics, ControlError> {

@@ -16,6 +16,7 @@ mod daemon;
 mod definitions;
 mod error;
 pub mod exposition;
+mod failover;
 #[cfg(test)]
 pub(crate) mod fake;
 mod groups;

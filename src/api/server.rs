@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::control::{ControlError, ControlPlane};
 use super::error::ApiError;
-use super::{daemon, definitions, groups, lanes, links, metrics, records, revisions, topics, verification};
+use super::{daemon, definitions, failover, groups, lanes, links, metrics, records, revisions, topics, verification};
 
 /// The body of a produce request. The daemon holds it and what it decodes to in memory.
 pub const PRODUCE_BYTES_MAX: usize = 32 * MIB;
@@ -143,6 +143,10 @@ fn router(control: Arc<dyn ControlPlane>, ending: watch::Receiver<bool>) -> Rout
         .route(&link("/groups"), get(groups::list))
         .route(&link("/groups/sync"), post(groups::sync))
         .route(&link("/resets"), get(links::resets).post(links::reset))
+        .route(&link("/failover"), post(failover::fail_over))
+        .route(&link("/failback"), post(failover::fail_back).delete(failover::call_off))
+        .route(&link("/failovers"), get(failover::list))
+        .route(&link("/failovers/{event}"), get(failover::show))
         .route(&link("/upgrade"), post(lanes::upgrade))
         .route(&link("/relane"), post(lanes::relane))
         .route(&link("/verification"), get(verification::show).post(verification::begin).delete(verification::cancel))

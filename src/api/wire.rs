@@ -4,6 +4,7 @@
 
 mod daemon;
 mod definition;
+mod failover;
 mod group;
 mod import;
 mod lanes;
@@ -19,6 +20,10 @@ mod verification;
 
 pub use daemon::{ClusterStatus, Inspection, LinkSummary, Reloaded, Status};
 pub use definition::{ClusterPlace, LinkDefinition, ManagedBy, Throttle, ThrottleRequest, Transfer};
+pub use failover::{
+    FailoverAnswer, FailoverDetails, FailoverEvent, FailoverPartition, FailoverPhase, FailoverPlan, FailoverReason,
+    FailoverTarget, FailoverType,
+};
 pub use group::{ConsumerGroup, GroupCertainty, GroupFate, GroupPartition, GroupPlace, GroupRound, GroupsRequest};
 pub use import::{Import, ImportFinding};
 pub use lanes::{KnownLayout, RelaneProgress, RelaneRequest, Relaned, Upgrade};

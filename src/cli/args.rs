@@ -1,6 +1,7 @@
 //! Every command and flag.
 
 pub mod definitions;
+pub mod failover;
 pub mod groups;
 pub mod import;
 pub mod link;

@@ -7,7 +7,7 @@ use super::args::{LinkArgs, Remote};
 use super::client::Client;
 use super::failure::Failure;
 use super::table::{bytes, field, known, line, milliseconds, table};
-use super::{definitions, events, lanes, plan, print_json, reset, stage};
+use super::{definitions, events, failover, lanes, plan, print_json, reset, stage};
 use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkTransition, RevisionBuiltins, Stage, Trouble};
 
 /// The longest filter or transform that is shown; `--json` has all of it.
@@ -25,6 +25,9 @@ pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Fai
         LinkCommand::Wait(args) => definitions::wait(args, out),
         LinkCommand::Events(args) => events::events(args, out),
         LinkCommand::Reset(args) => reset::reset(args, out),
+        LinkCommand::Failover(args) => failover::fail_over(args, out),
+        LinkCommand::Failback(args) => failover::fail_back(args, out),
+        LinkCommand::Failovers(args) => failover::list(args, out),
         LinkCommand::Relane(args) => lanes::relane(args, out),
         LinkCommand::Upgrade(args) => lanes::upgrade(args, out),
         LinkCommand::Plan(args) => plan::plan(args, out),

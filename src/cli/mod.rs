@@ -1,7 +1,7 @@
 //! The command line: the daemon itself (`run`, `check`, `import`, `plugin inspect`), and a client of its REST API (all else).
 //!
 //! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local` (with `log`), `import`,
-//! `status`, `links` (with `stage` and `events`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`. `failure` says
+//! `status`, `links` (with `stage`, `events` and `failover`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`. `failure` says
 //! how commands fail, `table` lays out text, `limits` says what a plugin may use.
 //!
 //! Invariants
@@ -15,6 +15,7 @@ mod consume;
 mod definitions;
 mod dlq;
 mod events;
+mod failover;
 mod failure;
 mod groups;
 mod import;

@@ -40,6 +40,11 @@ impl Default for Following {
 }
 
 impl Following {
+    /// The same, but topics are made at most: their settings are somebody else's.
+    pub fn making_only(&self) -> Self {
+        Self { refresh: self.refresh, settings: false, ..Self::default() }
+    }
+
     /// `both_kafka`: source and target; what embedded clusters do not have is a warning.
     pub(super) fn read(table: &mut Table<'_>, target_is_kafka: bool, both_kafka: bool) -> Self {
         let default = Self::default();

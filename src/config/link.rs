@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::model::{Builtins, ClusterId, Digest, Limits, LinkId, OnError};
+use crate::model::{Builtins, ClusterId, Digest, Limits, LinkId, OnError, OriginSpec};
 
 use super::breaker::BreakerConfig;
 use super::check_id;
 use super::diagnostic::Place;
+use super::failover::FailoverConfig;
 use super::filter::read_filter;
 use super::following::Following;
 use super::groups::GroupSync;
@@ -79,6 +80,8 @@ pub struct LinkConfig {
     pub probation: ProbationConfig,
     /// What happens to the records before the first stage. The variables that are always the same in a link are texts already.
     pub builtins: Builtins,
+    /// When its target takes the source's place, and who is told.
+    pub failover: FailoverConfig,
     /// When it is not well.
     pub health: HealthConfig,
     /// What happens to the records on the way.
@@ -222,7 +225,6 @@ impl ReadLink {
     /// `None` if something is missing or wrong that has no default.
     pub(super) fn read(mut table: Table<'_>, id: &str, around: &Around<'_>) -> Option<Self> {
         let report = table.report;
-        refuse_keys_of_later_versions(&mut table);
         if let Some(kind) = table.item("type") {
             kind.choice(&[("active-passive", ())], &["active-active", "star"]);
         }
@@ -256,6 +258,8 @@ impl ReadLink {
         let probation = ProbationConfig::read(table.table("probation"));
         let filter = table.item("filter").and_then(|item| read_filter(&item));
         let transform = table.item("transform").and_then(|item| read_transform(&item));
+        let provenance = table.flag("provenance", false);
+        let failover = FailoverConfig::read(table.table("failover_config"), around.base_dir);
         let health = HealthConfig::read(table.table("health"));
         let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, around)).unwrap_or_default();
         let dead_letters_place = dead_letters.as_ref().map_or(&table.place, |item| &item.place).clone();
@@ -268,7 +272,8 @@ impl ReadLink {
         let dead_letters = dead_letters.map_or_else(|| Some(format!("{id}.dead-letters")), |item| topic_name(&item));
         let (source, target) = (source?, target?);
         let names = Names { link: id, source: &source, target: &target };
-        let builtins = Builtins { filter, transform: transform.map(|spec| settled(spec, &names)) };
+        let origin = provenance.then(|| OriginSpec { leave_out: target.to_string(), mark: Some(source.to_string()) });
+        let builtins = Builtins { filter, transform: transform.map(|spec| settled(spec, &names)), origin };
         let link = LinkConfig {
             id: id.into(),
             name,
@@ -289,6 +294,7 @@ impl ReadLink {
             breaker,
             probation,
             builtins,
+            failover,
             health,
             pipeline,
             written: None,
@@ -403,10 +409,6 @@ fn exactly_once(table: &mut Table<'_>, target_is_kafka: bool) -> Option<bool> {
         );
     }
     Some(flag)
-}
-
-fn refuse_keys_of_later_versions(table: &mut Table<'_>) {
-    table.refuse(&[("failover_config", "remove it: start and stop links by hand")]);
 }
 
 /// The id of a cluster that is there.

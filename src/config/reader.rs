@@ -92,11 +92,6 @@ impl<'a> Table<'a> {
         self.item(key).and_then(|item| item.flag()).unwrap_or(default)
     }
 
-    /// Say that these keys cannot be used yet; the second of each pair is a help.
-    pub(super) fn refuse(&mut self, keys: &[(&'static str, &str)]) {
-        self.refuse_as(keys, |key| format!("{key:?} is not supported by this version"));
-    }
-
     /// Say that these keys belong elsewhere; the second of each pair is a help.
     pub(super) fn misplaced(&mut self, keys: &[(&'static str, &str)], here: &str) {
         self.refuse_as(keys, |key| format!("{key:?} is not a key of {here}"));

@@ -1,15 +1,22 @@
 //! `rename` of a link: what a topic is called in the target, where it does not keep its name.
 
+use std::collections::BTreeMap;
+
 use regex::Captures;
 
 use super::reader::Item;
 use super::topics::{TopicPattern, check_topic_characters};
 
-/// A rule: a topic whose whole name matches gets another one.
+/// A rule: a topic that it is about gets another name.
 #[derive(Clone, Debug)]
-pub struct Rename {
-    pattern: TopicPattern,
-    to: Vec<Piece>,
+pub struct Rename(Rule);
+
+#[derive(Clone, Debug)]
+enum Rule {
+    /// One whose whole name matches.
+    Pattern { pattern: TopicPattern, to: Vec<Piece> },
+    /// Those that are named. No configuration says so.
+    Names(BTreeMap<String, String>),
 }
 
 /// A part of the new name.
@@ -32,14 +39,24 @@ impl Rename {
         match to.iter().find(|piece| matches!(piece, Piece::Group(group) if *group >= groups)) {
             Some(Piece::Group(group)) => Err(format!("the expression has no group {group}")),
             _ if to.is_empty() => Err("a topic's name cannot be empty".to_owned()),
-            _ => Ok(Self { pattern, to }),
+            _ => Ok(Self(Rule::Pattern { pattern, to })),
         }
+    }
+
+    /// Each of these topics gets the name that is said for it.
+    pub fn names(names: BTreeMap<String, String>) -> Self {
+        Self(Rule::Names(names))
     }
 
     /// The new name of a topic, if the rule is about it.
     pub fn apply(&self, topic: &str) -> Option<String> {
-        let found = self.pattern.captures(topic)?;
-        Some(self.to.iter().map(|piece| piece.text(&found)).collect())
+        match &self.0 {
+            Rule::Pattern { pattern, to } => {
+                let found = pattern.captures(topic)?;
+                Some(to.iter().map(|piece| piece.text(&found)).collect())
+            }
+            Rule::Names(names) => names.get(topic).cloned(),
+        }
     }
 
     pub(super) fn read(item: &Item<'_>) -> Option<Self> {

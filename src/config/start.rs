@@ -1,11 +1,13 @@
 //! `start` of a link: where it begins in a partition that has no checkpoint.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use toml::de::DeValue;
 
 use super::reader::{Item, Table};
 use super::topics::check_topic_name;
+use crate::model::TopicPartition;
 
 /// Where a link begins in a partition that has no checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,9 @@ pub enum Start {
     Latest,
     /// Behind the last record that MirrorMaker 2 has copied; where it has copied nothing, at the first record that is there.
     MirrorMaker(MirrorMaker),
+    /// At these offsets; where nothing is said, at the first record that is there. No configuration says so: a link that goes the way back begins where its
+    /// records did.
+    Offsets(BTreeMap<TopicPartition, i64>),
 }
 
 /// Where MirrorMaker 2 has written down how far it has come: the topic of source offsets of its Kafka Connect, in the target cluster.

@@ -51,6 +51,7 @@ impl Daemon {
         let (managed_by, version, created_ms) = match &hosted.managed_by {
             ManagedBy::File(_) => (wire::ManagedBy::File, None, None),
             ManagedBy::Api(stored) => (wire::ManagedBy::Api, Some(stored.version), Some(stored.created_ms)),
+            ManagedBy::Failback => (wire::ManagedBy::Failback, None, None),
         };
         let config = hosted.link.config();
         let said = Said {
@@ -224,6 +225,34 @@ impl ControlPlane for Daemon {
         super::lanes::relane(&*self.find_link(link)?, lanes, by)
     }
 
+    fn fail_over(&self, link: &str, drain: Option<Duration>, by: &str) -> Result<wire::FailoverEvent, ControlError> {
+        self.fail_link_over(link, drain, by)
+    }
+
+    fn plan_failover(&self, link: &str) -> Result<wire::FailoverPlan, ControlError> {
+        self.plan_link_failover(link)
+    }
+
+    fn fail_back(&self, link: &str, by: &str) -> Result<wire::FailoverEvent, ControlError> {
+        self.fail_link_back(link, by)
+    }
+
+    fn plan_failback(&self, link: &str) -> Result<wire::FailoverPlan, ControlError> {
+        self.plan_link_failback(link)
+    }
+
+    fn call_off_failback(&self, link: &str) -> Result<wire::FailoverEvent, ControlError> {
+        self.call_off_link_failback(link)
+    }
+
+    fn failovers(&self, link: &str) -> Result<Vec<wire::FailoverEvent>, ControlError> {
+        self.link_failovers(link)
+    }
+
+    fn failover(&self, link: &str, event: &str) -> Result<wire::FailoverDetails, ControlError> {
+        self.link_failover(link, event)
+    }
+
     fn link_metrics(&self, link: &str) -> Result<wire::LinkMetrics, ControlError> {
         let now = now_ms();
         Ok(View::new(&*self.find_link(link)?, now).metrics(now))
@@ -342,6 +371,9 @@ impl ControlPlane for Daemon {
 
     fn append(&self, cluster: &str, partition: &TopicPartition, batch: &Batch) -> Result<i64, ControlError> {
         let running = self.find_partition(cluster, partition)?;
+        if running.store.is_some() {
+            self.check_promoted(cluster, &partition.topic)?;
+        }
         running.cluster.produce(partition, batch).map_err(cluster_error)
     }
 

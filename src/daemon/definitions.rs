@@ -140,7 +140,7 @@ impl Daemon {
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
         let (state, _) = hosted.link.state();
-        if state != LinkState::Stopped {
+        if !matches!(state, LinkState::Stopped | LinkState::FailedOver) {
             let message = format!("link {id} is {}: only one that is stopped can be deleted", status(state));
             return Err(wrong_state(message, format!("`tidegate link stop {id}` stops it"), state));
         }
@@ -455,8 +455,7 @@ fn refuse_other_clusters(before: &LinkConfig, after: &LinkConfig) -> Result<(), 
 
 /// A link that cannot do what was asked in its state.
 pub(super) fn wrong_state(message: String, remedy: String, state: LinkState) -> ControlError {
-    let allowed = allowed(state).iter().map(|transition| transition.word()).collect();
-    ControlError { allowed, ..ControlError::new(ErrorKind::Conflict, "wrong-state", message, remedy) }
+    ControlError { allowed: allowed(state), ..ControlError::new(ErrorKind::Conflict, "wrong-state", message, remedy) }
 }
 
 fn in_file(id: &str, kind: ErrorKind) -> ControlError {

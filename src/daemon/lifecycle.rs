@@ -8,6 +8,7 @@ use crate::link::supervisor::LinkState;
 pub(super) fn desired(transition: LinkTransition, state: LinkState) -> Option<Desired> {
     use LinkState::{Active, Degraded, Paused, Starting};
     match (transition, state) {
+        (_, LinkState::FailedOver) => None,
         (LinkTransition::Start, _) => Some(Desired::Running),
         (LinkTransition::Stop, _) => Some(Desired::Stopped),
         (LinkTransition::Pause, Active | Degraded | Starting | Paused) => Some(Desired::Paused),
@@ -18,15 +19,22 @@ pub(super) fn desired(transition: LinkTransition, state: LinkState) -> Option<De
 }
 
 /// The transitions that lead elsewhere.
-pub(super) fn allowed(state: LinkState) -> &'static [LinkTransition] {
+pub(super) fn allowed(state: LinkState) -> Vec<&'static str> {
+    let (steers, changes_places) = steers(state);
+    steers.iter().map(|transition| transition.word()).chain([changes_places]).collect()
+}
+
+fn steers(state: LinkState) -> (&'static [LinkTransition], &'static str) {
     use LinkTransition::{Pause, Resume, Start, Stop};
-    match state {
+    let steers: &[LinkTransition] = match state {
         LinkState::Stopped => &[Start],
         LinkState::Starting => &[Pause, Resume, Stop],
         LinkState::Active | LinkState::Degraded => &[Pause, Stop],
         LinkState::Paused => &[Resume, Stop],
         LinkState::Failed => &[Start, Stop],
-    }
+        LinkState::FailedOver => return (&[], "failback"),
+    };
+    (steers, "failover")
 }
 
 #[cfg(test)]
@@ -35,11 +43,14 @@ mod tests {
 
     #[test]
     fn what_is_called_allowed_is() {
-        use LinkState::{Active, Degraded, Failed, Paused, Starting, Stopped};
-        for state in [Stopped, Starting, Active, Degraded, Paused, Failed] {
-            assert!(allowed(state).iter().all(|transition| desired(*transition, state).is_some()), "{state:?}");
+        use LinkState::{Active, Degraded, Failed, FailedOver, Paused, Starting, Stopped};
+        for state in [Stopped, Starting, Active, Degraded, Paused, Failed, FailedOver] {
+            assert!(steers(state).0.iter().all(|transition| desired(*transition, state).is_some()), "{state:?}");
         }
         assert_eq!(desired(LinkTransition::Pause, Stopped), None);
         assert_eq!(desired(LinkTransition::Resume, Failed), None);
+        assert_eq!(desired(LinkTransition::Start, FailedOver), None);
+        assert_eq!(allowed(FailedOver), ["failback"]);
+        assert_eq!(allowed(Stopped), ["start", "failover"]);
     }
 }

@@ -1,13 +1,15 @@
 //! Puts the rooms together: the only room that knows all others.
 //!
 //! `run` starts everything that a configuration names and ends it in order; `world` is what runs; `definitions` are links that come through the API, `reload` is
-//! what comes of a changed file; [`check`] says what is wrong with a
+//! what comes of a changed file; `failover` and `failback` change the places of a link's clusters, and `webhook` tells somebody about it; [`check`] says what is wrong with a
 //! configuration without starting it; `control` answers the REST API; `view` and
 //! `verification` turn what links know into what the wire shows, and `metrics` into numbers for Prometheus.
 
 mod check;
 mod control;
 mod definitions;
+mod failback;
+mod failover;
 mod groups;
 mod lanes;
 mod lifecycle;
@@ -18,6 +20,7 @@ mod reload;
 mod run;
 mod verification;
 mod view;
+mod webhook;
 mod world;
 
 use std::path::PathBuf;
@@ -27,6 +30,7 @@ use std::time::Instant;
 use crate::config::{DaemonConfig, Diagnostic};
 use crate::plugin::PluginEngine;
 use definitions::Definitions;
+use failover::Regions;
 use world::{Hosted, RunningCluster, World};
 
 pub use check::{Checked, check, inspect};
@@ -62,6 +66,7 @@ struct Daemon {
     settings: RwLock<Arc<DaemonConfig>>,
     world: RwLock<World>,
     definitions: Definitions,
+    regions: Arc<Regions>,
     /// Held for the length of a change of the world: one after the other.
     changing: Mutex<()>,
 }

@@ -129,6 +129,7 @@ fn assemble(
         settings: RwLock::new(Arc::new(config.daemon)),
         world: RwLock::new(World { clusters, ..World::default() }),
         definitions: Definitions::default(),
+        regions: Arc::default(),
         changing: Mutex::default(),
     };
     for (link, stages) in config.links.into_values().zip(stages) {
@@ -228,11 +229,12 @@ fn enforce_retention(daemon: &Daemon) {
     }
 }
 
-/// Do what other daemons say of links until the daemon ends.
+/// Do what other daemons say of links, and look after those that change places, until the daemon ends.
 fn follow(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         while !stopping.load(Ordering::Relaxed) {
             daemon.follow_definitions();
+            daemon.attend_regions();
             thread::park_timeout(definitions::LOOK_EVERY);
         }
     })

@@ -325,6 +325,7 @@ pub(super) fn status(state: LinkState) -> wire::LinkStatus {
         LinkState::Degraded => wire::LinkStatus::Degraded,
         LinkState::Paused => wire::LinkStatus::Paused,
         LinkState::Failed => wire::LinkStatus::Failed,
+        LinkState::FailedOver => wire::LinkStatus::FailedOver,
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) enum ManagedBy {
     File(Value),
     /// Whoever uses the API.
     Api(Stored),
+    /// A failback of another link.
+    Failback,
 }
 
 /// A link with the threads that look after it.

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
+use super::failover::FailedOver;
 use super::failure::Failure;
 use super::lane::now_ms;
 use super::supervisor::{Link, Shared};
 use crate::config::{LinkConfig, Start};
 use crate::connector::{Class, Cluster, Error, Topic};
-use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
+use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST, LAYOUT_OF_FAILOVER};
 use crate::model::{LinkId, TopicPartition};
 
 /// Where the genesis is kept in the target.
@@ -28,8 +29,16 @@ const RELANED: &str = "relaned";
 /// The code of a link that is newer than this daemon.
 const NEWER_LAYOUT: &str = "newer-layout";
 
+/// The code of a link whose target has taken its source's place.
+pub(super) const FAILED_OVER: &str = "failed-over";
+
 /// What is said to lanes that do not count any more.
-const OUTLIVED: [&str; 3] = [UNDER_WAY, RELANED, NEWER_LAYOUT];
+const OUTLIVED: [&str; 4] = [UNDER_WAY, RELANED, NEWER_LAYOUT, FAILED_OVER];
+
+/// Whether this is no failure: the link goes on by itself when it may.
+pub(super) fn only_waits(code: &str) -> bool {
+    [UNDER_WAY, FAILED_OVER].contains(&code)
+}
 
 /// What is written about a link before its first commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +67,12 @@ pub struct Genesis {
     /// The last generation that was tried, if it is not that of the lanes. Since layout 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tried: Option<u32>,
+    /// That the target has taken the source's place. As long as this is here, nobody runs a lane. Since layout 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failover: Option<FailedOver>,
+    /// How often the target has taken the source's place. Since layout 3.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub link_epoch: u32,
 }
 
 /// What the lanes of a link are to become.
@@ -84,6 +99,11 @@ fn is_first_generation(generation: &u32) -> bool {
     *generation == FIRST_GENERATION
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl Genesis {
     /// Refuse what this daemon may not run.
     pub(super) fn check_layout(&self, layout_max: u32) -> Result<(), Error> {
@@ -100,8 +120,11 @@ impl Genesis {
         Err(Error { class: Class::Fatal, code: NEWER_LAYOUT, message, remedy })
     }
 
-    /// Refuse to run lanes that are about to become others.
+    /// Refuse to run lanes that are about to become others, or of a link whose target has taken the source's place.
     pub(super) fn check_settled(&self) -> Result<(), Error> {
+        if let Some(over) = &self.failover {
+            return Err(over.as_error());
+        }
         let Some(relane) = &self.relane else { return Ok(()) };
         let Relane { lanes, daemon, copied, .. } = relane;
         let message = format!("{} lanes become {lanes}: daemon {daemon} has copied {copied} of them", self.lanes);
@@ -123,7 +146,7 @@ impl Genesis {
     /// Where the link begins in a partition, if this says so. Where MirrorMaker 2 has copied before counts for ever: a partition that nobody writes to has
     /// no checkpoint, and a file that has lost its `start` by then must not copy it twice.
     pub(super) fn start_of(&self, partition: &TopicPartition, start: &Start) -> Option<i64> {
-        let counts = self.mirrormaker.is_some() || *start == Start::Latest;
+        let counts = self.mirrormaker.is_some() || matches!(start, Start::Latest | Start::Offsets(_));
         self.ends.get(&partition.to_string()).copied().filter(|_| counts)
     }
 
@@ -134,7 +157,7 @@ impl Genesis {
 
     /// Whether lanes that were opened under this are those of `now` too.
     pub(super) fn has_lanes_of(&self, now: &Self) -> bool {
-        self.generation == now.generation && now.relane.is_none()
+        self.generation == now.generation && now.relane.is_none() && now.failover.is_none()
     }
 
     /// The last generation that has been tried, whatever came of it.
@@ -176,6 +199,17 @@ impl Genesis {
     pub(super) fn called_off(&self) -> Self {
         let tried = Some(self.last_tried()).filter(|tried| *tried != self.generation);
         Self { relane: None, tried, ..self.clone() }
+    }
+
+    /// With the target taking the source's place. Daemons that do not know that layout let go of their lanes, which is what they are to do.
+    pub(super) fn failing_over(&self, over: FailedOver) -> Self {
+        let layout = self.layout.max(LAYOUT_OF_FAILOVER);
+        Self { layout, link_epoch: over.epoch, failover: Some(over), ..self.clone() }
+    }
+
+    /// With the source in its place again.
+    pub(super) fn returned(&self) -> Self {
+        Self { failover: None, ..self.clone() }
     }
 
     /// With a newer layout.
@@ -250,7 +284,10 @@ pub(super) fn confirm(target: &dyn Cluster, link: &LinkId, genesis: &Genesis, la
 impl Link {
     /// What the target has, if it has anything.
     pub(super) fn stored_genesis(&self) -> Result<Option<Stored>, Failure> {
-        Ok(read(&**self.target(), &self.config().id)?)
+        let stored = read(&**self.target(), &self.config().id)?;
+        let epoch = stored.as_ref().map_or(0, |stored| stored.genesis.link_epoch);
+        self.places.epoch.fetch_max(epoch, Relaxed);
+        Ok(stored)
     }
 
     /// What the link was made with, and what has become of that; `None` if it was never started.
@@ -282,6 +319,10 @@ impl Link {
                 let next = next.into_iter().map(|(partition, next)| (partition.to_string(), next));
                 (next.collect(), Some(before.topic.to_string()))
             }
+            Start::Offsets(offsets) => {
+                let text = |(partition, offset): (&TopicPartition, &i64)| (partition.to_string(), *offset);
+                (offsets.iter().map(text).collect(), None)
+            }
         };
         let genesis = Genesis {
             layout: self.layout_max(),
@@ -293,6 +334,8 @@ impl Link {
             generation: FIRST_GENERATION,
             relane: None,
             tried: None,
+            failover: None,
+            link_epoch: 0,
         };
         let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
         if self.target().replace_metadata(&self.config().id, GENESIS, None, &bytes)? {
@@ -329,6 +372,8 @@ mod tests {
             generation: 1,
             relane: None,
             tried: None,
+            failover: None,
+            link_epoch: 0,
         }
     }
 

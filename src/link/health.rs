@@ -134,6 +134,10 @@ fn judge_state(facts: &Facts, issues: &mut Vec<String>, warnings: &mut Vec<Strin
         (LinkState::Stopped, _) => {
             warnings.push("the link is stopped; `tidegate link start` starts it".to_owned());
         }
+        (LinkState::FailedOver, because) => {
+            let because = because.unwrap_or_else(|| "the target has the source's place".to_owned());
+            warnings.push(format!("the link has failed over: {because}"));
+        }
         (LinkState::Starting, None) => warnings.push("the link is starting; wait a moment".to_owned()),
         // What is tried again by itself is wrong only if that goes on.
         (LinkState::Starting | LinkState::Active | LinkState::Degraded, Some(because)) => {

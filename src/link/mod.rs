@@ -6,7 +6,7 @@
 //! the rest of the daemon), `journal` (what is said with each line of a lane's log), `observer`, [`probe`] and [`lag`] (what is asked of clusters in the background), [`health`] (what all that amounts to), [`orders`] (what lanes are told), [`topics`] (which
 //! topics, and how their copies follow), [`groups`] (consumer groups that go along), [`heartbeats`] (how long records take), [`throttle`] (how fast it may be), `lane` (the loop), `components` (plugins by
 //! digest), [`supervisor`] (a link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), [`genesis`] (what it
-//! was made as), [`upgrade`] (its layout) and [`relane`] (its number of lanes), `warden` (what
+//! was made as), [`upgrade`] (its layout), [`relane`] (its number of lanes) and [`failover`] (who has whose place), `warden` (what
 //! happens to a link in trouble), [`verify`] (whether the target holds what it should).
 //!
 //! Invariants
@@ -21,6 +21,7 @@
 pub mod builtins;
 mod components;
 pub mod events;
+pub mod failover;
 pub mod failure;
 mod fleet;
 pub mod genesis;

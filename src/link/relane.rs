@@ -124,7 +124,7 @@ impl Link {
             }
         };
         // The warden does it: it takes as long as it takes, and may have to be tried again.
-        self.see_relane()?;
+        self.see_genesis()?;
         self.alarm.ring();
         Ok(Relaned { from, to: lanes, is_done: self.await_lanes_of(lanes)? })
     }
@@ -152,9 +152,11 @@ impl Link {
         }
     }
 
-    /// Remember what the lanes are to become, and since when nothing about it has changed.
-    fn see_relane(&self) -> Result<Option<Stored>, Failure> {
+    /// Remember what the lanes are to become, who has whose place, and since when nothing about it has changed.
+    pub(super) fn see_genesis(&self) -> Result<Option<Stored>, Failure> {
+        let _reading = lock(&self.places.reading);
         let stored = self.stored_genesis()?;
+        self.places.see(stored.as_ref().map(|stored| &stored.genesis));
         let mut seen = lock(&self.relaning);
         let found =
             stored.as_ref().and_then(|stored| Some((stored.genesis.relane.clone()?, stored.genesis.generation)));
@@ -168,7 +170,7 @@ impl Link {
 
     /// Let go of lanes that do not count any more. They are opened again when it is known which do.
     pub(super) fn follow_genesis(&self, running: &mut Option<Running>) -> Result<(), Failure> {
-        let Some(Stored { genesis: now, .. }) = self.see_relane()? else { return Ok(()) };
+        let Some(Stored { genesis: now, .. }) = self.see_genesis()? else { return Ok(()) };
         let Some(up) = running else { return Ok(()) };
         if up.shared.genesis.has_lanes_of(&now) && now.layout <= self.layout_max() {
             return Ok(());
@@ -200,7 +202,7 @@ impl Link {
                 code: Some(failure.code.to_owned()),
                 ..Event::new("relane-failed", failure.message.clone())
             });
-            if let Err(error) = self.see_relane() {
+            if let Err(error) = self.see_genesis() {
                 tracing::debug!(link = &*self.config().id, code = error.code, "{error}");
             }
             if let Some(seen) = &mut *lock(&self.relaning) {
@@ -218,7 +220,7 @@ impl Link {
     }
 
     fn carry_out_relane(&self) -> Result<(), Failure> {
-        let Some(stored) = self.see_relane()? else { return Ok(()) };
+        let Some(stored) = self.see_genesis()? else { return Ok(()) };
         let tried = stored.genesis.tried_by(self.daemon(), now_ms());
         let Some(tried) = tried else {
             self.resume_after_relane();
@@ -250,7 +252,7 @@ impl Link {
         self.replace_genesis(&known, done)?.ok_or_else(overtaken)?;
         tracing::info!(link = &*self.config().id, "relaned {message}");
         self.events.push(Event::new("relaned", message));
-        self.see_relane()?;
+        self.see_genesis()?;
         self.resume_after_relane();
         Ok(())
     }
@@ -268,7 +270,7 @@ impl Link {
     }
 
     /// Give other daemons the time to let their lanes end. Those that do not are fenced.
-    fn await_parting(&self) {
+    pub(super) fn await_parting(&self) {
         let begun = Instant::now();
         let is_other = |name: &Arc<str>| name != self.daemon();
         let others_run = || self.target().daemons(&self.config().id).is_ok_and(|daemons| daemons.keys().any(is_other));

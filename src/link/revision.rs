@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn built_ins_are_part_of_a_revision() {
         let filter = FilterSpec { key_prefix: vec!["eu-".to_owned()], ..FilterSpec::default() };
-        let builtins = Builtins { filter: Some(filter), transform: None };
+        let builtins = Builtins { filter: Some(filter), ..Builtins::default() };
         let publisher = Publisher { origin: Origin::Toml, by: "test", reason: None };
         let mut history = history(&["a"]);
         history.push(Content { builtins: builtins.clone(), stages: vec![stage("a")] }, publisher, 8);

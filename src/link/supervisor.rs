@@ -13,8 +13,9 @@ use arc_swap::ArcSwap;
 
 use super::components::Components;
 use super::events::{Event, Events};
+use super::failover::Places;
 use super::failure::Failure;
-use super::genesis::{Genesis, UNDER_WAY, of_lanes};
+use super::genesis::{Genesis, of_lanes, only_waits};
 use super::groups::Groups;
 use super::heartbeats::{Heartbeats, Latency};
 use super::lane::now_ms;
@@ -157,6 +158,7 @@ pub struct Link {
     /// What the lanes are to become, if that was seen.
     pub(super) relaning: Mutex<Option<Seen>>,
     pub(super) colleagues: Colleagues,
+    pub(super) places: Places,
     counters: Arc<Counters>,
     meter: Meter,
     /// One more than the largest lag seen; 0 is none.
@@ -193,6 +195,8 @@ pub enum LinkState {
     Degraded,
     Paused,
     Failed,
+    /// Its target has the source's place, or is about to.
+    FailedOver,
 }
 
 impl Link {
@@ -226,6 +230,7 @@ impl Link {
             followed: Mutex::default(),
             relaning: Mutex::default(),
             colleagues: Colleagues::default(),
+            places: Places::default(),
             counters: Arc::default(),
             meter: Meter::default(),
             lag_ms_max: AtomicU64::new(0),
@@ -358,9 +363,11 @@ impl Link {
         if let Ok(Some(order)) = self.stored_order() {
             *lock(&self.told) = Some(order);
         }
+        // A link that was stopped shows too that it has failed over.
+        let _unreachable = self.see_genesis();
         let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
         if let Err(failure) = outcome {
-            if failure.code != UNDER_WAY {
+            if !only_waits(failure.code) {
                 tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
             }
             let again = failure.class == Class::Reopen;
@@ -385,7 +392,7 @@ impl Link {
         self.store_order(&self.order_now(desired, None))?;
         match self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone())) {
             // It is done as soon as the lanes are what they become.
-            Err(failure) if failure.code == UNDER_WAY => Ok(()),
+            Err(failure) if only_waits(failure.code) => Ok(()),
             done => done,
         }
     }
@@ -399,6 +406,9 @@ impl Link {
 
     /// The state, and why if it failed.
     pub fn state(&self) -> (LinkState, Option<Failure>) {
+        if let Some(over) = self.failed_over() {
+            return (LinkState::FailedOver, Some(over.as_error().into()));
+        }
         let view = lock(&self.view).clone();
         if view.starting {
             return (LinkState::Starting, view.failure);
@@ -474,7 +484,7 @@ impl Link {
 
     pub(super) fn fail(&self, failure: Failure) {
         // What only has to be waited for is tried again by the warden.
-        let waits = failure.code == UNDER_WAY;
+        let waits = only_waits(failure.code);
         self.counters.errors.fetch_add(u64::from(!waits), Relaxed);
         self.view_anew(|view| (view.failure, view.starting) = (Some(failure), waits));
     }
@@ -560,7 +570,8 @@ impl Link {
 
     /// The published revision; or a new one, if the configuration file has changed since it was last published.
     fn revision_to_run(&self) -> Result<RevisionRecord, Failure> {
-        let content = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
+        let content =
+            self.guarded(Content { builtins: self.config.builtins.clone(), stages: self.components.configured() });
         loop {
             let mut history = self.history()?;
             let known = history.last_from_toml().is_some_and(|revision| revision.digest == content.digest());

@@ -83,6 +83,7 @@ impl Link {
             tracing::debug!(link = &*self.config().id, code = failure.code, "{failure}");
         }
         self.attend_relane();
+        self.attend_failover();
         let Some(pipeline) = self.present() else { return };
         if let Some(records) = pipeline.watch.take_passed() {
             let message = format!("revision {} after {records} records", pipeline.number());

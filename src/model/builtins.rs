@@ -1,4 +1,4 @@
-//! The built-ins of a link: a filter and a transform that its configuration says itself, without a plugin.
+//! The built-ins of a link: a filter and a transform that its configuration says itself, without a plugin, and where records come from.
 //!
 //! These are plain values, in the shape of the configuration: as such they are part of a revision, and stored. What is not known is refused,
 //! because to read a filter without a part of it would let records pass.
@@ -16,12 +16,29 @@ pub struct Builtins {
     /// What happens to their headers; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transform: Option<TransformSpec>,
+    /// What becomes of records that have come from the target; `None`: nobody looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OriginSpec>,
+}
+
+/// The header that names the cluster where a record was first written.
+pub const ORIGIN_HEADER: &str = "tidegate.origin";
+
+/// How a link between clusters that both are written to keeps records from going in a circle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OriginSpec {
+    /// Records that were first written to this cluster are left out: they are there.
+    pub leave_out: String,
+    /// Records that name no cluster were first written to this one; `None`: nothing is said of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 impl Builtins {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.filter.is_none() && self.transform.is_none()
+        self.filter.is_none() && self.transform.is_none() && self.origin.is_none()
     }
 }
 

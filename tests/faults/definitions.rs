@@ -8,7 +8,7 @@ use crate::clusters::{Pair, Version};
 use crate::harness::{Answer, LINKS, Site, wait_until};
 use crate::scene::PATIENCE;
 
-for_each_version! {
+for_version_2_first! {
     daemons_run_what_was_defined_at_one_of_them,
 }
 

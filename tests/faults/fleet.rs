@@ -11,7 +11,7 @@ use crate::clusters::{Pair, Version};
 use crate::harness::{Client, Daemon, Dice, LINKS, Site, percent_encoded, plugin_bytes, wait_until};
 use crate::scene::{PATIENCE, Setup, long};
 
-for_each_version! {
+for_version_2_first! {
     two_daemons_run_the_same_link,
     two_daemons_have_one_name,
     what_is_said_to_one_daemon_reaches_all,
@@ -24,7 +24,8 @@ fn two_daemons_run_the_same_link(version: Version) {
     let (site, rival) = scene.rival();
     await_even(&[&scene.site.client, &site.client], &scene.link);
     scene.await_progress("a rival began");
-    assert_eq!(scene.failures(), 0, "lanes move without anybody being fenced: {:?}", scene.codes());
+    // Who hears late that a lane has moved is fenced by its new daemon: that is all that may happen.
+    assert!(scene.codes().iter().all(|code| code == "contended"), "{:?}", scene.codes());
     rival.signal(Signal::STOP);
     scene.await_progress("one was stopped in its tracks");
     rival.signal(Signal::CONT);

@@ -11,7 +11,7 @@ use crate::clusters::{Pair, Version};
 use crate::harness::{Dice, Site, wait_until};
 use crate::scene::PATIENCE;
 
-for_each_version! {
+for_version_2_first! {
     groups_go_on_exactly_where_they_were,
 }
 

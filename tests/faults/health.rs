@@ -15,7 +15,7 @@ const HEALTH: &str = "[links.LINK.health]\ninterval = \"1s\"\nlag_ms_max = 31536
 /// So many answers are asked for while a broker says nothing.
 const ANSWERS: u32 = 20;
 
-for_each_version! {
+for_version_2_first! {
     the_source_goes_and_comes_back,
 }
 

@@ -5,7 +5,7 @@
 //! source is aborted.
 //!
 //! Each scene is played with transactions of version 2, through a stateful plugin that is swapped again and again, and with those of version 1, without
-//! plugins. `TIDEGATE_KILLS` asks for the long form: so many kills, and the scenes that are marked as long; `cargo xtask soak` sets it. `TIDEGATE_SEED` makes
+//! plugins; some of them with version 1 in the long form only. `TIDEGATE_KILLS` asks for the long form: so many kills, and the scenes that are marked as long; `cargo xtask soak` sets it. `TIDEGATE_SEED` makes
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
 //! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `relane`, `identity`, `network`, `brokers`, `topics`, `refused`; `follow`, topics that
@@ -22,6 +22,23 @@ macro_rules! for_each_version {
         }
         mod version_1 {
             $(#[test] fn $fault() { super::$fault(crate::clusters::Version::One); })*
+        }
+    };
+}
+
+/// The same for faults in which no transaction plays a part of its own: version 1 is for the long form.
+macro_rules! for_version_2_first {
+    ($($fault:ident),* $(,)?) => {
+        mod version_2 {
+            $(#[test] fn $fault() { super::$fault(crate::clusters::Version::Two); })*
+        }
+        mod version_1 {
+            $(#[test] fn $fault() {
+                if crate::scene::long().is_none() {
+                    return println!("in the long form alone: set TIDEGATE_KILLS");
+                }
+                super::$fault(crate::clusters::Version::One);
+            })*
         }
     };
 }

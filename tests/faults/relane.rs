@@ -10,7 +10,7 @@ use crate::clusters::{Pair, Version};
 use crate::harness::{Answer, Client, LINKS, Site, wait_until};
 use crate::scene::{PATIENCE, Scene, Setup, await_failure_of, long};
 
-for_each_version! {
+for_version_2_first! {
     lanes_become_others_while_daemons_are_killed,
     a_daemon_that_stands_still_is_left_behind,
     a_relane_is_called_off,

@@ -14,7 +14,7 @@ use crate::groups::{places, sync};
 use crate::harness::{Daemon, Dice, Site, comes_true, wait_until};
 use crate::scene::PATIENCE;
 
-for_each_version! {
+for_version_2_first! {
     groups_go_on_where_their_records_were_spread_to,
 }
 

@@ -11,6 +11,7 @@ mod crash;
 mod definitions;
 mod examples;
 mod exposition;
+mod failover;
 mod gallery;
 mod harness;
 mod house;

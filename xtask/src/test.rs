@@ -14,7 +14,10 @@ pub(crate) fn run() -> Result<()> {
     step("documentation", || {
         crate::cargo_with(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "--deny warnings")])
     })?;
-    step("tests", || crate::cargo(&["test", "--release", "--workspace"]))
+    // Most tests wait for brokers more than they work.
+    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get() * 3 / 2).to_string();
+    let threads = [("RUST_TEST_THREADS", &*threads)];
+    step("tests", || crate::cargo_with(&["test", "--release", "--workspace"], &threads))
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {

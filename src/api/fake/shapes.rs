@@ -172,3 +172,43 @@ pub(super) fn stage() -> Stage {
         metrics: BTreeMap::from([("masked".to_owned(), 7.5)]),
     }
 }
+
+pub(super) fn failover(direction: FailoverType) -> FailoverEvent {
+    FailoverEvent {
+        id: format!("{direction}-1"),
+        link_id: "orders".into(),
+        direction,
+        reason: FailoverReason::Manual,
+        because: None,
+        by: "ann".into(),
+        source_cluster_id: "east".into(),
+        target_cluster_id: "west".into(),
+        timestamp: Time(0),
+        success: Some(true),
+        duration: "5s".into(),
+        phase: None,
+        drained: Some(true),
+        records_left: Some(0),
+        groups_moved: vec!["billing".into()],
+        warnings: Vec::new(),
+    }
+}
+
+pub(super) fn failover_plan(direction: FailoverType) -> FailoverPlan {
+    FailoverPlan {
+        link_id: "orders".into(),
+        direction,
+        steps: vec!["fence all lanes".into()],
+        source_reachable: true,
+        records_left: Some(3),
+        partitions: vec![FailoverPartition {
+            topic: "orders".into(),
+            partition: 0,
+            next_offset: 7,
+            source_end: Some(10),
+        }],
+        target_partitions: vec![FailoverTarget { topic: "dr.orders".into(), partition: 0, end: 9 }],
+        groups: Some(groups(GroupFate::Move)),
+        warnings: vec!["group audit has members at the target".into()],
+    }
+}

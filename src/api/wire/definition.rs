@@ -30,9 +30,11 @@ pub enum ManagedBy {
     File,
     /// Whoever uses the API.
     Api,
+    /// A failback of another link: it goes when that is done.
+    Failback,
 }
 
-word!(ManagedBy { File = "file", Api = "api" });
+word!(ManagedBy { File = "file", Api = "api", Failback = "failback" });
 
 /// A cluster of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

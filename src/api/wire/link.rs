@@ -103,6 +103,9 @@ pub enum LinkStatus {
     Paused,
     /// It stopped by itself; `error` says why.
     Failed,
+    /// Its target has the source's place, or is about to.
+    #[serde(rename = "failed_over")]
+    FailedOver,
 }
 
 word!(LinkStatus {
@@ -112,6 +115,7 @@ word!(LinkStatus {
     Degraded = "degraded",
     Paused = "paused",
     Failed = "failed",
+    FailedOver = "failed_over",
 });
 
 /// What a person can make a link do.

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 
 use super::definitions::{CreateArgs, DeleteArgs, ThrottleArgs, UpdateArgs, WaitArgs};
+use super::failover::{FailbackArgs, FailoverArgs, FailoversArgs};
 use super::{LinkArgs, Remote, ResetArgs};
 use crate::cli::lanes::{RelaneArgs, UpgradeArgs};
 
@@ -61,6 +62,29 @@ pub enum LinkCommand {
   tidegate link reset orders --topic payments --partition 3 --to 1200045
   tidegate link reset orders --list")]
     Reset(ResetArgs),
+    /// Have the target take the place of the source: wait for what the source still has, fence all lanes, move the consumer groups that go along.
+    ///
+    /// Write to the target only when it has answered. Whatever dies in between, it is taken up again; `link failovers` says how far it is.
+    #[command(after_help = "Examples:
+  tidegate link failover orders --dry-run
+  tidegate link failover orders
+  tidegate link failover orders --drain 2m")]
+    Failover(FailoverArgs),
+    /// Give the source its place back: copy what was written to the target since the failover, until nothing comes there any more, then let the link go on.
+    ///
+    /// It answers after 20 s at the latest, and goes on by itself. Records that the source had beside are not lost: they are replicated when the link runs again.
+    #[command(after_help = "Examples:
+  tidegate link failback orders --dry-run
+  tidegate link failback orders
+  tidegate link wait orders --for active --timeout 1h
+  tidegate link failback orders --call-off")]
+    Failback(FailbackArgs),
+    /// The failovers and failbacks of a link, oldest first; or one of them, with all partitions.
+    #[command(after_help = "Examples:
+  tidegate link failovers orders
+  tidegate link failovers orders failover-1
+  tidegate link failovers orders --json | jq '.[] | select(.success == null)'")]
+    Failovers(FailoversArgs),
     /// Change the number of lanes, exactly once, while the link runs or not. They are the most that daemons can share.
     ///
     /// The lanes stand still meanwhile: for some seconds, or longer if stages remember much. Whatever dies in between, it is taken up again. Until it is done, the

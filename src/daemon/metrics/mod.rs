@@ -28,13 +28,14 @@ use crate::link::status::LaneStatus;
 use crate::link::supervisor::LinkState;
 
 /// All states of a link.
-const STATES: [LinkState; 6] = [
+const STATES: [LinkState; 7] = [
     LinkState::Stopped,
     LinkState::Starting,
     LinkState::Active,
     LinkState::Degraded,
     LinkState::Paused,
     LinkState::Failed,
+    LinkState::FailedOver,
 ];
 
 /// All numbers of a daemon that was started then. Of `partitions_max` partitions of a link the lags are told one by one.

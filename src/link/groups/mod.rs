@@ -21,7 +21,7 @@ use super::status::lock;
 use super::supervisor::Link;
 use super::topics::notices::{About, Notice};
 use super::warden::Alarm;
-use crate::config::{GroupSelector, is_own_group};
+use crate::config::{GroupSelector, Start, is_own_group};
 use crate::connector::{CopiedPartition, Group, GroupOffsets};
 use crate::model::TopicPartition;
 
@@ -233,11 +233,12 @@ impl Link {
             let checkpoints = target.checkpoints(&config.id, generation)?;
             Ok((checkpoints, target.revision_starts(&config.id, generation)?))
         })?;
-        // What MirrorMaker 2 has copied before, and what was copied before a reset, is there too.
+        // What MirrorMaker 2 has copied before, what was copied before a reset, and what had come from the target itself is there too.
         let genesis = self.known_genesis()?;
         let is_all = |partition: &TopicPartition| {
             let taken_over = genesis.as_ref().is_some_and(|genesis| genesis.is_taken_over(partition));
-            !taken_over && checkpoints.get(partition).is_some_and(|at| at.link_epoch == 0)
+            let came_from_target = matches!(&config.start, Start::Offsets(from) if from.contains_key(partition));
+            !taken_over && !came_from_target && checkpoints.get(partition).is_some_and(|at| at.link_epoch == 0)
         };
         for start in starts.into_iter().filter(|start| is_all(&start.partition)) {
             let begin = known.begins.entry(start.partition).or_insert(start.offset);

@@ -265,6 +265,9 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("broker {} has said last:\n{}", self.node, self.log());
+        }
         // An owner that goes cannot do more; the system ends the process with this one.
         let _gone = self.kill();
     }

@@ -1,0 +1,97 @@
+//! The target takes the source's place, and gives it back.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::error::ApiError;
+use super::revisions::ANONYMOUS;
+use super::server::{Answer, Api, Params, Segments};
+use super::wire::{FailoverAnswer, FailoverDetails, FailoverEvent};
+use crate::config::parse_duration;
+
+/// The longest wait for what the source still has, in one request.
+const DRAIN_MAX: Duration = Duration::from_secs(3600);
+
+/// What a failover or failback is asked with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FailoverParams {
+    by: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+    drain_timeout: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FailbackParams {
+    by: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl FailoverParams {
+    fn drain(&self) -> Result<Option<Duration>, ApiError> {
+        let Some(text) = &self.drain_timeout else { return Ok(None) };
+        match parse_duration(text) {
+            Ok(drain) if drain <= DRAIN_MAX => Ok(Some(drain)),
+            Ok(_) => Err(bad_drain("drain_timeout is an hour at most".to_owned())),
+            Err(message) => Err(bad_drain(format!("drain_timeout: {message}"))),
+        }
+    }
+}
+
+fn bad_drain(message: String) -> ApiError {
+    ApiError::malformed("bad-query", format!("bad query: {message}"), "write drain_timeout=30s, or leave it out")
+}
+
+pub(super) async fn fail_over(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    Params(params): Params<FailoverParams>,
+) -> Result<Response, ApiError> {
+    let drain = params.drain()?;
+    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    if params.dry_run {
+        return Ok(Json(api.ask(move |control| control.plan_failover(&link)).await?).into_response());
+    }
+    Ok(answer(api.ask(move |control| control.fail_over(&link, drain, &by)).await?))
+}
+
+pub(super) async fn fail_back(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    Params(params): Params<FailbackParams>,
+) -> Result<Response, ApiError> {
+    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    if params.dry_run {
+        return Ok(Json(api.ask(move |control| control.plan_failback(&link)).await?).into_response());
+    }
+    Ok(answer(api.ask(move |control| control.fail_back(&link, &by)).await?))
+}
+
+pub(super) async fn call_off(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<FailoverEvent> {
+    api.ask(move |control| control.call_off_failback(&link)).await.map(Json)
+}
+
+pub(super) async fn list(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<FailoverEvent>> {
+    api.ask(move |control| control.failovers(&link)).await.map(Json)
+}
+
+pub(super) async fn show(
+    State(api): State<Api>,
+    Segments((link, event)): Segments<(String, String)>,
+) -> Answer<FailoverDetails> {
+    api.ask(move |control| control.failover(&link, &event)).await.map(Json)
+}
+
+/// 200 when it is done, 202 while it is under way.
+fn answer(event: FailoverEvent) -> Response {
+    let status = if event.success.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    (status, Json(FailoverAnswer::Event(Box::new(event)))).into_response()
+}

@@ -1,0 +1,114 @@
+//! `[links.ID.failover_config]`: when the target of a link takes the place of its source, and who is told.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ureq::http::Uri;
+
+use super::reader::{Item, Table};
+use super::secret::Secret;
+
+/// How long a source may be given up after, and how long what it still has is waited for.
+const PATIENCE_MS: std::ops::RangeInclusive<u64> = 1000..=24 * 3_600_000;
+
+/// When the target of a link takes the place of its source. What is not enabled happens only when a person says so.
+#[derive(Clone, Debug)]
+pub struct FailoverConfig {
+    /// Whether it happens by itself.
+    pub enabled: bool,
+    /// The records that the link may be behind.
+    pub lag_records_max: u64,
+    /// How long the source may be unreachable, or the link too far behind; and how long a source that came back must have answered before `auto_failback`.
+    pub timeout: Duration,
+    /// How often its lanes may fail at the source without a commit between.
+    pub consecutive_failures_max: u64,
+    /// Whether the source gets its place back by itself.
+    pub auto_failback: bool,
+    /// How long records are waited for that the source still has.
+    pub drain_timeout: Duration,
+    /// Who is told.
+    pub webhook: Option<Webhook>,
+}
+
+/// Whom a failover is told.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Where; it is `http` or `https`.
+    pub url: Uri,
+    /// What the message is signed with.
+    pub secret: Option<Secret>,
+    /// Whether it may be in a private network, or on this machine.
+    pub allows_private: bool,
+}
+
+impl Default for FailoverConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            lag_records_max: 100_000,
+            timeout: Duration::from_secs(60),
+            consecutive_failures_max: 3,
+            auto_failback: false,
+            drain_timeout: Duration::from_secs(30),
+            webhook: None,
+        }
+    }
+}
+
+impl FailoverConfig {
+    pub(super) fn read(mut table: Table<'_>, base_dir: &Path) -> Self {
+        let default = Self::default();
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        let config = Self {
+            enabled: table.flag("enabled", default.enabled),
+            lag_records_max: table.integer("failover_threshold", default.lag_records_max, 1..=1 << 53),
+            timeout: Duration::from_millis(table.integer("failover_timeout_ms", ms(default.timeout), PATIENCE_MS)),
+            consecutive_failures_max: table.integer(
+                "max_consecutive_failures",
+                default.consecutive_failures_max,
+                1..=1_000_000,
+            ),
+            auto_failback: table.flag("auto_failback", default.auto_failback),
+            drain_timeout: Duration::from_millis(table.duration_ms(
+                "drain_timeout",
+                ms(default.drain_timeout),
+                0..=*PATIENCE_MS.end(),
+            )),
+            webhook: Webhook::read(&mut table, base_dir),
+        };
+        table.finish();
+        config
+    }
+}
+
+impl Webhook {
+    fn read(table: &mut Table<'_>, base_dir: &Path) -> Option<Self> {
+        let url = table.item("notification_webhook");
+        let secret = table.item("notification_secret");
+        let private = table.item("notification_allow_private");
+        let Some(url) = url else {
+            for item in [&secret, &private].into_iter().flatten() {
+                let help = "write notification_webhook = \"https://…\"";
+                item.report.error_with_help(&item.place, "nobody is to be told", help);
+            }
+            return None;
+        };
+        let secret = secret.and_then(|item| Secret::parse(&item, base_dir));
+        let allows_private = private.and_then(|item| item.flag()).unwrap_or(false);
+        Some(Self { url: webhook_url(&url)?, secret, allows_private })
+    }
+}
+
+fn webhook_url(item: &Item<'_>) -> Option<Uri> {
+    let text = item.text()?;
+    let wrong = || "write the address as https://HOST/PATH".to_owned();
+    let parsed = text.parse::<Uri>().map_err(|_| wrong()).and_then(|url| match (url.scheme_str(), url.authority()) {
+        // What stands there would be in each log and answer that names the address.
+        (_, Some(authority)) if authority.as_str().contains('@') => {
+            Err("no password stands in an address: the message is signed with notification_secret".to_owned())
+        }
+        (Some("http" | "https"), Some(authority)) if !authority.host().is_empty() => Ok(url),
+        _ => Err(wrong()),
+    });
+    item.parsed(parsed)
+}

@@ -1,0 +1,332 @@
+//! The source of a link gets its place back.
+//!
+//! Another link, the way back, copies what was written to the target meanwhile. When the source has it all nobody may write to the target any more; what came last is
+//! copied too, and if nothing comes after that the source has its place again. How far it is stands in the genesis of the link, so that this
+//! daemon goes on with it after a restart, and another one can take it over (`link/failover/back.rs`).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::control::failure_error;
+use super::failover::{event, places};
+use super::world::{Hosted, ManagedBy};
+use super::{Daemon, lock};
+use crate::api::control::{ControlError, ErrorKind};
+use crate::api::wire;
+use crate::connector::Class;
+use crate::link::failover::{Phase, Reason, ReturnError};
+use crate::link::groups::{Fate, Selected};
+use crate::link::supervisor::LinkState;
+use crate::link::{Desired, Failure, Link};
+use crate::model::{LinkId, TopicPartition};
+
+/// How often is looked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a request waits before it answers that it is under way.
+const ANSWER_AFTER: Duration = Duration::from_secs(20);
+
+/// How soon it is tried again after an error.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How long what was written last may take to go back, before others may write to the target again.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The ways back that are gone here.
+#[derive(Default)]
+pub(super) struct Returns(Mutex<BTreeMap<LinkId, Progress>>);
+
+/// How far one is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// The records that have not gone back yet, at most.
+    pub(super) left: Option<u64>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Returns {
+    pub(super) fn progress(&self, link: &LinkId) -> Progress {
+        lock(&self.0).get(link).cloned().unwrap_or_default()
+    }
+
+    fn note(&self, link: &LinkId, change: impl FnOnce(&mut Progress)) {
+        change(lock(&self.0).entry(link.clone()).or_default());
+    }
+}
+
+/// What has become of a look at a way back.
+enum Looked {
+    /// It goes on.
+    GoesOn,
+    /// The source has its place again.
+    Done,
+}
+
+impl Daemon {
+    pub(super) fn fail_link_back(&self, id: &str, by: &str) -> Result<wire::FailoverEvent, ControlError> {
+        let hosted = self.find_region(id)?;
+        let link = &hosted.link;
+        let over = link.begin_return(Reason::Manual, by).map_err(|error| refused(id, error))?;
+        // The thread that looks after links goes on with it.
+        let begun = Instant::now();
+        loop {
+            match link.failed_over() {
+                None => {
+                    let records = link.failovers().map_err(failure_error)?;
+                    let name = format!("failback-{}", over.epoch);
+                    if let Some(record) = records.iter().rev().find(|record| record.id() == name) {
+                        return Ok(event(link, record));
+                    }
+                }
+                Some(now) if begun.elapsed() > ANSWER_AFTER || link.is_dismissed() => {
+                    if let Some(under_way) = self.under_way(link, &now) {
+                        return Ok(under_way);
+                    }
+                }
+                Some(_) => {}
+            }
+            if begun.elapsed() > 2 * ANSWER_AFTER {
+                return Err(refused(id, ReturnError::NotOver));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    pub(super) fn plan_link_failback(&self, id: &str) -> Result<wire::FailoverPlan, ControlError> {
+        let hosted = self.find_region(id)?;
+        let link = &hosted.link;
+        let plan = link.preview_return().map_err(|error| refused(id, error))?;
+        let (partitions, target_partitions) = places(&plan.at_source);
+        let (source, target) = (&link.config().source, &link.config().target);
+        let back = plan.to_return;
+        let mut warnings = Vec::new();
+        match plan.at_source.left() {
+            Some(0) => {}
+            Some(left) => warnings.push(format!(
+                "{source} has up to {left} records that were never replicated: they stay, and go to {target} when the link runs again"
+            )),
+            None => warnings.push(format!("it is not known what {source} has beside")),
+        }
+        Ok(wire::FailoverPlan {
+            link_id: id.to_owned(),
+            direction: wire::FailoverType::Failback,
+            steps: vec![
+                format!("copy up to {back} records from {target} back to {source}"),
+                format!("wait until nobody writes to {target} any more"),
+                "move the consumer groups that go along".to_owned(),
+                format!("{source} has its place again, and the link goes on where it was"),
+            ],
+            source_reachable: true,
+            records_left: Some(back),
+            partitions,
+            target_partitions,
+            groups: None,
+            warnings,
+        })
+    }
+
+    pub(super) fn call_off_link_failback(&self, id: &str) -> Result<wire::FailoverEvent, ControlError> {
+        let hosted = self.find_region(id)?;
+        let link = &hosted.link;
+        let called_off = link.call_off_return().map_err(failure_error)?.and_then(|over| self.under_way(link, &over));
+        called_off.map(|event| wire::FailoverEvent { success: Some(false), ..event }).ok_or_else(|| {
+            let message = format!("link {id} is not failing back");
+            ControlError::new(ErrorKind::Conflict, "not-failing-back", message, "")
+        })
+    }
+
+    /// Go the way back of a link, if that is for this daemon to do and it does not yet.
+    pub(super) fn go_back(self: &Arc<Self>, hosted: &Arc<Hosted>) {
+        let id = hosted.link.config().id.clone();
+        let is_ours = hosted.link.failed_over().is_some_and(|over| *over.daemon == *self.name);
+        if !is_ours || lock(&self.regions.returns.0).contains_key(&id) {
+            return;
+        }
+        self.regions.returns.note(&id, |_| {});
+        let (me, hosted, name) = (self.clone(), hosted.clone(), id.clone());
+        let spawned = thread::Builder::new().name("failback".to_owned()).spawn(move || {
+            me.return_to_source(&hosted);
+            lock(&me.regions.returns.0).remove(&name);
+        });
+        if spawned.is_err() {
+            lock(&self.regions.returns.0).remove(&id);
+        }
+    }
+
+    fn return_to_source(&self, hosted: &Hosted) {
+        let link = &hosted.link;
+        let id = &link.config().id;
+        while !link.is_dismissed() {
+            let looked = self.way_back_of(link).and_then(|back| self.look_at(link, &back.link));
+            match looked {
+                Ok(Looked::GoesOn) => thread::sleep(LOOK_EVERY),
+                Ok(Looked::Done) => break,
+                Err(failure) => {
+                    // Called off, done, or taken over by another daemon.
+                    if link.failed_over().is_none_or(|over| over.phase == Phase::Over || *over.daemon != *self.name) {
+                        break;
+                    }
+                    tracing::warn!(link = &**id, code = failure.code, "failing back: {failure}");
+                    self.regions.returns.note(id, |progress| progress.warnings = vec![failure.to_string()]);
+                    thread::sleep(AGAIN_AFTER);
+                }
+            }
+        }
+        if !link.is_dismissed() {
+            self.remove_way_back(id);
+        }
+    }
+
+    /// The link that goes the way back; it is made if it is not there.
+    fn way_back_of(&self, link: &Link) -> Result<Arc<Hosted>, Failure> {
+        let over = link.failed_over().ok_or_else(gone)?;
+        let _changing = lock(&self.changing);
+        let config = link.way_back(over.epoch)?;
+        if let Some(there) = self.world().links.get(&config.id) {
+            return Ok(there.clone());
+        }
+        let id = config.id.clone();
+        let back = self.link_of(config, Vec::new()).map_err(|error| Failure {
+            class: Class::Reopen,
+            ..Failure::fatal("not-opened", error.message, error.remedy)
+        })?;
+        let hosted = Hosted::begin(back, ManagedBy::Failback);
+        self.world_to_change().links.insert(id, hosted.clone());
+        Ok(hosted)
+    }
+
+    fn remove_way_back(&self, link: &LinkId) {
+        let _changing = lock(&self.changing);
+        let prefix = format!("{link}.back");
+        let is_its = |hosted: &&Arc<Hosted>| {
+            hosted.managed_by == ManagedBy::Failback && hosted.link.config().id.starts_with(&prefix)
+        };
+        let Some(back) = self.links().iter().find(is_its).cloned() else { return };
+        back.end();
+        self.world_to_change().links.remove(&back.link.config().id);
+    }
+
+    /// Come a step further.
+    fn look_at(&self, link: &Link, back: &Link) -> Result<Looked, Failure> {
+        let id = &link.config().id;
+        let over = link.failed_over().ok_or_else(gone)?;
+        if let (LinkState::Failed, Some(failure)) = back.state() {
+            return Err(failure);
+        }
+        if back.state().0 == LinkState::Stopped && over.phase == Phase::Returning {
+            back.order(Desired::Running)?;
+        }
+        let left = left_of(back)?;
+        self.regions.returns.note(id, |progress| progress.left = Some(left));
+        if left > 0 && over.phase == Phase::Returning {
+            return Ok(Looked::GoesOn);
+        }
+        link.turn_return(Phase::Closing)?;
+        if let Err(failure) = self.close(link, back) {
+            // Whoever writes to the target has to be stopped first, and may go on until then.
+            link.turn_return(Phase::Returning)?;
+            back.order(Desired::Running)?;
+            return Err(failure);
+        }
+        Ok(Looked::Done)
+    }
+
+    /// Nobody may write to the target now. Let what came last go back, and give the source its place.
+    fn close(&self, link: &Link, back: &Link) -> Result<(), Failure> {
+        let ends = ends_of(back)?;
+        let begun = Instant::now();
+        while left_of(back)? > 0 {
+            if begun.elapsed() > CLOSING_PATIENCE || link.is_dismissed() {
+                return Err(still_written(link));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        back.order(Desired::Stopped)?;
+        if ends_of(back)? != ends {
+            return Err(still_written(link));
+        }
+        let (groups_moved, warnings) = move_groups(back);
+        link.end_return(groups_moved, warnings)?;
+        Ok(())
+    }
+}
+
+/// The ends of all partitions that the way back reads.
+fn ends_of(back: &Link) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+    let topics = back.source().topics()?;
+    let partitions: Vec<TopicPartition> = topics
+        .iter()
+        .filter(|topic| back.config().selects(&topic.name))
+        .flat_map(|topic| (0..topic.partitions).map(|number| TopicPartition::new(topic.name.clone(), number)))
+        .collect();
+    let ranges = back.source().ranges_of(&partitions)?;
+    Ok(partitions.into_iter().zip(ranges.into_iter().map(|range| range.end)).collect())
+}
+
+/// How many records have not gone back yet, at most.
+fn left_of(back: &Link) -> Result<u64, Failure> {
+    let ends = ends_of(back)?;
+    let lanes = match back.lanes() {
+        lanes if lanes.is_empty() => back.lanes_in_target()?,
+        lanes => lanes,
+    };
+    let committed: BTreeMap<_, _> = lanes.iter().flat_map(|lane| &lane.committed).collect();
+    let left = |(partition, end): (TopicPartition, i64)| {
+        let next = committed.get(&partition).map_or_else(|| begins_at(back, &partition), |at| at.next_offset);
+        (end - next).max(0) as u64
+    };
+    Ok(ends.into_iter().map(left).sum())
+}
+
+fn begins_at(back: &Link, partition: &TopicPartition) -> i64 {
+    match &back.config().start {
+        crate::config::Start::Offsets(offsets) => offsets.get(partition).copied().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Have the groups that go along go on at the source again. Their names, and what a person should look at.
+fn move_groups(back: &Link) -> (Vec<String>, Vec<String>) {
+    let groups = &back.config().groups.groups;
+    if groups.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
+    match back.sync_groups(Selected { groups, rewinds: false }) {
+        Ok(plans) => {
+            let named = |fate| plans.iter().filter(move |plan| plan.fate == fate).map(|plan| plan.group.to_string());
+            let active = named(Fate::Active)
+                .map(|group| format!("group {group} has members at the source, and was left where it is"));
+            let failed = named(Fate::Failed).map(|group| format!("group {group} was not moved"));
+            (named(Fate::Moved).collect(), active.chain(failed).collect())
+        }
+        Err(failure) => (Vec::new(), vec![format!("groups were not moved: {failure}")]),
+    }
+}
+
+fn still_written(link: &Link) -> Failure {
+    let target = &link.config().target;
+    let message = format!("records still come to {target}");
+    let remedy = "stop those who write there: the source has its place again as soon as nothing comes any more";
+    Failure { class: Class::Reopen, ..Failure::fatal("still-written", message, remedy) }
+}
+
+fn gone() -> Failure {
+    Failure { class: Class::Reopen, ..Failure::fatal("not-failing-back", "the link is not failing back", "") }
+}
+
+fn refused(id: &str, error: ReturnError) -> ControlError {
+    let message = format!("link {id}: {error}");
+    match error {
+        ReturnError::NotOver => {
+            let remedy = format!("`tidegate link failovers {id}` says what has happened");
+            ControlError::new(ErrorKind::Conflict, "not-failed-over", message, remedy)
+        }
+        ReturnError::Fencing => {
+            let remedy = "wait until that is done, then fail back";
+            ControlError::new(ErrorKind::Conflict, "failover-under-way", message, remedy)
+        }
+        ReturnError::Failed(failure) => failure_error(Failure { message, ..failure }),
+    }
+}

@@ -1,0 +1,341 @@
+//! The target of a link takes its source's place: because a person says so, or by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::control::failure_error;
+use super::definitions::wrong_state;
+use super::failback::Returns;
+use super::world::{Hosted, ManagedBy};
+use super::{Daemon, groups, lock, webhook};
+use crate::api::control::{ControlError, ErrorKind};
+use crate::api::wire;
+use crate::link::failover::{
+    Direction, FailedOver, FailoverError, FailoverRecord, Phase, Positions, Preview, Reason, Signs, Trigger, Wanted,
+};
+use crate::link::supervisor::LinkState;
+use crate::link::{Failure, Link};
+use crate::model::LinkId;
+
+/// Who is said to have wanted what happened by itself.
+pub(super) const BY_ITSELF: &str = "tidegate";
+
+/// What is remembered of links that change places.
+#[derive(Default)]
+pub(super) struct Regions {
+    triggers: Mutex<BTreeMap<LinkId, Trigger>>,
+    /// Links that are just failing over by themselves.
+    falling: Mutex<BTreeSet<LinkId>>,
+    pub(super) returns: Returns,
+}
+
+impl Daemon {
+    /// A link whose clusters can change places.
+    pub(super) fn find_region(&self, id: &str) -> Result<Arc<Hosted>, ControlError> {
+        let hosted = self.find_hosted(id)?;
+        if hosted.managed_by == ManagedBy::Failback {
+            let message = format!("link {id} is the way back of another one");
+            let remedy = "fail over or back the link that it belongs to";
+            return Err(ControlError::new(ErrorKind::Conflict, "way-back", message, remedy));
+        }
+        Ok(hosted)
+    }
+
+    pub(super) fn fail_link_over(
+        &self,
+        id: &str,
+        drain: Option<Duration>,
+        by: &str,
+    ) -> Result<wire::FailoverEvent, ControlError> {
+        let hosted = self.find_region(id)?;
+        let link = &hosted.link;
+        let drain = drain.unwrap_or(link.config().failover.drain_timeout);
+        let wanted = Wanted { reason: Reason::Manual, because: None, by: by.to_owned(), drain };
+        let record = link.fail_over(&wanted).map_err(|error| refused(link, error))?;
+        Ok(event(link, &record))
+    }
+
+    pub(super) fn plan_link_failover(&self, id: &str) -> Result<wire::FailoverPlan, ControlError> {
+        let hosted = self.find_region(id)?;
+        let link = &hosted.link;
+        let preview = link.preview_failover().map_err(|error| refused(link, error))?;
+        let steps = failover_steps(link, &preview);
+        let Preview { positions, source_answers, groups, warnings } = preview;
+        let (partitions, target_partitions) = places(&positions);
+        Ok(wire::FailoverPlan {
+            link_id: id.to_owned(),
+            direction: wire::FailoverType::Failover,
+            steps,
+            source_reachable: source_answers,
+            records_left: positions.left(),
+            partitions,
+            target_partitions,
+            groups: groups.map(|groups| groups.iter().map(groups::group).collect()),
+            warnings,
+        })
+    }
+
+    /// Failovers and failbacks, oldest first, with the one that is under way.
+    pub(super) fn link_failovers(&self, id: &str) -> Result<Vec<wire::FailoverEvent>, ControlError> {
+        let hosted = self.find_region(id)?;
+        let link = &hosted.link;
+        let records = link.failovers().map_err(failure_error)?;
+        let mut events: Vec<_> = records.iter().map(|record| event(link, record)).collect();
+        events.extend(link.failed_over().and_then(|over| self.under_way(link, &over)));
+        Ok(events)
+    }
+
+    pub(super) fn link_failover(&self, id: &str, event: &str) -> Result<wire::FailoverDetails, ControlError> {
+        let found = self.link_failovers(id)?.into_iter().find(|known| known.id == event);
+        let event = found.ok_or_else(|| {
+            let message = format!("link {id} has no failover or failback {event}");
+            let remedy = format!("`tidegate link failovers {id}` lists them");
+            ControlError::new(ErrorKind::NotFound, "failover-not-found", message, remedy)
+        })?;
+        let link = &self.find_hosted(id)?.link;
+        let epoch = event.id.rsplit('-').next().and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+        let positions = match event.direction {
+            wire::FailoverType::Failover => link.positions(epoch),
+            wire::FailoverType::Failback => link.written_at_source(epoch),
+        };
+        let (partitions, target_partitions) = places(&positions.map_err(failure_error)?.unwrap_or_default());
+        Ok(wire::FailoverDetails { event, partitions, target_partitions })
+    }
+
+    /// What is to be said of a change of places that is under way.
+    pub(super) fn under_way(&self, link: &Link, over: &FailedOver) -> Option<wire::FailoverEvent> {
+        let (direction, phase) = match over.phase {
+            Phase::Over => return None,
+            Phase::Fencing => (Direction::Failover, wire::FailoverPhase::Fencing),
+            Phase::Returning => (Direction::Failback, wire::FailoverPhase::Returning),
+            Phase::Closing => (Direction::Failback, wire::FailoverPhase::Closing),
+        };
+        let progress = self.regions.returns.progress(&link.config().id);
+        let record = FailoverRecord {
+            direction,
+            epoch: over.epoch,
+            reason: over.reason,
+            because: over.because.clone(),
+            by: over.by.clone(),
+            begun_ms: over.since_ms,
+            done_ms: wire::Time::now().0,
+            drained: over.drained,
+            left: progress.left,
+            groups_moved: Vec::new(),
+            warnings: progress.warnings,
+        };
+        Some(wire::FailoverEvent { success: None, phase: Some(phase), ..event(link, &record) })
+    }
+
+    /// Whether records may be written to a topic by others than links: not if it is to stand in for another one and has not yet its place.
+    pub(super) fn check_promoted(&self, cluster: &str, topic: &str) -> Result<(), ControlError> {
+        let guards = |hosted: &&Arc<Hosted>| *hosted.link.config().target == *cluster && hosted.link.guards(topic);
+        let Some(link) = self.links().iter().find(guards).map(|hosted| hosted.link.config().id.clone()) else {
+            return Ok(());
+        };
+        let message = format!("topic {topic} of {cluster} stands by for link {link}: only that writes to it");
+        let remedy = format!("write to the source; or, when that is gone, `tidegate link failover {link}`");
+        Err(ControlError::new(ErrorKind::Conflict, "standing-by", message, remedy))
+    }
+
+    /// Look after links that fail over or back by themselves, or are about to; and say what has happened.
+    pub(super) fn attend_regions(self: &Arc<Self>) {
+        for hosted in self.links().into_iter().filter(|hosted| hosted.managed_by != ManagedBy::Failback) {
+            let over = hosted.link.failed_over();
+            match over.as_ref().map(|over| over.phase) {
+                None => self.fall_if_due(&hosted),
+                Some(Phase::Fencing) => {}
+                Some(Phase::Over) => self.return_if_due(&hosted, over.as_ref()),
+                Some(Phase::Returning | Phase::Closing) => self.go_back(&hosted),
+            }
+            webhook::tell_news(&hosted.link);
+        }
+    }
+
+    fn fall_if_due(&self, hosted: &Arc<Hosted>) {
+        let link = &hosted.link;
+        let config = &link.config().failover;
+        let (state, _) = link.state();
+        if !config.enabled || !link.leads() || !matches!(state, LinkState::Active | LinkState::Degraded) {
+            lock(&self.regions.triggers).remove(&link.config().id);
+            return;
+        }
+        let id = link.config().id.clone();
+        let due = lock(&self.regions.triggers).entry(id.clone()).or_default().look(signs(link), config, Instant::now());
+        let Some((reason, because)) = due else { return };
+        if !lock(&self.regions.falling).insert(id.clone()) {
+            return;
+        }
+        tracing::error!(link = &*id, "fails over by itself: {because}");
+        let wanted = Wanted { reason, because: Some(because), by: BY_ITSELF.to_owned(), drain: config.drain_timeout };
+        let (link, regions) = (link.clone(), self.regions.clone());
+        let fall = move || {
+            if let Err(error) = link.fail_over(&wanted) {
+                tracing::error!(link = &*link.config().id, "it could not fail over: {error}");
+            }
+            lock(&regions.falling).remove(&link.config().id);
+        };
+        if thread::Builder::new().name("failover".to_owned()).spawn(fall).is_err() {
+            lock(&self.regions.falling).remove(&id);
+        }
+    }
+
+    fn return_if_due(self: &Arc<Self>, hosted: &Arc<Hosted>, over: Option<&FailedOver>) {
+        let link = &hosted.link;
+        let config = &link.config().failover;
+        let is_ours = over.is_some_and(|over| *over.daemon == *self.name);
+        if !(config.enabled && config.auto_failback && is_ours) {
+            return;
+        }
+        let id = link.config().id.clone();
+        if lock(&self.regions.triggers).entry(id.clone()).or_default().is_back(signs(link), config, Instant::now()) {
+            lock(&self.regions.triggers).remove(&id);
+            match link.begin_return(Reason::SourceBack, BY_ITSELF) {
+                Ok(_) => self.go_back(hosted),
+                Err(error) => tracing::error!(link = &*id, "it could not fail back: {error}"),
+            }
+        }
+    }
+}
+
+fn signs(link: &Link) -> Signs {
+    Signs {
+        source_answers: link.source_answer().map(|answer| answer.is_reachable()),
+        target_answers: link.target_answer().map(|answer| answer.is_reachable()),
+        lag_records: link.lags().map(|lags| lags.partitions.values().map(|lag| lag.records).sum()),
+        consecutive_failures: link.counters().consecutive_failures.load(std::sync::atomic::Ordering::Relaxed),
+    }
+}
+
+pub(super) fn event(link: &Link, record: &FailoverRecord) -> wire::FailoverEvent {
+    let config = link.config();
+    wire::FailoverEvent {
+        id: record.id(),
+        link_id: config.id.to_string(),
+        direction: match record.direction {
+            Direction::Failover => wire::FailoverType::Failover,
+            Direction::Failback => wire::FailoverType::Failback,
+        },
+        reason: match record.reason {
+            Reason::Manual => wire::FailoverReason::Manual,
+            Reason::Lag => wire::FailoverReason::Lag,
+            Reason::ConsecutiveFailures => wire::FailoverReason::ConsecutiveFailures,
+            Reason::SourceUnreachable => wire::FailoverReason::SourceUnreachable,
+            Reason::SourceBack => wire::FailoverReason::SourceBack,
+        },
+        because: record.because.clone(),
+        by: record.by.clone(),
+        source_cluster_id: config.source.to_string(),
+        target_cluster_id: config.target.to_string(),
+        timestamp: wire::Time(record.begun_ms),
+        success: Some(true),
+        duration: seconds(record.done_ms - record.begun_ms),
+        phase: None,
+        drained: record.drained,
+        records_left: record.left,
+        groups_moved: record.groups_moved.clone(),
+        warnings: record.warnings.clone(),
+    }
+}
+
+/// `5s`, `0.25s`.
+fn seconds(ms: i64) -> String {
+    let (whole, rest) = (ms.max(0) / 1000, ms.max(0) % 1000);
+    let rest = format!("{rest:03}");
+    match rest.trim_end_matches('0') {
+        "" => format!("{whole}s"),
+        rest => format!("{whole}.{rest}s"),
+    }
+}
+
+pub(super) fn places(positions: &Positions) -> (Vec<wire::FailoverPartition>, Vec<wire::FailoverTarget>) {
+    let (mut partitions, mut targets) = (Vec::new(), Vec::new());
+    for (name, topic) in &positions.topics {
+        partitions.extend(topic.next.iter().map(|(partition, next)| wire::FailoverPartition {
+            topic: name.clone(),
+            partition: *partition,
+            next_offset: *next,
+            source_end: topic.source_ends.get(partition).copied(),
+        }));
+        targets.extend((0..).zip(&topic.target_ends).map(|(partition, end)| wire::FailoverTarget {
+            topic: topic.target.clone(),
+            partition,
+            end: *end,
+        }));
+    }
+    (partitions, targets)
+}
+
+fn failover_steps(link: &Link, preview: &Preview) -> Vec<String> {
+    let config = link.config();
+    let drain = config.failover.drain_timeout;
+    let drain = match (preview.source_answers, preview.positions.left()) {
+        (false, _) => "skip waiting for records: the source does not answer".to_owned(),
+        (true, Some(0)) => "wait for nothing: everything is over".to_owned(),
+        (true, Some(left)) => format!("wait for at most {left} records, up to {} ms", drain.as_millis()),
+        (true, None) => format!("wait for what the source still has, up to {} ms", drain.as_millis()),
+    };
+    let groups = match &preview.groups {
+        None => "move no consumer groups".to_owned(),
+        Some(groups) => {
+            let moved = groups.iter().filter(|plan| plan.fate == crate::link::groups::Fate::Move).count();
+            format!("move {moved} of {} consumer groups", groups.len())
+        }
+    };
+    let webhook = config.failover.webhook.as_ref().map(|webhook| format!("tell {}", webhook::place(&webhook.url)));
+    let mut steps = vec![
+        drain,
+        "fence all lanes: none of them can write to the target any more".to_owned(),
+        format!(
+            "write down where {} partitions are",
+            preview.positions.topics.values().map(|it| it.next.len()).sum::<usize>()
+        ),
+        groups,
+        format!("{} has the place of {}", config.target, config.source),
+    ];
+    steps.extend(webhook);
+    steps
+}
+
+fn refused(link: &Link, error: FailoverError) -> ControlError {
+    let id = &link.config().id;
+    let message = format!("link {id}: {error}");
+    match error {
+        FailoverError::NotStarted => ControlError::new(
+            ErrorKind::Conflict,
+            "not-started",
+            message,
+            format!("`tidegate link start {id}` starts it"),
+        ),
+        FailoverError::Already(over) => {
+            let remedy = match over.phase {
+                Phase::Fencing => format!("`tidegate link failovers {id}` says how far it is"),
+                _ => format!("`tidegate link failback {id}` gives the source its place back"),
+            };
+            wrong_state(message, remedy, LinkState::FailedOver)
+        }
+        FailoverError::Relaning => {
+            let remedy = "wait until that is done, or call it off";
+            ControlError::new(ErrorKind::Conflict, "relane-under-way", message, remedy)
+        }
+        FailoverError::LayoutTooOld(_) => {
+            let remedy = "remove `layout_max` under [daemon], and restart the daemon";
+            ControlError::new(ErrorKind::Conflict, "layout-too-old", message, remedy)
+        }
+        FailoverError::Failed(failure) => failure_error(Failure { message, ..failure }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_written_in_seconds() {
+        for (ms, text) in [(0, "0s"), (5000, "5s"), (250, "0.25s"), (61_007, "61.007s"), (-5, "0s")] {
+            assert_eq!(seconds(ms), text);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Tells somebody over HTTP that a link has failed over or back.
+//!
+//! The message is signed with HMAC-SHA256 over `TIME.BODY`, as is common among webhooks: the time, which is signed too, tells an old message that is sent again from a
+//! new one. No redirect is followed, and a name that leads into a private network is refused when it is resolved, so that it cannot be changed between looking and
+//! connecting.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use hmac::{Hmac, Mac};
+use secrecy::ExposeSecret;
+use sha2::Sha256;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+use super::failover::event;
+use crate::api::wire::{FailoverEvent, Time};
+use crate::config::Webhook;
+use crate::link::Link;
+
+/// How long one try may take, connecting included.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long is waited before each further try.
+const AGAIN_AFTER_SECONDS: [u64; 5] = [1, 2, 4, 8, 16];
+
+/// What happened longer ago than this is no news, in milliseconds: a webhook that is configured later is not told of it.
+const NEWS_AGE_MAX_MS: i64 = 3_600_000;
+
+/// Tell whoever is to be told what has happened since, on a thread of its own. If this daemon dies before it has, it is told once more.
+pub(super) fn tell_news(link: &Arc<Link>) {
+    let Some(webhook) = link.config().failover.webhook.clone() else { return };
+    let record = match link.untold() {
+        Ok(Some(record)) if Time::now().0 - record.done_ms < NEWS_AGE_MAX_MS => record,
+        Ok(_) => return,
+        Err(failure) => return tracing::debug!(link = &*link.config().id, code = failure.code, "webhook: {failure}"),
+    };
+    let (link, event) = (link.clone(), event(link, &record));
+    let spawned = thread::Builder::new().name("webhook".to_owned()).spawn(move || {
+        let place = place(&webhook.url);
+        match deliver(&webhook, &event) {
+            Ok(()) => link.note("webhook-delivered", format!("{} to {place}", event.id)),
+            Err(message) => {
+                tracing::error!(link = &*link.config().id, event = event.id, place, "webhook: {message}");
+                link.note("webhook-failed", format!("{} to {place}: {message}", event.id));
+            }
+        }
+        if let Err(failure) = link.note_told(&record) {
+            tracing::warn!(link = &*link.config().id, code = failure.code, "webhook: {failure}");
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!("webhook: no thread: {error}");
+    }
+}
+
+/// The address without its path, which may hold a key.
+pub(super) fn place(url: &Uri) -> String {
+    format!("{}://{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default())
+}
+
+fn deliver(webhook: &Webhook, event: &FailoverEvent) -> Result<(), String> {
+    let body = serde_json::to_vec(event).map_err(|error| error.to_string())?;
+    let mut tried = send(webhook, event, &body);
+    for seconds in AGAIN_AFTER_SECONDS {
+        match &tried {
+            Err(Trouble::Passing(_)) => thread::sleep(Duration::from_secs(seconds)),
+            Ok(()) | Err(Trouble::Lasting(_)) => break,
+        }
+        tried = send(webhook, event, &body);
+    }
+    tried.map_err(|(Trouble::Passing(message) | Trouble::Lasting(message))| message)
+}
+
+/// Why nobody was told.
+enum Trouble {
+    /// It is worth another try.
+    Passing(String),
+    /// It is not.
+    Lasting(String),
+}
+
+fn send(webhook: &Webhook, event: &FailoverEvent, body: &[u8]) -> Result<(), Trouble> {
+    let agent = agent(webhook.allows_private).map_err(Trouble::Lasting)?;
+    let mut request = agent
+        .post(&webhook.url)
+        .header("content-type", "application/json")
+        .header("x-tidegate-event", event.direction.word())
+        .header("x-tidegate-delivery", format!("{}/{}", event.link_id, event.id));
+    if let Some(secret) = &webhook.secret {
+        let secret = secret.read().map_err(Trouble::Lasting)?;
+        let signature = signature(secret.expose_secret().as_bytes(), Time::now().0 / 1000, body);
+        request = request.header("x-tidegate-signature", signature);
+    }
+    match request.send(body) {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) if answer.status().is_redirection() => {
+            Err(Trouble::Lasting(format!("it answers {}, and redirects are not followed", answer.status())))
+        }
+        Ok(answer) if answer.status().is_client_error() && answer.status().as_u16() != 429 => {
+            Err(Trouble::Lasting(format!("it answers {}", answer.status())))
+        }
+        Ok(answer) => Err(Trouble::Passing(format!("it answers {}", answer.status()))),
+        Err(ureq::Error::Other(error)) if error.is::<Private>() => Err(Trouble::Lasting(error.to_string())),
+        Err(error) => Err(Trouble::Passing(error.to_string())),
+    }
+}
+
+/// `t=SECONDS,v1=HEX`, where the hexadecimal number is the HMAC-SHA256 of `SECONDS.BODY`.
+fn signature(secret: &[u8], seconds: i64, body: &[u8]) -> String {
+    // A key of any length is taken.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
+    mac.update(format!("{seconds}.").as_bytes());
+    mac.update(body);
+    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={seconds},v1={hex}")
+}
+
+fn agent(allows_private: bool) -> Result<ureq::Agent, String> {
+    let roots = rustls_native_certs::load_native_certs().certs;
+    let roots: Vec<_> = roots.iter().map(|der| ureq::tls::Certificate::from_der(der).to_owned()).collect();
+    let tls = ureq::tls::TlsConfig::builder()
+        .root_certs(ureq::tls::RootCerts::Specific(Arc::new(roots)))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_global(Some(PATIENCE))
+        // A proxy would connect for us, wherever it likes.
+        .proxy(None)
+        .tls_config(tls)
+        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+        .build();
+    let resolver = Careful { allows_private, inner: DefaultResolver::default() };
+    Ok(ureq::Agent::with_parts(config, DefaultConnector::default(), resolver))
+}
+
+/// Resolves names, but not into private networks, unless that is allowed.
+#[derive(Debug)]
+struct Careful {
+    allows_private: bool,
+    inner: DefaultResolver,
+}
+
+/// A name that leads into a private network.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is a private address: set notification_allow_private = true if that is intended")]
+struct Private(IpAddr);
+
+impl Resolver for Careful {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &ureq::config::Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let found = self.inner.resolve(uri, config, timeout)?;
+        let private = found.iter().map(|address| address.ip().to_canonical()).find(|ip| is_private(*ip));
+        match private.filter(|_| !self.allows_private) {
+            Some(ip) => Err(ureq::Error::Other(Box::new(Private(ip)))),
+            None => Ok(found),
+        }
+    }
+}
+
+/// Whether an address is of this machine or of a network that the world does not see.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
+            ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_broadcast()
+                || ip.is_multicast()
+                || shared
+        }
+        IpAddr::V6(ip) => {
+            ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The expected value was made with `openssl dgst -sha256 -hmac`.
+    #[test]
+    fn a_message_is_signed_with_its_time() {
+        assert_eq!(
+            signature(b"secret", 1_700_000_000, b"{}"),
+            "t=1700000000,v1=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163"
+        );
+    }
+
+    #[test]
+    fn private_networks_are_known() {
+        for (text, expected) in [
+            ("127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("172.16.0.1", true),
+            ("172.32.0.1", false),
+            ("192.168.1.1", true),
+            ("169.254.169.254", true),
+            ("100.64.0.1", true),
+            ("100.128.0.1", false),
+            ("0.0.0.0", true),
+            ("8.8.8.8", false),
+            ("::1", true),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("::ffff:10.0.0.1", true),
+            ("2001:4860:4860::8888", false),
+        ] {
+            let ip: IpAddr = text.parse().expect("an address");
+            assert_eq!(is_private(ip.to_canonical()), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The way back: what this link has to do with it. Another link copies what was written to the target meanwhile; who runs that one is the daemon.
+
+use std::collections::BTreeMap;
+
+use super::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions, overtaken};
+use crate::config::{LinkConfig, Rename, Start, TopicSelector};
+use crate::link::events::Event;
+use crate::link::failure::Failure;
+use crate::link::lane::now_ms;
+use crate::link::supervisor::Link;
+use crate::model::{Builtins, OriginSpec, TopicPartition};
+
+/// Why a link does not go back. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReturnError {
+    /// Its target has not the source's place.
+    #[error("the link has not failed over")]
+    NotOver,
+    /// The target is about to take the source's place.
+    #[error("the target is just taking the source's place")]
+    Fencing,
+    /// A cluster does not answer.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for ReturnError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What a failback would do.
+#[derive(Clone, Debug)]
+pub struct ReturnPreview {
+    /// What the source has that was not replicated before, and where the target ends now.
+    pub at_source: Positions,
+    /// How many records would go back, at most.
+    pub to_return: u64,
+}
+
+impl Link {
+    /// What a failback would do. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`ReturnError`].
+    pub fn preview_return(&self) -> Result<ReturnPreview, ReturnError> {
+        let over = self.see_genesis()?.and_then(|stored| stored.genesis.failover).ok_or(ReturnError::NotOver)?;
+        let known = self.positions(over.epoch)?.unwrap_or_default();
+        let mut at_source = self.source_now(&known)?;
+        self.fill_target_ends(&mut at_source.topics)?;
+        let grown = |(name, topic): (&String, &TopicPositions)| {
+            let before = known.topics.get(name).map(|topic| topic.target_ends.clone()).unwrap_or_default();
+            let before = before.into_iter().chain(std::iter::repeat(0));
+            topic.target_ends.iter().zip(before).map(|(now, before)| (now - before).max(0) as u64).sum::<u64>()
+        };
+        let to_return = at_source.topics.iter().map(grown).sum();
+        Ok(ReturnPreview { at_source, to_return })
+    }
+
+    /// Leave the target in the source's place after all, if it was about to lose it. What was under way then.
+    ///
+    /// # Errors
+    /// The target does not answer, or somebody else has changed it.
+    pub fn call_off_return(&self) -> Result<Option<FailedOver>, Failure> {
+        let Some(stored) = self.see_genesis()? else { return Ok(None) };
+        let over = stored.genesis.failover.clone();
+        let Some(over) = over.filter(|over| matches!(over.phase, Phase::Returning | Phase::Closing)) else {
+            return Ok(None);
+        };
+        let next = FailedOver { phase: Phase::Over, since_ms: now_ms(), ..over.clone() };
+        self.replace_genesis(&stored, stored.genesis.failing_over(next))?.ok_or_else(overtaken)?;
+        self.see_genesis()?;
+        self.events.push(Event::new("failback-called-off", "the target keeps the source's place"));
+        Ok(Some(over))
+    }
+
+    /// Begin to give the source its place back, or go on with it here instead of at another daemon.
+    ///
+    /// # Errors
+    /// See [`ReturnError`].
+    pub fn begin_return(&self, reason: Reason, by: &str) -> Result<FailedOver, ReturnError> {
+        loop {
+            let stored = self.see_genesis()?.ok_or(ReturnError::NotOver)?;
+            let over = stored.genesis.failover.clone().ok_or(ReturnError::NotOver)?;
+            let next = match over.phase {
+                Phase::Fencing => return Err(ReturnError::Fencing),
+                Phase::Over => {
+                    self.note_what_source_has(over.epoch)?;
+                    let (by, since_ms) = (by.to_owned(), now_ms());
+                    FailedOver { phase: Phase::Returning, by, reason, because: None, since_ms, drained: None, ..over }
+                }
+                Phase::Returning | Phase::Closing if *over.daemon == **self.daemon() => return Ok(over),
+                Phase::Returning | Phase::Closing => over,
+            };
+            let next = FailedOver { daemon: self.daemon().to_string(), ..next };
+            if self.replace_genesis(&stored, stored.genesis.failing_over(next.clone()))?.is_some() {
+                self.see_genesis()?;
+                self.events.push(Event::new("failing-back", format!("the source is given its place back, says {by}")));
+                return Ok(next);
+            }
+        }
+    }
+
+    /// Say how far it is, if it is still for us to do.
+    ///
+    /// # Errors
+    /// Another daemon sees to it, or the target does not answer.
+    pub fn turn_return(&self, phase: Phase) -> Result<FailedOver, Failure> {
+        let stored = self.see_genesis()?.ok_or_else(overtaken)?;
+        let over = stored.genesis.failover.clone().filter(|over| *over.daemon == **self.daemon());
+        let over = over.filter(|over| matches!(over.phase, Phase::Returning | Phase::Closing)).ok_or_else(overtaken)?;
+        if over.phase == phase {
+            return Ok(over);
+        }
+        let next = FailedOver { phase, ..over };
+        self.replace_genesis(&stored, stored.genesis.failing_over(next.clone()))?.ok_or_else(overtaken)?;
+        self.see_genesis()?;
+        Ok(next)
+    }
+
+    /// The source has its place again: write it down, and let the lanes go on.
+    ///
+    /// # Errors
+    /// Another daemon sees to it, or the target does not answer.
+    pub fn end_return(&self, groups_moved: Vec<String>, warnings: Vec<String>) -> Result<FailoverRecord, Failure> {
+        let over = self.turn_return(Phase::Closing)?;
+        let record = FailoverRecord {
+            direction: Direction::Failback,
+            epoch: over.epoch,
+            reason: over.reason,
+            because: over.because,
+            by: over.by,
+            begun_ms: over.since_ms,
+            done_ms: now_ms(),
+            drained: Some(true),
+            left: self.written_at_source(over.epoch)?.and_then(|written| written.left()),
+            groups_moved,
+            warnings,
+        };
+        self.put_record(&record)?;
+        let stored = self.see_genesis()?.ok_or_else(overtaken)?;
+        self.replace_genesis(&stored, stored.genesis.returned())?.ok_or_else(overtaken)?;
+        self.see_genesis()?;
+        tracing::warn!(link = &*self.config().id, epoch = record.epoch, "the source has its place again");
+        self.events.push(Event::new("failed-back", "the source has its place again"));
+        Ok(record)
+    }
+
+    /// Note what the source has that was not replicated, before anything goes back to it.
+    fn note_what_source_has(&self, epoch: u32) -> Result<(), Failure> {
+        let known = self.positions(epoch)?.unwrap_or_default();
+        self.put_written_at_source(epoch, &self.source_now(&known)?)
+    }
+
+    /// Where the source ends now in the partitions that were known at a failover.
+    fn source_now(&self, known: &Positions) -> Result<Positions, Failure> {
+        let mut topics: BTreeMap<String, TopicPositions> = BTreeMap::new();
+        let partitions: Vec<TopicPartition> = known
+            .topics
+            .iter()
+            .flat_map(|(name, topic)| topic.next.keys().map(|number| TopicPartition::new(name.as_str(), *number)))
+            .collect();
+        let ends = self.source().ranges_of(&partitions)?;
+        for (partition, range) in partitions.iter().zip(ends) {
+            let Some(before) = known.topics.get(&*partition.topic) else { continue };
+            let topic = topics.entry(partition.topic.to_string()).or_default();
+            topic.target.clone_from(&before.target);
+            topic.next.extend(before.next.get_key_value(&partition.partition));
+            topic.source_ends.insert(partition.partition, range.end);
+        }
+        Ok(Positions::new(topics))
+    }
+
+    /// A link that copies back what was written to the target since a failover.
+    ///
+    /// # Errors
+    /// The target cannot be read, or does not know where the link was.
+    pub fn way_back(&self, epoch: u32) -> Result<LinkConfig, Failure> {
+        let forward = self.config();
+        let positions = self.positions(epoch)?.ok_or_else(|| {
+            let message = format!("the target does not say where the link was at failover {epoch}");
+            Failure::fatal("failovers-unreadable", message, "restore the target")
+        })?;
+        let mut start = BTreeMap::new();
+        let mut names = BTreeMap::new();
+        for (source, topic) in &positions.topics {
+            names.insert(topic.target.clone(), source.clone());
+            let ends = (0..).zip(&topic.target_ends);
+            start.extend(ends.map(|(number, end)| (TopicPartition::new(topic.target.as_str(), number), *end)));
+        }
+        let origin = OriginSpec { leave_out: forward.source.to_string(), mark: Some(forward.target.to_string()) };
+        Ok(LinkConfig {
+            id: way_back_id(&forward.id, epoch).as_str().into(),
+            name: format!("{}, the way back", forward.name),
+            source: forward.target.clone(),
+            target: forward.source.clone(),
+            topics: names.keys().map(|name| TopicSelector::Name(name.as_str().into())).collect(),
+            topics_exclude: Vec::new(),
+            rename: vec![Rename::names(names)],
+            topic_prefix: String::new(),
+            heartbeat_interval: None,
+            autostart: true,
+            start: Start::Offsets(start),
+            builtins: Builtins { origin: Some(origin), ..Builtins::default() },
+            pipeline: Vec::new(),
+            failover: crate::config::FailoverConfig::default(),
+            following: forward.following.making_only(),
+            written: None,
+            ..forward.clone()
+        })
+    }
+}
+
+/// The id of the link that goes the way back after a failover.
+fn way_back_id(link: &str, epoch: u32) -> String {
+    format!("{link}.back{epoch}")
+}

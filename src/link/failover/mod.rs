@@ -1,0 +1,476 @@
+//! The target takes the place of the source, and gives it back.
+//!
+//! 1. What the source still has is waited for, as far as it answers.
+//! 2. It is said in the genesis that the link fails over: nobody opens a lane any more. Then all lanes are fenced, *after* that it is read where they were: what was
+//!    committed until then counts, and nothing can be committed later.
+//! 3. That is written down, groups are moved, and it is said in the genesis that the target has the source's place.
+//!
+//! As with lanes that become others (`relane`), each change of the genesis is one comparison and writing, and whoever opens a lane looks there after having fenced.
+//! What is between two of them may be done again: by the same daemon when it comes back, by another one when nothing comes on for a while.
+//!
+//! Reading order: `record` (what is kept), this file, `back` (the way back), `trigger` (when it happens by itself).
+
+mod back;
+mod record;
+mod trigger;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+pub use self::back::{ReturnError, ReturnPreview};
+pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
+pub use self::trigger::{Signs, Trigger};
+use super::events::Event;
+use super::failure::Failure;
+use super::genesis::{Genesis, Stored, UNDER_WAY, read};
+use super::groups::{Fate, GroupPlan, Selected};
+use super::lane::{now_ms, settings};
+use super::revision::Content;
+use super::status::lock;
+use super::supervisor::{Link, stop_lanes};
+use crate::connector::{Class, Error};
+use crate::model::layout::LAYOUT_OF_FAILOVER;
+use crate::model::{Builtins, OriginSpec, TopicPartition};
+
+/// How long nothing may come on before another daemon takes it up.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// How often is looked whether everything is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How many lanes are fenced at once.
+const FENCED_AT_ONCE: u32 = 8;
+
+/// What a person or a trigger wants.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Why.
+    pub reason: Reason,
+    /// Why, in words.
+    pub because: Option<String>,
+    /// Who.
+    pub by: String,
+    /// How long what the source still has is waited for.
+    pub drain: Duration,
+}
+
+/// What a failover would do.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// Where the link is.
+    pub positions: Positions,
+    /// Whether the source answers.
+    pub source_answers: bool,
+    /// What would become of the groups that go along; `None`: there are none, or that cannot be said.
+    pub groups: Option<Vec<GroupPlan>>,
+    /// What a person should look at.
+    pub warnings: Vec<String>,
+}
+
+/// Why a link does not fail over. Nothing has changed, unless it is said otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum FailoverError {
+    /// The link was never started.
+    #[error("the link was never started: its target has nothing to take over")]
+    NotStarted,
+    /// Its target has the source's place already, or is about to.
+    #[error("the link has failed over already")]
+    Already(FailedOver),
+    /// Its lanes are about to become others.
+    #[error("the lanes are about to become others")]
+    Relaning,
+    /// This daemon is set to a layout in which nothing changes places.
+    #[error("this daemon is set to layout {0}, in which nobody takes another's place")]
+    LayoutTooOld(u32),
+    /// A cluster does not answer. If the genesis says so already, it is gone on with as soon as it does.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for FailoverError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Where is kept what somebody outside was told last.
+const TOLD: &str = "failover-told";
+
+/// What was seen of a change of places.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Whether there may be something that nobody outside was told.
+    pub(super) has_news: AtomicBool,
+    seen: std::sync::Mutex<Option<(FailedOver, Instant)>>,
+    /// How often the target has taken the source's place, as far as is known here.
+    pub(super) epoch: AtomicU32,
+    /// Held by whoever sees to it here.
+    busy: std::sync::Mutex<()>,
+    /// Held while the genesis is read for this: what was read first must not be remembered last.
+    pub(super) reading: std::sync::Mutex<()>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            // Somebody may have died before he said it.
+            has_news: AtomicBool::new(true),
+            seen: std::sync::Mutex::default(),
+            epoch: AtomicU32::default(),
+            busy: std::sync::Mutex::default(),
+            reading: std::sync::Mutex::default(),
+        }
+    }
+}
+
+impl Places {
+    /// Remember what the genesis says, and since when it does.
+    pub(super) fn see(&self, genesis: Option<&Genesis>) {
+        let found = genesis.and_then(|genesis| genesis.failover.clone());
+        let mut seen = lock(&self.seen);
+        *seen = match (found, seen.take()) {
+            (None, _) => None,
+            (Some(over), Some((known, since))) if known == over => Some((over, since)),
+            (Some(over), _) => Some((over, Instant::now())),
+        };
+    }
+
+    /// What the genesis says, as far as is known here.
+    pub(super) fn now(&self) -> Option<FailedOver> {
+        lock(&self.seen).as_ref().map(|(over, _)| over.clone())
+    }
+
+    /// Whether somebody else does not come on with it.
+    fn is_stalled(&self) -> bool {
+        lock(&self.seen).as_ref().is_some_and(|(_, since)| since.elapsed() > STALLED_AFTER)
+    }
+}
+
+impl Link {
+    /// That the target has the source's place, or is about to, as far as this daemon has heard.
+    pub fn failed_over(&self) -> Option<FailedOver> {
+        self.places.now()
+    }
+
+    /// What a revision does, and that it lets no records go in a circle: what has gone back to the source must not come again.
+    pub(super) fn guarded(&self, content: Content) -> Content {
+        let has_returned = self.places.epoch.load(Relaxed) > 0;
+        let leave_out = || OriginSpec { leave_out: self.config().target.to_string(), mark: None };
+        let origin = self.config().builtins.origin.clone().or_else(|| has_returned.then(leave_out));
+        Content { builtins: Builtins { origin, ..content.builtins }, ..content }
+    }
+
+    /// Have the target take the source's place. Answers when it has.
+    ///
+    /// # Errors
+    /// See [`FailoverError`].
+    pub fn fail_over(&self, wanted: &Wanted) -> Result<FailoverRecord, FailoverError> {
+        let _busy = lock(&self.places.busy);
+        if self.layout_max() < LAYOUT_OF_FAILOVER {
+            return Err(FailoverError::LayoutTooOld(self.layout_max()));
+        }
+        check(self.stored_genesis()?.as_ref())?;
+        let since_ms = now_ms();
+        let drained = self.drain(wanted.drain);
+        let over = loop {
+            let stored = self.stored_genesis()?;
+            let stored = check(stored.as_ref())?;
+            let over = FailedOver {
+                epoch: stored.genesis.link_epoch + 1,
+                phase: Phase::Fencing,
+                daemon: self.daemon().to_string(),
+                since_ms,
+                reason: wanted.reason,
+                because: wanted.because.clone(),
+                by: wanted.by.clone(),
+                drained,
+            };
+            if self.replace_genesis(stored, stored.genesis.failing_over(over.clone()))?.is_some() {
+                break over;
+            }
+        };
+        let message = format!("the target takes the source's place, says {}", wanted.by);
+        tracing::warn!(link = &*self.config().id, epoch = over.epoch, by = wanted.by, "failing over");
+        self.events.push(Event::new("failing-over", message));
+        Ok(self.carry_out_failover()?)
+    }
+
+    /// Whether only this link may write to a topic of its target: one that stands by for the source's, and has not its place.
+    pub fn guards(&self, topic: &str) -> bool {
+        let has_place = self.failed_over().is_some_and(|over| matches!(over.phase, Phase::Over | Phase::Returning));
+        let is_target = || self.topics.found().topics.values().any(|chosen| *chosen.target == *topic);
+        self.config().failover.enabled && !has_place && is_target()
+    }
+
+    /// What is to be told to somebody outside: the last failover or failback, if it was not yet.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn untold(&self) -> Result<Option<FailoverRecord>, Failure> {
+        if !self.places.has_news.swap(false, Relaxed) {
+            return Ok(None);
+        }
+        let read = || -> Result<_, Failure> { Ok((self.failovers()?.pop(), self.told()?)) };
+        let (last, told) = read().inspect_err(|_| self.places.has_news.store(true, Relaxed))?;
+        Ok(last.filter(|last| told.is_none_or(|told| told != last.id())))
+    }
+
+    /// Remember that somebody outside was told of it, or cannot be.
+    ///
+    /// # Errors
+    /// The target cannot be written.
+    pub fn note_told(&self, record: &FailoverRecord) -> Result<(), Failure> {
+        Ok(self.target().put_metadata(&self.config().id, TOLD, record.id().as_bytes())?)
+    }
+
+    fn told(&self) -> Result<Option<String>, Failure> {
+        let bytes = self.target().metadata(&self.config().id, TOLD)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Remember something that happened around the link, for people.
+    pub fn note(&self, kind: &'static str, message: String) {
+        self.events.push(Event::new(kind, message));
+    }
+
+    /// Whether nobody looks after the link any more: the daemon ends, or the link goes.
+    pub fn is_dismissed(&self) -> bool {
+        self.alarm.is_ended()
+    }
+
+    /// What a failover would do. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`FailoverError`].
+    pub fn preview_failover(&self) -> Result<Preview, FailoverError> {
+        let stored = self.stored_genesis()?;
+        let genesis = &check(stored.as_ref())?.genesis;
+        let mut warnings = Vec::new();
+        let positions = self.positions_now(genesis, &mut warnings)?;
+        let source_answers = self.source_answers();
+        let selected = &self.config().groups.groups;
+        let groups = if selected.is_empty() || !source_answers {
+            None
+        } else {
+            let planned = self.plan_groups(Selected { groups: selected, rewinds: false });
+            planned.inspect_err(|failure| warnings.push(format!("groups: {failure}"))).ok()
+        };
+        Ok(Preview { positions, source_answers, groups, warnings })
+    }
+
+    /// See to it that the target takes the source's place, if that is for us to do now.
+    pub(super) fn attend_failover(&self) {
+        let Some(over) = self.places.now().filter(|over| over.phase == Phase::Fencing) else { return };
+        if *over.daemon != **self.daemon() && !self.places.is_stalled() {
+            return;
+        }
+        let Ok(_busy) = self.places.busy.try_lock() else { return };
+        if let Err(failure) = self.carry_out_failover()
+            && failure.code != UNDER_WAY
+        {
+            tracing::error!(link = &*self.config().id, code = failure.code, "it has not failed over yet: {failure}");
+        }
+    }
+
+    fn carry_out_failover(&self) -> Result<FailoverRecord, Failure> {
+        let stored = self.see_genesis()?;
+        let over = stored.as_ref().and_then(|stored| stored.genesis.failover.clone());
+        let (Some(mut stored), Some(mut over)) = (stored, over) else { return Err(overtaken().into()) };
+        if *over.daemon != **self.daemon() {
+            over.daemon = self.daemon().to_string();
+            let taken_up = stored.genesis.failing_over(over.clone());
+            stored = self.replace_genesis(&stored, taken_up)?.ok_or_else(overtaken)?;
+        }
+        stop_lanes(&mut lock(&self.running), true);
+        self.await_parting();
+        self.fence(&stored.genesis, over.epoch)?;
+        let mut warnings = Vec::new();
+        let positions = self.positions_now(&stored.genesis, &mut warnings)?;
+        self.put_positions(over.epoch, &positions)?;
+        let groups_moved = self.move_groups(&mut warnings);
+        let record = FailoverRecord {
+            direction: Direction::Failover,
+            epoch: over.epoch,
+            reason: over.reason,
+            because: over.because.clone(),
+            by: over.by.clone(),
+            begun_ms: over.since_ms,
+            done_ms: now_ms(),
+            drained: over.drained,
+            left: positions.left(),
+            groups_moved,
+            warnings,
+        };
+        self.put_record(&record)?;
+        let done = FailedOver { phase: Phase::Over, since_ms: record.done_ms, ..over };
+        self.replace_genesis(&stored, stored.genesis.failing_over(done))?.ok_or_else(overtaken)?;
+        self.see_genesis()?;
+        let left = record.left.map_or_else(|| "an unknown number of".to_owned(), |left| format!("at most {left}"));
+        let message = format!("the target has the source's place; {left} records of the source are not there");
+        tracing::warn!(link = &*self.config().id, epoch = record.epoch, "failed over: {message}");
+        self.events.push(Event::new("failed-over", message));
+        Ok(record)
+    }
+
+    /// Whether the source has answered lately, or does so now.
+    pub(super) fn source_answers(&self) -> bool {
+        match self.source_answer() {
+            Some(answer) => answer.is_reachable(),
+            None => self.source().probe().is_ok(),
+        }
+    }
+
+    /// Wait until everything is over that the source has now. Whether it is; nothing if the source does not answer.
+    fn drain(&self, patience: Duration) -> Option<bool> {
+        if !self.source_answers() {
+            return None;
+        }
+        let committed = || -> BTreeMap<TopicPartition, i64> {
+            let of_lane = self.each_lane(|_, lane| {
+                lane.committed.iter().map(|(partition, at)| (partition.clone(), at.next_offset)).collect::<Vec<_>>()
+            });
+            of_lane.into_iter().flatten().collect()
+        };
+        let partitions: Vec<TopicPartition> = committed().into_keys().collect();
+        let ranges = self.source().ranges_of(&partitions).ok()?;
+        let ends: BTreeMap<TopicPartition, i64> =
+            partitions.into_iter().zip(ranges.into_iter().map(|range| range.end)).collect();
+        let begun = Instant::now();
+        loop {
+            let at = committed();
+            if ends.iter().all(|(partition, end)| at.get(partition).is_some_and(|next| next >= end)) {
+                return Some(true);
+            }
+            if self.at_work().is_none() || begun.elapsed() >= patience {
+                return Some(false);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Fence all lanes: who has opened one before cannot commit any more, and finds out in the genesis why.
+    fn fence(&self, genesis: &Genesis, epoch: u32) -> Result<(), Failure> {
+        let (target, id) = (&**self.target(), &self.config().id);
+        let allowed = || {
+            let now = read(target, id)?.and_then(|stored| stored.genesis.failover);
+            let is_ours = now.is_some_and(|now| now.epoch == epoch && now.phase == Phase::Fencing);
+            if is_ours { Ok(()) } else { Err(overtaken()) }
+        };
+        let fence = |lane: u32| -> Result<(), Failure> {
+            target.sink(&settings(self.config(), genesis, lane))?.open(&allowed)?;
+            Ok(())
+        };
+        let turns = FENCED_AT_ONCE.min(genesis.lanes);
+        std::thread::scope(|scope| {
+            let of_turn = |turn: u32| (turn..genesis.lanes).step_by(turns as usize).try_for_each(fence);
+            let threads: Vec<_> = (0..turns).map(|turn| scope.spawn(move || of_turn(turn))).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(overtaken().into())))
+        })
+    }
+
+    /// Where the link is in each partition.
+    fn positions_now(&self, genesis: &Genesis, warnings: &mut Vec<String>) -> Result<Positions, Failure> {
+        let checkpoints = self.target().checkpoints(&self.config().id, genesis.generation)?;
+        let mut topics: BTreeMap<String, TopicPositions> = BTreeMap::new();
+        for (partition, checkpoint) in &checkpoints {
+            let topic = topics.entry(partition.topic.to_string()).or_default();
+            topic.next.insert(partition.partition, checkpoint.next_offset);
+        }
+        self.fill_target_ends(&mut topics)?;
+        if let Err(failure) = self.fill_source_ends(&mut topics, &checkpoints.into_keys().collect::<Vec<_>>()) {
+            warnings.push(format!("it is not known what the source still has: {failure}"));
+        }
+        Ok(Positions::new(topics))
+    }
+
+    fn fill_target_ends(&self, topics: &mut BTreeMap<String, TopicPositions>) -> Result<(), Failure> {
+        let there: BTreeMap<Arc<str>, u32> =
+            self.target().topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+        for (name, topic) in topics.iter_mut() {
+            topic.target = self.config().target_topic(name);
+            topic.target_ends = vec![0; there.get(&*topic.target).map_or(0, |count| *count as usize)];
+        }
+        let partitions: Vec<TopicPartition> = topics
+            .values()
+            .flat_map(|topic| {
+                (0..topic.target_ends.len() as u32).map(|number| TopicPartition::new(&*topic.target, number))
+            })
+            .collect();
+        let mut ends = self.target().log_ends(&partitions)?.into_iter();
+        for topic in topics.values_mut() {
+            topic.target_ends.iter_mut().zip(&mut ends).for_each(|(at, end)| *at = end);
+        }
+        Ok(())
+    }
+
+    fn fill_source_ends(
+        &self,
+        topics: &mut BTreeMap<String, TopicPositions>,
+        partitions: &[TopicPartition],
+    ) -> Result<(), Failure> {
+        if !self.source_answers() {
+            let answer = self.source_answer().and_then(|answer| answer.trouble);
+            let message = answer.unwrap_or_else(|| "it does not answer".to_owned());
+            return Err(Failure::fatal("source-unreachable", message, "look at the source"));
+        }
+        let there: BTreeSet<Arc<str>> = self.source().topics()?.into_iter().map(|topic| topic.name).collect();
+        let asked: Vec<TopicPartition> =
+            partitions.iter().filter(|partition| there.contains(&partition.topic)).cloned().collect();
+        for (partition, range) in asked.iter().zip(self.source().ranges_of(&asked)?) {
+            if let Some(topic) = topics.get_mut(&*partition.topic) {
+                topic.source_ends.insert(partition.partition, range.end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Have the groups that go along go on at the target. Their names.
+    fn move_groups(&self, warnings: &mut Vec<String>) -> Vec<String> {
+        let groups = &self.config().groups.groups;
+        if groups.is_empty() {
+            return Vec::new();
+        }
+        if !self.source_answers() {
+            warnings.push("groups are where they were moved to last: the source does not answer".to_owned());
+            return Vec::new();
+        }
+        match self.sync_groups(Selected { groups, rewinds: false }) {
+            Ok(plans) => {
+                for plan in plans.iter().filter(|plan| plan.fate == Fate::Active) {
+                    warnings.push(format!("group {} has members at the target, and was left where it is", plan.group));
+                }
+                for (group, failure) in plans.iter().filter_map(|plan| Some((&plan.group, plan.failure.as_ref()?))) {
+                    warnings.push(format!("group {group} was not moved: {failure}"));
+                }
+                let moved = plans.iter().filter(|plan| plan.fate == Fate::Moved);
+                moved.map(|plan| plan.group.to_string()).collect()
+            }
+            Err(failure) => {
+                warnings.push(format!("groups were not moved: {failure}"));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// What is stored of a link that may fail over.
+fn check(stored: Option<&Stored>) -> Result<&Stored, FailoverError> {
+    let stored = stored.ok_or(FailoverError::NotStarted)?;
+    match &stored.genesis {
+        Genesis { failover: Some(over), .. } => Err(FailoverError::Already(over.clone())),
+        Genesis { relane: Some(_), .. } => Err(FailoverError::Relaning),
+        _ => Ok(stored),
+    }
+}
+
+/// Somebody else has changed the genesis meanwhile.
+fn overtaken() -> Error {
+    Error {
+        class: Class::Reopen,
+        code: UNDER_WAY,
+        message: "somebody else sees to the change of places".to_owned(),
+        remedy: "nothing: see the link's status",
+    }
+}

@@ -1,0 +1,279 @@
+//! What is kept of failovers and failbacks in the target.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::connector::{Class, Error};
+use crate::link::failure::Failure;
+use crate::link::genesis::FAILED_OVER;
+use crate::link::supervisor::Link;
+
+/// Where failovers and failbacks are listed.
+const RECORDS: &str = "failovers";
+
+/// The version of what is written here.
+const VERSION: u32 = 1;
+
+/// How many are kept: the oldest ones go.
+const RECORDS_MAX: usize = 100;
+
+/// That the target has taken the source's place, or is about to, or is about to give it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedOver {
+    /// How often that has happened with this time.
+    pub epoch: u32,
+    /// How far it is.
+    pub phase: Phase,
+    /// The daemon that sees to it.
+    pub daemon: String,
+    /// Since when, in milliseconds since 1970-01-01 UTC.
+    pub since_ms: i64,
+    /// Why.
+    pub reason: Reason,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// Who wanted it.
+    pub by: String,
+    /// Whether everything was over that the source had at the beginning; nothing if the source could not be asked.
+    pub drained: Option<bool>,
+}
+
+/// How far the change of places is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The lanes are fenced, and it is written down where they were.
+    Fencing,
+    /// The target has the source's place.
+    Over,
+    /// What was written to the target since then goes back to the source.
+    Returning,
+    /// Nobody may write to the target any more, and what was written last goes back.
+    Closing,
+}
+
+/// Why a link failed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A person wanted it.
+    Manual,
+    /// The link was too far behind for too long.
+    Lag,
+    /// Its lanes failed too often in a row.
+    ConsecutiveFailures,
+    /// The source did not answer for too long.
+    SourceUnreachable,
+    /// The source answers again.
+    SourceBack,
+}
+
+impl FailedOver {
+    /// Why no lane runs.
+    pub(in crate::link) fn as_error(&self) -> Error {
+        let message = match self.phase {
+            Phase::Fencing => format!("the target takes the source's place: daemon {} sees to it", self.daemon),
+            Phase::Over => "the target has taken the source's place".to_owned(),
+            Phase::Returning | Phase::Closing => {
+                format!("the source is given its place back: daemon {} sees to it", self.daemon)
+            }
+        };
+        // It is tried again and again, and so the link goes on when it may.
+        Error {
+            class: Class::Reopen,
+            code: FAILED_OVER,
+            message,
+            remedy: "fail the link back when the source is there again",
+        }
+    }
+}
+
+/// Which way places were changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// The target took the source's place.
+    Failover,
+    /// The source got it back.
+    Failback,
+}
+
+/// A failover or failback that was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverRecord {
+    /// Which way.
+    pub direction: Direction,
+    /// The failover that this is, or that this undoes, counted from 1.
+    pub epoch: u32,
+    /// Why.
+    pub reason: Reason,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// Who wanted it.
+    pub by: String,
+    /// When it began, in milliseconds since 1970-01-01 UTC.
+    pub begun_ms: i64,
+    /// When it was done, in milliseconds since 1970-01-01 UTC.
+    pub done_ms: i64,
+    /// Whether everything was over that the source had at the beginning; nothing if the source could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<bool>,
+    /// How many records one side had that the other one had not, at most: markers of transactions count too. Nothing if that could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
+    /// The consumer groups that were moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups_moved: Vec<String>,
+    /// What a person should look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl FailoverRecord {
+    /// Its name among those of the link.
+    pub fn id(&self) -> String {
+        match self.direction {
+            Direction::Failover => format!("failover-{}", self.epoch),
+            Direction::Failback => format!("failback-{}", self.epoch),
+        }
+    }
+}
+
+/// Where a link was when its target took the source's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Positions {
+    v: u32,
+    /// By source topic.
+    pub topics: BTreeMap<String, TopicPositions>,
+}
+
+/// Where a topic was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicPositions {
+    /// The topic of the target.
+    pub target: String,
+    /// By source partition, the next offset that would have been replicated.
+    pub next: BTreeMap<u32, i64>,
+    /// By source partition, the offset behind the last record that the source had; partitions are left out if it could not be asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_ends: BTreeMap<u32, i64>,
+    /// By number, the offset behind the last record of each partition of the target.
+    pub target_ends: Vec<i64>,
+}
+
+impl Positions {
+    pub(super) fn new(topics: BTreeMap<String, TopicPositions>) -> Self {
+        Self { v: VERSION, topics }
+    }
+
+    /// How many records the source had that were not replicated, at most; `None` if it could not be asked.
+    pub fn left(&self) -> Option<u64> {
+        let of = |topic: &TopicPositions| {
+            let behind =
+                |(partition, end): (&u32, &i64)| topic.next.get(partition).map_or(0, |next| end - next).max(0) as u64;
+            topic.source_ends.iter().map(behind).sum::<u64>()
+        };
+        let asked =
+            self.topics.values().all(|topic| topic.next.keys().all(|number| topic.source_ends.contains_key(number)));
+        asked.then(|| self.topics.values().map(of).sum())
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Records {
+    v: u32,
+    records: Vec<FailoverRecord>,
+}
+
+fn positions_key(epoch: u32) -> String {
+    format!("failover-{epoch}")
+}
+
+fn ahead_key(epoch: u32) -> String {
+    format!("failback-{epoch}")
+}
+
+impl Link {
+    /// The failovers and failbacks of the link, oldest first.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn failovers(&self) -> Result<Vec<FailoverRecord>, Failure> {
+        Ok(self.known_records()?.1)
+    }
+
+    /// Where the link was at a failover.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn positions(&self, epoch: u32) -> Result<Option<Positions>, Failure> {
+        self.read_json(&positions_key(epoch), |positions: &Positions| positions.v)
+    }
+
+    /// What the source had at a failback, by topic and partition, that was not replicated before the failover: from one offset to the one behind the last.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn written_at_source(&self, epoch: u32) -> Result<Option<Positions>, Failure> {
+        self.read_json(&ahead_key(epoch), |positions: &Positions| positions.v)
+    }
+
+    pub(super) fn put_positions(&self, epoch: u32, positions: &Positions) -> Result<(), Failure> {
+        self.put_json(&positions_key(epoch), positions)
+    }
+
+    pub(super) fn put_written_at_source(&self, epoch: u32, positions: &Positions) -> Result<(), Failure> {
+        self.put_json(&ahead_key(epoch), positions)
+    }
+
+    /// List a failover or failback; once, whoever else does it.
+    pub(super) fn put_record(&self, record: &FailoverRecord) -> Result<(), Failure> {
+        loop {
+            let (bytes, mut records) = self.known_records()?;
+            if records.iter().any(|known| known.id() == record.id()) {
+                return Ok(());
+            }
+            records.push(record.clone());
+            records.drain(..records.len().saturating_sub(RECORDS_MAX));
+            let text = serde_json::to_vec(&Records { v: VERSION, records }).unwrap_or_default();
+            if self.target().replace_metadata(&self.config().id, RECORDS, bytes.as_deref(), &text)? {
+                self.places.has_news.store(true, Relaxed);
+                return Ok(());
+            }
+        }
+    }
+
+    fn known_records(&self) -> Result<(Option<Vec<u8>>, Vec<FailoverRecord>), Failure> {
+        let bytes = self.target().metadata(&self.config().id, RECORDS)?;
+        let read = bytes.as_deref().map(|bytes| decode(RECORDS, bytes, |records: &Records| records.v)).transpose()?;
+        Ok((bytes, read.map_or_else(Vec::new, |read| read.records)))
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, key: &str, version: fn(&T) -> u32) -> Result<Option<T>, Failure> {
+        let bytes = self.target().metadata(&self.config().id, key)?;
+        bytes.map(|bytes| decode(key, &bytes, version)).transpose()
+    }
+
+    fn put_json(&self, key: &str, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_vec(value).unwrap_or_default();
+        Ok(self.target().put_metadata(&self.config().id, key, &text)?)
+    }
+}
+
+fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8], version: fn(&T) -> u32) -> Result<T, Failure> {
+    let unreadable = |message: String| {
+        Failure::fatal("failovers-unreadable", message, "restore the target, or use a newer tidegate")
+    };
+    let read: T = serde_json::from_slice(bytes).map_err(|error| unreadable(format!("the link's {key}: {error}")))?;
+    match version(&read) {
+        newer if newer > VERSION => {
+            Err(unreadable(format!("the link's {key} has version {newer}: a newer tidegate wrote it")))
+        }
+        _ => Ok(read),
+    }
+}

@@ -1,0 +1,137 @@
+//! When a link fails over by itself. What is seen, and for how long, is all that counts: no cluster is asked here.
+
+use std::time::{Duration, Instant};
+
+use super::Reason;
+use crate::config::FailoverConfig;
+
+/// What is seen of a link.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signs {
+    /// Whether the source answers; `None`: that is not known.
+    pub source_answers: Option<bool>,
+    /// Whether the target answers; `None`: that is not known.
+    pub target_answers: Option<bool>,
+    /// How many records the link is behind; `None`: that is not known.
+    pub lag_records: Option<u64>,
+    /// How often its lanes have failed without a commit between.
+    pub consecutive_failures: u64,
+}
+
+/// Since when there has been a reason.
+#[derive(Debug, Default)]
+pub struct Trigger {
+    unreachable: Option<Instant>,
+    behind: Option<Instant>,
+    back: Option<Instant>,
+}
+
+impl Trigger {
+    /// Why the target is to take the source's place now. A target that does not answer takes nobody's place.
+    pub fn look(&mut self, signs: Signs, config: &FailoverConfig, now: Instant) -> Option<(Reason, String)> {
+        let unreachable = lasting(&mut self.unreachable, signs.source_answers == Some(false), now);
+        let too_far = signs.lag_records.filter(|lag| *lag > config.lag_records_max);
+        let behind = lasting(&mut self.behind, too_far.is_some(), now);
+        if signs.target_answers != Some(true) {
+            return None;
+        }
+        if unreachable >= Some(config.timeout) {
+            let words = format!("the source has not answered for {} s", config.timeout.as_secs());
+            return Some((Reason::SourceUnreachable, words));
+        }
+        if behind >= Some(config.timeout) {
+            let (lag, max) = (too_far.unwrap_or_default(), config.lag_records_max);
+            let words = format!("{lag} records behind, and more than {max} for {} s", config.timeout.as_secs());
+            return Some((Reason::Lag, words));
+        }
+        if signs.consecutive_failures > config.consecutive_failures_max {
+            let words = format!("its lanes have failed {} times in a row", signs.consecutive_failures);
+            return Some((Reason::ConsecutiveFailures, words));
+        }
+        None
+    }
+
+    /// Whether the source has answered for long enough to be given its place back.
+    pub fn is_back(&mut self, signs: Signs, config: &FailoverConfig, now: Instant) -> bool {
+        let both = signs.source_answers == Some(true) && signs.target_answers == Some(true);
+        lasting(&mut self.back, both, now) >= Some(config.timeout)
+    }
+}
+
+/// For how long something has been so, if it is.
+fn lasting(since: &mut Option<Instant>, is_so: bool, now: Instant) -> Option<Duration> {
+    *since = is_so.then(|| since.unwrap_or(now));
+    since.map(|since| now.saturating_duration_since(since))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Signs =
+        Signs { source_answers: Some(true), target_answers: Some(true), lag_records: Some(5), consecutive_failures: 0 };
+
+    fn config() -> FailoverConfig {
+        FailoverConfig {
+            lag_records_max: 100,
+            timeout: Duration::from_secs(60),
+            consecutive_failures_max: 3,
+            ..FailoverConfig::default()
+        }
+    }
+
+    /// What comes of seeing the same for so many seconds.
+    fn after(signs: Signs, seconds: u64) -> Option<Reason> {
+        let (mut trigger, begun) = (Trigger::default(), Instant::now());
+        let looks = (0..=seconds).map(|second| trigger.look(signs, &config(), begun + Duration::from_secs(second)));
+        looks.last().flatten().map(|(reason, _)| reason)
+    }
+
+    #[test]
+    fn each_reason_counts_alone() {
+        let unreachable = Signs { source_answers: Some(false), lag_records: None, ..CALM };
+        let behind = Signs { lag_records: Some(101), ..CALM };
+        let failing = Signs { consecutive_failures: 4, ..CALM };
+        for (signs, seconds, expected) in [
+            (CALM, 1000, None),
+            (unreachable, 59, None),
+            (unreachable, 60, Some(Reason::SourceUnreachable)),
+            (behind, 59, None),
+            (behind, 60, Some(Reason::Lag)),
+            (Signs { lag_records: Some(100), ..CALM }, 1000, None),
+            (failing, 0, Some(Reason::ConsecutiveFailures)),
+            (Signs { consecutive_failures: 3, ..CALM }, 1000, None),
+            (Signs { source_answers: None, lag_records: None, ..CALM }, 1000, None),
+        ] {
+            assert_eq!(after(signs, seconds), expected, "{signs:?} {seconds}");
+            for target_answers in [Some(false), None] {
+                assert_eq!(after(Signs { target_answers, ..signs }, seconds), None, "{signs:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reason_that_goes_away_begins_anew() {
+        let (mut trigger, begun) = (Trigger::default(), Instant::now());
+        let gone = Signs { source_answers: Some(false), ..CALM };
+        let mut look = |signs, second| trigger.look(signs, &config(), begun + Duration::from_secs(second)).is_some();
+        assert!(!look(gone, 0));
+        assert!(!look(gone, 59));
+        assert!(!look(CALM, 60));
+        assert!(!look(gone, 61));
+        assert!(!look(gone, 120));
+        assert!(look(gone, 121));
+    }
+
+    #[test]
+    fn a_source_is_back_when_it_has_answered_for_a_while() {
+        let (mut trigger, begun) = (Trigger::default(), Instant::now());
+        let gone = Signs { source_answers: Some(false), ..CALM };
+        let mut is_back = |signs, second| trigger.is_back(signs, &config(), begun + Duration::from_secs(second));
+        assert!(!is_back(CALM, 0));
+        assert!(!is_back(gone, 30));
+        assert!(!is_back(CALM, 60));
+        assert!(!is_back(CALM, 119));
+        assert!(is_back(CALM, 120));
+    }
+}
