@@ -53,11 +53,13 @@ pub(super) fn refuse_circles<'a>(
         for (selector, place) in read.link.topics.iter().zip(&read.topic_places) {
             for flow in flows(&read.link, selector, clusters) {
                 if let Some(circle) = search.follow(Step { link: &read.link, flow }) {
-                    report.error_if_all_was_read(
-                        place,
-                        describe(&circle),
-                        "set a topic_prefix, or choose other topics",
-                    );
+                    let help = match &*circle {
+                        [_] => "set a topic_prefix, or choose other topics",
+                        _ => {
+                            "set `provenance = true` for all of these links, or a topic_prefix, or choose other topics"
+                        }
+                    };
+                    report.error_if_all_was_read(place, describe(&circle), help);
                 }
             }
         }
@@ -104,6 +106,9 @@ impl<'a> Search<'a> {
             for (link, flow) in self.next(last) {
                 if let Some(first) = path.iter().position(|step| step.link.id == link.id) {
                     let circle = &path[first..];
+                    if ends_by_itself(circle) {
+                        continue;
+                    }
                     if self.circles.insert(circle.iter().map(|step| &*step.link.id).collect()) {
                         return Some(circle.to_vec());
                     }
@@ -128,6 +133,13 @@ impl<'a> Search<'a> {
         let of_others = readers(step.dead_letters()).filter(|(link, _)| link.id != step.link.id);
         readers(step.output()).chain(of_others).collect()
     }
+}
+
+/// Whether records that go round are left out by the link that would bring them back to where they were. All have to do their part: a link that says nothing of where a
+/// record has come through lets the next round begin.
+fn ends_by_itself(circle: &[Step<'_>]) -> bool {
+    let marks = |step: &Step<'_>| step.link.builtins.provenance.as_ref().is_some_and(|it| it.mark.is_some());
+    circle.len() > 1 && circle.iter().all(marks)
 }
 
 impl Step<'_> {

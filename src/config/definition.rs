@@ -41,6 +41,8 @@ pub struct Surroundings<'a> {
 pub struct Defined {
     /// The link.
     pub link: LinkConfig,
+    /// The link that goes the other way, if one does.
+    pub reverse: Option<LinkConfig>,
     /// The clusters that it defines in place, by id, each with what it is defined by.
     pub clusters: BTreeMap<ClusterId, (ClusterConfig, Value)>,
     /// The text that places are of.
@@ -70,8 +72,10 @@ pub fn read_definition(
     let read = read(id, Table::root(tree.get_ref(), &report), definition, around);
     let warnings = report.finish()?;
     // Whatever is missing was reported.
-    let (link, clusters) = read.ok_or_else(Vec::new)?;
-    Ok(Defined { link, clusters, source, warnings })
+    let (mut links, clusters) = read.ok_or_else(Vec::new)?;
+    let reverse = (links.len() > 1).then(|| links.pop()).flatten();
+    let link = links.pop().ok_or_else(Vec::new)?;
+    Ok(Defined { link, reverse, clusters, source, warnings })
 }
 
 type InPlace = BTreeMap<ClusterId, (ClusterConfig, Value)>;
@@ -81,7 +85,7 @@ fn read(
     table: Table<'_>,
     definition: &Map<String, Value>,
     around: &Surroundings<'_>,
-) -> Option<(LinkConfig, InPlace)> {
+) -> Option<(Vec<LinkConfig>, InPlace)> {
     let report = table.report;
     super::check_id("link", id, &Place::top().child("id", 0..0), report);
     let mut clusters = around.clusters.clone();
@@ -101,11 +105,14 @@ fn read(
     };
     let read = ReadLink::read(table, id, &around_link)?;
     let others: Vec<ReadLink> = around.links.iter().cloned().map(ReadLink::known).collect();
-    refuse_circles(std::iter::once(&read).chain(&others), &clusters, report);
-    let mut link = read.link;
-    let declared = clusters.get(&link.target).into_iter().flat_map(|cluster| cluster.topics.keys());
-    link.following.declared = declared.cloned().collect();
-    Some((link, in_place))
+    let reverse = read.reverse.clone().map(ReadLink::known);
+    refuse_circles(std::iter::once(&read).chain(&reverse).chain(&others), &clusters, report);
+    let links = std::iter::once(read.link).chain(read.reverse).map(|mut link| {
+        let declared = clusters.get(&link.target).into_iter().flat_map(|cluster| cluster.topics.keys());
+        link.following.declared = declared.cloned().collect();
+        link
+    });
+    Some((links.collect(), in_place))
 }
 
 /// The clusters that the link says more of than their ids: those that can be, and the ids of all.

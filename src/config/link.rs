@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::model::{Builtins, ClusterId, Digest, Limits, LinkId, OnError, OriginSpec};
+use crate::model::{Builtins, ClusterId, Digest, Limits, LinkId, OnError, Provenance, TransformSpec};
 
 use super::breaker::BreakerConfig;
 use super::check_id;
@@ -39,11 +39,25 @@ pub const THROTTLE_RATES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 40;
 /// How often heartbeats may be sent, in milliseconds.
 const HEARTBEATS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 
+/// Which way records go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Topology {
+    /// From source to target.
+    #[default]
+    ActivePassive,
+    /// Both ways: another link goes with this one, the other way.
+    ActiveActive,
+    /// The other way of such a link.
+    Reverse,
+}
+
 /// A link.
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
     /// Its id.
     pub id: LinkId,
+    /// Which way records go.
+    pub topology: Topology,
     /// Its name for people.
     pub name: String,
     /// The cluster that it reads.
@@ -144,6 +158,11 @@ impl LinkConfig {
         format!("{}{}", self.topic_prefix, renamed.as_deref().unwrap_or(topic))
     }
 
+    /// The id of the link that goes the other way, if one goes with this one.
+    pub fn reverse_id(&self) -> Option<LinkId> {
+        (self.topology == Topology::ActiveActive).then(|| format!("{}.reverse", self.id).as_str().into())
+    }
+
     /// Whether a stage puts records aside.
     pub fn has_dead_letters(&self) -> bool {
         self.pipeline.iter().any(|stage| stage.on_error == OnError::DeadLetter)
@@ -181,19 +200,32 @@ pub(super) struct ReadLink {
     pub(super) topic_places: Vec<Place>,
     /// Its `dead_letters`, or the link where it has none.
     pub(super) dead_letters_place: Place,
+    /// The link that goes the other way, if one does.
+    pub(super) reverse: Option<LinkConfig>,
 }
 
 /// All links.
 pub(super) fn read_links(table: Table<'_>, around: &Around<'_>) -> BTreeMap<LinkId, ReadLink> {
     let report = table.report;
-    let mut links = BTreeMap::new();
+    let (mut links, mut reverses) = (BTreeMap::new(), Vec::new());
     for (id, id_place, item) in table.named() {
         let valid = check_id("link", id, &id_place, report);
         let Some(table) = item.table() else { continue };
         if let Some(mut read) = ReadLink::read(table, id, around).filter(|_| valid) {
             read.link.written = Some(written(item.value));
+            if let Some(reverse) = read.reverse.take() {
+                let reverse = LinkConfig { written: read.link.written, ..reverse };
+                reverses.push((id_place, ReadLink::known(reverse)));
+            }
             links.insert(id.into(), read);
         }
+    }
+    for (place, reverse) in reverses {
+        if links.contains_key(&reverse.link.id) {
+            let message = format!("another link has the id of its other way, {:?}", &*reverse.link.id);
+            report.error_with_help(&place, message, "choose another id for that link");
+        }
+        links.insert(reverse.link.id.clone(), reverse);
     }
     links
 }
@@ -219,15 +251,21 @@ impl Form {
 impl ReadLink {
     /// A link that was read before.
     pub(super) fn known(link: LinkConfig) -> Self {
-        Self { topic_places: vec![Place::top(); link.topics.len()], dead_letters_place: Place::top(), link }
+        Self {
+            topic_places: vec![Place::top(); link.topics.len()],
+            dead_letters_place: Place::top(),
+            reverse: None,
+            link,
+        }
     }
 
     /// `None` if something is missing or wrong that has no default.
     pub(super) fn read(mut table: Table<'_>, id: &str, around: &Around<'_>) -> Option<Self> {
         let report = table.report;
-        if let Some(kind) = table.item("type") {
-            kind.choice(&[("active-passive", ())], &["active-active", "star"]);
-        }
+        let topologies = [("active-passive", Topology::ActivePassive), ("active-active", Topology::ActiveActive)];
+        let topology = table.item("type");
+        let topology_place = topology.as_ref().map(|item| item.place.clone());
+        let topology = topology.and_then(|item| item.choice(&topologies, &["star"])).unwrap_or_default();
         if around.form == Form::Definition {
             // Whoever defines the link has looked at it.
             table.item("id");
@@ -258,7 +296,7 @@ impl ReadLink {
         let probation = ProbationConfig::read(table.table("probation"));
         let filter = table.item("filter").and_then(|item| read_filter(&item));
         let transform = table.item("transform").and_then(|item| read_transform(&item));
-        let provenance = table.flag("provenance", false);
+        let provenance = table.flag("provenance", topology == Topology::ActiveActive);
         let failover = FailoverConfig::read(table.table("failover_config"), around.base_dir);
         let health = HealthConfig::read(table.table("health"));
         let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, around)).unwrap_or_default();
@@ -271,11 +309,18 @@ impl ReadLink {
         let (topics, topic_places) = topics.map(|item| read_topics(&item)).unwrap_or_default();
         let dead_letters = dead_letters.map_or_else(|| Some(format!("{id}.dead-letters")), |item| topic_name(&item));
         let (source, target) = (source?, target?);
+        let reverse_id = format!("{id}.reverse");
+        let reverse_transform = transform
+            .clone()
+            .filter(|_| topology == Topology::ActiveActive)
+            .map(|spec| settled(spec, &Names { link: &reverse_id, source: &target, target: &source }));
         let names = Names { link: id, source: &source, target: &target };
-        let origin = provenance.then(|| OriginSpec { leave_out: target.to_string(), mark: Some(source.to_string()) });
-        let builtins = Builtins { filter, transform: transform.map(|spec| settled(spec, &names)), origin };
+        let provenance =
+            provenance.then(|| Provenance { leave_out: target.to_string(), mark: Some(source.to_string()) });
+        let builtins = Builtins { filter, transform: transform.map(|spec| settled(spec, &names)), provenance };
         let link = LinkConfig {
             id: id.into(),
+            topology,
             name,
             source,
             target,
@@ -299,9 +344,50 @@ impl ReadLink {
             pipeline,
             written: None,
         };
-        let read = Self { link, topic_places, dead_letters_place };
+        let mut read = Self { link, topic_places, dead_letters_place, reverse: None };
+        if let (Topology::ActiveActive, Some(place)) = (topology, topology_place) {
+            read.go_both_ways(reverse_transform, &place, report);
+        }
         read.check_names(report);
         Some(read)
+    }
+
+    /// Have another link go the other way, with the same settings. Neither copies copies of the other one.
+    fn go_both_ways(&mut self, transform: Option<TransformSpec>, place: &Place, report: &Report<'_>) {
+        let link = &mut self.link;
+        if link.failover.enabled {
+            report.error_with_help(
+                place,
+                "both clusters are written to: none of them takes the other's place",
+                "remove `failover_config`",
+            );
+        }
+        if link.builtins.provenance.is_none() {
+            report.error_with_help(place, "records would go round for ever without provenance", "remove `provenance`");
+        }
+        if matches!(link.start, Start::MirrorMaker(_)) {
+            let message = "a link that goes on where MirrorMaker 2 stopped goes one way";
+            report.error_with_help(
+                place,
+                message,
+                "write two links with `provenance = true`, each with its own `start`",
+            );
+        }
+        if !link.topic_prefix.is_empty()
+            && let Ok(copies) = TopicSelector::parse(&format!("/{}.*/", regex::escape(&link.topic_prefix)))
+        {
+            link.topics_exclude.push(copies);
+        }
+        let mark = Provenance { leave_out: link.source.to_string(), mark: Some(link.target.to_string()) };
+        self.reverse = link.reverse_id().map(|id| LinkConfig {
+            id,
+            topology: Topology::Reverse,
+            name: format!("{}, the other way", link.name),
+            source: link.target.clone(),
+            target: link.source.clone(),
+            builtins: Builtins { transform, provenance: Some(mark), ..link.builtins.clone() },
+            ..link.clone()
+        });
     }
 
     /// Whether topics that are named get names that can be, and each one of its own.

@@ -64,7 +64,7 @@ pub use json::PluginConfig;
 pub use kafka::{
     CompressionConfig, CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity,
 };
-pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, TransferConfig};
+pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, Topology, TransferConfig};
 pub use patterns::Patterns;
 pub use probation::ProbationConfig;
 pub use rename::Rename;

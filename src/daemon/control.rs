@@ -194,6 +194,9 @@ impl ControlPlane for Daemon {
             hosted = self.catch_up(hosted)?;
         }
         hosted.link.order(desired).map_err(failure_error)?;
+        if let Some(reverse) = self.reverse_of(&hosted) {
+            reverse.link.order(desired).map_err(failure_error)?;
+        }
         Ok(self.view(&hosted))
     }
 

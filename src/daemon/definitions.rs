@@ -20,7 +20,7 @@ use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind, Fault};
 use crate::api::wire;
-use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings};
+use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings, Topology};
 use crate::connector::Cluster;
 use crate::link::Link;
 use crate::link::supervisor::LinkState;
@@ -85,7 +85,11 @@ impl Daemon {
             let message = format!("there is a link {id} already");
             return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, "choose another id"));
         }
-        self.examine(&id, &definition)?;
+        let examined = self.examine(&id, &definition)?;
+        if let Some(taken) = examined.defined.link.reverse_id().filter(|id| self.world().links.contains_key(id)) {
+            let message = format!("there is a link {taken} already, which this one needs for its other way");
+            return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, "choose another id"));
+        }
         let home = self.home(true)?.ok_or_else(no_home)?;
         let (known, before) = read(&*home, &id)?;
         if before.as_ref().is_some_and(|before| before.definition.is_some()) {
@@ -257,6 +261,8 @@ impl Daemon {
                         tracing::error!(link = &*id, code = error.code, "the definition cannot be used: {error}");
                         unusable.insert(id.clone(), error);
                     }
+                    let present = self.world().links.get(&id).cloned();
+                    wanted.extend(present.and_then(|present| present.link.config().reverse_id()));
                 }
                 Err(error) => drop(unusable.insert(id.clone(), error)),
             }
@@ -286,13 +292,18 @@ impl Daemon {
         }
         let examined = self.examine(id, stored.definition.as_ref().unwrap_or(&Map::new()))?;
         if let Some(present) = present {
+            let reverse = self.reverse_of(&present);
             present.end();
+            if let Some(reverse) = reverse {
+                reverse.end();
+                self.world_to_change().links.remove(&reverse.link.config().id);
+            }
         }
         self.host(examined, stored)
     }
 
     fn host(&self, examined: Examined, stored: Stored) -> Result<(), ControlError> {
-        let Defined { link, clusters, .. } = examined.defined;
+        let Defined { link, reverse, clusters, .. } = examined.defined;
         for (id, (config, written)) in clusters {
             let is_there =
                 self.world().clusters.get(&id).is_some_and(|there| there.in_place.as_ref() == Some(&written));
@@ -302,13 +313,20 @@ impl Daemon {
                 self.world_to_change().clusters.insert(id, Arc::new(running));
             }
         }
-        let id = link.id.clone();
-        let link = self.link_of(link, examined.stages).map_err(unavailable)?.with_definition(stored.version);
-        let hosted = Hosted::begin(link, ManagedBy::Api(stored));
-        let mut world = self.world_to_change();
-        world.links.insert(id, hosted);
-        world.tidy();
+        let stages = examined.stages;
+        for config in [Some(link), reverse].into_iter().flatten() {
+            let id = config.id.clone();
+            let link = self.link_of(config, stages.clone()).map_err(unavailable)?.with_definition(stored.version);
+            let hosted = Hosted::begin(link, ManagedBy::Api(stored.clone()));
+            self.world_to_change().links.insert(id, hosted);
+        }
+        self.world_to_change().tidy();
         Ok(())
+    }
+
+    /// The link that goes the other way, if one goes with this one.
+    pub(super) fn reverse_of(&self, hosted: &Hosted) -> Option<Arc<Hosted>> {
+        self.world().links.get(&hosted.link.config().reverse_id()?).cloned()
     }
 
     /// A link between clusters that are open.
@@ -327,7 +345,9 @@ impl Daemon {
         let settings = self.settings();
         let (clusters, in_place, links) = {
             let world = self.world();
-            let others = world.links.values().map(|hosted| hosted.link.config()).filter(|link| link.id != *id);
+            let reverse: LinkId = format!("{id}.reverse").as_str().into();
+            let is_own = |link: &LinkConfig| link.id == *id || link.topology == Topology::Reverse && link.id == reverse;
+            let others = world.links.values().map(|hosted| hosted.link.config()).filter(|link| !is_own(link));
             let links: Vec<LinkConfig> = others.cloned().collect();
             // What this link alone has brought may be brought otherwise.
             let is_used = |id: &ClusterId| links.iter().any(|link| link.source == *id || link.target == *id);
@@ -369,6 +389,11 @@ impl Daemon {
     fn defined(&self, id: &str, expected: Option<u64>) -> Result<(Arc<Hosted>, Stored), ControlError> {
         let hosted = self.find_hosted(id)?;
         let ManagedBy::Api(stored) = &hosted.managed_by else { return Err(in_file(id, ErrorKind::Conflict)) };
+        if hosted.link.config().topology == Topology::Reverse {
+            let message = format!("link {id} is the other way of one that goes both ways");
+            let remedy = "change or delete that one: its id has no `.reverse` at the end";
+            return Err(ControlError::new(ErrorKind::Conflict, "other-way", message, remedy));
+        }
         if let Some(expected) = expected.filter(|expected| *expected != stored.version) {
             let message = format!("the definition of link {id} has version {}, not {expected}", stored.version);
             let remedy = "somebody has changed it: look at it again, then change it";

@@ -12,6 +12,7 @@ use super::world::{Hosted, ManagedBy};
 use super::{Daemon, groups, lock, webhook};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
+use crate::config::Topology;
 use crate::link::failover::{
     Direction, FailedOver, FailoverError, FailoverRecord, Phase, Positions, Preview, Reason, Signs, Trigger, Wanted,
 };
@@ -39,6 +40,11 @@ impl Daemon {
             let message = format!("link {id} is the way back of another one");
             let remedy = "fail over or back the link that it belongs to";
             return Err(ControlError::new(ErrorKind::Conflict, "way-back", message, remedy));
+        }
+        if hosted.link.config().topology != Topology::ActivePassive {
+            let message = format!("link {id} goes both ways: none of its clusters takes the other's place");
+            let remedy = "write to the cluster that is there: the other one gets it all when it is back";
+            return Err(ControlError::new(ErrorKind::Conflict, "active-active", message, remedy));
         }
         Ok(hosted)
     }

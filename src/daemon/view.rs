@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::api::wire;
-use crate::config::TransferConfig;
+use crate::config::{Topology, TransferConfig};
 use crate::connector::RevisionStart;
 use crate::link::events::Event;
 use crate::link::failure::Place;
@@ -73,7 +73,11 @@ impl<'a> View<'a> {
         wire::Link {
             id: config.id.to_string(),
             name: config.name.clone(),
-            kind: "active-passive".to_owned(),
+            kind: match config.topology {
+                Topology::ActivePassive => "active-passive",
+                Topology::ActiveActive | Topology::Reverse => "active-active",
+            }
+            .to_owned(),
             status: status(self.state),
             created_at: said.created_at.or(genesis.as_ref().map(|genesis| wire::Time(genesis.at_ms))),
             started_at: self.link.started_ms().map(wire::Time),

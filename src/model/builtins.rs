@@ -18,19 +18,19 @@ pub struct Builtins {
     pub transform: Option<TransformSpec>,
     /// What becomes of records that have come from the target; `None`: nobody looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<OriginSpec>,
+    pub provenance: Option<Provenance>,
 }
 
-/// The header that names the cluster where a record was first written.
-pub const ORIGIN_HEADER: &str = "tidegate.origin";
+/// The headers that name the clusters that a record has come through: the first one is where it was written.
+pub const VIA_HEADER: &str = "tidegate.via";
 
 /// How a link between clusters that both are written to keeps records from going in a circle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OriginSpec {
-    /// Records that were first written to this cluster are left out: they are there.
+pub struct Provenance {
+    /// Records that have come through this cluster are left out: they are there.
     pub leave_out: String,
-    /// Records that name no cluster were first written to this one; `None`: nothing is said of them.
+    /// The others have come through this one, from now on; `None`: nothing is said of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
 }
@@ -38,7 +38,7 @@ pub struct OriginSpec {
 impl Builtins {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.filter.is_none() && self.transform.is_none() && self.origin.is_none()
+        self.filter.is_none() && self.transform.is_none() && self.provenance.is_none()
     }
 }
 

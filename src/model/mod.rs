@@ -18,7 +18,7 @@ pub mod state;
 pub mod time;
 
 pub use batch::{Batch, BatchBuilder, HeaderRef, Placement, RecordRef, Span};
-pub use builtins::{Builtins, Condition, FilterSpec, ORIGIN_HEADER, OriginSpec, TransformSpec};
+pub use builtins::{Builtins, Condition, FilterSpec, Provenance, TransformSpec, VIA_HEADER};
 pub use checkpoint::Checkpoint;
 pub use digest::Digest;
 pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};

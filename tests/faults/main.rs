@@ -8,7 +8,7 @@
 //! plugins; some of them with version 1 in the long form only. `TIDEGATE_KILLS` asks for the long form: so many kills, and the scenes that are marked as long; `cargo xtask soak` sets it. `TIDEGATE_SEED` makes
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
-//! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `relane`, `identity`, `network`, `brokers`, `topics`, `refused`; `follow`, topics that
+//! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `relane`, `identity`, `network`, `brokers`, `topics`, `refused`; `regions`, clusters that change places; `follow`, topics that
 //! come and go; `losses`, sources that lost something; `beginnings`, links that begin at the end; `both_ways`, links in opposite directions; `secured`, clusters with
 //! passwords and TLS; `groups` and `spread`, consumers that move; `health`, what is said of all that; `definitions`, links that come by REST; `takeover`, links that go on where MirrorMaker 2 stopped; and `verify`, which is no fault.
 
@@ -60,6 +60,7 @@ mod losses;
 mod network;
 mod process;
 mod refused;
+mod regions;
 mod relane;
 mod scene;
 mod secured;

@@ -5,6 +5,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 mod bad_input;
+mod both_ways;
 mod builtins;
 mod compiler;
 mod crash;

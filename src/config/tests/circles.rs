@@ -9,6 +9,8 @@ fn link(id: &str, from: &str, to: &str, topics: &str, prefix: &str) -> String {
 }
 
 const HELP: &str = "set a topic_prefix, or choose other topics";
+const HELP_OF_SEVERAL: &str =
+    "set `provenance = true` for all of these links, or a topic_prefix, or choose other topics";
 
 #[test]
 fn a_link_onto_itself_is_refused() {
@@ -64,7 +66,26 @@ fn records_do_not_go_back_and_forth() {
     }
     let text = link("there", "east", "west", "'t'", "") + &link("back", "west", "east", "'t'", "");
     let message = "records would go round for ever: \"t\" on west, links.back, \"t\" on east, links.there, and so on";
-    check_with_clusters(&text, &[&format!("9:11 error links.back.topics[0]: {message} | {HELP}")]);
+    check_with_clusters(&text, &[&format!("9:11 error links.back.topics[0]: {message} | {HELP_OF_SEVERAL}")]);
+}
+
+/// All links have to say where records have come through.
+#[test]
+fn provenance_ends_a_circle() {
+    let marked = |id: &str, from: &str, to: &str| link(id, from, to, "'t'", "") + "provenance = true\n";
+    let plain = |id: &str, from: &str, to: &str| link(id, from, to, "'t'", "");
+    let north = "[clusters.north]\nkind = 'embedded'\n";
+    check_with_clusters(&(marked("there", "east", "west") + &marked("back", "west", "east")), &[]);
+    let ring = marked("a", "east", "west") + &marked("b", "west", "north") + &marked("c", "north", "east") + north;
+    check_with_clusters(&ring, &[]);
+    for one in ["there", "back"] {
+        let of = |id: &str, from: &str, to: &str| if id == one { plain(id, from, to) } else { marked(id, from, to) };
+        let text = of("there", "east", "west") + &of("back", "west", "east");
+        let found = super::parse(&format!("{text}{CLUSTERS}")).expect_err("a circle");
+        assert!(found[0].message.starts_with("records would go round for ever: "), "{}", found[0]);
+    }
+    let found = super::parse(&format!("{}{CLUSTERS}", marked("l", "east", "east"))).expect_err("onto itself");
+    assert!(found[0].message.starts_with("the link would read what it writes"), "{}", found[0]);
 }
 
 #[test]
@@ -80,7 +101,7 @@ fn a_prefix_breaks_the_circle() {
 fn what_comes_back_with_a_prefix_has_to_be_left_out() {
     let text = link("there", "east", "west", "'/.*/'", "e.") + &link("back", "west", "east", "'/.*/'", "w.");
     let message = "records would go round for ever: \"any-topic\" on west, links.back, \"w.any-topic\" on east, links.there, and so on";
-    check_with_clusters(&text, &[&format!("9:11 error links.back.topics[0]: {message} | {HELP}")]);
+    check_with_clusters(&text, &[&format!("9:11 error links.back.topics[0]: {message} | {HELP_OF_SEVERAL}")]);
     let excluded = |prefix: &str| format!("topics_exclude = ['/{prefix}\\..*/']\n");
     let text = link("there", "east", "west", "'/.*/'", "e.")
         + &excluded("w")
@@ -103,7 +124,7 @@ fn a_circle_of_three_links_is_one_error() {
         + &link("c", "north", "east", "'/.*/'", "");
     let message = "records would go round for ever: \"p.t\" on west, links.b, \"p.t\" on north, links.c, \"p.t\" on east, links.d, and so on";
     let text = text + &link("d", "east", "west", "'p.t'", "") + "[clusters.north]\nkind = 'embedded'\n";
-    check_with_clusters(&text, &[&format!("4:11 error links.a.topics[0]: {message} | {HELP}")]);
+    check_with_clusters(&text, &[&format!("4:11 error links.a.topics[0]: {message} | {HELP_OF_SEVERAL}")]);
 }
 
 #[test]
@@ -169,7 +190,7 @@ fn another_link_may_read_dead_letters_but_not_bring_them_back() {
     let message = "records would go round for ever: \"t\" on east, links.there, \"there.dead-letters\" on west, links.back, and so on";
     check_with_clusters(
         &(there("'t', '/there.*/'") + &back),
-        &[&format!("4:11 error links.there.topics[0]: {message} | {HELP}")],
+        &[&format!("4:11 error links.there.topics[0]: {message} | {HELP_OF_SEVERAL}")],
     );
     check_with_clusters(
         &(there("'t', '/there.*/'").replace("redact.wasm'", "redact.wasm', on_error = 'stop'") + &back),

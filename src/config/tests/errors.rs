@@ -63,10 +63,9 @@ fn how_a_link_moves_records_is_looked_at() {
 #[test]
 fn keys_and_values_of_later_versions_say_so() {
     check_with_clusters(
-        &format!("{LINK}type = 'star'\nfailover_config.x = 1\n"),
+        &format!("{LINK}type = 'star'\n"),
         &[
-            "6:8 error links.l.type: \"star\" is not supported by this version | this version has \"active-passive\"",
-            "7:1 error links.l.failover_config: \"failover_config\" is not supported by this version | remove it: start and stop links by hand",
+            "6:8 error links.l.type: \"star\" is not supported by this version | this version has \"active-passive\", \"active-active\"",
         ],
     );
 }

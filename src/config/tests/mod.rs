@@ -3,6 +3,7 @@
 mod builtins;
 mod circles;
 mod errors;
+mod failover;
 mod following;
 mod fuzz;
 mod kafka;

@@ -3,17 +3,17 @@
 //! They are part of a revision, as its stages are. They work on the flat batch: the filter selects and copies nothing, the transform puts
 //! what it adds behind the arena, once for a batch. What they do depends on the record alone, but for `${now}`.
 //!
-//! Reading order: `filter`, `transform`, `origin`.
+//! Reading order: `filter`, `transform`, `provenance`.
 
 mod filter;
-mod origin;
+mod provenance;
 #[cfg(test)]
 mod tests;
 mod transform;
 
 use crate::model::{self, Batch};
 use filter::Filter;
-use origin::Origin;
+use provenance::Via;
 use transform::Transform;
 
 /// The built-ins of a revision, ready for work.
@@ -21,7 +21,7 @@ use transform::Transform;
 pub struct Builtins {
     filter: Option<Filter>,
     transform: Option<Transform>,
-    origin: Option<Origin>,
+    via: Option<Via>,
 }
 
 /// What the built-ins did with a batch.
@@ -41,22 +41,22 @@ impl Builtins {
     pub fn new(spec: &model::Builtins) -> Result<Self, String> {
         let filter = spec.filter.as_ref().map(Filter::new).transpose()?;
         let transform = spec.transform.as_ref().map(Transform::new).transpose()?;
-        Ok(Self { filter, transform, origin: spec.origin.as_ref().map(Origin::new) })
+        Ok(Self { filter, transform, via: spec.provenance.as_ref().map(Via::new) })
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.filter.is_none() && self.transform.is_none() && self.origin.is_none()
+        self.filter.is_none() && self.transform.is_none() && self.via.is_none()
     }
 
     /// Let a batch go through them. `now` is in milliseconds since 1970-01-01 UTC, and asked for if it is needed.
     pub fn apply(&self, batch: &mut Batch, now: impl FnOnce() -> i64) -> Done {
-        // What has come from the target is nobody's business here, and a transform may not take out where a record comes from.
-        let returned = self.origin.as_ref().map_or(0, |origin| origin.leave_out(batch));
+        // What has come from the target is nobody's business here, and no transform may take out where a record comes from.
+        let returned = self.via.as_ref().map_or(0, |via| via.leave_out(batch));
         let filtered = self.filter.as_ref().map_or(0, |filter| filter.apply(batch));
         let transformed = self.transform.as_ref().map_or(0, |transform| transform.apply(batch, now));
-        if let Some(origin) = &self.origin {
-            origin.mark(batch);
+        if let Some(via) = &self.via {
+            via.mark(batch);
         }
         Done { filtered: returned + filtered, transformed }
     }

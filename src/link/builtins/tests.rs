@@ -206,7 +206,7 @@ proptest! {
     fn built_ins_do_what_the_model_does(
         records in records(), filter in prop::option::of(filter()), transform in prop::option::of(transform()),
     ) {
-        let spec = model::Builtins { filter, transform, origin: None };
+        let spec = model::Builtins { filter, transform, provenance: None };
         let builtins = Builtins::new(&spec).expect("built-ins");
         let expected: Vec<Plain> = records.iter().filter_map(|record| self::expected(&spec, record)).collect();
         let filtered = (records.len() - expected.len()) as u64;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions, overtaken};
-use crate::config::{LinkConfig, Rename, Start, TopicSelector};
+use crate::config::{LinkConfig, Rename, Start, TopicSelector, Topology};
 use crate::link::events::Event;
 use crate::link::failure::Failure;
 use crate::link::lane::now_ms;
 use crate::link::supervisor::Link;
-use crate::model::{Builtins, OriginSpec, TopicPartition};
+use crate::model::{Builtins, Provenance, TopicPartition};
 
 /// Why a link does not go back. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -189,9 +189,10 @@ impl Link {
             let ends = (0..).zip(&topic.target_ends);
             start.extend(ends.map(|(number, end)| (TopicPartition::new(topic.target.as_str(), number), *end)));
         }
-        let origin = OriginSpec { leave_out: forward.source.to_string(), mark: Some(forward.target.to_string()) };
+        let provenance = Provenance { leave_out: forward.source.to_string(), mark: Some(forward.target.to_string()) };
         Ok(LinkConfig {
             id: way_back_id(&forward.id, epoch).as_str().into(),
+            topology: Topology::ActivePassive,
             name: format!("{}, the way back", forward.name),
             source: forward.target.clone(),
             target: forward.source.clone(),
@@ -202,7 +203,7 @@ impl Link {
             heartbeat_interval: None,
             autostart: true,
             start: Start::Offsets(start),
-            builtins: Builtins { origin: Some(origin), ..Builtins::default() },
+            builtins: Builtins { provenance: Some(provenance), ..Builtins::default() },
             pipeline: Vec::new(),
             failover: crate::config::FailoverConfig::default(),
             following: forward.following.making_only(),

@@ -32,7 +32,7 @@ use super::status::lock;
 use super::supervisor::{Link, stop_lanes};
 use crate::connector::{Class, Error};
 use crate::model::layout::LAYOUT_OF_FAILOVER;
-use crate::model::{Builtins, OriginSpec, TopicPartition};
+use crate::model::{Builtins, Provenance, TopicPartition};
 
 /// How long nothing may come on before another daemon takes it up.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
@@ -157,9 +157,9 @@ impl Link {
     /// What a revision does, and that it lets no records go in a circle: what has gone back to the source must not come again.
     pub(super) fn guarded(&self, content: Content) -> Content {
         let has_returned = self.places.epoch.load(Relaxed) > 0;
-        let leave_out = || OriginSpec { leave_out: self.config().target.to_string(), mark: None };
-        let origin = self.config().builtins.origin.clone().or_else(|| has_returned.then(leave_out));
-        Content { builtins: Builtins { origin, ..content.builtins }, ..content }
+        let leave_out = || Provenance { leave_out: self.config().target.to_string(), mark: None };
+        let provenance = self.config().builtins.provenance.clone().or_else(|| has_returned.then(leave_out));
+        Content { builtins: Builtins { provenance, ..content.builtins }, ..content }
     }
 
     /// Have the target take the source's place. Answers when it has.

@@ -8,7 +8,7 @@ const BYTES_SHOWN: usize = 24;
 const FIRST_TIMESTAMP: i64 = 1_700_000_000_000;
 
 /// What has to be the same in a copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
     /// None is a null, which is something else than no bytes.
     pub key: Option<Vec<u8>>,
@@ -21,7 +21,7 @@ pub struct Record {
 }
 
 /// A header of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Header {
     /// The name.
     pub key: String,

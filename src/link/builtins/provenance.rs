@@ -1,0 +1,136 @@
+//! Which clusters records have come through: what keeps them from going in a circle.
+//!
+//! Each link adds its source, and leaves out what has come through its target. Where a record was first written would not be enough: one that comes in from
+//! outside would go round for ever between two clusters that are not its own.
+
+use crate::model::batch::HeaderSpan;
+use crate::model::{Batch, Provenance, RecordRef, Span, VIA_HEADER};
+
+/// Leaves out what has come through the target, and says of the rest that it has come through the source.
+#[derive(Debug)]
+pub(super) struct Via {
+    spec: Provenance,
+}
+
+impl Via {
+    pub(super) fn new(spec: &Provenance) -> Self {
+        Self { spec: spec.clone() }
+    }
+
+    /// Drop the records that have come through the target. How many.
+    pub(super) fn leave_out(&self, batch: &mut Batch) -> u64 {
+        if batch.headers.is_empty() {
+            return 0;
+        }
+        let keep: Vec<u8> = batch.records().map(|record| u8::from(!has(record, &self.spec.leave_out))).collect();
+        batch.retain(&keep);
+        (keep.len() - batch.len()) as u64
+    }
+
+    /// Put the header behind the others of each record that has not come through the source before. Its bytes are there once for a batch.
+    pub(super) fn mark(&self, batch: &mut Batch) {
+        let Some(mark) = &self.spec.mark else { return };
+        if batch.records().all(|record| has(record, mark)) {
+            return;
+        }
+        batch.compact_if_sparse();
+        let base = batch.arena.len() as u32;
+        let name = Span { start: base, len: VIA_HEADER.len() as u32 };
+        let header = HeaderSpan { name, value: Span { start: base + name.len, len: mark.len() as u32 } };
+        let mut headers = Vec::with_capacity(batch.headers.len() + batch.len());
+        let mut header_ends = Vec::with_capacity(batch.len());
+        for (index, record) in batch.records().enumerate() {
+            headers.extend_from_slice(batch.header_spans(index));
+            headers.extend((!has(record, mark)).then_some(header));
+            header_ends.push(headers.len() as u32);
+        }
+        batch.replace_headers(headers, header_ends, [VIA_HEADER.as_bytes(), mark.as_bytes()].concat().as_slice());
+    }
+}
+
+/// Whether a record has come through a cluster.
+fn has(record: RecordRef<'_>, cluster: &str) -> bool {
+    let names = |name: &[u8]| name == VIA_HEADER.as_bytes();
+    record.headers().any(|header| names(header.name) && header.value == Some(cluster.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BatchBuilder, HeaderRef};
+
+    fn via(leave_out: &str, mark: Option<&str>) -> Via {
+        Via::new(&Provenance { leave_out: leave_out.to_owned(), mark: mark.map(str::to_owned) })
+    }
+
+    /// The clusters that each record has come through.
+    fn ways(batch: &Batch) -> Vec<Vec<String>> {
+        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or(b"null")).into_owned();
+        let way = |record: RecordRef<'_>| {
+            let headers = record.headers().filter(|header| header.name == VIA_HEADER.as_bytes());
+            headers.map(|header| text(header.value)).collect()
+        };
+        batch.records().map(way).collect()
+    }
+
+    /// Records that have come through these clusters.
+    fn batch(ways: &[&[&str]]) -> Batch {
+        let mut builder = BatchBuilder::new();
+        for (offset, way) in (0..).zip(ways) {
+            let tag = HeaderRef { name: b"tag", value: Some(b"x") };
+            let headers = way.iter().map(|via| HeaderRef { name: VIA_HEADER.as_bytes(), value: Some(via.as_bytes()) });
+            builder.push(offset, 0, None, Some(b"v"), headers.chain([tag]));
+        }
+        builder.finish("orders", 0)
+    }
+
+    #[test]
+    fn what_was_there_is_left_out_and_the_rest_has_come_through_here() {
+        let mut records = batch(&[&[], &["west"], &["north"], &["north", "west"], &["east"], &["east", "north"]]);
+        let next_offset = records.next_offset;
+        let via = via("west", Some("east"));
+        assert_eq!(via.leave_out(&mut records), 2);
+        via.mark(&mut records);
+        assert_eq!(ways(&records), [vec!["east"], vec!["north", "east"], vec!["east"], vec!["east", "north"]]);
+        assert_eq!(records.next_offset, next_offset);
+        assert!(records.records().all(|record| record.last_header(b"tag").is_some()));
+    }
+
+    #[test]
+    fn what_has_no_headers_is_marked_too_and_an_unmarked_link_adds_nothing() {
+        let mut builder = BatchBuilder::new();
+        builder.push(7, 0, Some(b"k"), None, std::iter::empty());
+        let mut records = builder.finish("orders", 0);
+        assert_eq!(via("west", None).leave_out(&mut records), 0);
+        via("west", None).mark(&mut records);
+        assert_eq!(ways(&records), [Vec::<String>::new()]);
+        via("west", Some("east")).mark(&mut records);
+        assert_eq!(ways(&records), [vec!["east"]]);
+        let mut none = BatchBuilder::new().finish("orders", 0);
+        via("west", Some("east")).mark(&mut none);
+        assert_eq!(none.len(), 0);
+    }
+
+    /// All ways through a net of links, both ways between all clusters: none is endless, and each cluster gets each record.
+    #[test]
+    fn nothing_goes_round_in_any_net() {
+        let clusters = ["a", "b", "c", "d"];
+        let mut seen = std::collections::BTreeSet::new();
+        let mut under_way = vec![("a", batch(&[&[]]))];
+        let mut steps = 0;
+        while let Some((at, records)) = under_way.pop() {
+            seen.insert(at);
+            for to in clusters.into_iter().filter(|to| *to != at) {
+                steps += 1;
+                assert!(steps < 1000, "it goes round");
+                let (mut copy, link) = (records.clone(), via(to, Some(at)));
+                link.leave_out(&mut copy);
+                link.mark(&mut copy);
+                if !copy.is_empty() {
+                    under_way.push((to, copy));
+                }
+            }
+        }
+        assert_eq!(seen.len(), clusters.len());
+    }
+}

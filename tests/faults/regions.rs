@@ -1,0 +1,168 @@
+//! The target of a link takes the place of its source, and gives it back: daemons stand still and die, the source goes away, and consumers go along.
+
+use std::collections::BTreeMap;
+
+use kafka_oracle::{Codec, Content, Plan, Record, Writer};
+use rustix::process::Signal;
+use tidegate::api::wire::{FailoverEvent, FailoverReason, LinkStatus};
+
+use crate::clusters::{Pair, Version};
+use crate::harness::{LINKS, Site, wait_until};
+
+for_version_2_first! {
+    a_daemon_that_stood_still_cannot_write_into_the_new_source,
+    the_source_goes_away_and_comes_back,
+}
+
+const PARTITIONS: i32 = 4;
+
+/// Everything that has to come in a partition, in any order, each as often as it is here; headers of the link's own are left out.
+fn counted(content: &Content) -> BTreeMap<(i32, Record), usize> {
+    let mut counts = BTreeMap::new();
+    for (partition, records) in &content.0 {
+        for placed in records {
+            let mut record = placed.record.clone();
+            record.headers.retain(|header| header.key != "tidegate.via");
+            *counts.entry((*partition, record)).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn read(pair: &Pair, topic: &str) -> [BTreeMap<(i32, Record), usize>; 2] {
+    [&pair.source, &pair.target]
+        .map(|cluster| counted(&kafka_oracle::read(&cluster.bootstrap(), topic).expect("a topic")))
+}
+
+fn plan(bootstrap: &str, topic: &str, seed: u64) -> Plan {
+    Plan {
+        bootstrap: bootstrap.to_owned(),
+        topic: topic.to_owned(),
+        partitions: PARTITIONS,
+        seed,
+        transactions: true,
+        codecs: vec![Codec::Lz4, Codec::None],
+        rate: Some(2_000),
+        records_max: None,
+    }
+}
+
+/// Write so many records to a side; some of them are aborted.
+fn write(bootstrap: &str, topic: &str, seed: u64, records: u64) {
+    let mut writer = Writer::start(Plan { rate: None, records_max: Some(records), ..plan(bootstrap, topic, seed) });
+    writer.join().expect("written");
+}
+
+fn post(site: &Site, link: &str, what: &str) -> FailoverEvent {
+    let answer = site.client.post(&format!("{LINKS}/{link}/{what}"), "").expect("an answer");
+    assert!([200, 202].contains(&answer.status), "{what}: {}", answer.body);
+    serde_json::from_str(&answer.body).expect("an event")
+}
+
+fn await_event(site: &Site, link: &str, id: &str) -> FailoverEvent {
+    let found = || -> Option<FailoverEvent> {
+        let events: Vec<FailoverEvent> = site.client.read(&format!("{LINKS}/{link}/failovers"));
+        events.into_iter().find(|event| event.id == id && event.success == Some(true))
+    };
+    wait_until(id, || found().is_some());
+    found().expect("it is done")
+}
+
+/// A daemon that is not started yet. Several of one link have names of their own.
+fn site(link: &str, daemon: &str, pair: &Pair, more: &str) -> Site {
+    let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
+    let cluster = |id: &str, brokers: &str| {
+        format!(
+            "[clusters.{id}]\nkind = \"kafka\"\nbrokers = [{brokers:?}]\nrequest_timeout = \"3s\"\nconnection_timeout = \"3s\"\n"
+        )
+    };
+    let text = format!(
+        "name = \"{link}-{daemon}\"\n{}{}[links.{link}]\nsource = \"east\"\ntarget = \"west\"\ntopics = [{link:?}]\nlanes = 4\n\
+         {more}[links.{link}.config]\ntransaction_timeout_ms = 10000\n",
+        cluster("east", &source),
+        cluster("west", &target)
+    );
+    Site::new(&text)
+}
+
+/// Two daemons share a link. One stands still while the other fails it over, and goes on in the middle of its transaction, in vain.
+fn a_daemon_that_stood_still_cannot_write_into_the_new_source(version: Version) {
+    let pair = Pair::shared(version);
+    let link = format!("region-{}", version.number());
+    let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
+    let groups = format!("groups = [\"/{link}-g.*/\"]\ngroup_sync_interval = \"1h\"\n");
+    let [first, second] = ["first", "second"].map(|daemon| site(&link, daemon, pair, &groups));
+    kafka_oracle::create(&source, &link, PARTITIONS, &[]).expect("a topic");
+    let writer = Writer::start(plan(&source, &link, 1));
+    let still = first.start();
+    let other = second.start();
+    wait_until("it copies", || kafka_oracle::count(&target, &link).is_ok_and(|count| count > 2_000));
+    let group = format!("{link}-g1");
+    let halfway: BTreeMap<i32, i64> = (0..PARTITIONS).map(|partition| (partition, 200)).collect();
+    kafka_oracle::commit(&source, &group, &link, &halfway).expect("committed");
+
+    still.signal(Signal::STOP);
+    let event = post(&second, &link, "failover?drain_timeout=1s");
+    assert_eq!((event.success, &event.groups_moved), (Some(true), &vec![group.clone()]), "{:?}", event.warnings);
+    let moved = kafka_oracle::committed(&target, &group, &link, PARTITIONS).expect("a group");
+    assert_eq!(moved.len(), PARTITIONS as usize);
+    let there = kafka_oracle::count(&target, &link).expect("a topic");
+    still.signal(Signal::CONT);
+    wait_until("both know", || {
+        [&first, &second].iter().all(|site| site.client.link(&link).status == LinkStatus::FailedOver)
+    });
+    writer.stop().expect("the writer");
+    assert_eq!(kafka_oracle::count(&target, &link), Ok(there), "nobody has written since");
+    write(&target, &link, 2, 3_000);
+
+    // The daemon that gives the source its place back dies, and another one is asked.
+    post(&second, &link, "failback");
+    other.kill();
+    let asked = first.client.post(&format!("{LINKS}/{link}/failback"), "").expect("an answer");
+    // It may have been done before the first one died.
+    assert!([200, 202, 409].contains(&asked.status), "{}", asked.body);
+    await_event(&first, &link, "failback-1");
+    wait_until("the link runs again", || first.client.link(&link).status == LinkStatus::Active);
+    write(&source, &link, 3, 500);
+    wait_until("both sides have the same", || {
+        let [source, target] = read(pair, &link);
+        source == target
+    });
+    assert!(read(pair, &link)[0].values().all(|count| *count == 1), "nothing is there twice");
+}
+
+/// Nobody says a word: the target takes its place, and gives it back.
+fn the_source_goes_away_and_comes_back(version: Version) {
+    let mut pair = Pair::start(version, [1, 1]);
+    let link = format!("gone-{}", version.number());
+    let config = "health = { interval = \"1s\" }\n\
+        failover_config = { enabled = true, failover_timeout_ms = 2000, max_consecutive_failures = 1000000, auto_failback = true }\n";
+    let site = site(&link, "only", &pair, config);
+    let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
+    kafka_oracle::create(&source, &link, PARTITIONS, &[]).expect("a topic");
+    let _daemon = site.start();
+    write(&source, &link, 1, 2_000);
+    wait_until("it is copied", || kafka_oracle::count(&target, &link).ok() == kafka_oracle::count(&source, &link).ok());
+    let first = kafka_oracle::count(&target, &link).expect("a topic");
+    pair.source.brokers_mut()[0].stop().expect("stopped");
+    let event = await_event(&site, &link, "failover-1");
+    assert_eq!(
+        (event.reason, &*event.by, event.drained),
+        (FailoverReason::SourceUnreachable, "tidegate", None),
+        "{event:?}"
+    );
+    write(&target, &link, 2, 1_000);
+    assert!(kafka_oracle::count(&target, &link).expect("a topic") > first);
+    pair.source.brokers_mut()[0].start().expect("started");
+    let event = await_event(&site, &link, "failback-1");
+    assert_eq!(event.reason, FailoverReason::SourceBack, "{event:?}");
+    wait_until("the link runs again", || site.client.link(&link).status == LinkStatus::Active);
+    let there = kafka_oracle::count(&source, &link).expect("a topic");
+    assert_eq!(kafka_oracle::count(&target, &link), Ok(there));
+    write(&source, &link, 3, 500);
+    wait_until("both sides have everything", || {
+        let [source, target] = read(&pair, &link);
+        source == target && kafka_oracle::count(&pair.target.bootstrap(), &link).is_ok_and(|count| count > there)
+    });
+    assert!(read(&pair, &link)[0].values().all(|count| *count == 1), "nothing is there twice");
+}

@@ -1,0 +1,131 @@
+//! Clusters that all are written to, with the same topic names everywhere: each record is at each of them once.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use tidegate::api::wire::LinkStatus;
+
+use crate::harness::{LINKS, Site, wait_until};
+
+/// Clusters, and a link with provenance for each pair.
+fn net(clusters: &[&str], links: &[(&str, &str)]) -> Site {
+    let cluster = |id: &&str| format!("[clusters.{id}]\nkind = \"embedded\"\ntopics.orders.partitions = 3\n");
+    let link = |(from, to): &(&str, &str)| {
+        format!(
+            "[links.{from}-{to}]\nsource = \"{from}\"\ntarget = \"{to}\"\ntopics = [\"orders\"]\nprovenance = true\n"
+        )
+    };
+    Site::new(&(clusters.iter().map(cluster).collect::<String>() + &links.iter().map(link).collect::<String>()))
+}
+
+fn write(site: &Site, cluster: &str, round: usize) {
+    let record = |number: usize| json!({ "key": format!("{number}"), "value": format!("{cluster}-{round}-{number}") });
+    site.client.produce(cluster, "orders", &(0..100).map(record).collect::<Vec<Value>>());
+}
+
+/// How often each value is at a cluster.
+fn values(site: &Site, cluster: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for record in (0..3).flat_map(|partition| site.client.records(cluster, "orders", partition)) {
+        let value = String::from_utf8(record.value.expect("a value")).expect("text");
+        *counts.entry(value).or_default() += 1;
+    }
+    counts
+}
+
+/// Write everywhere, kill the daemon, write again, and see that everything is everywhere once, and stays so.
+fn everything_comes_everywhere_once(clusters: &[&str], links: &[(&str, &str)]) {
+    let site = net(clusters, links);
+    let mut daemon = site.start();
+    for round in 0..3 {
+        clusters.iter().for_each(|cluster| write(&site, cluster, round));
+        daemon.kill();
+        daemon = site.start();
+    }
+    let all = 300 * clusters.len();
+    let has_all = |cluster: &&str| values(&site, cluster).len() == all;
+    wait_until("everything is everywhere", || clusters.iter().all(has_all));
+    // What still went round would be copied until all links are at the ends of what they read.
+    links.iter().for_each(|(from, to)| site.client.await_caught_up(&format!("{from}-{to}")));
+    for cluster in clusters {
+        assert!(values(&site, cluster).values().all(|count| *count == 1), "{cluster} has something twice");
+    }
+}
+
+#[test]
+fn two_clusters_both_ways() {
+    everything_comes_everywhere_once(&["east", "west"], &[("east", "west"), ("west", "east")]);
+}
+
+#[test]
+fn three_clusters_in_a_ring() {
+    let ring = [("east", "west"), ("west", "north"), ("north", "east")];
+    everything_comes_everywhere_once(&["east", "west", "north"], &ring);
+}
+
+/// One hub, three spokes, both ways.
+#[test]
+fn a_star() {
+    let spokes = ["east", "west", "north"];
+    let links: Vec<(&str, &str)> = spokes.iter().flat_map(|spoke| [("hub", *spoke), (*spoke, "hub")]).collect();
+    everything_comes_everywhere_once(&["hub", "east", "west", "north"], &links);
+}
+
+/// One object with both directions: in the file, and by REST.
+#[test]
+fn an_active_active_link_is_started_and_stopped_as_one() {
+    let clusters =
+        ["east", "west"].map(|id| format!("[clusters.{id}]\nkind = \"embedded\"\ntopics.orders.partitions = 3\n"));
+    let link = "[links.filed]\ntype = \"active-active\"\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n";
+    let site = Site::new(&(clusters.concat() + link));
+    let daemon = site.start();
+    write(&site, "east", 0);
+    write(&site, "west", 0);
+    wait_until("both have all", || ["east", "west"].iter().all(|cluster| values(&site, cluster).len() == 200));
+    assert_eq!(site.client.link("filed").kind, "active-active");
+    let definition = json!({
+        "id": "both", "type": "active-active", "topics": ["/pay.*/"], "topic_prefix": "copy.",
+        "source_cluster": { "cluster_id": "east" }, "target_cluster": { "cluster_id": "west" },
+        "transform": { "add_headers": { "from": "${source.cluster}" } },
+    });
+    let done = site.client.send("POST", LINKS, None, &definition.to_string());
+    assert_eq!(done.status, 201, "{}", done.body);
+    for cluster in ["east", "west"] {
+        let made =
+            site.client.post(&format!("/api/v1/clusters/{cluster}/topics"), r#"{"name":"payments","partitions":3}"#);
+        assert_eq!(made.expect("an answer").status, 201);
+    }
+    let states = || ["both", "both.reverse"].map(|id| site.client.link(id).status);
+    assert_eq!(site.client.post(&format!("{LINKS}/both/start"), "").expect("an answer").status, 200);
+    wait_until("both ways are active", || states() == [LinkStatus::Active; 2]);
+    for (cluster, other) in [("east", "west"), ("west", "east")] {
+        site.client.produce(cluster, "payments", &[json!({ "value": cluster, "partition": 0 })]);
+        wait_until("it comes over", || {
+            site.client.topics(other).iter().any(|topic| topic.name == "copy.payments")
+                && site.client.ends(other, "copy.payments")[0] == 1
+        });
+        let copy = &site.client.records(other, "copy.payments", 0)[0];
+        assert!(copy.headers.iter().any(|header| header.value.as_deref() == Some(cluster.as_bytes())), "{copy:?}");
+    }
+    for what in ["failover", "failback"] {
+        let refused = site.client.post(&format!("{LINKS}/both/{what}"), "").expect("an answer");
+        assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("active-active")), "{}", refused.body);
+    }
+    daemon.kill();
+    let _daemon = site.start();
+    wait_until("both ways are active again", || states() == [LinkStatus::Active; 2]);
+    let topics = |cluster: &str| site.client.topics(cluster).into_iter().map(|topic| topic.name).collect::<Vec<_>>();
+    assert!(
+        !topics("east").iter().chain(&topics("west")).any(|name| name.starts_with("copy.copy.")),
+        "a copy was copied"
+    );
+    let refused = site.client.send("DELETE", &format!("{LINKS}/both.reverse"), None, "");
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("other-way")), "{}", refused.body);
+    assert_eq!(site.client.post(&format!("{LINKS}/both/stop"), "").expect("an answer").status, 200);
+    assert_eq!(states(), [LinkStatus::Stopped; 2]);
+    assert_eq!(site.client.send("DELETE", &format!("{LINKS}/both"), None, "").status, 204);
+    for id in ["both", "both.reverse"] {
+        assert_eq!(site.client.get(&format!("{LINKS}/{id}")).expect("an answer").status, 404);
+    }
+}
