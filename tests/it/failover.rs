@@ -337,7 +337,7 @@ fn the_command_line_does_all_of_it() {
     assert!(!good && text.contains("failback"), "{text}");
     let (good, text) = said(&["link", "failback", "copy", "--dry-run"]);
     assert!(good && text.contains("copy up to 0 records from west back to east"), "{text}");
-    let event: FailoverEvent = site.cli_json(&["link", "failback", "copy", "--json"]);
+    let event: FailoverEvent = site.cli_json(&["link", "failback", "copy"]);
     assert!(event.success == Some(true) || event.phase == Some(FailoverPhase::Returning), "{event:?}");
     await_done(&site, "failback-1");
     let (good, text) = said(&["link", "failovers", "copy"]);

@@ -283,7 +283,12 @@ impl Link {
             let taken_up = stored.genesis.failing_over(over.clone());
             stored = self.replace_genesis(&stored, taken_up)?.ok_or_else(overtaken)?;
         }
-        stop_lanes(&mut lock(&self.running), true);
+        {
+            let mut running = lock(&self.running);
+            stop_lanes(&mut running, true);
+            // The warden tries again and again, and succeeds when the source has its place again.
+            self.fail(over.as_error().into());
+        }
         self.await_parting();
         self.fence(&stored.genesis, over.epoch)?;
         let mut warnings = Vec::new();
