@@ -1,6 +1,7 @@
 //! A link: its lanes' threads, what they are told to do, and how its pipeline is replaced.
 
 mod publish;
+mod state;
 mod threads;
 mod verify;
 
@@ -37,6 +38,7 @@ use crate::model::{Digest, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
 pub use publish::{Publication, PublishError};
+pub use state::LinkState;
 pub use verify::VerifyError;
 
 /// Where the history is kept in the target.
@@ -184,21 +186,6 @@ pub(super) struct Running {
     resets: u64,
 }
 
-/// The state of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum LinkState {
-    Stopped,
-    Starting,
-    Active,
-    /// It is to move records, and lanes fail more often in a row than its clusters allow.
-    Degraded,
-    Paused,
-    Failed,
-    /// Its target has the source's place, or is about to.
-    FailedOver,
-}
-
 impl Link {
     /// A link that does not run yet, and is starting until it was told what to do. `configured` is the pipeline of the configuration file, with the bytes of its components.
     pub fn new(
@@ -333,13 +320,6 @@ impl Link {
         Order { desired, reason, at_ms: now_ms(), definition: self.definition, resets: self.resets_told() }
     }
 
-    /// Why the link is paused, if it was not a person who paused it.
-    fn held(&self) -> Option<Failure> {
-        let reason = lock(&self.told).as_ref()?.reason.clone()?;
-        let remedy = "publish a plugin that handles these records, or change on_error; then resume the link";
-        Some(Failure::fatal("breaker-open", reason, remedy))
-    }
-
     /// What the lanes share, while they move records.
     pub(super) fn at_work(&self) -> Option<Arc<Shared>> {
         let view = lock(&self.view);
@@ -402,44 +382,6 @@ impl Link {
         self.end_verification();
         stop_lanes(&mut lock(&self.running), false);
         self.view_anew(|view| view.stopped = true);
-    }
-
-    /// The state, and why if it failed.
-    pub fn state(&self) -> (LinkState, Option<Failure>) {
-        if let Some(over) = self.failed_over() {
-            return (LinkState::FailedOver, Some(over.as_error().into()));
-        }
-        let view = lock(&self.view).clone();
-        if view.starting {
-            return (LinkState::Starting, view.failure);
-        }
-        if let Some(failure) = view.failure {
-            return (LinkState::Failed, Some(failure));
-        }
-        let Some(shared) = view.shared.filter(|_| !view.stopped) else { return (LinkState::Stopped, None) };
-        let brief = |lane: &LaneStatus| (lane.state, lane.failure.clone());
-        let lanes: Vec<_> = shared.lanes.iter().map(|lane| brief(&lock(lane))).collect();
-        let failed = lanes.iter().find(|(state, _)| *state == LaneState::Failed);
-        let retrying = lanes.iter().find(|(state, _)| *state == LaneState::Retrying);
-        let failure = failed.or(retrying).and_then(|(_, failure)| failure.clone());
-        let failure = failure.or_else(|| lock(&shared.trouble).clone());
-        let state = if failed.is_some() {
-            LinkState::Failed
-        } else if lanes.iter().any(|(state, _)| *state == LaneState::Opening) {
-            LinkState::Starting
-        } else if shared.orders.desired() == Desired::Paused {
-            return (LinkState::Paused, failure.or_else(|| self.held()));
-        } else if retrying.is_some() && self.fails_too_often() {
-            LinkState::Degraded
-        } else {
-            LinkState::Active
-        };
-        (state, failure)
-    }
-
-    fn fails_too_often(&self) -> bool {
-        let allowed = self.source.max_retries().min(self.target.max_retries());
-        self.counters.consecutive_failures.load(Relaxed) > u64::from(allowed)
     }
 
     /// The lanes, by number; empty if the link was never started.

@@ -57,7 +57,7 @@ fn lanes_become_others_while_daemons_are_killed(version: Version) {
         await_lanes(&scene, &clients, lanes, |client| drop(ask(client, &scene.link, lanes)));
         scene.await_progress(&format!("{lanes} lanes"));
     }
-    assert_eq!(shown(&scene.site.client, &scene.link).layout, Some(2));
+    assert_eq!(shown(&scene.site.client, &scene.link).layout, Some(3));
     scene.finish();
 }
 
@@ -143,7 +143,7 @@ fn daemons_of_two_layouts_share_a_link(version: Version) {
     for (client, query) in [(&site.client, "?dry_run=true"), (&site.client, ""), (&scene.site.client, "")] {
         let refused = upgrade(client, &scene.link, query);
         assert_eq!(
-            (refused.status, refused.body.contains("old does not know layout 2")),
+            (refused.status, refused.body.contains("old does not know layout 3")),
             (409, true),
             "{}",
             refused.body
@@ -160,9 +160,9 @@ fn daemons_of_two_layouts_share_a_link(version: Version) {
     assert_eq!(dry.status, 200, "{}", dry.body);
     assert_eq!(shown(&site.client, &scene.link).layout, Some(1), "a dry run changes nothing");
     let done: Upgrade = serde_json::from_str(&upgrade(&scene.site.client, &scene.link, "").body).expect("upgraded");
-    assert_eq!((done.from, done.to, done.daemons.len()), (1, 2, 2), "{done:?}");
+    assert_eq!((done.from, done.to, done.daemons.len()), (1, 3, 2), "{done:?}");
     let again: Upgrade = serde_json::from_str(&upgrade(&site.client, &scene.link, "").body).expect("nothing to do");
-    assert_eq!((again.from, again.to), (2, 2));
+    assert_eq!((again.from, again.to), (3, 3));
     scene.await_progress("it was upgraded");
     assert_eq!(scene.failures(), 0, "{:?}", scene.codes());
 

@@ -57,7 +57,7 @@ fn a_link_lives_from_its_definition_to_its_deletion() {
     say(&site, id, "start");
     site.client.await_caught_up(id);
     let refused = site.client.send("PUT", &place, None, "{}");
-    assert_eq!(problem(&refused, 409, "wrong-state").allowed, ["pause", "stop"]);
+    assert_eq!(problem(&refused, 409, "wrong-state").allowed, ["pause", "stop", "failover"]);
     problem(&site.client.send("DELETE", &place, None, ""), 409, "wrong-state");
     say(&site, id, "pause");
     let outdated = site.client.send("PUT", &place, Some("\"7\""), r#"{"config":{"batch_size":7}}"#);

@@ -78,15 +78,15 @@ fn a_link_of_the_older_layout_is_upgraded_first() {
     };
     assert!(refused(&["link", "relane", "copy", "3"]).contains("tidegate link upgrade copy"));
     let why = refused(&["link", "upgrade", "copy"]);
-    assert!(why.contains("me does not know layout 2") && why.contains("layout_max"), "{why}");
+    assert!(why.contains("me does not know layout 3") && why.contains("layout_max"), "{why}");
     daemon.terminate();
 
     listen("");
     let daemon = site.start();
     let dry: Upgrade = site.cli_json(&["link", "upgrade", "copy", "--dry-run"]);
-    assert_eq!((dry.from, dry.to, site.client.link("copy").layout), (1, 2, Some(1)));
+    assert_eq!((dry.from, dry.to, site.client.link("copy").layout), (1, 3, Some(1)));
     let done: Upgrade = site.cli_json(&["link", "upgrade", "copy"]);
-    assert_eq!((done.from, done.to, site.client.link("copy").layout), (1, 2, Some(2)));
+    assert_eq!((done.from, done.to, site.client.link("copy").layout), (1, 3, Some(3)));
     let done: Relaned = site.cli_json(&["link", "relane", "copy", "3"]);
     assert!(done.done, "{done:?}");
     let events: Vec<Event> = site.client.read(&format!("{LINKS}/copy/events"));

@@ -128,8 +128,8 @@ fn wrong_types_say_what_was_found_and_what_is_expected() {
 #[test]
 fn values_out_of_range_say_the_range() {
     check_with_clusters(
-        "[daemon]\nlayout_max = 3\n",
-        &["2:14 error daemon.layout_max: 3 is out of range: write a number from 1 to 2"],
+        "[daemon]\nlayout_max = 4\n",
+        &["2:14 error daemon.layout_max: 4 is out of range: write a number from 1 to 3"],
     );
     check_with_clusters(
         &format!(
