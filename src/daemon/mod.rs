@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use crate::api::Access;
 use crate::config::{DaemonConfig, Diagnostic};
 use crate::plugin::PluginEngine;
 use definitions::Definitions;
@@ -62,6 +63,8 @@ struct Daemon {
     settings: RwLock<Arc<DaemonConfig>>,
     world: RwLock<World>,
     definitions: Definitions,
+    /// Who may use the API.
+    access: Arc<Access>,
     /// Held for the length of a change of the world: one after the other.
     changing: Mutex<()>,
 }
