@@ -38,6 +38,12 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, code, detail, remedy)
     }
 
+    /// A fault of our own.
+    pub(super) fn internal() -> Self {
+        let detail = "the daemon failed at this request";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail, "see the daemon's log")
+    }
+
     /// A body with more than `bytes_max` bytes.
     pub(super) fn body_too_large(bytes_max: usize) -> Self {
         let (amount, unit) =

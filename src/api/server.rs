@@ -10,7 +10,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -72,11 +71,9 @@ impl Api {
         F: FnOnce(&dyn ControlPlane) -> Result<T, ApiError> + Send + 'static,
     {
         let control = self.control.clone();
-        tokio::task::spawn_blocking(move || work(control.as_ref())).await.unwrap_or_else(|_panic| {
-            let detail = "the daemon failed at this request";
-            let remedy = "see the daemon's log";
-            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail, remedy))
-        })
+        tokio::task::spawn_blocking(move || work(control.as_ref()))
+            .await
+            .unwrap_or_else(|_panic| Err(ApiError::internal()))
     }
 
     /// Whether the server is shutting down.
@@ -144,10 +141,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            ApiError::new(status, "internal", "nobody has asked who this is", "see the daemon's log")
-        })
+        // Nothing gets past the guard without one.
+        parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::internal)
     }
 }
 

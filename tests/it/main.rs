@@ -20,5 +20,8 @@ mod oracle;
 mod poison;
 mod relane;
 mod reset;
+mod secrets;
+mod secured;
+mod slow;
 mod swap;
 mod verify;

@@ -50,8 +50,7 @@ impl From<ApiError> for Refusal {
 /// Refuse a request, or let it go on with its [`Caller`].
 pub(in crate::api) async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
-        return ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a request without a connection", "")
-            .into_response();
+        return ApiError::internal().into_response();
     };
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let needs = gate.needs_of(request.method(), matched.as_deref());
@@ -64,10 +63,8 @@ pub(in crate::api) async fn guard(State(gate): State<Gate>, mut request: Request
             let is_told = is_changing(request.method()) && needs.is_audited();
             request.extensions_mut().insert(caller);
             peer.set_busy(true);
-            let answer = next.run(request).await;
-            if is_told {
-                gate.tell(concluded(entry, &answer)).await;
-            }
+            let answer =
+                if is_told { gate.run_to_the_end(entry, request, next).await } else { next.run(request).await };
             // What is still to be sent has its own limit of time.
             peer.set_busy(false);
             answer
@@ -125,6 +122,17 @@ impl Gate {
             (Identity::Nobody, _) => Err(not_known("this needs a token", "")),
             (Identity::Wrong(why), _) => Err(not_known(why, ", error=\"invalid_token\"")),
         }
+    }
+
+    /// Have a request answered and write down what became of it, also if its client hangs up meanwhile: what has begun is done all the same.
+    async fn run_to_the_end(&self, entry: Entry, request: Request, next: Next) -> Response {
+        let gate = self.clone();
+        let running = tokio::spawn(async move {
+            let answer = next.run(request).await;
+            gate.tell(concluded(entry, &answer)).await;
+            answer
+        });
+        running.await.unwrap_or_else(|_panic| ApiError::internal().into_response())
     }
 
     /// Write down what became of a request, before its answer goes out.

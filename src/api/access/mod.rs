@@ -16,7 +16,7 @@ mod tls;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -113,8 +113,17 @@ impl Access {
     /// # Errors
     /// The audit file cannot be written: nothing has changed.
     pub fn put(&self, prepared: Prepared) -> Result<(), AccessError> {
+        self.exchange(&mut self.seen(), prepared)
+    }
+
+    /// The files as they were seen. Whoever changes what counts holds it meanwhile: what was read from the old settings must not come after the new ones.
+    fn seen(&self) -> MutexGuard<'_, Digest> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exchange(&self, seen: &mut Digest, prepared: Prepared) -> Result<(), AccessError> {
         self.audit.configure(prepared.config.audit)?;
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = prepared.files;
+        *seen = prepared.files;
         let before = self.current.swap(Arc::new(prepared));
         let now = self.current.load();
         let same = before.files == now.files
@@ -128,12 +137,13 @@ impl Access {
 
     /// Look whether a file of certificates, keys or tokens is another one now, and put it in force if it can be used. May wait for the disk.
     pub(super) fn refresh(&self) {
+        let mut seen = self.seen();
         let current = self.current.load_full();
         let files = digest_of_files(&current.config);
-        if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), files) == files {
+        if std::mem::replace(&mut *seen, files) == files {
             return;
         }
-        match Prepared::new(&current.config).and_then(|prepared| self.put(prepared)) {
+        match Prepared::new(&current.config).and_then(|prepared| self.exchange(&mut seen, prepared)) {
             Ok(()) => tracing::info!("certificates, keys and tokens of the API were read anew"),
             Err(error) => {
                 tracing::error!(code = error.code, remedy = error.remedy, "the API goes on as it was: {error}");

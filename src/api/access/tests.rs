@@ -117,9 +117,24 @@ fn whatever_changes_something_wants_more_than_read() {
             assert!(endpoint.role >= Some(Role::Operate), "{} {}", endpoint.method, endpoint.path);
         }
     }
-    let open: Vec<String> =
-        endpoints().into_iter().filter(|it| it.role.is_none()).map(|endpoint| endpoint.path).collect();
-    assert_eq!(open, ["/api/v1/healthz", "/api/v1/readyz", "/healthz", "/readyz"]);
+    let with = |role: Option<Role>| -> Vec<String> {
+        let found = endpoints().into_iter().filter(|endpoint| endpoint.role == role);
+        found.map(|endpoint| format!("{} {}", endpoint.method, endpoint.path)).collect()
+    };
+    assert_eq!(with(None), ["GET /api/v1/healthz", "GET /api/v1/readyz", "GET /healthz", "GET /readyz"]);
+    let admin = with(Some(Role::Admin));
+    for path in [
+        "POST /api/v1/reload",
+        "POST /api/v1/plugins",
+        "POST /api/v1/replication/links",
+        "PUT /api/v1/replication/links/{link}",
+        "DELETE /api/v1/replication/links/{link}",
+        "POST /api/v1/replication/links/{link}/upgrade",
+        "POST /api/v1/replication/links/{link}/stages/{stage}/revisions",
+        "POST /api/v1/clusters/{cluster}/topics",
+    ] {
+        assert!(admin.iter().any(|found| found == path), "{path}");
+    }
 }
 
 #[test]
