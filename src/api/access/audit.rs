@@ -22,8 +22,8 @@ const FILE: &str = "audit.jsonl";
 const REFUSALS_AT_ONCE: f64 = 60.0;
 const REFUSALS_PER_SECOND: f64 = 1.0;
 
-/// The longest path that is written down as it is.
-const PATH_BYTES_MAX: usize = 512;
+/// The longest text of a request that is written down as it is.
+const TEXT_BYTES_MAX: usize = 512;
 
 /// A request that changes something, or that was refused.
 #[derive(Clone, Debug, Serialize)]
@@ -94,10 +94,8 @@ impl Audit {
 
     /// Write an entry down. May wait for the disk.
     pub(super) fn write(&self, mut entry: Entry) {
-        if entry.path.len() > PATH_BYTES_MAX {
-            entry.path.truncate(entry.path.floor_char_boundary(PATH_BYTES_MAX));
-            entry.path.push('…');
-        }
+        let texts = [Some(&mut entry.path), entry.claimed.as_mut(), entry.link.as_mut()];
+        texts.into_iter().flatten().for_each(shorten);
         let Entry { name, role, claimed, address, method, path, link, status, left_out, .. } = &entry;
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (by, claimed, link, role) = (text(name), text(claimed), text(link), role.unwrap_or_default());
@@ -111,6 +109,13 @@ impl Audit {
 
     fn file(&self) -> MutexGuard<'_, Option<AuditFile>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
     }
 }
 
@@ -252,12 +257,12 @@ mod tests {
         fs::write(&path, "{\"status\":1}\n{\"stat").expect("a file");
         let audit = Audit::new(dir.path());
         audit.configure(Some(AuditConfig { file_bytes_max: 1 << 20, files_max: 1 })).expect("a file");
-        audit.write(Entry { path: "ü".repeat(2_000), ..entry(2) });
+        audit.write(Entry { path: "ü".repeat(2_000), claimed: Some("x".repeat(60_000)), ..entry(2) });
         audit.write(entry(3));
         let text = fs::read_to_string(&path).expect("text");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines.len(), lines[1]), (4, "{\"stat"));
-        assert!(lines[2].contains("\"status\":2") && lines[2].len() < 1_000 && lines[3].contains("\"status\":3"));
+        assert!(lines[2].contains("\"status\":2") && lines[2].len() < 2_000 && lines[3].contains("\"status\":3"));
     }
 
     #[test]

@@ -9,7 +9,11 @@ use rustls::pki_types::CertificateDer;
 use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use super::AccessError;
 use crate::config::{ApiConfig, ClientConfig, Role, Subject};
@@ -70,14 +74,18 @@ pub(in crate::api) struct Names {
 impl Names {
     /// `None` if it cannot be read. It was verified before.
     pub(in crate::api) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-        let common: Vec<&str> =
-            certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect();
-        let extension = certificate.subject_alternative_name().ok()?;
-        let alternative = extension.map(|found| &found.value.general_names).into_iter().flatten().filter_map(text);
+        let certificate = Certificate::from_der(certificate).ok()?;
+        let content = certificate.tbs_certificate();
+        let subject = content.subject();
         // Of two common names nobody knows which one is meant.
-        let common = <[&str; 1]>::try_from(common).ok().map(|[name]| name.to_owned());
-        Some(Self { common, alternative: alternative.collect() })
+        let has_one = subject.iter().filter(|part| part.oid == COMMON_NAME).count() == 1;
+        let common = subject.common_name().ok().flatten().filter(|_| has_one);
+        let alternative = content.get_extension::<SubjectAltName>().ok().flatten();
+        let alternative = alternative.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
+        Some(Self {
+            common: common.map(|name| name.value().into_owned()),
+            alternative: alternative.iter().filter_map(text).collect(),
+        })
     }
 
     fn are(&self, subject: &Subject) -> bool {
@@ -88,13 +96,16 @@ impl Names {
     }
 }
 
-fn text(name: &GeneralName<'_>) -> Option<String> {
+fn text(name: &GeneralName) -> Option<String> {
     match name {
-        GeneralName::DNSName(text) | GeneralName::URI(text) | GeneralName::RFC822Name(text) => Some((*text).to_owned()),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-        },
+        GeneralName::DnsName(text) | GeneralName::UniformResourceIdentifier(text) | GeneralName::Rfc822Name(text) => {
+            Some(text.as_str().to_owned())
+        }
+        GeneralName::IpAddress(bytes) => {
+            let bytes = bytes.as_bytes();
+            let short = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+            short.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok().map(|address| address.to_string())
+        }
         _ => None,
     }
 }
@@ -192,4 +203,61 @@ fn digest(token: &[u8]) -> [u8; 32] {
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| rest.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, DnValue, KeyPair, SanType};
+
+    use super::*;
+
+    fn names(common: &[DnValue], alternative: Vec<SanType>) -> Names {
+        let mut params = CertificateParams::new([]).expect("parameters");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        common.iter().for_each(|name| params.distinguished_name.push(DnType::CommonName, name.clone()));
+        params.subject_alt_names = alternative;
+        let certificate = params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate");
+        Names::of(certificate.der()).expect("names")
+    }
+
+    #[test]
+    fn names_of_every_kind_are_read() {
+        let text = |text: &str| text.try_into().expect("text");
+        let read = names(
+            &[DnValue::Utf8String("ü".into())],
+            vec![
+                SanType::DnsName(text("a.example")),
+                SanType::URI(text("spiffe://example/a")),
+                SanType::Rfc822Name(text("a@example")),
+                SanType::IpAddress([10, 0, 0, 7].into()),
+                SanType::IpAddress("2001:db8::7".parse().expect("an address")),
+            ],
+        );
+        let expected = ["a.example", "spiffe://example/a", "a@example", "10.0.0.7", "2001:db8::7"];
+        assert_eq!((read.common.as_deref(), &*read.alternative), (Some("ü"), &expected.map(str::to_owned)[..]));
+        let printable = DnValue::PrintableString("ci".try_into().expect("text"));
+        assert_eq!(names(&[printable], Vec::new()), Names { common: Some("ci".into()), alternative: Vec::new() });
+        assert_eq!(names(&[], Vec::new()), Names::default());
+    }
+
+    #[test]
+    fn a_name_counts_for_what_it_is_and_as_a_whole() {
+        let names = Names { common: Some("ci".into()), alternative: vec!["grafana.example".into()] };
+        let common = |name: &str| names.are(&Subject::CommonName(name.into()));
+        let alternative = |name: &str| names.are(&Subject::AlternativeName(name.into()));
+        assert!(common("ci") && alternative("grafana.example"));
+        for other in ["", "c", "ci ", "CI", "grafana.example", "*"] {
+            assert!(!common(other), "{other}");
+        }
+        for other in ["", "ci", "grafana", "x.grafana.example", "*.example"] {
+            assert!(!alternative(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_has_no_names() {
+        for bytes in [&b""[..], b"nonsense", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]] {
+            assert_eq!(Names::of(&CertificateDer::from(bytes)), None);
+        }
+    }
 }

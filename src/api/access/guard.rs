@@ -53,14 +53,16 @@ pub(in crate::api) async fn guard(State(gate): State<Gate>, mut request: Request
         return ApiError::internal().into_response();
     };
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let needs = gate.needs_of(request.method(), matched.as_deref());
+    let known = gate.needs_of(request.method(), matched.as_deref());
+    // Strangers do not hear what there is and what not.
+    let needs = known.unwrap_or(Needs::Role(Role::Read));
     let current = gate.access.current.load_full();
     let identity = current.credentials.identify(request.headers(), &peer);
     let entry = begin_entry(&request, &peer, &identity, matched.as_deref());
     let decided = gate.decide(&current, request.headers(), &peer, needs, identity);
     match decided {
         Ok(caller) => {
-            let is_told = is_changing(request.method()) && needs.is_audited();
+            let is_told = is_changing(request.method()) && known.is_some_and(Needs::is_audited);
             request.extensions_mut().insert(caller);
             peer.set_busy(true);
             let answer =
@@ -85,11 +87,10 @@ pub(in crate::api) async fn guard(State(gate): State<Gate>, mut request: Request
 }
 
 impl Gate {
-    /// What is not known needs what most of the API needs: strangers do not hear what there is.
-    fn needs_of(&self, method: &Method, matched: Option<&str>) -> Needs {
+    /// `None` if there is no such path, or not with this method.
+    fn needs_of(&self, method: &Method, matched: Option<&str>) -> Option<Needs> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        let known = matched.and_then(|path| self.needs.get(&(method.clone(), path.to_owned())));
-        known.copied().unwrap_or(Needs::Role(Role::Read))
+        self.needs.get(&(method.clone(), matched?.to_owned())).copied()
     }
 
     fn decide(
