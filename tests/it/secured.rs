@@ -147,7 +147,7 @@ fn files_that_cannot_be_used_keep_the_daemon_from_starting() {
         ("tls.key", "", TLS.to_owned(), "it has no private key, or one that is encrypted"),
         ("ann.token", "short", tokens.clone(), "16 to 4096 visible ASCII characters"),
         ("ann.token", "a token with blanks in it", tokens.clone(), "16 to 4096 visible ASCII characters"),
-        ("ann.token", OLGA, tokens.clone(), "it is that of olga too"),
+        ("ann.token", OLGA, tokens.clone(), "it is that of ann too"),
         ("ann.token", "", tokens.clone(), "ann.token: it is empty"),
     ] {
         let before = fs::read(site.path(file)).expect("a file");
@@ -396,11 +396,8 @@ fn a_change_is_written_down_also_if_its_client_hangs_up() {
 #[test]
 fn every_path_takes_what_is_no_request_calmly() {
     let site = Site::new("");
-    configure(
-        &site,
-        "127.0.0.1",
-        &format!("body_bytes_max = \"64KiB\"\nproduce_bytes_max = \"1MiB\"\n{}", tokens(&site)),
-    );
+    let limits = "body_bytes_max = \"64KiB\"\nproduce_bytes_max = \"1MiB\"\nrequests_per_second = 1000000\n";
+    configure(&site, "127.0.0.1", &format!("{limits}{}", tokens(&site)));
     let _daemon = site.start();
     let ann = Client::known(site.port, Some(ANN), None);
     let bodies: Vec<String> = [
