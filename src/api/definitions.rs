@@ -8,11 +8,10 @@ use serde_json::Value;
 
 use super::control::{ControlError, Definition, Fault};
 use super::error::ApiError;
-use super::revisions::By;
-use super::server::{Answer, Api, Body, COMPONENT_BYTES_MAX, Params, Segments};
+use super::server::{Answer, Api, Body, By, Component, Segments};
 use super::wire::{Inspection, Link, LinkDefinition, Reloaded};
 
-pub(super) async fn define(State(api): State<Api>, Params(by): Params<By>, body: Body) -> Result<Response, ApiError> {
+pub(super) async fn define(State(api): State<Api>, by: By, body: Body) -> Result<Response, ApiError> {
     let definition: Definition = body.json()?;
     let id = id_of(&definition)?;
     let by = by.name();
@@ -24,7 +23,7 @@ pub(super) async fn define(State(api): State<Api>, Params(by): Params<By>, body:
 pub(super) async fn redefine(
     State(api): State<Api>,
     Segments(link): Segments<String>,
-    Params(by): Params<By>,
+    by: By,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -40,7 +39,7 @@ pub(super) async fn redefine(
 pub(super) async fn delete(
     State(api): State<Api>,
     Segments(link): Segments<String>,
-    Params(by): Params<By>,
+    by: By,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     let (expected, by) = (expected(&headers)?, by.name());
@@ -54,7 +53,7 @@ pub(super) async fn show(State(api): State<Api>, Segments(link): Segments<String
 
 pub(super) async fn store_plugin(
     State(api): State<Api>,
-    body: Body<COMPONENT_BYTES_MAX>,
+    body: Body<Component>,
 ) -> Result<(StatusCode, Json<Inspection>), ApiError> {
     let stored = api.ask(move |control| control.store_plugin(&body.0)).await?;
     Ok((StatusCode::CREATED, Json(stored)))

@@ -1,5 +1,7 @@
 //! Every way to fail, as a problem document.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -36,10 +38,25 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, code, detail, remedy)
     }
 
+    /// A fault of our own.
+    pub(super) fn internal() -> Self {
+        let detail = "the daemon failed at this request";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail, "see the daemon's log")
+    }
+
     /// A body with more than `bytes_max` bytes.
     pub(super) fn body_too_large(bytes_max: usize) -> Self {
-        let detail = format!("the body is larger than the {} MiB that this path takes", bytes_max / 1024 / 1024);
+        let (amount, unit) =
+            if bytes_max.is_multiple_of(1 << 20) { (bytes_max >> 20, "MiB") } else { (bytes_max, "bytes") };
+        let detail = format!("the body is larger than the {amount} {unit} that this path takes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail, "send less at once")
+    }
+
+    /// A body that did not come in time.
+    pub(super) fn body_too_slow(time: Duration) -> Self {
+        let detail = format!("the body was not there after {} s", time.as_secs());
+        let remedy = "send it faster, or raise body_timeout in [daemon.api]";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail, remedy)
     }
 
     /// A body that ended early or was not HTTP.

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::access::Caller;
 use super::error::ApiError;
-use super::revisions::ANONYMOUS;
 use super::server::{Answer, Api, Params, Segments};
 use super::wire::{FailoverAnswer, FailoverDetails, FailoverEvent};
 use crate::config::parse_duration;
@@ -53,10 +53,11 @@ fn bad_drain(message: String) -> ApiError {
 pub(super) async fn fail_over(
     State(api): State<Api>,
     Segments(link): Segments<String>,
+    caller: Caller,
     Params(params): Params<FailoverParams>,
 ) -> Result<Response, ApiError> {
     let drain = params.drain()?;
-    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    let by = caller.by(params.by);
     if params.dry_run {
         return Ok(Json(api.ask(move |control| control.plan_failover(&link)).await?).into_response());
     }
@@ -66,9 +67,10 @@ pub(super) async fn fail_over(
 pub(super) async fn fail_back(
     State(api): State<Api>,
     Segments(link): Segments<String>,
+    caller: Caller,
     Params(params): Params<FailbackParams>,
 ) -> Result<Response, ApiError> {
-    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    let by = caller.by(params.by);
     if params.dry_run {
         return Ok(Json(api.ask(move |control| control.plan_failback(&link)).await?).into_response());
     }

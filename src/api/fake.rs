@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::control::{ControlError, ControlPlane, Definition, ErrorKind, Publish, Read, ReadAnswer};
 use super::exposition::Page;
 use super::wire::*;
+use crate::config::ApiConfig;
 use crate::model::{Batch, BatchBuilder, Digest, RevisionNumber, TopicPartition};
 use shapes::{groups, link, plan};
 
@@ -91,6 +92,17 @@ impl Fake {
         self: Arc<Self>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> (SocketAddr, std::thread::JoinHandle<()>) {
+        self.serve_with(&ApiConfig::open(), shutdown)
+    }
+
+    /// The same to whom the configuration lets in.
+    pub(crate) fn serve_with(
+        self: Arc<Self>,
+        config: &ApiConfig,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> (SocketAddr, std::thread::JoinHandle<()>) {
+        let prepared = super::Prepared::new(config).expect("settings");
+        let access = super::Access::new(prepared, std::path::Path::new("/nowhere")).expect("no file");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
@@ -98,7 +110,7 @@ impl Fake {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                super::serve(listener, self, shutdown).await.expect("served");
+                super::serve(listener, Arc::new(access), self, shutdown).await;
             });
         });
         (address, server)

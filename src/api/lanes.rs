@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 
-use super::revisions::{ANONYMOUS, By};
-use super::server::{Answer, Api, Body, Params, Segments};
+use super::access::Caller;
+use super::server::{Answer, Api, Body, By, Params, Segments};
 use super::wire::{RelaneRequest, Relaned, Upgrade};
 
 #[derive(Deserialize)]
@@ -19,16 +19,17 @@ pub(super) struct UpgradeParams {
 pub(super) async fn upgrade(
     State(api): State<Api>,
     Segments(link): Segments<String>,
+    caller: Caller,
     Params(params): Params<UpgradeParams>,
 ) -> Answer<Upgrade> {
-    let by = params.by.unwrap_or_else(|| ANONYMOUS.to_owned());
+    let by = caller.by(params.by);
     api.ask(move |control| control.upgrade(&link, params.dry_run, &by)).await.map(Json)
 }
 
 pub(super) async fn relane(
     State(api): State<Api>,
     Segments(link): Segments<String>,
-    Params(by): Params<By>,
+    by: By,
     body: Body,
 ) -> Answer<Relaned> {
     let request: RelaneRequest = body.json()?;

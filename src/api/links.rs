@@ -8,8 +8,7 @@ use serde::Deserialize;
 
 use super::definitions::with_etag;
 use super::error::ApiError;
-use super::revisions::By;
-use super::server::{Answer, Api, Body, Params, Segments};
+use super::server::{Answer, Api, Body, By, Params, Segments};
 use super::wire::{
     Event, LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Plan, Reset, ResetRequest, Throttle, ThrottleRequest,
 };
@@ -77,7 +76,7 @@ async fn steer(api: Api, link: String, transition: LinkTransition) -> Result<Res
 pub(super) async fn throttle(
     State(api): State<Api>,
     Segments(link): Segments<String>,
-    Params(by): Params<By>,
+    by: By,
     body: Body,
 ) -> Answer<Throttle> {
     let (request, by) = (body.json::<ThrottleRequest>()?, by.name());
@@ -85,11 +84,7 @@ pub(super) async fn throttle(
     api.ask(move |control| control.throttle(&link, Some(rate), &by)).await.map(Json)
 }
 
-pub(super) async fn unthrottle(
-    State(api): State<Api>,
-    Segments(link): Segments<String>,
-    Params(by): Params<By>,
-) -> Answer<Throttle> {
+pub(super) async fn unthrottle(State(api): State<Api>, Segments(link): Segments<String>, by: By) -> Answer<Throttle> {
     let by = by.name();
     api.ask(move |control| control.throttle(&link, None, &by)).await.map(Json)
 }
@@ -105,7 +100,7 @@ pub(super) async fn events(State(api): State<Api>, Segments(link): Segments<Stri
 pub(super) async fn reset(
     State(api): State<Api>,
     Segments(link): Segments<String>,
-    Params(by): Params<By>,
+    by: By,
     body: Body,
 ) -> Answer<Reset> {
     let request: ResetRequest = body.json()?;

@@ -1,16 +1,18 @@
 //! The REST API: what a person, a script or the `tidegate` command asks of a running daemon.
 //!
 //! Reading order: [`wire`] has every shape that crosses the wire, [`control`] is the trait that the daemon implements,
-//! `server` has the router with all paths and limits. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
+//! `routes` has all paths with the role that each needs, `access` says who has which role, `listen` takes connections, `server` has what handlers take. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
 //! `records` (with `produce`, which divides a body among partitions), `daemon`, `metrics` (with [`exposition`], which writes them for Prometheus). `error` makes problem documents.
 //!
 //! Invariants
 //! - Wire types are not domain types: nothing here is stored, and the data plane knows none of it.
 //! - A number that is not known is null, never 0.
 //! - Every answer from status 400 on is a [`wire::Problem`], unknown paths and methods included.
+//! - Nothing is answered before it is known who asks, and whether they may.
 //! - Handlers never block: whatever asks the daemon, decodes or encodes records runs on tokio's threads for blocking work.
 //! - What a produce request holds is checked as a whole before any of it is written.
 
+mod access;
 pub mod control;
 mod daemon;
 mod definitions;
@@ -22,10 +24,12 @@ pub(crate) mod fake;
 mod groups;
 mod lanes;
 mod links;
+mod listen;
 mod metrics;
 mod produce;
 mod records;
 mod revisions;
+mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -33,5 +37,8 @@ mod topics;
 mod verification;
 pub mod wire;
 
+pub use access::{Access, AccessError, Prepared};
 pub use control::{ControlError, ControlPlane, ErrorKind};
-pub use server::{BODY_BYTES_MAX, COMPONENT_BYTES_MAX, PRODUCE_BYTES_MAX, serve};
+pub use listen::serve;
+pub use routes::{Endpoint, endpoints};
+pub use server::COMPONENT_BYTES_MAX;

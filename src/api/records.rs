@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::control::{ControlPlane, READ_WAIT_MAX, Read, ReadAnswer};
 use super::error::ApiError;
 use super::produce::{Placing, divide};
-use super::server::{Answer, Api, Body, PRODUCE_BYTES_MAX, Params, Segments};
+use super::server::{Answer, Api, Body, ManyRecords, Params, Segments};
 use super::wire::{Appended, ProduceAnswer, ReadFrom, RecordView, Time};
 use crate::model::{Batch, TopicPartition};
 
@@ -29,7 +29,7 @@ const WAIT_MS_MAX: u64 = 30_000;
 pub(super) async fn produce(
     State(api): State<Api>,
     Segments((cluster, topic)): Segments<(String, String)>,
-    Body(body): Body<PRODUCE_BYTES_MAX>,
+    Body(body, _): Body<ManyRecords>,
 ) -> Answer<ProduceAnswer> {
     let keyless = api.keyless_turn();
     api.work(move |control| {

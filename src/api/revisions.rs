@@ -5,14 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
+use super::access::Caller;
 use super::control::Publish;
 use super::error::ApiError;
-use super::server::{Answer, Api, Body, COMPONENT_BYTES_MAX, Params, Segments};
+use super::server::{Answer, Api, Body, By, Component, Params, Segments};
 use super::wire::{Revision, RevisionState, RollbackRequest, Swap};
 use crate::model::RevisionNumber;
-
-/// Who did it, where the caller did not say.
-pub(super) const ANONYMOUS: &str = "api";
 
 type Swapped = Result<(StatusCode, Json<Swap>), ApiError>;
 
@@ -23,19 +21,6 @@ pub(super) struct PublishParams {
     config: Option<String>,
 }
 
-/// Who asks, of requests that say nothing else there.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct By {
-    by: Option<String>,
-}
-
-impl By {
-    pub(super) fn name(self) -> String {
-        self.by.unwrap_or_else(|| ANONYMOUS.to_owned())
-    }
-}
-
 pub(super) async fn list(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<Revision>> {
     api.ask(move |control| control.revisions(&link)).await.map(Json)
 }
@@ -44,21 +29,17 @@ pub(super) async fn publish(
     State(api): State<Api>,
     Segments((link, stage)): Segments<(String, String)>,
     Params(params): Params<PublishParams>,
-    Body(component): Body<COMPONENT_BYTES_MAX>,
+    caller: Caller,
+    Body(component, _): Body<Component>,
 ) -> Swapped {
     let config = params.config.as_deref().map(serde_json::from_str).transpose().map_err(|error| {
         ApiError::malformed("bad-json", format!("config is not JSON: {error}"), "write it as JSON, percent-encoded")
     })?;
-    let publish = Publish { stage, component, config, by: params.by.unwrap_or_else(|| ANONYMOUS.to_owned()) };
+    let publish = Publish { stage, component, config, by: caller.by(params.by) };
     api.ask(move |control| control.publish(&link, publish)).await.map(swapped)
 }
 
-pub(super) async fn rollback(
-    State(api): State<Api>,
-    Segments(link): Segments<String>,
-    Params(by): Params<By>,
-    body: Body,
-) -> Swapped {
+pub(super) async fn rollback(State(api): State<Api>, Segments(link): Segments<String>, by: By, body: Body) -> Swapped {
     let request: RollbackRequest = if body.0.is_empty() { RollbackRequest::default() } else { body.json()? };
     let by = by.name();
     api.ask(move |control| control.rollback(&link, request.to.map(RevisionNumber), &by)).await.map(swapped)

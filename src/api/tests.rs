@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::fake::Fake;
 use super::wire::{Event, Link, Place, Problem, Record, Records, Time, Topic};
-use super::{BODY_BYTES_MAX, PRODUCE_BYTES_MAX};
+
+/// What bodies may have unless the configuration says otherwise.
+const BODY_BYTES_MAX: usize = 1 << 20;
+const PRODUCE_BYTES_MAX: usize = 32 << 20;
 
 /// A served daemon and a client.
 struct Scene {

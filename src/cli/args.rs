@@ -1,19 +1,23 @@
 //! Every command and flag.
 
+pub mod address;
 pub mod definitions;
 pub mod failover;
 pub mod groups;
 pub mod import;
 pub mod link;
+pub mod token;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::address::Address;
 use self::definitions::StoreArgs;
 use self::groups::GroupsCommand;
 use self::import::ImportCommand;
 use self::link::LinkCommand;
+use self::token::TokenCommand;
 
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
 use crate::config::LogFormat;
@@ -132,14 +136,21 @@ pub enum Command {
   tidegate plugin rollback orders"
     )]
     Plugin(PluginCommand),
+    /// Make tokens, which say who may use the API.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  tidegate token create ann --role operate"
+    )]
+    Token(TokenCommand),
 }
 
 /// Where the daemon is, and how to print its answer.
 #[derive(Args, Clone, Debug)]
 pub struct Remote {
-    /// Where the daemon listens.
-    #[arg(long, env = "TIDEGATE_URL", default_value = "http://127.0.0.1:8081")]
-    pub url: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub daemon: Address,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -292,9 +303,9 @@ pub struct ProduceArgs {
                 or null where absent; key_base64 and value_base64 for what is not UTF-8. The answer is JSON too"
     )]
     pub json: bool,
-    /// Where the daemon listens.
-    #[arg(long, env = "TIDEGATE_URL", default_value = "http://127.0.0.1:8081")]
-    pub url: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub daemon: Address,
 }
 
 /// `consume`.
@@ -322,9 +333,9 @@ pub struct ConsumeArgs {
     /// Print each record as a JSON object, as `produce --json` takes it, with topic, partition and offset.
     #[arg(long)]
     pub json: bool,
-    /// Where the daemon listens.
-    #[arg(long, env = "TIDEGATE_URL", default_value = "http://127.0.0.1:8081")]
-    pub url: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub daemon: Address,
 }
 
 /// `dlq …`.
@@ -512,6 +523,8 @@ mod tests {
             "link reset orders --topic t --partition 3 --to 12 --forget-state",
             "link reset orders --list",
             "plugin history orders",
+            "token create ann --role operate --file ann.token",
+            "status --url https://h:1 --token-file t --ca-file c --cert-file d --key-file k",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
@@ -523,6 +536,9 @@ mod tests {
         for (line, kind) in [
             ("nonsense", InvalidSubcommand),
             ("link show", MissingRequiredArgument),
+            ("status --cert-file c", MissingRequiredArgument),
+            ("token create ann", MissingRequiredArgument),
+            ("token create ann --role root", ValueValidation),
             ("consume east orders --offset 7", MissingRequiredArgument),
             ("consume east orders --partition 0 --offset -7", clap::error::ErrorKind::UnknownArgument),
             ("consume east orders --partition 0 --offset soon", ValueValidation),

@@ -7,7 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use ureq::http::{HeaderValue, header};
+
+use super::args::address::Address;
 use super::failure::Failure;
+use super::identity;
 use crate::api::wire::Problem;
 
 /// A daemon that does not take a connection in this time is not there.
@@ -23,6 +27,8 @@ const ANSWER_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub(super) struct Client {
     agent: ureq::Agent,
     base: String,
+    /// The token, if there is one.
+    authorization: Option<HeaderValue>,
 }
 
 /// Why a request has no good answer.
@@ -59,33 +65,40 @@ impl From<RequestError> for Failure {
 pub(super) type Query<'a> = &'a [(&'a str, String)];
 
 impl Client {
-    /// A client of the daemon at `url`. Connects when it is used.
-    pub(super) fn new(url: &str) -> Result<Self, Failure> {
+    /// A client of the daemon at `address`. Connects when it is used.
+    pub(super) fn new(address: &Address) -> Result<Self, Failure> {
+        let url = &address.url;
         let base = url.trim_end_matches('/');
-        if base.strip_prefix("http://").is_none_or(str::is_empty) {
-            let help = "write it as http://HOST:PORT, with --url or in TIDEGATE_URL";
+        let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
+        if host.is_none_or(str::is_empty) {
+            let help = "write it as http://HOST:PORT or https://HOST:PORT, with --url or in TIDEGATE_URL";
             return Err(Failure::new(format!("not the URL of a daemon: {url}"), help));
         }
+        let is_encrypted = base.starts_with("https:");
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             // Daemons are near. A proxy for the web would answer for a daemon that is not there.
             .proxy(None)
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Ok(Self { agent: config.into(), base: format!("{base}/api/v1") })
+            // A daemon never sends anybody elsewhere, and a token must not follow.
+            .max_redirects(0)
+            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+        let config = if is_encrypted { config.tls_config(identity::tls(address)?) } else { config };
+        let authorization = identity::authorization(address)?;
+        Ok(Self { agent: config.build().into(), base: format!("{base}/api/v1"), authorization })
     }
 
     /// GET.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &[&str], query: Query<'_>) -> Result<T, RequestError> {
-        let request = self.agent.get(self.url(path)).query_pairs(query.iter().map(|(name, value)| (*name, value)));
+        let request =
+            self.known(self.agent.get(self.url(path))).query_pairs(query.iter().map(|(name, value)| (*name, value)));
         self.answer(request.call())
     }
 
     /// DELETE.
     pub(super) fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, RequestError> {
-        self.answer(self.agent.delete(self.url(path)).call())
+        self.answer(self.known(self.agent.delete(self.url(path))).call())
     }
 
     /// DELETE of something that has a version, if it has that one, without an answer.
@@ -95,7 +108,8 @@ impl Client {
         query: Query<'_>,
         version: Option<u64>,
     ) -> Result<(), RequestError> {
-        let request = self.agent.delete(self.url(path)).query_pairs(query.iter().map(|(name, value)| (*name, value)));
+        let request =
+            self.known(self.agent.delete(self.url(path))).query_pairs(query.iter().map(|(name, value)| (*name, value)));
         self.answer::<Option<()>>(if_match(request, version).call()).map(drop)
     }
 
@@ -107,7 +121,8 @@ impl Client {
         version: Option<u64>,
         body: &[u8],
     ) -> Result<T, RequestError> {
-        let request = self.agent.put(self.url(path)).query_pairs(query.iter().map(|(name, value)| (*name, value)));
+        let request =
+            self.known(self.agent.put(self.url(path))).query_pairs(query.iter().map(|(name, value)| (*name, value)));
         self.answer(if_match(request, version).content_type("application/json").send(body))
     }
 
@@ -119,7 +134,8 @@ impl Client {
         content_type: &str,
         body: &[u8],
     ) -> Result<T, RequestError> {
-        let request = self.agent.post(self.url(path)).query_pairs(query.iter().map(|(name, value)| (*name, value)));
+        let request =
+            self.known(self.agent.post(self.url(path))).query_pairs(query.iter().map(|(name, value)| (*name, value)));
         self.answer(request.content_type(content_type).send(body))
     }
 
@@ -132,6 +148,14 @@ impl Client {
     ) -> Result<T, RequestError> {
         let body = serde_json::to_vec(body).map_err(|error| RequestError::Unreachable(self.unreachable(&error)))?;
         self.post(path, query, "application/json", &body)
+    }
+
+    /// A request that says who we are.
+    fn known<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.authorization {
+            Some(token) => request.header(header::AUTHORIZATION, token.clone()),
+            None => request,
+        }
     }
 
     fn url(&self, path: &[&str]) -> String {
@@ -161,6 +185,10 @@ impl Client {
     }
 
     fn request_error(&self, error: &ureq::Error) -> RequestError {
+        if let Some((why, help)) = identity::tls_trouble(error) {
+            let message = format!("no secure connection to the daemon at {}: {why}", self.daemon());
+            return RequestError::Unreachable(Failure::new(message, help));
+        }
         let unsent = match error {
             ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
             ureq::Error::Timeout(timeout) => matches!(timeout, ureq::Timeout::Connect | ureq::Timeout::Resolve),

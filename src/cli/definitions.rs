@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const IN_VAIN: u8 = 3;
 
 pub(super) fn create(args: &CreateArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let body = read_object(&args.file)?;
     let made: Link = client.post(&["replication", "links"], &[("by", whoami())], "application/json", &body)?;
     let link = if args.start {
@@ -38,14 +38,14 @@ pub(super) fn create(args: &CreateArgs, out: &mut dyn Write) -> Result<(), Failu
 }
 
 pub(super) fn update(args: &UpdateArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link];
     let link: Link = client.put(&path, &[("by", whoami())], args.if_version, &read_object(&args.file)?)?;
     tell(&link, args.remote.json, out)
 }
 
 pub(super) fn delete(args: &DeleteArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     client.delete_version(&["replication", "links", &args.link], &[("by", whoami())], args.if_version)?;
     if args.remote.json {
         return print_json(out, &serde_json::json!({ "id": args.link, "deleted": true }));
@@ -54,7 +54,7 @@ pub(super) fn delete(args: &DeleteArgs, out: &mut dyn Write) -> Result<(), Failu
 }
 
 pub(super) fn definition(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let found: LinkDefinition = client.get(&["replication", "links", &args.link, "definition"], &[])?;
     // Without --json it is what `link create` and `link update` take.
     if args.remote.json { print_json(out, &found) } else { print_json(out, &found.definition) }
@@ -62,7 +62,7 @@ pub(super) fn definition(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Fai
 
 /// Look at a link until it is as wished. A link that has failed will not become so by itself.
 pub(super) fn wait(args: &WaitArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let until = Instant::now() + args.timeout;
     loop {
         let link: Link = client.get(&["replication", "links", &args.link], &[])?;
@@ -79,7 +79,7 @@ pub(super) fn wait(args: &WaitArgs, out: &mut dyn Write) -> Result<(), Failure> 
 }
 
 pub(super) fn throttle(args: &ThrottleArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let (path, query) = (["replication", "links", &args.link, "throttle"], [("by", whoami())]);
     let set = |rate| ThrottleRequest { throttle_rate_bytes_per_sec: rate };
     let now: Throttle = match args.rate {
@@ -113,7 +113,7 @@ pub(super) fn store(args: &StoreArgs, out: &mut dyn Write) -> Result<(), Failure
     let component = std::fs::read(&args.file).map_err(|error| {
         Failure::new(format!("cannot read {}: {error}", args.file.display()), "name the file of a built plugin")
     })?;
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let stored: Inspection = client.post(&["plugins"], &[], "application/wasm", &component)?;
     if args.remote.json {
         return print_json(out, &stored);
@@ -123,7 +123,7 @@ pub(super) fn store(args: &StoreArgs, out: &mut dyn Write) -> Result<(), Failure
 }
 
 pub(super) fn reload(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
-    let done: Reloaded = Client::new(&remote.url)?.post(&["reload"], &[], "application/json", b"")?;
+    let done: Reloaded = Client::new(&remote.daemon)?.post(&["reload"], &[], "application/json", b"")?;
     if remote.json {
         return print_json(out, &done);
     }

@@ -27,7 +27,7 @@ pub(super) fn dlq(command: &DlqCommand, out: &mut dyn Write) -> Result<(), Failu
 }
 
 fn list(args: &DlqListArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let mailbox = Mailbox::open(&client, &args.link)?;
     let letters = mailbox.newest(args.max)?;
     if args.remote.json {
@@ -61,7 +61,7 @@ fn row(letter: &Letter) -> [String; 6] {
 }
 
 fn show(args: &DlqShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let mailbox = Mailbox::open(&client, &args.link)?;
     let letter = mailbox.letter(args.partition, args.offset)?;
     if args.remote.json {

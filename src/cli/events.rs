@@ -13,7 +13,7 @@ use crate::api::wire::{Event, Place};
 const MESSAGE_CHARS_MAX: usize = 240;
 
 pub(super) fn events(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let mut events: Vec<Event> = client.get(&["replication", "links", &args.link, "events"], &[])?;
     // One that happens again keeps its place in the daemon's list, and has the time of the last.
     events.sort_by_key(|event| event.time);

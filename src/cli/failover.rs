@@ -11,7 +11,7 @@ use super::table::{known, table};
 use crate::api::wire::{FailoverDetails, FailoverEvent, FailoverPartition, FailoverPlan, FailoverTarget};
 
 pub(super) fn fail_over(args: &FailoverArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, "failover"];
     let mut query = vec![("by", whoami())];
     query.extend(args.drain.iter().map(|drain| ("drain_timeout", drain.clone())));
@@ -23,7 +23,7 @@ pub(super) fn fail_over(args: &FailoverArgs, out: &mut dyn Write) -> Result<(), 
 }
 
 pub(super) fn fail_back(args: &FailbackArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, "failback"];
     if args.dry_run {
         return plan(&client, &path, vec![("by", whoami())], args.remote.json, out);
@@ -37,7 +37,7 @@ pub(super) fn fail_back(args: &FailbackArgs, out: &mut dyn Write) -> Result<(), 
 }
 
 pub(super) fn list(args: &FailoversArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let Some(event) = &args.event else {
         let events: Vec<FailoverEvent> = client.get(&["replication", "links", &args.link, "failovers"], &[])?;
         return if args.remote.json { print_json(out, &events) } else { Ok(print_events(&events, out)?) };

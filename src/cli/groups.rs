@@ -20,12 +20,12 @@ pub(super) fn groups(command: &GroupsCommand, out: &mut dyn Write) -> Result<(),
 }
 
 fn list(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let groups = all(&Client::new(&args.remote.url)?, &args.link)?;
+    let groups = all(&Client::new(&args.remote.daemon)?, &args.link)?;
     if args.remote.json { print_json(out, &groups) } else { Ok(print(&groups, out)?) }
 }
 
 fn translate(args: &GroupsArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let groups = match args.groups.is_empty() {
         true => all(&client, &args.link)?,
         false => ask(&client, args, GroupsRequest { dry_run: true, ..GroupsRequest::default() })?,
@@ -41,7 +41,7 @@ fn translate(args: &GroupsArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn sync(args: &SyncArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let SyncArgs { groups: args, rewind } = args;
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let groups = ask(&client, args, GroupsRequest { rewind: *rewind, ..GroupsRequest::default() })?;
     if args.remote.json {
         print_json(out, &groups)?;

@@ -39,7 +39,7 @@ pub struct RelaneArgs {
 }
 
 pub(super) fn upgrade(args: &UpgradeArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, "upgrade"];
     let query = [("by", whoami()), ("dry_run", args.dry_run.to_string())];
     let done: Upgrade = client.post(&path, &query, "application/json", b"")?;
@@ -56,7 +56,7 @@ pub(super) fn upgrade(args: &UpgradeArgs, out: &mut dyn Write) -> Result<(), Fai
 }
 
 pub(super) fn relane(args: &RelaneArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, "relane"];
     let done: Relaned = client.post_json(&path, &[("by", whoami())], &RelaneRequest { lanes: args.lanes })?;
     if args.remote.json {

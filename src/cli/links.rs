@@ -39,7 +39,7 @@ pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Fai
 }
 
 fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
-    let links: Vec<Link> = Client::new(&remote.url)?.get(&["replication", "links"], &[])?;
+    let links: Vec<Link> = Client::new(&remote.daemon)?.get(&["replication", "links"], &[])?;
     if remote.json {
         return print_json(out, &links);
     }
@@ -65,7 +65,7 @@ fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 fn show(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let link: Link = client.get(&["replication", "links", &args.link], &[])?;
     if args.remote.json {
         return print_json(out, &link);
@@ -74,7 +74,7 @@ fn show(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 fn steer(args: &LinkArgs, transition: LinkTransition, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, transition.word()];
     let link: Link = client.post(&path, &[], "application/json", b"")?;
     if args.remote.json {

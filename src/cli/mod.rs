@@ -1,7 +1,7 @@
 //! The command line: the daemon itself (`run`, `check`, `import`, `plugin inspect`), and a client of its REST API (all else).
 //!
-//! Reading order: [`args`] has every command and flag; `client` speaks HTTP; then a file for each family of commands: `local` (with `log`), `import`,
-//! `status`, `links` (with `stage`, `events` and `failover`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`. `failure` says
+//! Reading order: [`args`] has every command and flag; `client` speaks HTTP, `identity` says who we are; then a file for each family of commands: `local` (with `log`), `import`,
+//! `status`, `links` (with `stage`, `events` and `failover`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`, `token`. `failure` says
 //! how commands fail, `table` lays out text, `limits` says what a plugin may use.
 //!
 //! Invariants
@@ -18,6 +18,7 @@ mod events;
 mod failover;
 mod failure;
 mod groups;
+mod identity;
 mod import;
 pub mod lanes;
 mod letter;
@@ -34,6 +35,7 @@ mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+mod token;
 mod topics;
 mod verify;
 
@@ -93,16 +95,17 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Check(args) => local::check(&args, out),
         Command::Import(ImportCommand::Mm2(args)) => import::mm2(&args, out),
         Command::Reload(remote) => definitions::reload(&remote, out),
-        Command::Status(remote) => status::status(&Client::new(&remote.url)?, remote.json, out),
+        Command::Status(remote) => status::status(&Client::new(&remote.daemon)?, remote.json, out),
         Command::Link(command) => links::link(&command, out),
         Command::Groups(command) => groups::groups(&command, out),
         Command::Topic(command) => topics::topic(&command, out),
-        Command::Produce(args) => produce::produce(&Client::new(&args.url)?, &args, io::stdin().lock(), out),
-        Command::Consume(args) => consume::consume(&Client::new(&args.url)?, &args, out),
+        Command::Produce(args) => produce::produce(&Client::new(&args.daemon)?, &args, io::stdin().lock(), out),
+        Command::Consume(args) => consume::consume(&Client::new(&args.daemon)?, &args, out),
         Command::Dlq(command) => dlq::dlq(&command, out),
         Command::Verify(args) => verify::verify(&args, out),
         Command::Plugin(PluginCommand::Inspect(args)) => local::inspect(&args, out),
         Command::Plugin(command) => plugins::plugin(&command, out),
+        Command::Token(command) => token::token(&command, out),
     }
 }
 

@@ -10,7 +10,7 @@ use super::table::known;
 use crate::api::wire::{GroupFate, Notice, Plan, PlannedAction, PlannedSetting, PlannedTopic};
 
 pub(super) fn plan(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let plan: Plan = Client::new(&args.remote.url)?.get(&["replication", "links", &args.link, "plan"], &[])?;
+    let plan: Plan = Client::new(&args.remote.daemon)?.get(&["replication", "links", &args.link, "plan"], &[])?;
     if args.remote.json {
         return print_json(out, &plan);
     }

@@ -32,13 +32,13 @@ fn publish(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut query = vec![("by", whoami())];
     query.extend(args.config.as_ref().map(|config| ("config", config.to_string())));
     let path = ["replication", "links", &args.link, "stages", &args.stage, "revisions"];
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let swap: Swap = client.post(&path, &query, "application/wasm", &component)?;
     print_swap(&args.link, &swap, args.remote.json, out)
 }
 
 fn rollback(args: &RollbackArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, "rollback"];
     let swap: Swap = client.post_json(&path, &[("by", whoami())], &RollbackRequest { to: args.to })?;
     print_swap(&args.link, &swap, args.remote.json, out)
@@ -66,7 +66,7 @@ fn print_swap(link: &str, swap: &Swap, json: bool, out: &mut dyn Write) -> Resul
 }
 
 fn history(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let revisions: Vec<Revision> = client.get(&["replication", "links", &args.link, "revisions"], &[])?;
     if args.remote.json {
         return print_json(out, &revisions);

@@ -11,7 +11,7 @@ use super::table::{known, table};
 use crate::api::wire::{Reset, ResetRequest};
 
 pub(super) fn reset(args: &ResetArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, "resets"];
     let (Some(topic), Some(to)) = (&args.topic, args.to) else {
         let resets: Vec<Reset> = client.get(&path, &[])?;

@@ -45,7 +45,7 @@ impl Scene {
     fn produce(&self, words: &[&str], input: &[u8]) -> Result<String, Failure> {
         let Command::Produce(args) = self.command(words) else { unreachable!("{words:?}") };
         let mut out = Vec::new();
-        produce::produce(&Client::new(&args.url)?, &args, input, &mut out)?;
+        produce::produce(&Client::new(&args.daemon)?, &args, input, &mut out)?;
         Ok(String::from_utf8(out).expect("text"))
     }
 
@@ -77,7 +77,7 @@ fn a_daemon_that_is_not_there_is_told_how_to_start() {
 
 #[test]
 fn a_url_that_is_none_is_refused() {
-    for url in ["", "127.0.0.1:8081", "https://host", "http://"] {
+    for url in ["", "127.0.0.1:8081", "ftp://host", "http://", "https://"] {
         let scene = Scene { fake: Arc::default(), url: url.into() };
         let (message, _) = told(scene.run(&["status"]));
         assert_eq!(message, format!("not the URL of a daemon: {url}"));

@@ -18,7 +18,7 @@ pub(super) fn topic(command: &TopicCommand, out: &mut dyn Write) -> Result<(), F
 }
 
 fn list(args: &ClusterArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let topics: Vec<TopicSummary> = client.get(&["clusters", &args.cluster, "topics"], &[])?;
     if args.remote.json {
         return print_json(out, &topics);
@@ -28,7 +28,7 @@ fn list(args: &ClusterArgs, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 fn create(args: &CreateArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let topic = CreateTopic { name: args.topic.clone(), partitions: args.partitions };
     let topic: Topic = client.post_json(&["clusters", &args.cluster, "topics"], &[], &topic)?;
     if args.remote.json {
@@ -38,7 +38,7 @@ fn create(args: &CreateArgs, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 fn describe(args: &TopicArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let topic: Topic = client.get(&["clusters", &args.cluster, "topics", &args.topic], &[])?;
     if args.remote.json {
         return print_json(out, &topic);

@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const TEXT_CHARS_MAX: usize = 160;
 
 pub(super) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.remote.url)?;
+    let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, "verification"];
     let query = [("differences", args.differences.to_string())];
     let interrupted = watch_for_interrupt();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::model::layout::{LAYOUT_NEWEST, LAYOUT_OLDEST};
 use crate::model::{ClusterId, Limits};
 
+use super::api::ApiConfig;
 use super::check_id;
 use super::limits::read_limits;
 use super::link::cluster;
@@ -31,7 +32,7 @@ impl LogFormat {
 }
 
 /// Settings of the process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct DaemonConfig {
     /// The directory of everything that the daemon writes, clusters with a `path` of their own excepted.
     pub data_dir: PathBuf,
@@ -41,6 +42,8 @@ pub struct DaemonConfig {
     pub layout_max: u32,
     /// The address of the REST API.
     pub listen: SocketAddr,
+    /// Who may use it, and how.
+    pub api: ApiConfig,
     /// The cluster that keeps the links that are defined by REST; `None`: a store of the daemon's own.
     pub metadata: Option<ClusterId>,
     /// The directory of the files that links may use that are defined by REST: certificates, keys and secrets. `None`: they may use none.
@@ -64,7 +67,12 @@ impl DaemonConfig {
         });
         let layouts = LAYOUT_OLDEST.into()..=LAYOUT_NEWEST.into();
         let layout_max = table.integer("layout_max", LAYOUT_NEWEST.into(), layouts) as u32;
-        let listen = table.item("listen").and_then(|item| address(&item));
+        let listen = table.item("listen");
+        let errors = table.report.error_count();
+        let api = ApiConfig::read(table.table("api"), base_dir);
+        // Of what could not be read nobody knows whether it would have been enough.
+        let api_is_whole = table.report.error_count() == errors;
+        let listen = listen.and_then(|item| address(&item, api_is_whole.then_some(&api)));
         let metadata = table.item("metadata").and_then(|item| cluster(&item, clusters));
         let secrets_dir = table.item("secrets_dir").and_then(|item| directory(&item, base_dir));
         let log_format =
@@ -78,6 +86,7 @@ impl DaemonConfig {
             name,
             layout_max,
             listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081))),
+            api,
             metadata,
             secrets_dir,
             log_format,
@@ -100,17 +109,19 @@ pub(super) fn path<'a>(item: &Item<'a>) -> Option<&'a str> {
     item.parsed(path)
 }
 
-fn address(item: &Item<'_>) -> Option<SocketAddr> {
+fn address(item: &Item<'_>, api: Option<&ApiConfig>) -> Option<SocketAddr> {
     let text = item.text()?;
     let wrong =
         |_| format!("{text:?} is not an address and a port: write them like \"127.0.0.1:8081\" or \"[::1]:8081\"");
     let address: SocketAddr = item.parsed(text.parse().map_err(wrong))?;
-    if !address.ip().to_canonical().is_loopback() {
-        item.report.warning(
-            &item.place,
-            "everybody who reaches this address can control the daemon: this version has no authentication",
-            "listen on 127.0.0.1, or let only trusted hosts reach the port",
-        );
+    let Some(api) = api else { return Some(address) };
+    if let Some((message, help)) = api.refuses(address) {
+        item.report.error_if_all_was_read(&item.place, message, help);
+        return None;
+    }
+    if api.tls.is_none() && !address.ip().to_canonical().is_loopback() {
+        let help = "see to it that something else encrypts, or set tls_cert_file and tls_key_file in [daemon.api]";
+        item.report.warning(&item.place, "tokens reach this address in the clear, as insecure_plaintext says", help);
     }
     Some(address)
 }

@@ -147,7 +147,8 @@ const SECRETS: [&str; 3] = ["password", "token", "secret"];
 /// Whether a line, or the table that is meant, may hold a secret. The key may have been misspelt, and the line may be no TOML.
 fn may_hold_secret(line: &str, key: &str) -> bool {
     let line = line.to_ascii_lowercase();
-    SECRETS.iter().any(|word| line.contains(word)) || key.split('.').any(|part| part == "sasl")
+    SECRETS.iter().any(|word| line.contains(word))
+        || key.split('.').any(|part| part == "sasl" || part.starts_with("tokens["))
 }
 
 /// The text of a configuration file. It turns a [`Place`] into a [`Diagnostic`].

@@ -262,7 +262,8 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path) -> Option<Option<TlsConfig>>
     Some(Some(TlsConfig { ca_file, identity, server_name }))
 }
 
-fn readable_file(item: &Item<'_>, base_dir: &Path) -> Option<PathBuf> {
+/// A file that is there.
+pub(super) fn readable_file(item: &Item<'_>, base_dir: &Path) -> Option<PathBuf> {
     let file = allowed_file(item, base_dir, path(item)?)?;
     if matches!(item.report.files(), Files::Rehearsed) {
         return Some(file);

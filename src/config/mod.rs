@@ -9,10 +9,11 @@
 //! - An unknown key is an error: a slip of the hand must not become a default.
 //! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
 //!
-//! Reading order: [`daemon`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
+//! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
 //! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
+pub mod api;
 pub mod breaker;
 pub mod circle;
 pub mod cluster;
@@ -50,6 +51,7 @@ use toml::de::DeTable;
 
 use crate::model::{ClusterId, LinkId};
 
+pub use api::{ApiConfig, ApiLimits, ApiTls, AuditConfig, ClientConfig, Role, Subject, TokenConfig};
 pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
@@ -172,14 +174,19 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
 
 /// Whether a link or a cluster may have this id. It is part of file names, URLs and transactional ids.
 fn check_id(what: &str, id: &str, place: &Place, report: &Report<'_>) -> bool {
-    let allowed = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    let valid = allowed && (1..=63).contains(&id.len()) && id != "." && id != "..";
+    let valid = is_id(id);
     if !valid {
         let message =
             format!("{id:?} is not an id of a {what}: use 1 to 63 letters, digits, dots, underscores and hyphens");
         report.error(place, message);
     }
     valid
+}
+
+/// Whether a link, a cluster or the owner of a token may be called so.
+pub fn is_id(id: &str) -> bool {
+    let allowed = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    allowed && (1..=63).contains(&id.len()) && id != "." && id != ".."
 }
 
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {

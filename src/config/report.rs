@@ -87,6 +87,11 @@ impl<'a> Report<'a> {
         self.broken_lines.extend(lines);
     }
 
+    /// How many errors there are so far.
+    pub(super) fn error_count(&self) -> usize {
+        self.errors.get()
+    }
+
     /// Something is wrong at `place`.
     pub(super) fn error(&self, place: &Place, message: impl Into<String>) {
         self.push(place, self.source.error(place, message));

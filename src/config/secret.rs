@@ -37,6 +37,14 @@ impl Secret {
         }
     }
 
+    /// `${env:NAME}` or `${file:PATH}`, and nothing else.
+    pub(super) fn parse_reference(item: &Item<'_>, base_dir: &Path) -> Option<Self> {
+        if is_reference(item.text()?) {
+            return Self::parse(item, base_dir);
+        }
+        item.parsed(Err("a token does not stand here: write \"${file:PATH}\" or \"${env:NAME}\"".to_owned()))
+    }
+
     /// `${env:NAME}`, `${file:PATH}`, or the text itself, which is a warning: a configuration file is shown to many.
     pub(super) fn parse(item: &Item<'_>, base_dir: &Path) -> Option<Self> {
         let text = item.text()?;

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Error;
-use crate::api::wire;
-use crate::config::{ClusterConfig, ClusterKind, Config, Diagnostic, LinkConfig, PluginSource, Source, StageConfig};
+use crate::api::{Prepared, wire};
+use crate::config::{
+    ApiConfig, ClusterConfig, ClusterKind, Config, Diagnostic, LinkConfig, PluginSource, Source, StageConfig,
+};
 use crate::connector;
 use crate::link::StageSpec;
 use crate::link::pipeline::{check_limits, check_routes};
@@ -62,6 +64,7 @@ pub(super) fn with_plugins(
 ) -> Result<CheckedConfig, Vec<Diagnostic>> {
     let mut errors: Vec<_> =
         config.clusters.values().filter_map(|cluster| check_cluster(&config.source, cluster)).collect();
+    errors.extend(check_api(&config.source, &config.daemon.api));
     let mut stages = Vec::new();
     for link in config.links.values() {
         let check = |stage| {
@@ -84,6 +87,12 @@ pub(super) fn check_cluster(source: &Source, cluster: &ClusterConfig) -> Option<
     let ClusterKind::Kafka(kafka) = &cluster.kind else { return None };
     let error = connector::kafka::check(kafka).err()?;
     Some(source.error(&kafka.security.place, error.message).with_help(error.remedy))
+}
+
+/// What is wrong with the certificates and tokens of the API.
+fn check_api(source: &Source, api: &ApiConfig) -> Option<Diagnostic> {
+    let error = Prepared::new(api).err()?;
+    Some(source.error(&api.place, error.message).with_help(error.remedy))
 }
 
 /// Read, compile and configure the plugin of a stage. `component` gets its bytes.

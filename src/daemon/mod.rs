@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use crate::api::Access;
 use crate::config::{DaemonConfig, Diagnostic};
 use crate::plugin::PluginEngine;
 use definitions::Definitions;
@@ -67,6 +68,8 @@ struct Daemon {
     world: RwLock<World>,
     definitions: Definitions,
     regions: Arc<Regions>,
+    /// Who may use the API.
+    access: Arc<Access>,
     /// Held for the length of a change of the world: one after the other.
     changing: Mutex<()>,
 }

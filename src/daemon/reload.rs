@@ -12,7 +12,7 @@ use super::run::open_cluster;
 use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, Error, lock};
 use crate::api::control::{ControlError, ErrorKind};
-use crate::api::wire;
+use crate::api::{Prepared, wire};
 use crate::config::{ClusterConfig, ClusterKind, Config, DaemonConfig, LinkConfig};
 use crate::model::{ClusterId, LinkId};
 
@@ -31,6 +31,7 @@ impl Daemon {
         let CheckedConfig { config, stages, warnings } =
             load(&self.file, &self.engine).map_err(|found| faults(&found))?;
         self.refuse_taken(&config)?;
+        self.renew_access(&config.daemon)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let mut done = wire::Reloaded {
             needs_restart: needs_restart(&self.settings(), &config.daemon),
@@ -63,6 +64,17 @@ impl Daemon {
         }
         tracing::info!(added = ?done.added, changed = ?done.changed, removed = ?done.removed, needs_restart = ?done.needs_restart, "the configuration file was read anew");
         Ok(done)
+    }
+
+    /// Have the API follow what the file says of it. It goes on where it listens, whatever the file says of that: so that is where it must be safe.
+    fn renew_access(&self, config: &DaemonConfig) -> Result<(), ControlError> {
+        let listen = self.settings().listen;
+        if let Some((message, remedy)) = config.api.refuses(listen) {
+            let message = format!("the API listens on {listen} until a restart: {message}");
+            return Err(ControlError::new(ErrorKind::Conflict, "api-exposed", message, remedy));
+        }
+        let renewed = Prepared::new(&config.api).and_then(|prepared| self.access.put(prepared));
+        renewed.map_err(|error| ControlError::new(ErrorKind::Conflict, error.code, error.message, error.remedy))
     }
 
     /// A link of the file must not take the id of one that was defined through the API.

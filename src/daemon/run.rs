@@ -15,8 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::check::{CheckedConfig, with_plugins};
 use super::definitions::{self, Definitions};
 use super::{Daemon, Error, RunningCluster, World, name};
-use crate::api::{self, wire};
-use crate::config::{ClusterConfig, ClusterKind, Config, EmbeddedConfig, LogFormat};
+use crate::api::{self, Access, Prepared, wire};
+use crate::config::{ClusterConfig, ClusterKind, Config, DaemonConfig, EmbeddedConfig, LogFormat};
 use crate::connector::embedded::EmbeddedCluster;
 use crate::connector::kafka::KafkaCluster;
 use crate::connector::{self, Cluster};
@@ -61,12 +61,13 @@ pub fn run(path: &Path, start_log: impl FnOnce(LogFormat) -> Result<(), Error>) 
         .build()
         .map_err(|error| Error::new(format!("no threads for the API: {error}"), "raise the limit of processes"))?;
     let listener = runtime.block_on(bind(checked.config.daemon.listen))?;
-    let daemon = Arc::new(assemble(checked, path, name, engine, started)?);
+    let access = Arc::new(open_access(&checked.config.daemon)?);
+    let daemon = Arc::new(assemble(checked, path, name, engine, access.clone(), started)?);
     let stopping = Arc::new(AtomicBool::new(false));
     let upkeep = upkeep(daemon.clone(), stopping.clone());
     let following = follow(daemon.clone(), stopping.clone());
     runtime.spawn(reload_on_hangup(daemon.clone()));
-    let served = runtime.block_on(api::serve(listener, daemon.clone(), termination()));
+    runtime.block_on(api::serve(listener, access, daemon.clone(), termination()));
     stopping.store(true, Ordering::Relaxed);
     for thread in [upkeep, following] {
         thread.thread().unpark();
@@ -80,7 +81,12 @@ pub fn run(path: &Path, start_log: impl FnOnce(LogFormat) -> Result<(), Error>) 
             scope.spawn(move || hosted.end());
         }
     });
-    served.map_err(|error| Error::new(format!("the API failed: {error}"), "see the log"))
+    Ok(())
+}
+
+fn open_access(config: &DaemonConfig) -> Result<Access, Error> {
+    let opened = Prepared::new(&config.api).and_then(|prepared| Access::new(prepared, &config.data_dir));
+    opened.map_err(|error| Error::new(error.message, error.remedy))
 }
 
 fn refused(diagnostics: Vec<crate::config::Diagnostic>) -> Error {
@@ -115,6 +121,7 @@ fn assemble(
     path: &Path,
     name: Arc<str>,
     engine: PluginEngine,
+    access: Arc<Access>,
     started: Instant,
 ) -> Result<Daemon, Error> {
     let CheckedConfig { config, stages, .. } = checked;
@@ -130,6 +137,7 @@ fn assemble(
         world: RwLock::new(World { clusters, ..World::default() }),
         definitions: Definitions::default(),
         regions: Arc::default(),
+        access,
         changing: Mutex::default(),
     };
     for (link, stages) in config.links.into_values().zip(stages) {

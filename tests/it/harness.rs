@@ -12,7 +12,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::api::wire;
-use ureq::http::HeaderMap;
+use ureq::SendBody;
+use ureq::http::header::AUTHORIZATION;
+use ureq::http::{HeaderMap, HeaderValue, Request};
+use ureq::middleware::MiddlewareNext;
+use ureq::tls::TlsConfig;
 
 /// How long anything may take before the test gives up. Only what is broken ever takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,6 +52,21 @@ impl Client {
     pub fn new(port: u16) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
         Self { agent: config.build().into(), url: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// The same for a daemon that wants to know who asks, or that speaks TLS.
+    pub fn known(port: u16, token: Option<&str>, tls: Option<TlsConfig>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+        let config = config.tls_config(tls.unwrap_or_default());
+        let value = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")).expect("a token"));
+        let say = move |mut request: Request<SendBody>, next: MiddlewareNext| {
+            if let Some(value) = &value {
+                request.headers_mut().insert(AUTHORIZATION, value.clone());
+            }
+            next.handle(request)
+        };
+        Self { agent: config.middleware(say).build().into(), url: format!("{scheme}://localhost:{port}") }
     }
 
     /// Errors: nobody answers.

@@ -22,5 +22,8 @@ mod oracle;
 mod poison;
 mod relane;
 mod reset;
+mod secrets;
+mod secured;
+mod slow;
 mod swap;
 mod verify;

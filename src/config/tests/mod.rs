@@ -1,5 +1,6 @@
 //! Text in, settings or diagnostics out.
 
+mod api;
 mod builtins;
 mod circles;
 mod errors;
