@@ -6,8 +6,10 @@ mod errors;
 mod following;
 mod fuzz;
 mod kafka;
+mod reference;
 mod settings;
 mod start;
+pub(super) mod survey;
 mod syntax;
 
 use std::path::PathBuf;
