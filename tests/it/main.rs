@@ -9,6 +9,7 @@ mod builtins;
 mod compiler;
 mod crash;
 mod definitions;
+mod deploy;
 mod examples;
 mod exposition;
 mod gallery;
