@@ -13,7 +13,20 @@ use crate::metrics::documented;
 
 /// What expressions are made of beside metrics, labels and numbers.
 const PROMQL: [&str; 14] = [
-    "and", "by", "histogram_quantile", "increase", "label_values", "max", "min", "or", "rate", "sum", "topk", "up", "on", "unless",
+    "and",
+    "by",
+    "histogram_quantile",
+    "increase",
+    "label_values",
+    "max",
+    "min",
+    "or",
+    "rate",
+    "sum",
+    "topk",
+    "up",
+    "on",
+    "unless",
 ];
 
 /// Labels that Prometheus adds.
@@ -91,7 +104,8 @@ fn check(expression: &str) -> Result<BTreeSet<String>, String> {
     }
     let mut labels = of_metrics.unwrap_or_default();
     labels.extend(ADDED.map(str::to_owned));
-    for word in captures(r"\b[a-zA-Z_]\w*\b", &bare) {
+    let unselected = Regex::new(r"\{[^}]*\}").expect("an expression").replace_all(&bare, "");
+    for word in captures(r"\b[a-zA-Z_]\w*\b", &unselected) {
         if !series.contains_key(word[0]) && !PROMQL.contains(&word[0]) && !labels.contains(word[0]) {
             return Err(format!("{} is no metric, label or function", word[0]));
         }
@@ -127,7 +141,9 @@ fn what_no_metric_has_is_found() {
     ] {
         assert_eq!(check(expression), Err(wrong.to_owned()), "{expression}");
     }
-    let right = check("histogram_quantile(0.9, sum by (link_id, le) (rate(tidegate_commit_seconds_bucket{link_id=~\"$link\"}[5m])))");
+    let right = check(
+        "histogram_quantile(0.9, sum by (link_id, le) (rate(tidegate_commit_seconds_bucket{link_id=~\"$link\"}[5m])))",
+    );
     assert_eq!(right, Ok(["le", "link_id"].map(str::to_owned).into()));
 }
 
