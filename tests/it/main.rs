@@ -10,6 +10,7 @@ mod compiler;
 mod crash;
 mod definitions;
 mod deploy;
+mod documents;
 mod examples;
 mod exposition;
 mod gallery;
