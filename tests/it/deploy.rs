@@ -215,7 +215,6 @@ fn the_image_is_built_with_the_rust_that_the_program_needs() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("a manifest");
     let version = captures(r#"rust-version = "([\d.]+)""#, &manifest)[0][1].to_owned();
     assert!(image.contains(&format!("FROM rust:{version}-")), "{version}");
-    let user = image.lines().rposition(|line| line.starts_with("USER ")).expect("a user");
-    let entry = image.lines().position(|line| line.starts_with("ENTRYPOINT")).expect("an entry");
+    let [user, entry] = ["\nUSER ", "\nENTRYPOINT"].map(|line| image.rfind(line).expect(line));
     assert!(user < entry && !image.contains("USER root") && !image.contains("USER 0"));
 }

@@ -19,7 +19,8 @@ fn root() -> &'static Path {
 /// The documents for operators and developers, by their paths.
 fn documents() -> Vec<(PathBuf, String)> {
     let folders = ["", "docs", "wit", "plugins"].map(|folder| root().join(folder)).into_iter();
-    let examples = fs::read_dir(root().join("examples")).expect("examples").map(|entry| entry.expect("an entry").path());
+    let examples =
+        fs::read_dir(root().join("examples")).expect("examples").map(|entry| entry.expect("an entry").path());
     let files = folders.chain(examples).filter_map(|folder| fs::read_dir(folder).ok()).flatten();
     let files = files.map(|entry| entry.expect("an entry").path());
     let documents = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -96,7 +97,12 @@ fn lines_are_found_and_split_as_a_shell_does() {
     assert_eq!(words("tidegate groups sync a '/x y/' \"b c\""), ["tidegate", "groups", "sync", "a", "/x y/", "b c"]);
     assert_eq!(fault(true, "tidegate link show LINK"), None);
     assert_eq!(fault(false, "tidegate link create"), None);
-    for wrong in ["tidegate link sho orders", "tidegate link show", "tidegate run --conf x", "tidegate link reset orders --to now"] {
+    for wrong in [
+        "tidegate link sho orders",
+        "tidegate link show",
+        "tidegate run --conf x",
+        "tidegate link reset orders --to now",
+    ] {
         assert!(fault(true, wrong).is_some(), "{wrong}");
     }
 }
@@ -162,7 +168,12 @@ fn anchors(text: &str) -> BTreeSet<String> {
         in_block ^= line.starts_with("```");
         let heading = line.trim_start_matches('#');
         if !in_block && line.len() > heading.len() && heading.starts_with(' ') {
-            let kept = heading.trim().to_lowercase().chars().filter(|it| it.is_alphanumeric() || " -_".contains(*it)).collect::<String>();
+            let kept = heading
+                .trim()
+                .to_lowercase()
+                .chars()
+                .filter(|it| it.is_alphanumeric() || " -_".contains(*it))
+                .collect::<String>();
             anchors.insert(kept.replace(' ', "-"));
         }
     }
@@ -183,8 +194,10 @@ fn links_between_the_documents_lead_somewhere() {
             }
             let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
             let file = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
-            let there = fs::read_to_string(&file).is_ok_and(|text| anchor.is_empty() || anchors(&text).contains(anchor));
-            if !there && !(file.is_dir() && anchor.is_empty()) {
+            let there =
+                fs::read_to_string(&file).is_ok_and(|text| anchor.is_empty() || anchors(&text).contains(anchor));
+            let is_folder = file.is_dir() && anchor.is_empty();
+            if !there && !is_folder {
                 broken.push(format!("{}: {target}", path.display()));
             }
         }
