@@ -6,7 +6,9 @@ pub mod failover;
 pub mod groups;
 pub mod import;
 pub mod link;
+pub mod manual;
 pub mod token;
+pub mod top;
 
 use std::path::PathBuf;
 
@@ -17,7 +19,9 @@ use self::definitions::StoreArgs;
 use self::groups::GroupsCommand;
 use self::import::ImportCommand;
 use self::link::LinkCommand;
+use self::manual::{CompletionsArgs, ManArgs};
 use self::token::TokenCommand;
+use self::top::TopArgs;
 
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
 use crate::config::LogFormat;
@@ -143,6 +147,27 @@ pub enum Command {
   tidegate token create ann --role operate"
     )]
     Token(TokenCommand),
+    /// Watch links, lanes, lags, rates and plugins at the terminal, as they change.
+    ///
+    /// Keys: up and down (or k and j) choose a link, enter opens it and esc goes back, tab shows its next page, p pauses or resumes it after a question,
+    /// r looks again at once, q ends. A daemon that does not answer is asked again until it does.
+    #[command(after_help = "Examples:
+  tidegate top
+  tidegate top orders --interval 5s
+  tidegate top --ascii --url http://10.0.0.7:8081
+  tidegate top --once | head -20")]
+    Top(TopArgs),
+    /// Print what a shell needs to complete commands and flags.
+    #[command(after_help = "Examples:
+  tidegate completions bash > /usr/share/bash-completion/completions/tidegate
+  tidegate completions zsh > /usr/local/share/zsh/site-functions/_tidegate
+  tidegate completions fish > ~/.config/fish/completions/tidegate.fish")]
+    Completions(CompletionsArgs),
+    /// Write a manual page for each command into a directory.
+    #[command(after_help = "Examples:
+  tidegate man /usr/local/share/man/man1
+  tidegate man ./man && man -l ./man/tidegate-link-show.1")]
+    Man(ManArgs),
 }
 
 /// Where the daemon is, and how to print its answer.

@@ -1,7 +1,7 @@
 //! The command line: the daemon itself (`run`, `check`, `import`, `plugin inspect`), and a client of its REST API (all else).
 //!
 //! Reading order: [`args`] has every command and flag; `client` speaks HTTP, `identity` says who we are; then a file for each family of commands: `local` (with `log`), `import`,
-//! `status`, `links` (with `stage`, `events` and `failover`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`, `token`. `failure` says
+//! `status`, `links` (with `stage`, `events` and `failover`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`, `token`, `top`, `manual`. `failure` says
 //! how commands fail, `table` lays out text, `limits` says what a plugin may use.
 //!
 //! Invariants
@@ -26,6 +26,7 @@ mod limits;
 mod links;
 mod local;
 mod log;
+mod manual;
 mod plan;
 mod plugins;
 mod produce;
@@ -36,6 +37,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod token;
+mod top;
 mod topics;
 mod verify;
 
@@ -106,6 +108,9 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Plugin(PluginCommand::Inspect(args)) => local::inspect(&args, out),
         Command::Plugin(command) => plugins::plugin(&command, out),
         Command::Token(command) => token::token(&command, out),
+        Command::Top(args) => top::top(&args, out),
+        Command::Completions(args) => manual::completions(&args, out),
+        Command::Man(args) => manual::man(&args, out),
     }
 }
 

@@ -20,13 +20,13 @@ use super::{dispatch, produce};
 use crate::api::fake::Fake;
 use crate::api::wire::Record;
 
-struct Scene {
+pub(super) struct Scene {
     fake: Arc<Fake>,
-    url: String,
+    pub(super) url: String,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let fake = Arc::new(Fake::default());
         let url = format!("http://{}", fake.clone().serve());
         Self { fake, url }
@@ -37,7 +37,7 @@ impl Scene {
         Cli::try_parse_from(line).expect("usage").command
     }
 
-    fn run(&self, words: &[&str]) -> Result<String, Failure> {
+    pub(super) fn run(&self, words: &[&str]) -> Result<String, Failure> {
         let mut out = Vec::new();
         dispatch(self.command(words), &mut out).map(|()| String::from_utf8(out).expect("text"))
     }
@@ -56,7 +56,7 @@ impl Scene {
 }
 
 #[track_caller]
-fn told(done: Result<String, Failure>) -> (String, String) {
+pub(super) fn told(done: Result<String, Failure>) -> (String, String) {
     match done {
         Err(Failure::Told { message, help }) => (message, help),
         other => unreachable!("{other:?}"),

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Place;
-use super::report::Report;
+use super::report::{Asked, Report};
 use super::units::{parse_duration_ms, parse_size, show_duration, show_size};
 
 /// A table that is being read.
@@ -41,8 +41,13 @@ impl<'a> Table<'a> {
     /// The value of `key`, if it is there.
     pub(super) fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
         self.known.push(key);
+        self.note(key, || Asked::Key);
         let value = self.entries.get(key)?;
         Some(self.item_of(key, value))
+    }
+
+    fn note(&self, key: &str, asked: impl FnOnce() -> Asked) {
+        self.report.note(|| (self.place.child(key, 0..0), asked()));
     }
 
     /// The value of `key`, which is read by somebody else too.
@@ -69,11 +74,13 @@ impl<'a> Table<'a> {
 
     /// A whole number in `range`.
     pub(super) fn integer(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.note(key, || Asked::Default(default.to_string()));
         self.item(key).and_then(|item| item.integer(range)).unwrap_or(default)
     }
 
     /// Bytes in `range`: a number, or a text like `64MiB`.
     pub(super) fn size(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.note(key, || Asked::Default(format!("{:?}", show_size(default))));
         self.item(key).and_then(|item| item.size(range)).unwrap_or(default)
     }
 
@@ -84,11 +91,13 @@ impl<'a> Table<'a> {
 
     /// The milliseconds, in `range`, of a text like `7d`.
     pub(super) fn duration_ms(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.note(key, || Asked::Default(format!("{:?}", show_duration(default))));
         self.item(key).and_then(|item| item.duration_ms_in(range)).unwrap_or(default)
     }
 
     /// True or false.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        self.note(key, || Asked::Default(default.to_string()));
         self.item(key).and_then(|item| item.flag()).unwrap_or(default)
     }
 
@@ -147,8 +156,14 @@ impl<'a> Table<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// Say what kind of value is read.
+    fn note(&self, kind: impl FnOnce() -> String) {
+        self.report.note(|| (self.place.clone(), Asked::Kind(kind())));
+    }
+
     /// A text.
     pub(super) fn text(&self) -> Option<&'a str> {
+        self.note(|| "text".to_owned());
         match self.value {
             DeValue::String(text) => Some(text),
             _ => self.wrong_type("a string"),
@@ -157,6 +172,7 @@ impl<'a> Item<'a> {
 
     /// True or false.
     pub(super) fn flag(&self) -> Option<bool> {
+        self.note(|| "`true` or `false`".to_owned());
         match self.value {
             DeValue::Boolean(flag) => Some(*flag),
             _ => self.wrong_type("true or false"),
@@ -165,6 +181,7 @@ impl<'a> Item<'a> {
 
     /// A table.
     pub(super) fn table(&self) -> Option<Table<'a>> {
+        self.note(|| "table".to_owned());
         match self.value {
             DeValue::Table(entries) => Some(Table::new(self.place.clone(), self.report, entries)),
             _ => self.wrong_type("a table"),
@@ -181,6 +198,7 @@ impl<'a> Item<'a> {
 
     /// The entries of an array; `expected` says what is expected, for example `an array of strings`.
     pub(super) fn items(&self, expected: &str) -> Option<impl Iterator<Item = Item<'a>>> {
+        self.note(|| expected.to_owned());
         let DeValue::Array(values) = self.value else {
             return self.wrong_type(expected);
         };
@@ -209,6 +227,7 @@ impl<'a> Item<'a> {
 
     /// A whole number in `range`.
     pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        self.note(|| bounded("number", &range, |number| grouped(*number)));
         let DeValue::Integer(written) = self.value else {
             return self.wrong_type("a whole number");
         };
@@ -222,6 +241,7 @@ impl<'a> Item<'a> {
 
     /// Bytes in `range`: a number, or a text like `64MiB`.
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        self.note(|| bounded("size", &range, |bytes| show_size(*bytes)));
         let (shown, bytes) = match self.value {
             DeValue::Integer(written) => {
                 (written.to_string(), u64::from_str_radix(written.as_str(), written.radix()).ok())
@@ -241,6 +261,7 @@ impl<'a> Item<'a> {
 
     /// The milliseconds of a text like `7d`.
     pub(super) fn duration_ms(&self) -> Option<u64> {
+        self.note(|| "time".to_owned());
         match self.value {
             DeValue::String(text) => self.parsed(parse_duration_ms(text)),
             _ => self.wrong_type("a duration: a string like \"7d\""),
@@ -249,6 +270,7 @@ impl<'a> Item<'a> {
 
     /// The milliseconds of a text like `7d`, in `range`.
     pub(super) fn duration_ms_in(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        self.note(|| bounded("time", &range, |ms| show_duration(*ms)));
         let time = self.duration_ms()?;
         if !range.contains(&time) {
             let (low, high) = range.into_inner();
@@ -267,6 +289,7 @@ impl<'a> Item<'a> {
     /// One of `choices`. What is in `later` is known, and not supported yet.
     pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
         let text = self.text()?;
+        self.note(|| choices.iter().map(|(name, _)| format!("`{name:?}`")).collect::<Vec<_>>().join(", "));
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
             return Some(choice.clone());
         }
@@ -301,6 +324,23 @@ impl<'a> Item<'a> {
         self.report.error(&self.place, format!("expected {expected}, found {found}"));
         None
     }
+}
+
+/// A kind of value with its bounds. What can be as large as it likes has none above.
+fn bounded(kind: &str, range: &RangeInclusive<u64>, show: impl Fn(&u64) -> String) -> String {
+    let low = show(range.start());
+    match *range.end() {
+        high if high < i64::MAX.unsigned_abs() => format!("{kind}, {low} to {}", show(&high)),
+        _ => format!("{kind}, {low} or more"),
+    }
+}
+
+/// A number with a comma before every three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(",")
 }
 
 /// What the user may have meant by `word`, or all there is.

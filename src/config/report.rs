@@ -31,6 +31,20 @@ pub(super) struct Report<'a> {
     /// The byte from which on the tree is a guess.
     trusted_until: usize,
     files: Files<'a>,
+    /// What the readers have asked of each key: the tests compare the reference with it.
+    #[cfg(test)]
+    survey: RefCell<super::tests::survey::Survey>,
+}
+
+/// What a reader asks of a key.
+#[allow(dead_code, reason = "the tests read it")]
+pub(super) enum Asked {
+    /// Whether it is there.
+    Key,
+    /// A value, and this one where it is not.
+    Default(String),
+    /// A value of this kind.
+    Kind(String),
 }
 
 impl<'a> Report<'a> {
@@ -43,6 +57,8 @@ impl<'a> Report<'a> {
             broken_lines: BTreeSet::new(),
             trusted_until: usize::MAX,
             files: Files::Any,
+            #[cfg(test)]
+            survey: RefCell::default(),
         };
         let mut errors: Vec<_> = syntax_errors.iter().map(|it| (it.span().unwrap_or_default(), it.message())).collect();
         errors.sort_by_key(|(span, _)| span.start);
@@ -61,6 +77,20 @@ impl<'a> Report<'a> {
     /// Which files and variables the text may use.
     pub(super) fn files(&self) -> Files<'a> {
         self.files
+    }
+
+    /// A reader asks something of a key. Only the tests want to know.
+    pub(super) fn note(&self, asking: impl FnOnce() -> (Place, Asked)) {
+        #[cfg(test)]
+        self.survey.borrow_mut().note(asking());
+        #[cfg(not(test))]
+        let _nobody_asks = asking;
+    }
+
+    /// What was asked so far.
+    #[cfg(test)]
+    pub(super) fn into_survey(self) -> super::tests::survey::Survey {
+        self.survey.into_inner()
     }
 
     /// The first error of a line is the cause of the others. When a bracket is open, everything behind it is taken for its

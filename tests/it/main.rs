@@ -10,6 +10,8 @@ mod builtins;
 mod compiler;
 mod crash;
 mod definitions;
+mod deploy;
+mod documents;
 mod examples;
 mod exposition;
 mod failover;

@@ -55,7 +55,7 @@ fn scrape(client: &Client) -> Scrape {
 }
 
 /// What `docs/metrics.md` says: kind, labels and help of each metric by name.
-fn documented() -> BTreeMap<String, (String, BTreeSet<String>, String)> {
+pub(crate) fn documented() -> BTreeMap<String, (String, BTreeSet<String>, String)> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     let text = fs::read_to_string(file).expect("the document");
     let rows = text.lines().filter(|line| line.starts_with("| `tidegate_"));

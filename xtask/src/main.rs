@@ -21,6 +21,7 @@ usage: cargo xtask TASK
   test                   everything that must be green: formatting, clippy, documentation, plugins, tests
   soak                   the crash oracle with 50 kills -9 of each pipeline, and all faults of Kafka (TIDEGATE_KILLS, TIDEGATE_SEED)
   breaks [NAME …]        break a copy of the engine on purpose and see an oracle turn red; all, or those whose names begin so
+  docs                   write what docs/configuration.md has from the code: values and defaults of keys
   fuzz [SECONDS]         let a fuzzer at what reads bytes of brokers, 60 seconds each; installs cargo-fuzz if it is missing
   kafka up               start two Kafka clusters of one broker each, to try links between them; Ctrl-C ends them
   kafka down             end the clusters of a `kafka up` in another terminal
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let done = match arguments.split_first() {
         Some((task, [])) if task == "demo" => demo::run(),
         Some((task, [])) if task == "test" => test::run(),
+        Some((task, [])) if task == "docs" => docs(),
         Some((task, [])) if task == "soak" => soak::soak(),
         Some((task, names)) if task == "breaks" => soak::breaks(names),
         Some((task, rest)) if task == "fuzz" && rest.len() < 2 => fuzz::run(rest.first()),
@@ -60,6 +62,12 @@ fn plugins(arguments: &[String]) -> Result<()> {
         eprintln!("{}", path.display());
     }
     Ok(())
+}
+
+/// The task `docs`. A test compares the document with the code; here it writes.
+fn docs() -> Result<()> {
+    let test = ["test", "--release", "--package", "tidegate", "--lib", "config::tests::reference"];
+    cargo_with(&test, &[("TIDEGATE_WRITE_DOCS", "1")])
 }
 
 /// Run cargo on this workspace.

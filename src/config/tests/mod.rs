@@ -8,8 +8,10 @@ mod failover;
 mod following;
 mod fuzz;
 mod kafka;
+mod reference;
 mod settings;
 mod start;
+pub(super) mod survey;
 mod syntax;
 
 use std::path::PathBuf;
