@@ -16,7 +16,7 @@ const BREAK_KILLS: &str = "20";
 pub(crate) fn soak() -> Result<()> {
     plugins::build(&[], &crate::root().join("target/plugins"))?;
     let kills = std::env::var("TIDEGATE_KILLS").unwrap_or_else(|_| SOAK_KILLS.to_owned());
-    for (target, tests) in [("it", "crash::"), ("faults", "")] {
+    for (target, tests) in [("it", "crash::"), ("it", "failover::a_daemon_that_dies"), ("faults", "")] {
         let arguments = ["test", "--release", "--test", target, tests, "--", "--nocapture", "--test-threads", "1"];
         crate::cargo_with(&arguments, &[("TIDEGATE_KILLS", &kills)])?;
     }
