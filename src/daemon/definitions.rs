@@ -23,6 +23,7 @@ use crate::api::wire;
 use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings, Topology};
 use crate::connector::Cluster;
 use crate::link::Link;
+use crate::link::failover::Phase;
 use crate::link::supervisor::LinkState;
 use crate::model::{ClusterId, LinkId};
 
@@ -114,7 +115,9 @@ impl Daemon {
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
         let (state, _) = hosted.link.state();
-        if !matches!(state, LinkState::Paused | LinkState::Stopped | LinkState::Failed) {
+        if !matches!(state, LinkState::Paused | LinkState::Stopped | LinkState::Failed)
+            && !is_settled_elsewhere(&hosted)
+        {
             let message = format!("link {id} is {}: it can be changed while it is paused or stopped", status(state));
             return Err(wrong_state(message, format!("`tidegate link pause {id}` pauses it"), state));
         }
@@ -144,7 +147,7 @@ impl Daemon {
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
         let (state, _) = hosted.link.state();
-        if !matches!(state, LinkState::Stopped | LinkState::FailedOver) {
+        if state != LinkState::Stopped && !is_settled_elsewhere(&hosted) {
             let message = format!("link {id} is {}: only one that is stopped can be deleted", status(state));
             return Err(wrong_state(message, format!("`tidegate link stop {id}` stops it"), state));
         }
@@ -496,6 +499,11 @@ fn overtaken(id: &str) -> ControlError {
 fn no_home() -> ControlError {
     let message = "the cluster that keeps the definitions of links is not there";
     ControlError::new(ErrorKind::Unavailable, "metadata-cluster-missing", message, "see `metadata` in [daemon]")
+}
+
+/// Whether the target has the source's place, and nothing is under way about that.
+fn is_settled_elsewhere(hosted: &Hosted) -> bool {
+    hosted.link.failed_over().is_some_and(|over| over.phase == Phase::Over)
 }
 
 fn unavailable(error: super::Error) -> ControlError {

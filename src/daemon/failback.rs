@@ -16,7 +16,7 @@ use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::connector::Class;
-use crate::link::failover::{Phase, Reason, ReturnError};
+use crate::link::failover::{Phase, Reason, ReturnError, way_back_id};
 use crate::link::groups::{Fate, Selected};
 use crate::link::supervisor::LinkState;
 use crate::link::{Desired, Failure, Link};
@@ -56,6 +56,9 @@ impl Returns {
     }
 }
 
+/// How long nothing may have been written to the target before the source gets its place.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// What has become of a look at a way back.
 enum Looked {
     /// It goes on.
@@ -79,6 +82,10 @@ impl Daemon {
                     if let Some(record) = records.iter().rev().find(|record| record.id() == name) {
                         return Ok(event(link, record));
                     }
+                }
+                Some(now) if now.phase == Phase::Over => {
+                    let message = format!("link {id}: the failback was called off");
+                    return Err(ControlError::new(ErrorKind::Conflict, "failback-called-off", message, ""));
                 }
                 Some(now) if begun.elapsed() > ANSWER_AFTER || link.is_dismissed() => {
                     if let Some(under_way) = self.under_way(link, &now) {
@@ -174,19 +181,18 @@ impl Daemon {
                 }
             }
         }
-        if !link.is_dismissed() {
-            self.remove_way_back(id);
-        }
+        self.remove_way_back(id);
     }
 
     /// The link that goes the way back; it is made if it is not there.
     fn way_back_of(&self, link: &Link) -> Result<Arc<Hosted>, Failure> {
         let over = link.failed_over().ok_or_else(gone)?;
-        let _changing = lock(&self.changing);
-        let config = link.way_back(over.epoch)?;
-        if let Some(there) = self.world().links.get(&config.id) {
-            return Ok(there.clone());
+        let id = way_back_id(&link.config().id, over.epoch);
+        if let Some(there) = self.world().links.get(&*id).cloned() {
+            return if there.managed_by == ManagedBy::Failback { Ok(there) } else { Err(taken(&id)) };
         }
+        let config = link.way_back(over.epoch)?;
+        let _changing = lock(&self.changing);
         let id = config.id.clone();
         let back = self.link_of(config, Vec::new()).map_err(|error| Failure {
             class: Class::Reopen,
@@ -198,14 +204,14 @@ impl Daemon {
     }
 
     fn remove_way_back(&self, link: &LinkId) {
-        let _changing = lock(&self.changing);
-        let prefix = format!("{link}.back");
+        let is_number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
         let is_its = |hosted: &&Arc<Hosted>| {
-            hosted.managed_by == ManagedBy::Failback && hosted.link.config().id.starts_with(&prefix)
+            let rest = hosted.link.config().id.strip_prefix(&**link).and_then(|rest| rest.strip_prefix(".back"));
+            hosted.managed_by == ManagedBy::Failback && rest.is_some_and(is_number)
         };
         let Some(back) = self.links().iter().find(is_its).cloned() else { return };
-        back.end();
         self.world_to_change().links.remove(&back.link.config().id);
+        back.end();
     }
 
     /// Come a step further.
@@ -243,17 +249,21 @@ impl Daemon {
             }
             thread::sleep(LOOK_EVERY);
         }
-        back.order(Desired::Stopped)?;
+        thread::sleep(QUIET);
         if ends_of(back)? != ends {
             return Err(still_written(link));
         }
+        back.order(Desired::Stopped)?;
         let (groups_moved, warnings) = move_groups(back);
+        if ends_of(back)? != ends {
+            return Err(still_written(link));
+        }
         link.end_return(groups_moved, warnings)?;
         Ok(())
     }
 }
 
-/// The ends of all partitions that the way back reads.
+/// The ends of all partitions that the way back reads, with what open transactions have written: that has to go back, too.
 fn ends_of(back: &Link) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
     let topics = back.source().topics()?;
     let partitions: Vec<TopicPartition> = topics
@@ -261,8 +271,8 @@ fn ends_of(back: &Link) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
         .filter(|topic| back.config().selects(&topic.name))
         .flat_map(|topic| (0..topic.partitions).map(|number| TopicPartition::new(topic.name.clone(), number)))
         .collect();
-    let ranges = back.source().ranges_of(&partitions)?;
-    Ok(partitions.into_iter().zip(ranges.into_iter().map(|range| range.end)).collect())
+    let ends = back.source().log_ends(&partitions)?;
+    Ok(partitions.into_iter().zip(ends).collect())
 }
 
 /// How many records have not gone back yet, at most.
@@ -310,6 +320,14 @@ fn still_written(link: &Link) -> Failure {
     let message = format!("records still come to {target}");
     let remedy = "stop those who write there: the source has its place again as soon as nothing comes any more";
     Failure { class: Class::Reopen, ..Failure::fatal("still-written", message, remedy) }
+}
+
+fn taken(id: &str) -> Failure {
+    let message = format!("there is another link {id}, which the way back needs as its id");
+    Failure {
+        class: Class::Reopen,
+        ..Failure::fatal("link-exists", message, "delete that link, or give it another id")
+    }
 }
 
 fn gone() -> Failure {

@@ -41,7 +41,8 @@ impl Daemon {
             let remedy = "fail over or back the link that it belongs to";
             return Err(ControlError::new(ErrorKind::Conflict, "way-back", message, remedy));
         }
-        if hosted.link.config().topology != Topology::ActivePassive {
+        let config = hosted.link.config();
+        if config.topology != Topology::ActivePassive || config.builtins.provenance.is_some() {
             let message = format!("link {id} goes both ways: none of its clusters takes the other's place");
             let remedy = "write to the cluster that is there: the other one gets it all when it is back";
             return Err(ControlError::new(ErrorKind::Conflict, "active-active", message, remedy));
@@ -88,8 +89,11 @@ impl Daemon {
         let hosted = self.find_region(id)?;
         let link = &hosted.link;
         let records = link.failovers().map_err(failure_error)?;
+        let under_way = link.failed_over().and_then(|over| self.under_way(link, &over));
         let mut events: Vec<_> = records.iter().map(|record| event(link, record)).collect();
-        events.extend(link.failed_over().and_then(|over| self.under_way(link, &over)));
+        // What is listed counts when the genesis says so.
+        events.retain(|event| under_way.as_ref().is_none_or(|now| now.id != event.id));
+        events.extend(under_way);
         Ok(events)
     }
 
@@ -164,13 +168,16 @@ impl Daemon {
         let link = &hosted.link;
         let config = &link.config().failover;
         let (state, _) = link.state();
-        if !config.enabled || !link.leads() || !matches!(state, LinkState::Active | LinkState::Degraded) {
+        // While the source is gone lanes are opened again and again: that is no reason to begin to count anew.
+        let is_to_run = !matches!(state, LinkState::Stopped | LinkState::Paused | LinkState::FailedOver);
+        if !config.enabled || !link.leads() || !is_to_run {
             lock(&self.regions.triggers).remove(&link.config().id);
             return;
         }
         let id = link.config().id.clone();
         let due = lock(&self.regions.triggers).entry(id.clone()).or_default().look(signs(link), config, Instant::now());
-        let Some((reason, because)) = due else { return };
+        // What has failed waits for a person, and may not be the source's fault.
+        let Some((reason, because)) = due.filter(|_| state != LinkState::Failed) else { return };
         if !lock(&self.regions.falling).insert(id.clone()) {
             return;
         }
@@ -188,19 +195,26 @@ impl Daemon {
         }
     }
 
-    fn return_if_due(self: &Arc<Self>, hosted: &Arc<Hosted>, over: Option<&FailedOver>) {
+    fn return_if_due(&self, hosted: &Arc<Hosted>, over: Option<&FailedOver>) {
         let link = &hosted.link;
         let config = &link.config().failover;
-        let is_ours = over.is_some_and(|over| *over.daemon == *self.name);
+        // A person who has failed it over, or has called a failback off, decides about the rest, too.
+        let is_ours = over.is_some_and(|over| *over.daemon == *self.name && over.reason != Reason::Manual);
         if !(config.enabled && config.auto_failback && is_ours) {
             return;
         }
         let id = link.config().id.clone();
         if lock(&self.regions.triggers).entry(id.clone()).or_default().is_back(signs(link), config, Instant::now()) {
             lock(&self.regions.triggers).remove(&id);
-            match link.begin_return(Reason::SourceBack, BY_ITSELF) {
-                Ok(_) => self.go_back(hosted),
-                Err(error) => tracing::error!(link = &*id, "it could not fail back: {error}"),
+            let link = link.clone();
+            // The source may hang once more.
+            let begin = move || {
+                if let Err(error) = link.begin_return(Reason::SourceBack, BY_ITSELF) {
+                    tracing::error!(link = &*link.config().id, "it could not fail back: {error}");
+                }
+            };
+            if let Err(error) = thread::Builder::new().name("failback".to_owned()).spawn(begin) {
+                tracing::error!(link = &*id, "it could not fail back: {error}");
             }
         }
     }

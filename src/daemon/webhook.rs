@@ -33,13 +33,19 @@ const NEWS_AGE_MAX_MS: i64 = 3_600_000;
 /// Tell whoever is to be told what has happened since, on a thread of its own. If this daemon dies before it has, it is told once more.
 pub(super) fn tell_news(link: &Arc<Link>) {
     let Some(webhook) = link.config().failover.webhook.clone() else { return };
-    let record = match link.untold() {
-        Ok(Some(record)) if Time::now().0 - record.done_ms < NEWS_AGE_MAX_MS => record,
-        Ok(_) => return,
-        Err(failure) => return tracing::debug!(link = &*link.config().id, code = failure.code, "webhook: {failure}"),
-    };
-    let (link, event) = (link.clone(), event(link, &record));
+    if !link.has_news() {
+        return;
+    }
+    let link = link.clone();
     let spawned = thread::Builder::new().name("webhook".to_owned()).spawn(move || {
+        let record = match link.untold() {
+            Ok(Some(record)) if Time::now().0 - record.done_ms < NEWS_AGE_MAX_MS => record,
+            Ok(_) => return,
+            Err(failure) => {
+                return tracing::debug!(link = &*link.config().id, code = failure.code, "webhook: {failure}");
+            }
+        };
+        let event = event(&link, &record);
         let place = place(&webhook.url);
         match deliver(&webhook, &event) {
             Ok(()) => link.note("webhook-delivered", format!("{} to {place}", event.id)),

@@ -1,6 +1,7 @@
 //! Plugins of a link: found by digest, compiled, and made into pipelines.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::builtins::Builtins;
@@ -11,7 +12,7 @@ use super::stats::StageStats;
 use super::status::lock;
 use super::watch::Watch;
 use crate::connector::Cluster;
-use crate::model::Digest;
+use crate::model::{self, ClusterId, Digest, Provenance};
 use crate::plugin::{Plugin, PluginEngine};
 
 /// Where the plugins of a link come from.
@@ -21,16 +22,51 @@ pub(super) struct Components {
     /// The pipeline as the configuration file has it, with the components' bytes.
     configured: Vec<(StageSpec, Arc<[u8]>)>,
     stats: Mutex<BTreeMap<String, Arc<StageStats>>>,
+    guard: Arc<Guard>,
+}
+
+/// What keeps records from coming once more that have gone back to the source. It follows from the genesis and is no content of a revision: it holds for all of them, those of
+/// before included, since there were no such records before.
+pub(super) struct Guard {
+    /// The link's target.
+    target: ClusterId,
+    /// Whether the target has ever had the source's place.
+    is_on: AtomicBool,
+}
+
+impl Guard {
+    pub(super) fn new(target: ClusterId) -> Arc<Self> {
+        Arc::new(Self { target, is_on: AtomicBool::new(false) })
+    }
+
+    pub(super) fn turn_on(&self) {
+        self.is_on.store(true, Relaxed);
+    }
+
+    fn applied(&self, builtins: &model::Builtins) -> model::Builtins {
+        let leave_out = || Provenance { leave_out: self.target.to_string(), mark: None };
+        let provenance = builtins.provenance.clone().or_else(|| self.is_on.load(Relaxed).then(leave_out));
+        model::Builtins { provenance, ..builtins.clone() }
+    }
 }
 
 impl Components {
-    pub(super) fn new(engine: PluginEngine, target: Arc<dyn Cluster>, configured: Vec<(StageSpec, Arc<[u8]>)>) -> Self {
-        Self { engine, target, configured, stats: Mutex::default() }
+    pub(super) fn new(
+        engine: PluginEngine,
+        target: Arc<dyn Cluster>,
+        configured: Vec<(StageSpec, Arc<[u8]>)>,
+        guard: Arc<Guard>,
+    ) -> Self {
+        Self { engine, target, configured, stats: Mutex::default(), guard }
+    }
+
+    pub(super) fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// The same, with numbers of its own: what is done with them is not the link's work.
     pub(super) fn apart(&self) -> Self {
-        Self::new(self.engine.clone(), self.target.clone(), self.configured.clone())
+        Self::new(self.engine.clone(), self.target.clone(), self.configured.clone(), self.guard.clone())
     }
 
     pub(super) fn engine(&self) -> &PluginEngine {
@@ -50,7 +86,7 @@ impl Components {
     /// Compile a revision from the components that the target holds.
     pub(super) fn pipeline(&self, record: RevisionRecord, watch: Watch) -> Result<Pipeline, Failure> {
         let stages = record.stages.iter().map(|spec| self.stage(spec)).collect::<Result<_, Failure>>()?;
-        let builtins = Builtins::new(&record.builtins).map_err(|message| {
+        let builtins = Builtins::new(&self.guard.applied(&record.builtins)).map_err(|message| {
             let message = format!("the built-ins of revision {}: {message}", record.number);
             Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate")
         })?;

@@ -285,8 +285,9 @@ impl Link {
     /// What the target has, if it has anything.
     pub(super) fn stored_genesis(&self) -> Result<Option<Stored>, Failure> {
         let stored = read(&**self.target(), &self.config().id)?;
-        let epoch = stored.as_ref().map_or(0, |stored| stored.genesis.link_epoch);
-        self.places.epoch.fetch_max(epoch, Relaxed);
+        if stored.as_ref().is_some_and(|stored| stored.genesis.link_epoch > 0) {
+            self.components.guard().turn_on();
+        }
         Ok(stored)
     }
 

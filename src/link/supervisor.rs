@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::components::Components;
+use super::components::{Components, Guard};
 use super::events::{Event, Events};
 use super::failover::Places;
 use super::failure::Failure;
@@ -201,7 +201,12 @@ impl Link {
             layout_max: LAYOUT_NEWEST,
             definition: 0,
             source,
-            components: Arc::new(Components::new(engine, target.clone(), configured)),
+            components: Arc::new(Components::new(
+                engine,
+                target.clone(),
+                configured,
+                Guard::new(config.target.clone()),
+            )),
             target,
             events: Arc::default(),
             alarm: Arc::default(),
@@ -512,8 +517,7 @@ impl Link {
 
     /// The published revision; or a new one, if the configuration file has changed since it was last published.
     fn revision_to_run(&self) -> Result<RevisionRecord, Failure> {
-        let content =
-            self.guarded(Content { builtins: self.config.builtins.clone(), stages: self.components.configured() });
+        let content = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
         loop {
             let mut history = self.history()?;
             let known = history.last_from_toml().is_some_and(|revision| revision.digest == content.digest());

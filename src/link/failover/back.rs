@@ -1,6 +1,7 @@
 //! The way back: what this link has to do with it. Another link copies what was written to the target meanwhile; who runs that one is the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions, overtaken};
 use crate::config::{LinkConfig, Rename, Start, TopicSelector, Topology};
@@ -68,7 +69,8 @@ impl Link {
         let Some(over) = over.filter(|over| matches!(over.phase, Phase::Returning | Phase::Closing)) else {
             return Ok(None);
         };
-        let next = FailedOver { phase: Phase::Over, since_ms: now_ms(), ..over.clone() };
+        // A person has said so: it does not go back by itself.
+        let next = FailedOver { phase: Phase::Over, since_ms: now_ms(), reason: Reason::Manual, ..over.clone() };
         self.replace_genesis(&stored, stored.genesis.failing_over(next))?.ok_or_else(overtaken)?;
         self.see_genesis()?;
         self.events.push(Event::new("failback-called-off", "the target keeps the source's place"));
@@ -138,9 +140,13 @@ impl Link {
             groups_moved,
             warnings,
         };
-        self.put_record(&record)?;
         let stored = self.see_genesis()?.ok_or_else(overtaken)?;
+        let is_ours = |over: &FailedOver| over.phase == Phase::Closing && *over.daemon == **self.daemon();
+        if !stored.genesis.failover.as_ref().is_some_and(is_ours) {
+            return Err(overtaken().into());
+        }
         self.replace_genesis(&stored, stored.genesis.returned())?.ok_or_else(overtaken)?;
+        self.put_record(&record)?;
         self.see_genesis()?;
         tracing::warn!(link = &*self.config().id, epoch = record.epoch, "the source has its place again");
         self.events.push(Event::new("failed-back", "the source has its place again"));
@@ -150,25 +156,18 @@ impl Link {
     /// Note what the source has that was not replicated, before anything goes back to it.
     fn note_what_source_has(&self, epoch: u32) -> Result<(), Failure> {
         let known = self.positions(epoch)?.unwrap_or_default();
-        self.put_written_at_source(epoch, &self.source_now(&known)?)
+        self.put_written_at_source(epoch, self.source_now(&known)?).map(drop)
     }
 
     /// Where the source ends now in the partitions that were known at a failover.
     fn source_now(&self, known: &Positions) -> Result<Positions, Failure> {
-        let mut topics: BTreeMap<String, TopicPositions> = BTreeMap::new();
-        let partitions: Vec<TopicPartition> = known
-            .topics
-            .iter()
-            .flat_map(|(name, topic)| topic.next.keys().map(|number| TopicPartition::new(name.as_str(), *number)))
-            .collect();
-        let ends = self.source().ranges_of(&partitions)?;
-        for (partition, range) in partitions.iter().zip(ends) {
-            let Some(before) = known.topics.get(&*partition.topic) else { continue };
-            let topic = topics.entry(partition.topic.to_string()).or_default();
-            topic.target.clone_from(&before.target);
-            topic.next.extend(before.next.get_key_value(&partition.partition));
-            topic.source_ends.insert(partition.partition, range.end);
-        }
+        let now = |topic: &TopicPositions| TopicPositions {
+            source_ends: BTreeMap::new(),
+            target_ends: Vec::new(),
+            ..topic.clone()
+        };
+        let mut topics = known.topics.iter().map(|(name, topic)| (name.clone(), now(topic))).collect();
+        self.fill_source_ends(&mut topics)?;
         Ok(Positions::new(topics))
     }
 
@@ -184,7 +183,14 @@ impl Link {
         })?;
         let mut start = BTreeMap::new();
         let mut names = BTreeMap::new();
-        for (source, topic) in &positions.topics {
+        let there: BTreeSet<Arc<str>> = self.source().topics()?.into_iter().map(|topic| topic.name).collect();
+        let mut now = positions.topics.clone();
+        self.fill_target_ends(&mut now)?;
+        // One that the source has not any more was deleted there, unless something was written to it since.
+        let goes_back = |name: &String, topic: &TopicPositions| {
+            there.contains(name.as_str()) || now.get(name).is_some_and(|now| now.target_ends != topic.target_ends)
+        };
+        for (source, topic) in positions.topics.iter().filter(|(name, topic)| goes_back(name, topic)) {
             names.insert(topic.target.clone(), source.clone());
             let ends = (0..).zip(&topic.target_ends);
             start.extend(ends.map(|(number, end)| (TopicPartition::new(topic.target.as_str(), number), *end)));
@@ -214,6 +220,6 @@ impl Link {
 }
 
 /// The id of the link that goes the way back after a failover.
-fn way_back_id(link: &str, epoch: u32) -> String {
+pub fn way_back_id(link: &str, epoch: u32) -> String {
     format!("{link}.back{epoch}")
 }

@@ -14,12 +14,13 @@ mod back;
 mod record;
 mod trigger;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-pub use self::back::{ReturnError, ReturnPreview};
+pub use self::back::{ReturnError, ReturnPreview, way_back_id};
 pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
 pub use self::trigger::{Signs, Trigger};
 use super::events::Event;
@@ -27,15 +28,18 @@ use super::failure::Failure;
 use super::genesis::{Genesis, Stored, UNDER_WAY, read};
 use super::groups::{Fate, GroupPlan, Selected};
 use super::lane::{now_ms, settings};
-use super::revision::Content;
+use super::orders::Desired;
 use super::status::lock;
 use super::supervisor::{Link, stop_lanes};
 use crate::connector::{Class, Error};
+use crate::model::TopicPartition;
 use crate::model::layout::LAYOUT_OF_FAILOVER;
-use crate::model::{Builtins, Provenance, TopicPartition};
 
 /// How long nothing may come on before another daemon takes it up.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// How long our own lanes are given to end by themselves.
+const PARTING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often is looked whether everything is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -104,8 +108,6 @@ pub(super) struct Places {
     /// Whether there may be something that nobody outside was told.
     pub(super) has_news: AtomicBool,
     seen: std::sync::Mutex<Option<(FailedOver, Instant)>>,
-    /// How often the target has taken the source's place, as far as is known here.
-    pub(super) epoch: AtomicU32,
     /// Held by whoever sees to it here.
     busy: std::sync::Mutex<()>,
     /// Held while the genesis is read for this: what was read first must not be remembered last.
@@ -118,7 +120,6 @@ impl Default for Places {
             // Somebody may have died before he said it.
             has_news: AtomicBool::new(true),
             seen: std::sync::Mutex::default(),
-            epoch: AtomicU32::default(),
             busy: std::sync::Mutex::default(),
             reading: std::sync::Mutex::default(),
         }
@@ -142,9 +143,10 @@ impl Places {
         lock(&self.seen).as_ref().map(|(over, _)| over.clone())
     }
 
-    /// Whether somebody else does not come on with it.
+    /// Whether somebody else does not come on with it. Each daemon that takes it up is given more time than the one before.
     fn is_stalled(&self) -> bool {
-        lock(&self.seen).as_ref().is_some_and(|(_, since)| since.elapsed() > STALLED_AFTER)
+        let is_late = |(over, since): &(FailedOver, Instant)| since.elapsed() > STALLED_AFTER * (over.tries + 1);
+        lock(&self.seen).as_ref().is_some_and(is_late)
     }
 }
 
@@ -152,14 +154,6 @@ impl Link {
     /// That the target has the source's place, or is about to, as far as this daemon has heard.
     pub fn failed_over(&self) -> Option<FailedOver> {
         self.places.now()
-    }
-
-    /// What a revision does, and that it lets no records go in a circle: what has gone back to the source must not come again.
-    pub(super) fn guarded(&self, content: Content) -> Content {
-        let has_returned = self.places.epoch.load(Relaxed) > 0;
-        let leave_out = || Provenance { leave_out: self.config().target.to_string(), mark: None };
-        let provenance = self.config().builtins.provenance.clone().or_else(|| has_returned.then(leave_out));
-        Content { builtins: Builtins { provenance, ..content.builtins }, ..content }
     }
 
     /// Have the target take the source's place. Answers when it has.
@@ -174,6 +168,7 @@ impl Link {
         check(self.stored_genesis()?.as_ref())?;
         let since_ms = now_ms();
         let drained = self.drain(wanted.drain);
+        self.check_still_wanted(wanted)?;
         let over = loop {
             let stored = self.stored_genesis()?;
             let stored = check(stored.as_ref())?;
@@ -186,6 +181,7 @@ impl Link {
                 because: wanted.because.clone(),
                 by: wanted.by.clone(),
                 drained,
+                tries: 0,
             };
             if self.replace_genesis(stored, stored.genesis.failing_over(over.clone()))?.is_some() {
                 break over;
@@ -204,12 +200,19 @@ impl Link {
         self.config().failover.enabled && !has_place && is_target()
     }
 
+    /// Whether there may be something to be told to somebody outside.
+    pub fn has_news(&self) -> bool {
+        self.places.has_news.load(Relaxed)
+    }
+
     /// What is to be told to somebody outside: the last failover or failback, if it was not yet.
     ///
     /// # Errors
     /// The target cannot be read.
     pub fn untold(&self) -> Result<Option<FailoverRecord>, Failure> {
-        if !self.places.has_news.swap(false, Relaxed) {
+        // What is listed counts when the genesis says so.
+        let is_fencing = self.failed_over().is_some_and(|over| over.phase == Phase::Fencing);
+        if is_fencing || !self.places.has_news.swap(false, Relaxed) {
             return Ok(None);
         }
         let read = || -> Result<_, Failure> { Ok((self.failovers()?.pop(), self.told()?)) };
@@ -277,23 +280,19 @@ impl Link {
     fn carry_out_failover(&self) -> Result<FailoverRecord, Failure> {
         let stored = self.see_genesis()?;
         let over = stored.as_ref().and_then(|stored| stored.genesis.failover.clone());
+        let over = over.filter(|over| over.phase == Phase::Fencing);
         let (Some(mut stored), Some(mut over)) = (stored, over) else { return Err(overtaken().into()) };
         if *over.daemon != **self.daemon() {
             over.daemon = self.daemon().to_string();
+            over.tries += 1;
             let taken_up = stored.genesis.failing_over(over.clone());
             stored = self.replace_genesis(&stored, taken_up)?.ok_or_else(overtaken)?;
         }
-        {
-            let mut running = lock(&self.running);
-            stop_lanes(&mut running, true);
-            // The warden tries again and again, and succeeds when the source has its place again.
-            self.fail(over.as_error().into());
-        }
-        self.await_parting();
+        self.part(&over);
         self.fence(&stored.genesis, over.epoch)?;
         let mut warnings = Vec::new();
         let positions = self.positions_now(&stored.genesis, &mut warnings)?;
-        self.put_positions(over.epoch, &positions)?;
+        let positions = self.put_positions(over.epoch, positions)?;
         let groups_moved = self.move_groups(&mut warnings);
         let record = FailoverRecord {
             direction: Direction::Failover,
@@ -319,6 +318,26 @@ impl Link {
         Ok(record)
     }
 
+    /// Let our own lanes end, and others theirs; but not for longer than a moment: one that waits for a source that is gone is fenced like any other.
+    fn part(&self, over: &FailedOver) {
+        let running = {
+            let mut running = lock(&self.running);
+            // The warden tries again and again, and succeeds when the source has its place again.
+            self.fail(over.as_error().into());
+            running.take()
+        };
+        let (ended, is_ended) = channel();
+        let end = move || {
+            stop_lanes(&mut { running }, true);
+            // Nobody may wait any more.
+            let _gone = ended.send(());
+        };
+        if std::thread::Builder::new().name("parting".to_owned()).spawn(end).is_ok() {
+            let _late = is_ended.recv_timeout(PARTING_PATIENCE);
+        }
+        self.await_parting();
+    }
+
     /// Whether the source has answered lately, or does so now.
     pub(super) fn source_answers(&self) -> bool {
         match self.source_answer() {
@@ -332,27 +351,45 @@ impl Link {
         if !self.source_answers() {
             return None;
         }
-        let committed = || -> BTreeMap<TopicPartition, i64> {
-            let of_lane = self.each_lane(|_, lane| {
-                lane.committed.iter().map(|(partition, at)| (partition.clone(), at.next_offset)).collect::<Vec<_>>()
-            });
-            of_lane.into_iter().flatten().collect()
-        };
-        let partitions: Vec<TopicPartition> = committed().into_keys().collect();
+        let known = self.committed().ok()?;
+        let partitions: Vec<TopicPartition> = known.into_keys().collect();
         let ranges = self.source().ranges_of(&partitions).ok()?;
         let ends: BTreeMap<TopicPartition, i64> =
             partitions.into_iter().zip(ranges.into_iter().map(|range| range.end)).collect();
         let begun = Instant::now();
         loop {
-            let at = committed();
+            let at = self.committed().ok()?;
             if ends.iter().all(|(partition, end)| at.get(partition).is_some_and(|next| next >= end)) {
                 return Some(true);
             }
-            if self.at_work().is_none() || begun.elapsed() >= patience {
+            if !self.source_answers() {
+                return None;
+            }
+            if self.at_work().is_none() || begun.elapsed() >= patience || self.is_dismissed() {
                 return Some(false);
             }
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// The next offset of each partition: as lanes say, or the target where none run.
+    fn committed(&self) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+        let lanes = match self.lanes() {
+            lanes if self.at_work().is_none() || lanes.is_empty() => self.lanes_in_target()?,
+            lanes => lanes,
+        };
+        let of_lane = lanes.into_iter().flat_map(|lane| lane.committed);
+        Ok(of_lane.map(|(partition, at)| (partition, at.next_offset)).collect())
+    }
+
+    /// Whether what was to happen by itself, or by a daemon that ends, is to happen still after it was waited for.
+    fn check_still_wanted(&self, wanted: &Wanted) -> Result<(), Failure> {
+        let is_held = wanted.reason != Reason::Manual && self.desired()? != Desired::Running;
+        if !is_held && !self.is_dismissed() {
+            return Ok(());
+        }
+        let message = "the link was paused or stopped meanwhile, or its daemon ends";
+        Err(Failure::fatal("not-wanted-any-more", message, "fail the link over by hand"))
     }
 
     /// Fence all lanes: who has opened one before cannot commit any more, and finds out in the genesis why.
@@ -379,12 +416,13 @@ impl Link {
     fn positions_now(&self, genesis: &Genesis, warnings: &mut Vec<String>) -> Result<Positions, Failure> {
         let checkpoints = self.target().checkpoints(&self.config().id, genesis.generation)?;
         let mut topics: BTreeMap<String, TopicPositions> = BTreeMap::new();
-        for (partition, checkpoint) in &checkpoints {
+        let read = |partition: &TopicPartition| self.config().selects(&partition.topic);
+        for (partition, checkpoint) in checkpoints.iter().filter(|(partition, _)| read(partition)) {
             let topic = topics.entry(partition.topic.to_string()).or_default();
             topic.next.insert(partition.partition, checkpoint.next_offset);
         }
         self.fill_target_ends(&mut topics)?;
-        if let Err(failure) = self.fill_source_ends(&mut topics, &checkpoints.into_keys().collect::<Vec<_>>()) {
+        if let Err(failure) = self.fill_source_ends(&mut topics) {
             warnings.push(format!("it is not known what the source still has: {failure}"));
         }
         Ok(Positions::new(topics))
@@ -410,19 +448,21 @@ impl Link {
         Ok(())
     }
 
-    fn fill_source_ends(
-        &self,
-        topics: &mut BTreeMap<String, TopicPositions>,
-        partitions: &[TopicPartition],
-    ) -> Result<(), Failure> {
+    fn fill_source_ends(&self, topics: &mut BTreeMap<String, TopicPositions>) -> Result<(), Failure> {
         if !self.source_answers() {
             let answer = self.source_answer().and_then(|answer| answer.trouble);
             let message = answer.unwrap_or_else(|| "it does not answer".to_owned());
             return Err(Failure::fatal("source-unreachable", message, "look at the source"));
         }
-        let there: BTreeSet<Arc<str>> = self.source().topics()?.into_iter().map(|topic| topic.name).collect();
-        let asked: Vec<TopicPartition> =
-            partitions.iter().filter(|partition| there.contains(&partition.topic)).cloned().collect();
+        let there: BTreeMap<Arc<str>, u32> =
+            self.source().topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+        let is_there = |partition: &TopicPartition| {
+            there.get(&partition.topic).is_some_and(|partitions| partition.partition < *partitions)
+        };
+        let known = topics
+            .iter()
+            .flat_map(|(name, topic)| topic.next.keys().map(|number| TopicPartition::new(name.as_str(), *number)));
+        let asked: Vec<TopicPartition> = known.filter(is_there).collect();
         for (partition, range) in asked.iter().zip(self.source().ranges_of(&asked)?) {
             if let Some(topic) = topics.get_mut(&*partition.topic) {
                 topic.source_ends.insert(partition.partition, range.end);

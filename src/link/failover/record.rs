@@ -40,6 +40,9 @@ pub struct FailedOver {
     pub by: String,
     /// Whether everything was over that the source had at the beginning; nothing if the source could not be asked.
     pub drained: Option<bool>,
+    /// How many daemons have taken it up after the first one.
+    #[serde(default)]
+    pub tries: u32,
 }
 
 /// How far the change of places is.
@@ -223,18 +226,21 @@ impl Link {
         self.read_json(&ahead_key(epoch), |positions: &Positions| positions.v)
     }
 
-    pub(super) fn put_positions(&self, epoch: u32, positions: &Positions) -> Result<(), Failure> {
-        self.put_json(&positions_key(epoch), positions)
+    /// Write down where the link is, unless that was done: who does it first does it before anybody may write to the target. What stands there then.
+    pub(super) fn put_positions(&self, epoch: u32, positions: Positions) -> Result<Positions, Failure> {
+        self.put_first(&positions_key(epoch), positions)
     }
 
-    pub(super) fn put_written_at_source(&self, epoch: u32, positions: &Positions) -> Result<(), Failure> {
-        self.put_json(&ahead_key(epoch), positions)
+    /// The same for what the source has: who does it first does it before anything has gone back.
+    pub(super) fn put_written_at_source(&self, epoch: u32, positions: Positions) -> Result<Positions, Failure> {
+        self.put_first(&ahead_key(epoch), positions)
     }
 
     /// List a failover or failback; once, whoever else does it.
     pub(super) fn put_record(&self, record: &FailoverRecord) -> Result<(), Failure> {
         loop {
             let (bytes, mut records) = self.known_records()?;
+            self.places.has_news.store(true, Relaxed);
             if records.iter().any(|known| known.id() == record.id()) {
                 return Ok(());
             }
@@ -242,7 +248,6 @@ impl Link {
             records.drain(..records.len().saturating_sub(RECORDS_MAX));
             let text = serde_json::to_vec(&Records { v: VERSION, records }).unwrap_or_default();
             if self.target().replace_metadata(&self.config().id, RECORDS, bytes.as_deref(), &text)? {
-                self.places.has_news.store(true, Relaxed);
                 return Ok(());
             }
         }
@@ -259,9 +264,12 @@ impl Link {
         bytes.map(|bytes| decode(key, &bytes, version)).transpose()
     }
 
-    fn put_json(&self, key: &str, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_vec(value).unwrap_or_default();
-        Ok(self.target().put_metadata(&self.config().id, key, &text)?)
+    fn put_first(&self, key: &str, positions: Positions) -> Result<Positions, Failure> {
+        let text = serde_json::to_vec(&positions).unwrap_or_default();
+        if self.target().replace_metadata(&self.config().id, key, None, &text)? {
+            return Ok(positions);
+        }
+        Ok(self.read_json(key, |positions: &Positions| positions.v)?.unwrap_or(positions))
     }
 }
 

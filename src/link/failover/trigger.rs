@@ -23,6 +23,7 @@ pub struct Signs {
 pub struct Trigger {
     unreachable: Option<Instant>,
     behind: Option<Instant>,
+    failing: Option<Instant>,
     back: Option<Instant>,
 }
 
@@ -32,6 +33,8 @@ impl Trigger {
         let unreachable = lasting(&mut self.unreachable, signs.source_answers == Some(false), now);
         let too_far = signs.lag_records.filter(|lag| *lag > config.lag_records_max);
         let behind = lasting(&mut self.behind, too_far.is_some(), now);
+        let fails = signs.consecutive_failures > config.consecutive_failures_max;
+        let failing = lasting(&mut self.failing, fails, now);
         if signs.target_answers != Some(true) {
             return None;
         }
@@ -44,8 +47,9 @@ impl Trigger {
             let words = format!("{lag} records behind, and more than {max} for {} s", config.timeout.as_secs());
             return Some((Reason::Lag, words));
         }
-        if signs.consecutive_failures > config.consecutive_failures_max {
-            let words = format!("its lanes have failed {} times in a row", signs.consecutive_failures);
+        if failing >= Some(config.timeout) {
+            let (times, seconds) = (signs.consecutive_failures, config.timeout.as_secs());
+            let words = format!("its lanes have failed {times} times in a row, for {seconds} s");
             return Some((Reason::ConsecutiveFailures, words));
         }
         None
@@ -99,7 +103,8 @@ mod tests {
             (behind, 59, None),
             (behind, 60, Some(Reason::Lag)),
             (Signs { lag_records: Some(100), ..CALM }, 1000, None),
-            (failing, 0, Some(Reason::ConsecutiveFailures)),
+            (failing, 59, None),
+            (failing, 60, Some(Reason::ConsecutiveFailures)),
             (Signs { consecutive_failures: 3, ..CALM }, 1000, None),
             (Signs { source_answers: None, lag_records: None, ..CALM }, 1000, None),
         ] {

@@ -150,7 +150,7 @@ impl Link {
         content: Content,
         publisher: Publisher<'_>,
     ) -> Result<Publication, PublishError> {
-        let record = history.push(self.guarded(content), publisher, now_ms()).clone();
+        let record = history.push(content, publisher, now_ms()).clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
         let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;
