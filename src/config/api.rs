@@ -234,12 +234,12 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path) -> Option<ApiTls> {
         let help = "write tls_cert_file and tls_key_file beside it, or remove it";
         ca.report.error_if_all_was_read(&ca.place, "this means nothing without TLS", help);
     }
-    if let (Some(required), None) = (&required, &ca) {
+    let client_certificate_required = required.as_ref().and_then(|item| item.flag()).unwrap_or(false);
+    if let (Some(required), None, true) = (&required, &ca, client_certificate_required) {
         let help = "write tls_client_ca_file beside it, or remove it";
         required.report.error_if_all_was_read(&required.place, "no client certificate is known to be good", help);
     }
     let [cert, key, ca] = [cert, key, ca].map(|item| item.map(|item| readable_file(&item, base_dir)));
-    let client_certificate_required = required.and_then(|item| item.flag()).unwrap_or(false);
     let client_ca_file = ca.map_or(Some(None), |file| file.map(Some))?;
     Some(ApiTls { cert_file: cert??, key_file: key??, client_ca_file, client_certificate_required })
 }

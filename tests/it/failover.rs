@@ -348,3 +348,42 @@ fn the_command_line_does_all_of_it() {
     assert!(!good && text.contains("link failovers copy"), "{text}");
     assert_eq!(site.client.link("copy").managed_by, ManagedBy::File);
 }
+
+/// What was published stays: a failover is no change that anybody has made.
+#[test]
+fn a_link_comes_back_with_the_revision_that_it_had() {
+    let stage = "[[links.copy.pipeline]]\nstage = \"keep\"\nplugin = \"PLUGINS/json-filter.wasm\"\nconfig = { pointer = \"/n\", at_least = 10 }\n";
+    let site = Site::new(&link(stage));
+    let daemon = site.start();
+    site.client.produce("east", "orders", &[json!({ "value": "{\"n\":5}" }), json!({ "value": "{\"n\":15}" })]);
+    site.client.await_caught_up("copy");
+    let file = crate::harness::plugin("json-filter").display().to_string();
+    let published =
+        site.cli(&["plugin", "publish", "copy", "keep", &file, "--config", r#"{"pointer":"/n","at_least":0}"#]);
+    assert!(published.status.success(), "{published:?}");
+    post::<FailoverEvent>(&site, "failover", 200);
+    site.client.produce("west", "dr.orders", &[json!({ "value": "{\"n\":25}" })]);
+    assert!(site.client.post(&path("failback"), "").expect("an answer").status < 300);
+    await_done(&site, "failback-1");
+    wait_until("the link runs again", || status(&site) == LinkStatus::Active);
+    site.client.produce("east", "orders", &[json!({ "value": "{\"n\":6}" })]);
+    site.client.await_caught_up("copy");
+    daemon.kill();
+    let _daemon = site.start();
+    site.client.produce("east", "orders", &[json!({ "value": "{\"n\":7}" })]);
+    site.client.await_caught_up("copy");
+    assert_eq!(site.client.revisions("copy").len(), 2, "{:?}", site.client.revisions("copy"));
+    let copied = ["{\"n\":15}", "{\"n\":25}", "{\"n\":6}", "{\"n\":7}"].map(str::to_owned);
+    assert_eq!(values(&site, "west", "dr.orders"), once(&[&copied]));
+}
+
+/// Its clusters are both written to: what went to the target has come back already.
+#[test]
+fn a_link_with_provenance_does_not_change_places() {
+    let site = Site::new(&link("provenance = true\n"));
+    let _daemon = site.start();
+    write(&site, "east", "orders", "first", 10);
+    site.client.await_caught_up("copy");
+    let refused = site.client.post(&path("failover"), "").expect("an answer");
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("active-active")), "{}", refused.body);
+}
