@@ -129,9 +129,11 @@ fn a_second_daemon_on_the_same_directory_is_refused_and_the_first_goes_on() {
 
 #[test]
 fn a_port_that_is_taken_is_refused() {
-    let site = Site::new(CLUSTERS);
-    let _listener = TcpListener::bind(("127.0.0.1", site.port)).expect("the port");
-    refused(&site, &[&format!("listen on 127.0.0.1:{}", site.port), "another `listen` address"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let site = Site::new("");
+    site.write_config(&format!("[daemon]\ndata_dir = \"data\"\nlisten = \"127.0.0.1:{port}\"\n{CLUSTERS}"));
+    refused(&site, &[&format!("listen on 127.0.0.1:{port}"), "another `listen` address"]);
 }
 
 #[test]

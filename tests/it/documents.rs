@@ -42,7 +42,7 @@ fn words(line: &str) -> Vec<String> {
                 quote = Some(letter);
                 word.get_or_insert_default();
             }
-            None if "|>&;#".contains(letter) => break,
+            None if "|<>&;#".contains(letter) => break,
             None if letter.is_whitespace() => words.extend(word.take()),
             None => word.get_or_insert_default().push(letter),
         }
@@ -77,7 +77,7 @@ fn commands(text: &str) -> Vec<(bool, String)> {
 fn fault(is_whole: bool, line: &str) -> Option<String> {
     let words = words(line).into_iter().map(|word| if NUMBERS.contains(&&*word) { "1".to_owned() } else { word });
     let words: Vec<String> = words.collect();
-    let is_named_only = words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+    let is_named_only = words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     match Cli::try_parse_from(&words).map_err(|error| (error.kind(), error.to_string())) {
         Ok(_) | Err((ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _)) => None,
         Err((ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _))

@@ -58,6 +58,8 @@ impl Client {
     pub fn known(port: u16, token: Option<&str>, tls: Option<TlsConfig>) -> Self {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+        // A connection that the daemon ends after what was no request must not be used for the next one.
+        let config = config.max_idle_connections(0);
         let config = config.tls_config(tls.unwrap_or_default());
         let value = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")).expect("a token"));
         let say = move |mut request: Request<SendBody>, next: MiddlewareNext| {
