@@ -88,7 +88,7 @@ mod tests {
         for (name, text) in pages {
             assert!(text.contains(EXAMPLES) && text.contains(".SH SYNOPSIS"), "{name}: {text}");
             let examples = text.split(EXAMPLES).nth(1).and_then(|rest| rest.split(".fi\n").next()).unwrap_or_default();
-            assert!(examples.contains("  tidegate "), "{name}: {text}");
+            assert!(examples.contains(" tidegate "), "{name}: {text}");
         }
     }
 
