@@ -45,7 +45,8 @@ fn pages() -> io::Result<Vec<(String, String)>> {
     let mut waiting = vec![program];
     while let Some(command) = waiting.pop() {
         waiting.extend(command.get_subcommands().cloned());
-        let man = Man::new(command).manual("Tidegate");
+        let source = format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"));
+        let man = Man::new(command).source(source).manual("Tidegate");
         pages.push((man.get_filename(), page(&man)?));
     }
     Ok(pages)

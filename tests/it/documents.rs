@@ -55,7 +55,7 @@ fn words(line: &str) -> Vec<String> {
 fn commands(text: &str) -> Vec<(bool, String)> {
     let mut commands = Vec::new();
     let mut in_block = false;
-    let inline = Regex::new("`(tidegate [^`]+)`").expect("an expression");
+    let inline = Regex::new("`(tidegate [^`…]+)`").expect("an expression");
     let in_line = Regex::new(r"(?:^|[|;&$] )\s*(tidegate .*)").expect("an expression");
     for line in text.lines() {
         if line.starts_with("```") {
@@ -77,7 +77,9 @@ fn commands(text: &str) -> Vec<(bool, String)> {
 fn fault(is_whole: bool, line: &str) -> Option<String> {
     let words = words(line).into_iter().map(|word| if NUMBERS.contains(&&*word) { "1".to_owned() } else { word });
     let words: Vec<String> = words.collect();
-    let is_named_only = words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+    let is_named_only = words
+        .iter()
+        .all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'));
     match Cli::try_parse_from(&words).map_err(|error| (error.kind(), error.to_string())) {
         Ok(_) | Err((ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _)) => None,
         Err((ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _))
@@ -94,6 +96,7 @@ fn lines_are_found_and_split_as_a_shell_does() {
     let text = "say `tidegate link list`\n```console\n$ tidegate check && tidegate reload\n$ echo '{}' | tidegate link create -f - > x\n# tidegate\n```\n";
     let found: Vec<String> = commands(text).into_iter().map(|(_, line)| words(&line).join("_")).collect();
     assert_eq!(found, ["tidegate_link_list", "tidegate_check", "tidegate_reload", "tidegate_link_create_-f_-"]);
+    assert_eq!(words("tidegate produce a b --json < c"), ["tidegate", "produce", "a", "b", "--json"]);
     assert_eq!(words("tidegate groups sync a '/x y/' \"b c\""), ["tidegate", "groups", "sync", "a", "/x y/", "b c"]);
     assert_eq!(fault(true, "tidegate link show LINK"), None);
     assert_eq!(fault(false, "tidegate link create"), None);
