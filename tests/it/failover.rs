@@ -387,3 +387,23 @@ fn a_link_with_provenance_does_not_change_places() {
     let refused = site.client.post(&path("failover"), "").expect("an answer");
     assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("active-active")), "{}", refused.body);
 }
+
+/// A topic that was added later and has no record is no reason to wait, or not to know.
+#[test]
+fn a_link_of_several_topics_knows_where_each_of_them_was() {
+    let site = Site::new(&link("").replace("topics = [\"orders\"]", "topics = [\"/o.*/\"]\ntopic_refresh = \"200ms\""));
+    let _daemon = site.start();
+    write(&site, "east", "orders", "first", 10);
+    site.client.post("/api/v1/clusters/east/topics", r#"{"name":"others","partitions":1}"#).expect("an answer");
+    wait_until("it is made there", || site.client.topics("west").iter().any(|topic| topic.name == "dr.others"));
+    wait_until("it is copied", || site.client.ends("west", "dr.orders").iter().sum::<i64>() == 10);
+    let event: FailoverEvent = post(&site, "failover", 200);
+    assert_eq!((event.drained, event.records_left), (Some(true), Some(0)), "{event:?}");
+    let written = write(&site, "west", "dr.orders", "there", 10);
+    site.client.produce("west", "dr.others", &[json!({ "partition": 0, "value": "other" })]);
+    assert!(site.client.post(&path("failback"), "").expect("an answer").status < 300);
+    await_done(&site, "failback-1");
+    wait_until("the link runs again", || status(&site) == LinkStatus::Active);
+    assert_eq!(values(&site, "east", "orders").len(), 10 + written.len());
+    assert_eq!(values(&site, "east", "others"), once(&[&["other".to_owned()]]));
+}

@@ -14,7 +14,7 @@ mod back;
 mod record;
 mod trigger;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::channel;
@@ -352,7 +352,9 @@ impl Link {
             return None;
         }
         let known = self.committed().ok()?;
-        let partitions: Vec<TopicPartition> = known.into_keys().collect();
+        let there: BTreeSet<Arc<str>> = self.source().topics().ok()?.into_iter().map(|topic| topic.name).collect();
+        let partitions: Vec<TopicPartition> =
+            known.into_keys().filter(|partition| there.contains(&partition.topic)).collect();
         let ranges = self.source().ranges_of(&partitions).ok()?;
         let ends: BTreeMap<TopicPartition, i64> =
             partitions.into_iter().zip(ranges.into_iter().map(|range| range.end)).collect();

@@ -174,15 +174,14 @@ impl Positions {
         Self { v: VERSION, topics }
     }
 
-    /// How many records the source had that were not replicated, at most; `None` if it could not be asked.
+    /// How many records the source had that were not replicated, at most; `None` if it could not be asked. A topic that it had not any more has none.
     pub fn left(&self) -> Option<u64> {
         let of = |topic: &TopicPositions| {
             let behind =
                 |(partition, end): (&u32, &i64)| topic.next.get(partition).map_or(0, |next| end - next).max(0) as u64;
             topic.source_ends.iter().map(behind).sum::<u64>()
         };
-        let asked =
-            self.topics.values().all(|topic| topic.next.keys().all(|number| topic.source_ends.contains_key(number)));
+        let asked = self.topics.is_empty() || self.topics.values().any(|topic| !topic.source_ends.is_empty());
         asked.then(|| self.topics.values().map(of).sum())
     }
 }
@@ -283,5 +282,29 @@ fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8], version: fn(&T) -> u32) 
             Err(unreadable(format!("the link's {key} has version {newer}: a newer tidegate wrote it")))
         }
         _ => Ok(read),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(next: &[i64], ends: &[i64]) -> TopicPositions {
+        let by_number = |offsets: &[i64]| (0..).zip(offsets.iter().copied()).collect();
+        TopicPositions { next: by_number(next), source_ends: by_number(ends), ..TopicPositions::default() }
+    }
+
+    fn left(topics: &[TopicPositions]) -> Option<u64> {
+        let topics = topics.iter().enumerate().map(|(number, topic)| (number.to_string(), topic.clone()));
+        Positions::new(topics.collect()).left()
+    }
+
+    #[test]
+    fn what_the_source_had_beside_is_counted_if_it_was_asked() {
+        assert_eq!(left(&[]), Some(0));
+        assert_eq!(left(&[topic(&[3, 5], &[7, 5])]), Some(4));
+        assert_eq!(left(&[topic(&[3], &[2])]), Some(0), "it was made again");
+        assert_eq!(left(&[topic(&[3], &[])]), None);
+        assert_eq!(left(&[topic(&[3], &[]), topic(&[3], &[4])]), Some(1), "the first one was deleted");
     }
 }
