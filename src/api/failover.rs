@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::access::Caller;
 use super::error::ApiError;
 use super::server::{Answer, Api, Params, Segments};
-use super::wire::{FailoverAnswer, FailoverDetails, FailoverEvent};
+use super::wire::{FailoverDetails, FailoverEvent};
 use crate::config::parse_duration;
 
 /// The longest wait for what the source still has, in one request.
@@ -95,5 +95,5 @@ pub(super) async fn show(
 /// 200 when it is done, 202 while it is under way.
 fn answer(event: FailoverEvent) -> Response {
     let status = if event.success.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    (status, Json(FailoverAnswer::Event(Box::new(event)))).into_response()
+    (status, Json(event)).into_response()
 }

@@ -21,8 +21,8 @@ mod verification;
 pub use daemon::{ClusterStatus, Inspection, LinkSummary, Reloaded, Status};
 pub use definition::{ClusterPlace, LinkDefinition, ManagedBy, Throttle, ThrottleRequest, Transfer};
 pub use failover::{
-    FailoverAnswer, FailoverDetails, FailoverEvent, FailoverPartition, FailoverPhase, FailoverPlan, FailoverReason,
-    FailoverTarget, FailoverType,
+    FailoverDetails, FailoverEvent, FailoverPartition, FailoverPhase, FailoverPlan, FailoverReason, FailoverTarget,
+    FailoverType,
 };
 pub use group::{ConsumerGroup, GroupCertainty, GroupFate, GroupPartition, GroupPlace, GroupRound, GroupsRequest};
 pub use import::{Import, ImportFinding};

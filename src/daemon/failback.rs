@@ -17,7 +17,6 @@ use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::connector::Class;
 use crate::link::failover::{Phase, Reason, ReturnError, way_back_id};
-use crate::link::groups::{Fate, Selected};
 use crate::link::supervisor::LinkState;
 use crate::link::{Desired, Failure, Link};
 use crate::model::{LinkId, TopicPartition};
@@ -254,7 +253,7 @@ impl Daemon {
             return Err(still_written(link));
         }
         back.order(Desired::Stopped)?;
-        let (groups_moved, warnings) = move_groups(back);
+        let (groups_moved, warnings) = back.move_groups();
         if ends_of(back)? != ends {
             return Err(still_written(link));
         }
@@ -278,13 +277,9 @@ fn ends_of(back: &Link) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
 /// How many records have not gone back yet, at most.
 fn left_of(back: &Link) -> Result<u64, Failure> {
     let ends = ends_of(back)?;
-    let lanes = match back.lanes() {
-        lanes if lanes.is_empty() => back.lanes_in_target()?,
-        lanes => lanes,
-    };
-    let committed: BTreeMap<_, _> = lanes.iter().flat_map(|lane| &lane.committed).collect();
+    let committed = back.committed()?;
     let left = |(partition, end): (TopicPartition, i64)| {
-        let next = committed.get(&partition).map_or_else(|| begins_at(back, &partition), |at| at.next_offset);
+        let next = committed.get(&partition).copied().unwrap_or_else(|| begins_at(back, &partition));
         (end - next).max(0) as u64
     };
     Ok(ends.into_iter().map(left).sum())
@@ -294,24 +289,6 @@ fn begins_at(back: &Link, partition: &TopicPartition) -> i64 {
     match &back.config().start {
         crate::config::Start::Offsets(offsets) => offsets.get(partition).copied().unwrap_or(0),
         _ => 0,
-    }
-}
-
-/// Have the groups that go along go on at the source again. Their names, and what a person should look at.
-fn move_groups(back: &Link) -> (Vec<String>, Vec<String>) {
-    let groups = &back.config().groups.groups;
-    if groups.is_empty() {
-        return (Vec::new(), Vec::new());
-    }
-    match back.sync_groups(Selected { groups, rewinds: false }) {
-        Ok(plans) => {
-            let named = |fate| plans.iter().filter(move |plan| plan.fate == fate).map(|plan| plan.group.to_string());
-            let active = named(Fate::Active)
-                .map(|group| format!("group {group} has members at the source, and was left where it is"));
-            let failed = named(Fate::Failed).map(|group| format!("group {group} was not moved"));
-            (named(Fate::Moved).collect(), active.chain(failed).collect())
-        }
-        Err(failure) => (Vec::new(), vec![format!("groups were not moved: {failure}")]),
     }
 }
 

@@ -70,13 +70,14 @@ pub(super) fn place(url: &Uri) -> String {
 
 fn deliver(webhook: &Webhook, event: &FailoverEvent) -> Result<(), String> {
     let body = serde_json::to_vec(event).map_err(|error| error.to_string())?;
-    let mut tried = send(webhook, event, &body);
+    let agent = agent(webhook.allows_private);
+    let mut tried = send(&agent, webhook, event, &body);
     for seconds in AGAIN_AFTER_SECONDS {
         match &tried {
             Err(Trouble::Passing(_)) => thread::sleep(Duration::from_secs(seconds)),
             Ok(()) | Err(Trouble::Lasting(_)) => break,
         }
-        tried = send(webhook, event, &body);
+        tried = send(&agent, webhook, event, &body);
     }
     tried.map_err(|(Trouble::Passing(message) | Trouble::Lasting(message))| message)
 }
@@ -89,8 +90,7 @@ enum Trouble {
     Lasting(String),
 }
 
-fn send(webhook: &Webhook, event: &FailoverEvent, body: &[u8]) -> Result<(), Trouble> {
-    let agent = agent(webhook.allows_private).map_err(Trouble::Lasting)?;
+fn send(agent: &ureq::Agent, webhook: &Webhook, event: &FailoverEvent, body: &[u8]) -> Result<(), Trouble> {
     let mut request = agent
         .post(&webhook.url)
         .header("content-type", "application/json")
@@ -125,7 +125,7 @@ fn signature(secret: &[u8], seconds: i64, body: &[u8]) -> String {
     format!("t={seconds},v1={hex}")
 }
 
-fn agent(allows_private: bool) -> Result<ureq::Agent, String> {
+fn agent(allows_private: bool) -> ureq::Agent {
     let roots = rustls_native_certs::load_native_certs().certs;
     let roots: Vec<_> = roots.iter().map(|der| ureq::tls::Certificate::from_der(der).to_owned()).collect();
     let tls = ureq::tls::TlsConfig::builder()
@@ -142,7 +142,7 @@ fn agent(allows_private: bool) -> Result<ureq::Agent, String> {
         .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
         .build();
     let resolver = Careful { allows_private, inner: DefaultResolver::default() };
-    Ok(ureq::Agent::with_parts(config, DefaultConnector::default(), resolver))
+    ureq::Agent::with_parts(config, DefaultConnector::default(), resolver)
 }
 
 /// Resolves names, but not into private networks, unless that is allowed.

@@ -50,6 +50,13 @@ fn once(values: &[&[String]]) -> BTreeMap<String, usize> {
     values.iter().flat_map(|values| values.iter()).map(|value| (value.clone(), 1)).collect()
 }
 
+/// Whether everything that was written is on both sides, once.
+fn check_both_have_all(site: &Site, all: &[Vec<String>], round: u32) {
+    let expected = once(&all.iter().map(|values| &**values).collect::<Vec<_>>());
+    assert_eq!(values(site, "east", "orders"), expected, "round {round}");
+    assert_eq!(values(site, "west", "dr.orders"), expected, "round {round}");
+}
+
 fn post<T: serde::de::DeserializeOwned>(site: &Site, rest: &str, status: u16) -> T {
     let answer = site.client.post(&path(rest), "").expect("an answer");
     assert_eq!(answer.status, status, "{}", answer.body);
@@ -120,9 +127,7 @@ fn a_link_goes_there_and_back_and_nothing_is_lost_or_doubled() {
         wait_until("the link runs again", || status(&site) == LinkStatus::Active);
         all.push(write(&site, "east", "orders", &format!("after-{round}"), 10));
         site.client.await_caught_up("copy");
-        let expected = once(&all.iter().map(|values| &**values).collect::<Vec<_>>());
-        assert_eq!(values(&site, "east", "orders"), expected, "round {round}");
-        assert_eq!(values(&site, "west", "dr.orders"), expected, "round {round}");
+        check_both_have_all(&site, &all, round);
     }
     let links: Vec<Value> = site.client.read(LINKS);
     assert_eq!(links.len(), 1, "the way back is gone: {links:?}");
@@ -190,9 +195,7 @@ fn a_daemon_that_dies_goes_on_with_it() {
         wait_until("the link runs again", || status(&site) == LinkStatus::Active);
         all.push(write(&site, "east", "orders", &format!("after-{round}"), 20));
         site.client.await_caught_up("copy");
-        let expected = once(&all.iter().map(|values| &**values).collect::<Vec<_>>());
-        assert_eq!(values(&site, "east", "orders"), expected, "round {round}");
-        assert_eq!(values(&site, "west", "dr.orders"), expected, "round {round}");
+        check_both_have_all(&site, &all, round);
     }
     daemon.terminate();
 }

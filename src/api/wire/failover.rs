@@ -161,13 +161,3 @@ pub struct FailoverPlan {
     /// What a person should look at.
     pub warnings: Vec<String>,
 }
-
-/// What was answered to a failover or failback.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum FailoverAnswer {
-    /// What would be done.
-    Plan(Box<FailoverPlan>),
-    /// What was done, or is under way.
-    Event(Box<FailoverEvent>),
-}

@@ -65,10 +65,7 @@ impl Link {
     /// The target does not answer, or somebody else has changed it.
     pub fn call_off_return(&self) -> Result<Option<FailedOver>, Failure> {
         let Some(stored) = self.see_genesis()? else { return Ok(None) };
-        let over = stored.genesis.failover.clone();
-        let Some(over) = over.filter(|over| matches!(over.phase, Phase::Returning | Phase::Closing)) else {
-            return Ok(None);
-        };
+        let Some(over) = stored.genesis.failover.clone().filter(FailedOver::is_returning) else { return Ok(None) };
         // A person has said so: it does not go back by itself.
         let next = FailedOver { phase: Phase::Over, since_ms: now_ms(), reason: Reason::Manual, ..over.clone() };
         self.replace_genesis(&stored, stored.genesis.failing_over(next))?.ok_or_else(overtaken)?;
@@ -111,7 +108,7 @@ impl Link {
     pub fn turn_return(&self, phase: Phase) -> Result<FailedOver, Failure> {
         let stored = self.see_genesis()?.ok_or_else(overtaken)?;
         let over = stored.genesis.failover.clone().filter(|over| *over.daemon == **self.daemon());
-        let over = over.filter(|over| matches!(over.phase, Phase::Returning | Phase::Closing)).ok_or_else(overtaken)?;
+        let over = over.filter(FailedOver::is_returning).ok_or_else(overtaken)?;
         if over.phase == phase {
             return Ok(over);
         }

@@ -14,7 +14,7 @@ mod back;
 mod record;
 mod trigger;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::channel;
@@ -195,9 +195,9 @@ impl Link {
 
     /// Whether only this link may write to a topic of its target: one that stands by for the source's, and has not its place.
     pub fn guards(&self, topic: &str) -> bool {
-        let has_place = self.failed_over().is_some_and(|over| matches!(over.phase, Phase::Over | Phase::Returning));
+        let has_place = || self.failed_over().is_some_and(|over| matches!(over.phase, Phase::Over | Phase::Returning));
         let is_target = || self.topics.found().topics.values().any(|chosen| *chosen.target == *topic);
-        self.config().failover.enabled && !has_place && is_target()
+        self.config().failover.enabled && !has_place() && is_target()
     }
 
     /// Whether there may be something to be told to somebody outside.
@@ -293,7 +293,8 @@ impl Link {
         let mut warnings = Vec::new();
         let positions = self.positions_now(&stored.genesis, &mut warnings)?;
         let positions = self.put_positions(over.epoch, positions)?;
-        let groups_moved = self.move_groups(&mut warnings);
+        let (groups_moved, of_groups) = self.move_groups();
+        warnings.extend(of_groups);
         let record = FailoverRecord {
             direction: Direction::Failover,
             epoch: over.epoch,
@@ -352,12 +353,7 @@ impl Link {
             return None;
         }
         let known = self.committed().ok()?;
-        let there: BTreeSet<Arc<str>> = self.source().topics().ok()?.into_iter().map(|topic| topic.name).collect();
-        let partitions: Vec<TopicPartition> =
-            known.into_keys().filter(|partition| there.contains(&partition.topic)).collect();
-        let ranges = self.source().ranges_of(&partitions).ok()?;
-        let ends: BTreeMap<TopicPartition, i64> =
-            partitions.into_iter().zip(ranges.into_iter().map(|range| range.end)).collect();
+        let ends = self.ends_at_source(known.into_keys()).ok()?;
         let begun = Instant::now();
         loop {
             let at = self.committed().ok()?;
@@ -375,7 +371,10 @@ impl Link {
     }
 
     /// The next offset of each partition: as lanes say, or the target where none run.
-    fn committed(&self) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn committed(&self) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
         let lanes = match self.lanes() {
             lanes if self.at_work().is_none() || lanes.is_empty() => self.lanes_in_target()?,
             lanes => lanes,
@@ -456,49 +455,57 @@ impl Link {
             let message = answer.unwrap_or_else(|| "it does not answer".to_owned());
             return Err(Failure::fatal("source-unreachable", message, "look at the source"));
         }
-        let there: BTreeMap<Arc<str>, u32> =
-            self.source().topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
-        let is_there = |partition: &TopicPartition| {
-            there.get(&partition.topic).is_some_and(|partitions| partition.partition < *partitions)
-        };
-        let known = topics
+        let known: Vec<TopicPartition> = topics
             .iter()
-            .flat_map(|(name, topic)| topic.next.keys().map(|number| TopicPartition::new(name.as_str(), *number)));
-        let asked: Vec<TopicPartition> = known.filter(is_there).collect();
-        for (partition, range) in asked.iter().zip(self.source().ranges_of(&asked)?) {
+            .flat_map(|(name, topic)| topic.next.keys().map(|number| TopicPartition::new(name.as_str(), *number)))
+            .collect();
+        for (partition, end) in self.ends_at_source(known.into_iter())? {
             if let Some(topic) = topics.get_mut(&*partition.topic) {
-                topic.source_ends.insert(partition.partition, range.end);
+                topic.source_ends.insert(partition.partition, end);
             }
         }
         Ok(())
     }
 
-    /// Have the groups that go along go on at the target. Their names.
-    fn move_groups(&self, warnings: &mut Vec<String>) -> Vec<String> {
+    /// Where the source ends in those of these partitions that it has.
+    fn ends_at_source(
+        &self,
+        partitions: impl Iterator<Item = TopicPartition>,
+    ) -> Result<Vec<(TopicPartition, i64)>, Failure> {
+        let there: BTreeMap<Arc<str>, u32> =
+            self.source().topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+        let is_there = |partition: &TopicPartition| {
+            there.get(&partition.topic).is_some_and(|partitions| partition.partition < *partitions)
+        };
+        let asked: Vec<TopicPartition> = partitions.filter(is_there).collect();
+        let ranges = self.source().ranges_of(&asked)?;
+        Ok(asked.into_iter().zip(ranges.into_iter().map(|range| range.end)).collect())
+    }
+
+    /// Have the groups that go along go on at the target: their names, and what a person should look at.
+    pub fn move_groups(&self) -> (Vec<String>, Vec<String>) {
         let groups = &self.config().groups.groups;
         if groups.is_empty() {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
         if !self.source_answers() {
-            warnings.push("groups are where they were moved to last: the source does not answer".to_owned());
-            return Vec::new();
+            let warning = "groups are where they were moved to last: the source does not answer";
+            return (Vec::new(), vec![warning.to_owned()]);
         }
-        match self.sync_groups(Selected { groups, rewinds: false }) {
-            Ok(plans) => {
-                for plan in plans.iter().filter(|plan| plan.fate == Fate::Active) {
-                    warnings.push(format!("group {} has members at the target, and was left where it is", plan.group));
-                }
-                for (group, failure) in plans.iter().filter_map(|plan| Some((&plan.group, plan.failure.as_ref()?))) {
-                    warnings.push(format!("group {group} was not moved: {failure}"));
-                }
-                let moved = plans.iter().filter(|plan| plan.fate == Fate::Moved);
-                moved.map(|plan| plan.group.to_string()).collect()
+        let plans = match self.sync_groups(Selected { groups, rewinds: false }) {
+            Ok(plans) => plans,
+            Err(failure) => return (Vec::new(), vec![format!("groups were not moved: {failure}")]),
+        };
+        let target = &self.config().target;
+        let warning = |plan: &GroupPlan| match (&plan.failure, plan.fate) {
+            (Some(failure), _) => Some(format!("group {} was not moved: {failure}", plan.group)),
+            (None, Fate::Active) => {
+                Some(format!("group {} has members at {target}, and was left where it is", plan.group))
             }
-            Err(failure) => {
-                warnings.push(format!("groups were not moved: {failure}"));
-                Vec::new()
-            }
-        }
+            (None, _) => None,
+        };
+        let moved = plans.iter().filter(|plan| plan.fate == Fate::Moved).map(|plan| plan.group.to_string());
+        (moved.collect(), plans.iter().filter_map(warning).collect())
     }
 }
 

@@ -76,6 +76,11 @@ pub enum Reason {
 }
 
 impl FailedOver {
+    /// Whether the source is being given its place back.
+    pub(super) fn is_returning(&self) -> bool {
+        matches!(self.phase, Phase::Returning | Phase::Closing)
+    }
+
     /// Why no lane runs.
     pub(in crate::link) fn as_error(&self) -> Error {
         let message = match self.phase {
