@@ -13,6 +13,7 @@ use crate::api::wire;
 use crate::config::{self, ClusterKind, Diagnostic, Severity, THROTTLE_RATES};
 use crate::connector::Error;
 use crate::link::reset::{Reset, ResetError, ResetTo};
+use crate::link::sight::Look;
 use crate::link::supervisor::{LinkState, PublishError, VerifyError};
 use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::{Batch, ClusterId, RevisionNumber, TopicPartition};
@@ -48,6 +49,10 @@ impl Daemon {
 
     /// A link as it is now, and what was said of it.
     pub(super) fn view(&self, hosted: &Hosted) -> wire::Link {
+        self.view_of(hosted, &hosted.link.look())
+    }
+
+    fn view_of(&self, hosted: &Hosted, look: &Look) -> wire::Link {
         let (managed_by, version, created_ms) = match &hosted.managed_by {
             ManagedBy::File(_) => (wire::ManagedBy::File, None, None),
             ManagedBy::Api(stored) => (wire::ManagedBy::Api, Some(stored.version), Some(stored.created_ms)),
@@ -61,7 +66,7 @@ impl Daemon {
             source_cluster: self.place_of(&config.source),
             target_cluster: self.place_of(&config.target),
         };
-        View::new(&hosted.link, now_ms()).link(said)
+        View::new(look).link(said)
     }
 
     fn place_of(&self, cluster: &ClusterId) -> wire::ClusterPlace {
@@ -103,7 +108,7 @@ impl Daemon {
 
 impl ControlPlane for Daemon {
     fn status(&self) -> Result<wire::Status, ControlError> {
-        let now = now_ms();
+        let looks: Vec<Look> = self.links().iter().map(|hosted| hosted.link.look()).collect();
         Ok(wire::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
@@ -111,7 +116,7 @@ impl ControlPlane for Daemon {
             name: self.name.to_string(),
             data_dir: self.data_dir.clone(),
             clusters: self.clusters().iter().map(|running| cluster_status(running)).collect(),
-            links: self.links().iter().map(|hosted| View::new(&hosted.link, now).line()).collect(),
+            links: looks.iter().map(|look| View::new(look).line()).collect(),
         })
     }
 
@@ -131,7 +136,8 @@ impl ControlPlane for Daemon {
         let links = Self::links(self);
         let behind = |hosted: &&Arc<Hosted>| after.is_none_or(|after| *hosted.link.config().id > *after);
         let mut behind = links.iter().filter(behind);
-        let page = behind.by_ref().take(limit).map(|hosted| self.view(hosted)).collect();
+        let looks: Vec<_> = behind.by_ref().take(limit).map(|hosted| (hosted, hosted.link.look())).collect();
+        let page = looks.iter().map(|(hosted, look)| self.view_of(hosted, look)).collect();
         Ok((page, behind.next().is_none()))
     }
 
@@ -176,7 +182,8 @@ impl ControlPlane for Daemon {
         }
         let found = self.find_link(link)?;
         found.set_throttle(rate, by).map_err(failure_error)?;
-        Ok(view::throttle(&found))
+        let order = found.throttle_order().map_err(failure_error)?;
+        Ok(view::throttle(&found, order.as_ref()))
     }
 
     fn reload(&self) -> Result<wire::Reloaded, ControlError> {
@@ -257,8 +264,7 @@ impl ControlPlane for Daemon {
     }
 
     fn link_metrics(&self, link: &str) -> Result<wire::LinkMetrics, ControlError> {
-        let now = now_ms();
-        Ok(View::new(&*self.find_link(link)?, now).metrics(now))
+        Ok(View::new(&self.find_link(link)?.look()).metrics(now_ms()))
     }
 
     fn link_health(&self, link: &str) -> Result<wire::LinkHealth, ControlError> {

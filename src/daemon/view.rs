@@ -11,13 +11,14 @@ use crate::link::events::Event;
 use crate::link::failure::Place;
 use crate::link::health::{Health, Verdict};
 use crate::link::heartbeats::Quantiles;
-use crate::link::lag::ends_of;
 use crate::link::pipeline::Stage;
 use crate::link::reset::{Moved, ResetRecord};
 use crate::link::revision::History;
+use crate::link::sight::{AtTarget, Look};
 use crate::link::stats::{CALL_TIME_BOUNDS_US, StageStats};
 use crate::link::status::{LaneState, LaneStatus, Progress};
 use crate::link::supervisor::LinkState;
+use crate::link::throttle::ThrottleOrder;
 use crate::link::{Failure, Link, Origin, RevisionRecord, StageSpec};
 use crate::model::{Builtins, RevisionNumber, TopicPartition};
 
@@ -33,6 +34,7 @@ pub(super) struct Said {
 /// A link and its lanes, read once and shown in several ways.
 pub(super) struct View<'a> {
     link: &'a Link,
+    at_target: Arc<AtTarget>,
     state: LinkState,
     failure: Option<Failure>,
     lanes: Vec<LaneStatus>,
@@ -50,26 +52,26 @@ struct PartitionView {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(link: &'a Link, now_ms: i64) -> Self {
+    pub(super) fn new(look: &'a Look) -> Self {
+        let link = &*look.link;
+        let (at_target, ends, lags) = (look.at_target(), look.ends(), link.lags());
         let (state, failure) = link.state();
-        let lanes = lanes(link);
+        let lanes = lanes(link, &at_target);
         let mut partitions = BTreeMap::new();
-        let ends = ends_of(&**link.source(), lanes.iter().flat_map(|lane| lane.committed.keys()));
         for (number, lane) in lanes.iter().enumerate() {
             for (partition, progress) in &lane.committed {
+                let lag_ms = lags.as_ref().and_then(|lags| lags.ms_of(partition));
                 let end = ends.get(partition).copied();
-                let view = PartitionView::new(link, number as u32, partition, *progress, end, now_ms);
-                partitions.insert(partition.clone(), view);
+                partitions.insert(partition.clone(), PartitionView::new(number as u32, *progress, end, lag_ms));
             }
         }
-        Self { link, state, failure, lanes, partitions, health: link.health() }
+        Self { link, at_target, state, failure, lanes, partitions, health: link.health() }
     }
 
     pub(super) fn link(&self, said: Said) -> wire::Link {
         let config = self.link.config();
         let counters = self.link.counters();
-        let genesis = self.link.known_genesis().ok().flatten();
-        let revision = self.revision();
+        let (genesis, revision) = (self.at_target.genesis.as_ref(), self.at_target.revision.as_ref());
         wire::Link {
             id: config.id.to_string(),
             name: config.name.clone(),
@@ -79,7 +81,7 @@ impl<'a> View<'a> {
             }
             .to_owned(),
             status: status(self.state),
-            created_at: said.created_at.or(genesis.as_ref().map(|genesis| wire::Time(genesis.at_ms))),
+            created_at: said.created_at.or(genesis.map(|genesis| wire::Time(genesis.at_ms))),
             started_at: self.link.started_ms().map(wire::Time),
             source: config.source.to_string(),
             target: config.target.to_string(),
@@ -91,15 +93,15 @@ impl<'a> View<'a> {
             topics: config.topics.iter().map(ToString::to_string).collect(),
             topic_prefix: config.topic_prefix.clone(),
             dead_letters: config.dead_letters.clone(),
-            revision: revision.as_ref().map(|revision| revision.number.0),
+            revision: revision.map(|revision| revision.number.0),
             builtins: revision.map(|revision| builtins(&revision.builtins)).unwrap_or_default(),
-            layout: genesis.as_ref().map(|genesis| genesis.layout),
+            layout: genesis.map(|genesis| genesis.layout),
             daemons: self.daemons(),
-            relane: genesis.as_ref().and_then(super::lanes::progress),
+            relane: genesis.and_then(super::lanes::progress),
             error: self.failure.as_ref().map(trouble),
             notices: self.link.notices().iter().map(super::plan::notice).collect(),
             latency: self.link.latency().map(latency),
-            throttle: throttle(self.link),
+            throttle: throttle(self.link, self.at_target.throttle.as_ref()),
             group_round: self.link.group_round().as_ref().map(super::groups::round),
             metrics: self.summary(),
             health: self.health_summary(),
@@ -116,8 +118,8 @@ impl<'a> View<'a> {
     }
 
     fn daemons(&self) -> Vec<wire::KnownLayout> {
-        let known = (self.health.target_reachable != Some(false)).then(|| self.link.daemons().ok()).flatten();
-        super::lanes::known_layouts(&known.unwrap_or_default())
+        let is_known = self.health.target_reachable != Some(false);
+        if is_known { super::lanes::known_layouts(&self.at_target.daemons) } else { Vec::new() }
     }
 
     fn stages(&self) -> Vec<wire::Stage> {
@@ -134,7 +136,7 @@ impl<'a> View<'a> {
             status: status(self.state),
             source: config.source.to_string(),
             target: config.target.to_string(),
-            revision: self.revision().map(|revision| revision.number.0),
+            revision: self.at_target.revision.as_ref().map(|revision| revision.number.0),
             records_out: summary.total_messages_replicated,
             messages_per_second: summary.messages_per_second,
             replication_lag: summary.replication_lag,
@@ -193,10 +195,6 @@ impl<'a> View<'a> {
         Some(worst)
     }
 
-    fn revision(&self) -> Option<RevisionRecord> {
-        self.link.history().ok()?.last().cloned()
-    }
-
     fn lane(&self, number: u32, lane: &LaneStatus) -> wire::Lane {
         let mine = self.partitions.iter().filter(|(_, view)| view.lane == number);
         let daemon = match lane.state {
@@ -219,23 +217,11 @@ impl<'a> View<'a> {
 }
 
 impl PartitionView {
-    fn new(
-        link: &Link,
-        lane: u32,
-        partition: &TopicPartition,
-        progress: Progress,
-        end: Option<i64>,
-        now_ms: i64,
-    ) -> Self {
-        let lag = end.map(|end| end.saturating_sub(progress.next_offset).max(0) as u64);
-        let lag_ms = match lag {
-            Some(0) => Some(0),
-            Some(_) => {
-                let oldest = link.source().timestamp_at(partition, progress.next_offset).ok().flatten();
-                oldest.map(|oldest| now_ms.saturating_sub(oldest).max(0) as u64)
-            }
-            None => None,
-        };
+    /// `end` may be as old as the answer of a slow source: what was committed since then lies beyond it.
+    fn new(lane: u32, progress: Progress, end: Option<i64>, lag_ms: Option<u64>) -> Self {
+        let end = end.map(|end| end.max(progress.next_offset));
+        let lag = end.map(|end| end.saturating_sub(progress.next_offset).unsigned_abs());
+        let lag_ms = if lag == Some(0) { Some(0) } else { lag_ms.filter(|_| lag.is_some()) };
         Self { lane, progress, end, lag, lag_ms }
     }
 
@@ -265,12 +251,12 @@ impl PartitionView {
 }
 
 /// The lanes as they run; of a link that was not started yet, what the target knows of them.
-fn lanes(link: &Link) -> Vec<LaneStatus> {
-    let lanes = link.lanes();
-    if !lanes.is_empty() {
-        return lanes;
+fn lanes(link: &Link, at_target: &AtTarget) -> Vec<LaneStatus> {
+    match (link.lanes(), &at_target.lanes) {
+        (lanes, _) if !lanes.is_empty() => lanes,
+        (_, lanes) if !lanes.is_empty() => lanes.clone(),
+        _ => vec![LaneStatus::default(); link.config().lanes as usize],
     }
-    link.lanes_in_target().unwrap_or_else(|_| vec![LaneStatus::default(); link.config().lanes as usize])
 }
 
 fn verdict(verdict: Verdict) -> wire::HealthStatus {
@@ -296,11 +282,10 @@ pub(super) fn health(health: Health) -> wire::LinkHealth {
     }
 }
 
-pub(super) fn throttle(link: &Link) -> wire::Throttle {
-    let order = link.throttle_order().ok().flatten();
+pub(super) fn throttle(link: &Link, order: Option<&ThrottleOrder>) -> wire::Throttle {
     wire::Throttle {
         throttle_rate_bytes_per_sec: link.throttle().rate(),
-        set_by: order.as_ref().map(|order| order.by.clone()),
+        set_by: order.map(|order| order.by.clone()),
         set_at: order.map(|order| wire::Time(order.at_ms)),
         current_rate: link.meter().rates().bytes,
         peak_rate: link.meter().peak_bytes(),

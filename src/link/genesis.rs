@@ -302,7 +302,7 @@ impl Link {
     /// Change it, unless somebody else was faster.
     pub(super) fn replace_genesis(&self, known: &Stored, genesis: Genesis) -> Result<Option<Stored>, Failure> {
         let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
-        let replaced = self.target().replace_metadata(&self.config().id, GENESIS, Some(&known.bytes), &bytes)?;
+        let replaced = self.replace(GENESIS, Some(&known.bytes), &bytes)?;
         Ok(replaced.then_some(Stored { genesis, bytes }))
     }
 
@@ -339,7 +339,7 @@ impl Link {
             link_epoch: 0,
         };
         let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
-        if self.target().replace_metadata(&self.config().id, GENESIS, None, &bytes)? {
+        if self.replace(GENESIS, None, &bytes)? {
             return Ok(genesis);
         }
         // Another daemon that runs the link was first.

@@ -1,6 +1,6 @@
 //! How far a link is behind its source, measured in the background.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,14 +32,16 @@ pub struct Lag {
     pub ms: Option<u64>,
 }
 
-/// How far the lanes of this daemon are behind.
+/// How far the lanes are behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lags {
     /// When that was.
     at: Instant,
-    /// The partitions whose ends are known.
+    /// The partitions of the lanes of this daemon whose ends are known.
     pub partitions: BTreeMap<TopicPartition, Lag>,
-    /// How many more there are.
+    /// Those of lanes that run elsewhere, or nowhere.
+    elsewhere: BTreeMap<TopicPartition, Lag>,
+    /// How many more this daemon's lanes have.
     pub unknown: usize,
     /// Since when each lane that is at work has had something to commit, and has not. Lanes that have nothing are left out.
     waiting: BTreeMap<u32, Instant>,
@@ -51,7 +53,22 @@ impl Lags {
         let name = |(partition, lag): (u32, &Lag)| (TopicPartition::new("t", partition), *lag);
         let since = waited.and_then(|waited| Instant::now().checked_sub(waited));
         let waiting = since.map(|since| (0, since)).into_iter().collect();
-        Self { at: Instant::now(), partitions: (0..).zip(lags).map(name).collect(), unknown, waiting }
+        Self {
+            at: Instant::now(),
+            partitions: (0..).zip(lags).map(name).collect(),
+            elsewhere: BTreeMap::new(),
+            unknown,
+            waiting,
+        }
+    }
+
+    /// How long ago the first record was written, in milliseconds, that the link has not committed of a partition that is behind.
+    pub fn ms_of(&self, partition: &TopicPartition) -> Option<u64> {
+        match self.partitions.get(partition).or_else(|| self.elsewhere.get(partition))? {
+            // It was written since then.
+            Lag { records: 0, .. } => Some(self.at.elapsed().as_millis() as u64),
+            lag => lag.ms,
+        }
     }
 
     /// The partition that is behind the most, in milliseconds.
@@ -74,6 +91,8 @@ impl Lags {
 #[derive(Clone, Debug)]
 pub(super) struct LaneView {
     pub(super) number: u32,
+    /// Whether it is this daemon's.
+    pub(super) is_here: bool,
     /// Whether it should move records.
     pub(super) works: bool,
     pub(super) last_commit_ms: Option<i64>,
@@ -166,8 +185,12 @@ impl Memory {
             let ms = if *records == 0 { Some(0) } else { known.and_then(|known| known.lag_at(*next, now)) };
             (partition.clone(), Lag { records: *records, ms })
         };
-        let partitions: BTreeMap<_, _> = behind.iter().map(lag).collect();
-        Lags { at: Instant::now(), unknown: committed().count() - partitions.len(), partitions, waiting }
+        let here = || lanes.iter().filter(|lane| lane.is_here).flat_map(|lane| &lane.committed);
+        let is_here: BTreeSet<&TopicPartition> = here().map(|(partition, _)| partition).collect();
+        let (partitions, elsewhere): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            behind.iter().map(lag).partition(|(partition, _)| is_here.contains(partition));
+        let unknown = here().count() - partitions.len();
+        Lags { at: Instant::now(), unknown, partitions, elsewhere, waiting }
     }
 
     /// Find out when the next records of some partitions were written: of those first that were asked for longest ago. Who has not come on since then
@@ -254,7 +277,7 @@ mod tests {
     /// A lane that works, with so many partitions from 0 on, all of which have come to `next`.
     fn lane(last_commit_ms: i64, partitions: u32, next: i64) -> LaneView {
         let committed = (0..partitions).map(|number| (partition(number), next)).collect();
-        LaneView { number: 0, works: true, last_commit_ms: Some(last_commit_ms), committed }
+        LaneView { number: 0, is_here: true, works: true, last_commit_ms: Some(last_commit_ms), committed }
     }
 
     fn ends(partitions: u32, end: i64) -> BTreeMap<TopicPartition, i64> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::lag::{LagBoard, Lags, LaneView};
 use super::probe::{Answer, Probe};
-use super::status::{LaneState, lock};
+use super::status::{LaneState, LaneStatus, lock};
 use super::supervisor::Link;
 use super::warden::Alarm;
 
@@ -88,16 +88,18 @@ impl Link {
         if !self.observer.lags.is_due() {
             return;
         }
-        let lanes = self.each_lane(|number, lane| {
-            let is_here = lane.state != LaneState::Elsewhere && lane.daemon.is_none();
-            is_here.then(|| LaneView {
-                number,
-                works: matches!(lane.state, LaneState::Opening | LaneState::Running | LaneState::Retrying),
-                last_commit_ms: lane.last_commit_ms,
-                committed: lane.committed.iter().map(|(name, progress)| (name.clone(), progress.next_offset)).collect(),
-            })
-        });
-        let lanes: Vec<LaneView> = lanes.into_iter().flatten().collect();
+        let view = |number: u32, lane: &LaneStatus, is_up: bool| LaneView {
+            number,
+            is_here: is_up && lane.state != LaneState::Elsewhere && lane.daemon.is_none(),
+            works: matches!(lane.state, LaneState::Opening | LaneState::Running | LaneState::Retrying),
+            last_commit_ms: lane.last_commit_ms,
+            committed: lane.committed.iter().map(|(name, progress)| (name.clone(), progress.next_offset)).collect(),
+        };
+        let mut lanes = self.each_lane(|number, lane| view(number, lane, true));
+        if lanes.is_empty() {
+            let seen = self.at_target_last().unwrap_or_default();
+            lanes = (0..).zip(&seen.lanes).map(|(number, lane)| view(number, lane, false)).collect();
+        }
         if !lanes.is_empty() {
             self.observer.lags.measure(self.source(), lanes);
         }

@@ -251,7 +251,7 @@ impl Link {
             let mut resets = read_resets(known.as_deref())?;
             resets.push(record.clone());
             let text = serde_json::to_vec(&Resets { v: RESETS_VERSION, resets }).unwrap_or_default();
-            if self.target().replace_metadata(&self.config().id, RESETS, known.as_deref(), &text)? {
+            if self.replace(RESETS, known.as_deref(), &text)? {
                 return Ok(());
             }
         }

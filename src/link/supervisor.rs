@@ -25,6 +25,7 @@ use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
 use super::relane::Seen;
 use super::revision::{Content, History, Origin, Publisher, RevisionRecord, StageSpec};
+use super::sight::Sights;
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
 use super::throttle::Throttle;
 use super::topics::Topics;
@@ -149,6 +150,7 @@ pub struct Link {
     pub(super) heartbeats: Heartbeats,
     pub(super) throttle: Arc<Throttle>,
     pub(super) observer: Observer,
+    pub(super) sights: Sights,
     /// Held for the length of a start, stop, publish or rollback: one after the other.
     pub(super) running: Mutex<Option<Running>>,
     /// What reads look at: never held for long.
@@ -214,6 +216,7 @@ impl Link {
             groups: Groups::default(),
             heartbeats: Heartbeats::default(),
             observer: Observer::default(),
+            sights: Sights::default(),
             throttle: Arc::new(Throttle::new(config.config.throttle_rate)),
             config,
             running: Mutex::new(None),
@@ -315,7 +318,7 @@ impl Link {
 
     pub(super) fn store_order(&self, order: &Order) -> Result<(), Failure> {
         let text = serde_json::to_vec(order).unwrap_or_default();
-        self.target.put_metadata(&self.config.id, DESIRED, &text)?;
+        self.store(DESIRED, &text)?;
         *lock(&self.told) = Some(order.clone());
         Ok(())
     }
@@ -399,6 +402,11 @@ impl Link {
         let shared = lock(&self.view).shared.clone();
         let lanes = shared.iter().flat_map(|shared| (0..).zip(&shared.lanes));
         lanes.map(|(number, lane)| look(number, &lock(lane))).collect()
+    }
+
+    /// Whether any lane is known here without asking the target.
+    pub(super) fn has_lanes(&self) -> bool {
+        lock(&self.view).shared.is_some()
     }
 
     /// The stages of the newest pipeline that was started.

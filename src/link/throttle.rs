@@ -111,7 +111,7 @@ impl Link {
     pub fn set_throttle(&self, rate: Option<Option<u64>>, by: &str) -> Result<(), Failure> {
         let order = rate.map(|rate| ThrottleOrder { rate, by: by.to_owned(), at_ms: now_ms() });
         let text = serde_json::to_vec(&order).unwrap_or_default();
-        self.target().put_metadata(&self.config().id, THROTTLE, &text)?;
+        self.store(THROTTLE, &text)?;
         self.apply_throttle(order.as_ref());
         Ok(())
     }

@@ -225,7 +225,7 @@ impl Link {
     /// # Errors
     /// The target cannot be written.
     pub fn note_told(&self, record: &FailoverRecord) -> Result<(), Failure> {
-        Ok(self.target().put_metadata(&self.config().id, TOLD, record.id().as_bytes())?)
+        self.store(TOLD, record.id().as_bytes())
     }
 
     fn told(&self) -> Result<Option<String>, Failure> {

@@ -251,7 +251,7 @@ impl Link {
             records.push(record.clone());
             records.drain(..records.len().saturating_sub(RECORDS_MAX));
             let text = serde_json::to_vec(&Records { v: VERSION, records }).unwrap_or_default();
-            if self.target().replace_metadata(&self.config().id, RECORDS, bytes.as_deref(), &text)? {
+            if self.replace(RECORDS, bytes.as_deref(), &text)? {
                 return Ok(());
             }
         }
@@ -270,7 +270,7 @@ impl Link {
 
     fn put_first(&self, key: &str, positions: Positions) -> Result<Positions, Failure> {
         let text = serde_json::to_vec(&positions).unwrap_or_default();
-        if self.target().replace_metadata(&self.config().id, key, None, &text)? {
+        if self.replace(key, None, &text)? {
             return Ok(positions);
         }
         Ok(self.read_json(key, |positions: &Positions| positions.v)?.unwrap_or(positions))

@@ -205,7 +205,7 @@ impl Link {
     /// Replace the history that `history` was read from. Whether it was still there.
     pub(super) fn store_history(&self, history: &History) -> Result<bool, Failure> {
         let text = history.encode();
-        Ok(self.target.replace_metadata(&self.config.id, HISTORY, history.stored(), &text)?)
+        self.replace(HISTORY, history.stored(), &text)
     }
 }
 
