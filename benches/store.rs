@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use tidegate::model::{Batch, BatchBuilder};
+use tidegate::model::{Batch, BatchBuilder, Codec, Compression};
 use tidegate::store::{Append, Command, Compressor, Options, Packer, Retention, Store, StoredBatch, stored};
 
 /// Pairs of measurements; the median of this many is steady to a few hundredths.
@@ -27,7 +27,7 @@ fn durable_commits(directory: &Path) {
     let topic = store.create_topic("noise", 1, Retention::default()).unwrap().id;
     let mut raw = File::create(directory.join("raw")).unwrap();
     let mut noise = Noise(1);
-    let mut compressor = store.compressor();
+    let mut compressor = store.compressor(None);
     println!("durable commits of one incompressible value, store : raw file with fdatasync, median of {PAIRS} pairs");
     for kib in [1, 64, 1000] {
         let mut ratios = Vec::new();
@@ -61,8 +61,9 @@ fn durable_commits(directory: &Path) {
 fn packing() {
     let batch = documents(1000);
     println!("packing and unpacking 1,000 records of {} bytes", batch.arena.len() / batch.len());
-    for (name, level) in [("zstd 1", 1), ("zstd -1", -1), ("zstd -5", -5)] {
-        let mut compressor = Compressor::new(level);
+    let usual = Codec::ALL.map(|codec| (codec.name(), Compression::usual(codec)));
+    for (name, compression) in [("zstd 1", Compression::FAST)].into_iter().chain(usual) {
+        let mut compressor = Compressor::new(compression);
         let stored = pack(&batch, &mut compressor);
         let bytes: usize = stored.iter().map(|stored| stored.as_bytes().len()).sum();
         let pack = per_record(|| drop(black_box(pack(&batch, &mut compressor))), batch.len());
@@ -76,7 +77,7 @@ fn packing() {
         builder.push(index, index, None, Some(&noise.bytes(150)), []);
     }
     let batch = builder.finish("noise", 0);
-    let mut compressor = Compressor::new(1);
+    let mut compressor = Compressor::new(Compression::FAST);
     let stored = pack(&batch, &mut compressor);
     let pack = per_record(|| drop(black_box(pack(&batch, &mut compressor))), batch.len());
     let unpack = per_record(|| drop(black_box(unpack(&stored))), batch.len());

@@ -257,7 +257,7 @@ fn entries<'a, T>(
         let name = table.required("name", "write name = \"ann\": histories and the audit log have it");
         let name = name.and_then(|item| new_name(&item, names));
         let role = table.required("role", "write role = \"read\", \"operate\" or \"admin\"");
-        let role = role.and_then(|item| item.choice(&Role::ALL, &[]));
+        let role = role.and_then(|item| item.choice(&Role::ALL));
         let mark = mark(&mut table);
         table.finish();
         if let (Some(name), Some(role), Some(mark)) = (name, role, mark) {

@@ -43,7 +43,7 @@ impl BreakerConfig {
             window_records: table.integer("window_records", default.window_records, 100..=10_000_000),
             rejected_percent: table.percent("rejected_percent", default.rejected_percent),
             trapped_percent: table.percent("trapped_percent", default.trapped_percent),
-            then: table.item("then").and_then(|item| item.choice(&actions, &[])).unwrap_or_default(),
+            then: table.item("then").and_then(|item| item.choice(&actions)).unwrap_or_default(),
         };
         table.finish();
         breaker

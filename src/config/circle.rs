@@ -1,4 +1,4 @@
-//! Links that read what they write: records would go round for ever.
+//! Links that read what they write: records would go round for ever. And spokes of two hubs: records would come twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::ClusterId;
 
 use super::cluster::ClusterConfig;
-use super::link::{LinkConfig, ReadLink};
+use super::link::{LinkConfig, ReadLink, Topology};
 use super::report::Report;
 use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector};
 
@@ -62,6 +62,29 @@ pub(super) fn refuse_circles<'a>(
                     report.error_if_all_was_read(place, describe(&circle), help);
                 }
             }
+        }
+    }
+}
+
+/// Report every spoke that has two hubs, and every hub that is a spoke of its own spokes. What is left are trees: there is one way only from each cluster
+/// of one to each other.
+pub(super) fn refuse_second_hubs<'a>(
+    links: impl Iterator<Item = &'a ReadLink>,
+    known: impl Iterator<Item = &'a LinkConfig>,
+    report: &Report<'_>,
+) {
+    let is_spoke = |link: &&LinkConfig| link.topology == Topology::Star && !link.is_reverse;
+    let mut hubs: BTreeMap<&ClusterId, &LinkConfig> = known.filter(is_spoke).map(|link| (&link.target, link)).collect();
+    for read in links.filter(|read| is_spoke(&&read.link)) {
+        let (hub, spoke) = (&read.link.source, &read.link.target);
+        let mut above = std::iter::successors(hubs.get(hub), |link| hubs.get(&link.source));
+        let other = hubs.get(spoke).filter(|other| other.source != *hub);
+        if let Some(other) = other.or_else(|| above.find(|link| link.source == *spoke)) {
+            let message = format!("{spoke} and {hub} have a way to each other already, by links.{}", other.id);
+            let help = "records would come twice: a cluster is a spoke of one hub, and not the hub of its own hub";
+            report.error_if_all_was_read(&read.target_place, message, help);
+        } else {
+            hubs.insert(spoke, &read.link);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::{ClusterId, Digest};
+use crate::model::{ClusterId, Compression, Digest};
 
 use super::check_id;
 use super::daemon::path;
@@ -47,8 +47,8 @@ pub enum ClusterKind {
 pub struct EmbeddedConfig {
     /// Its file.
     pub path: PathBuf,
-    /// The zstd level that batches are compressed with, 1 to 19.
-    pub compression_level: i32,
+    /// What record batches are compressed with, unless a link says otherwise.
+    pub compression: Compression,
 }
 
 /// A topic to create when the daemon starts.
@@ -97,7 +97,7 @@ impl ClusterConfig {
     /// `None` if something is missing or wrong that has no default.
     fn read(mut table: Table<'_>, id: &str, data_dir: &Path, base_dir: &Path) -> Option<Self> {
         let kind = table.required("kind", "write kind = \"embedded\" or kind = \"kafka\"");
-        let kind = kind.and_then(|item| item.choice(&[("embedded", Kind::Embedded), ("kafka", Kind::Kafka)], &[]));
+        let kind = kind.and_then(|item| item.choice(&[("embedded", Kind::Embedded), ("kafka", Kind::Kafka)]));
         // What does not say what it is may still have other errors.
         let guess = if table.keys().any(|key| key == "brokers") { Kind::Kafka } else { Kind::Embedded };
         let kind = match kind.unwrap_or(guess) {
@@ -117,7 +117,7 @@ impl ClusterConfig {
     /// A Kafka cluster that a link defines in place, under a `cluster_id` that was read. `None` as above.
     pub(super) fn read_in_place(mut table: Table<'_>, id: &ClusterId, base_dir: &Path) -> Option<Self> {
         if let Some(kind) = table.item("kind") {
-            kind.choice(&[("kafka", ())], &[]);
+            kind.choice(&[("kafka", ())]);
         }
         let kafka = KafkaConfig::read(&mut table, base_dir);
         table.finish();
@@ -134,10 +134,10 @@ impl EmbeddedConfig {
     fn read(table: &mut Table<'_>, id: &str, data_dir: &Path, base_dir: &Path) -> Self {
         table.misplaced(&kafka::KEYS.map(|key| (key, "remove it, or write kind = \"kafka\"")), "an embedded cluster");
         let own_path = table.item("path");
-        let compression_level = table.integer("compression_level", 1, 1..=19) as i32;
+        let compression = kafka::read_compression(table, "compression", Compression::FAST);
         let path = own_path.as_ref().and_then(path);
         let path = path.map_or_else(|| data_dir.join(format!("{id}.redb")), |path| base_dir.join(path));
-        Self { path, compression_level }
+        Self { path, compression }
     }
 }
 

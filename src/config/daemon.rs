@@ -75,8 +75,7 @@ impl DaemonConfig {
         let listen = listen.and_then(|item| address(&item, api_is_whole.then_some(&api)));
         let metadata = table.item("metadata").and_then(|item| cluster(&item, clusters));
         let secrets_dir = table.item("secrets_dir").and_then(|item| directory(&item, base_dir));
-        let log_format =
-            table.item("log_format").and_then(|item| item.choice(&LogFormat::ALL, &[])).unwrap_or_default();
+        let log_format = table.item("log_format").and_then(|item| item.choice(&LogFormat::ALL)).unwrap_or_default();
         let metrics_partitions_max =
             table.integer("metrics_partitions_max", METRICS_PARTITIONS_MAX, 0..=1_000_000) as usize;
         let limits = read_limits(table.table("limits"), &Limits::default());

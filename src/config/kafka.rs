@@ -9,6 +9,7 @@ use super::diagnostic::Place;
 use super::reader::{Item, Table};
 use super::report::Files;
 use super::secret::{Secret, allowed_file, is_reference};
+use crate::model::{Codec, Compression};
 
 /// Times to connect and to answer: less is a slip of the hand, and nobody wants to wait longer to hear that something is wrong.
 const TIMES_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
@@ -27,26 +28,11 @@ pub struct KafkaConfig {
     /// How often in a row a lane fails at this cluster before its link is called degraded. It goes on trying.
     pub max_retries: u32,
     /// What record batches are compressed with, unless a link says otherwise.
-    pub compression: CompressionConfig,
+    pub compression: Compression,
     /// How many replicas the topics get that are made here; `None`: as many as the brokers say.
     pub replication_factor: Option<i16>,
     /// How connections are secured.
     pub security: SecurityConfig,
-}
-
-/// What record batches are compressed with, in Kafka's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CompressionType {
-    /// Nothing.
-    None,
-    /// gzip.
-    Gzip,
-    /// Snappy.
-    Snappy,
-    /// LZ4.
-    Lz4,
-    /// Zstandard.
-    Zstd,
 }
 
 /// `[clusters.NAME.security]`: how connections are secured.
@@ -106,16 +92,8 @@ pub struct Login {
 }
 
 /// The keys that only a Kafka cluster has.
-pub(super) const KEYS: [&str; 8] = [
-    "brokers",
-    "client_id",
-    "connection_timeout",
-    "request_timeout",
-    "max_retries",
-    "compression",
-    "replication_factor",
-    "security",
-];
+pub(super) const KEYS: [&str; 7] =
+    ["brokers", "client_id", "connection_timeout", "request_timeout", "max_retries", "replication_factor", "security"];
 
 impl KafkaConfig {
     /// `None` if something is missing or wrong that has no default. The caller finishes the table.
@@ -125,7 +103,7 @@ impl KafkaConfig {
         let connection_timeout = table.duration_ms("connection_timeout", 30_000, TIMES_MS);
         let request_timeout = table.duration_ms("request_timeout", 10_000, TIMES_MS);
         let max_retries = table.integer("max_retries", 3, 0..=1_000) as u32;
-        let compression = CompressionConfig::read(table, "compression", CompressionType::None);
+        let compression = read_compression(table, "compression", Compression::NONE);
         let replication_factor = table.item("replication_factor").and_then(|item| item.integer(1..=i16::MAX as u64));
         let security = SecurityConfig::read(table.table("security"), base_dir);
         Some(Self {
@@ -174,52 +152,23 @@ fn client_id<'a>(item: &Item<'a>) -> Option<&'a str> {
     item.parsed(if valid { Ok(text) } else { Err("a client id has 1 to 249 printable characters".to_owned()) })
 }
 
-impl CompressionType {
-    const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
-
-    /// Its name in Kafka's configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        }
-    }
-}
-
-/// What record batches are compressed with, and how hard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompressionConfig {
-    /// With what.
-    pub codec: CompressionType,
-    /// How hard: gzip has levels 1 to 9, zstd 1 to 22, the others none. `None`: the codec's usual level.
-    pub level: Option<i32>,
-}
-
-impl CompressionConfig {
-    /// What stands under `key`, with its level beside it; `otherwise` if nothing does.
-    pub(super) fn read(table: &mut Table<'_>, key: &'static str, otherwise: CompressionType) -> Self {
-        let types = CompressionType::ALL.map(|codec| (codec.name(), codec));
-        let written = table.item(key);
-        let level = table.item("compression_level");
-        let chosen = written.as_ref().map_or(Some(otherwise), |item| item.choice(&types, &[]));
-        // Of a codec that is not known nobody knows the levels.
-        let (Some(codec), Some(level)) = (chosen, level) else {
-            return Self { codec: chosen.unwrap_or(otherwise), level: None };
-        };
-        let levels = match codec {
-            CompressionType::Gzip => 1..=9,
-            CompressionType::Zstd => 1..=22,
-            CompressionType::None | CompressionType::Snappy | CompressionType::Lz4 => {
-                let help = format!("remove it, or write {key} = \"zstd\"");
-                level.report.error_with_help(&level.place, "only gzip and zstd have levels", help);
-                return Self { codec, level: None };
-            }
-        };
-        Self { codec, level: level.integer(levels).map(|level| level as i32) }
-    }
+/// What stands under `key`, with its level beside it; `otherwise` if nothing does.
+pub(super) fn read_compression(table: &mut Table<'_>, key: &'static str, otherwise: Compression) -> Compression {
+    let codecs = Codec::ALL.map(|codec| (codec.name(), codec));
+    let written = table.item(key);
+    let level = table.item("compression_level");
+    let chosen = written.as_ref().map_or(Some(otherwise.codec()), |item| item.choice(&codecs));
+    // Of a codec that is not known nobody knows the levels.
+    let Some(codec) = chosen else { return otherwise };
+    let usual = if written.is_some() { Compression::usual(codec) } else { otherwise };
+    let Some(level) = level else { return usual };
+    let Some(levels) = codec.levels() else {
+        let help = format!("remove it, or write {key} = \"zstd\"");
+        level.report.error_with_help(&level.place, "only gzip and zstd have levels", help);
+        return usual;
+    };
+    let level = level.integer(*levels.start() as u64..=*levels.end() as u64);
+    level.and_then(|level| Compression::with_level(codec, level as i32)).unwrap_or(usual)
 }
 
 impl SecurityConfig {
@@ -300,7 +249,7 @@ fn read_sasl(item: &Item<'_>, base_dir: &Path, is_in_the_clear: bool) -> Option<
     let mut table = item.table()?;
     let help = "write mechanism = \"SCRAM-SHA-512\", or another one that the brokers have";
     let written = table.required("mechanism", help);
-    let mechanism = written.as_ref().and_then(|item| item.choice(&mechanisms, &[]));
+    let mechanism = written.as_ref().and_then(|item| item.choice(&mechanisms));
     if let (Some(written), Some(Mechanism::Plain | Mechanism::OAuthBearer), true) =
         (&written, mechanism, is_in_the_clear)
     {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::model::{Builtins, ClusterId, Digest, Limits, LinkId, OnError, Provenance, TransformSpec};
+use crate::model::{
+    Builtins, ClusterId, Codec, Compression, Digest, Limits, LinkId, OnError, Provenance, TransformSpec,
+};
 
 use super::breaker::BreakerConfig;
 use super::check_id;
@@ -17,7 +19,7 @@ use super::following::Following;
 use super::groups::GroupSync;
 use super::health::HealthConfig;
 use super::json::written;
-use super::kafka::{CompressionConfig, CompressionType};
+use super::kafka::read_compression;
 use super::probation::ProbationConfig;
 use super::reader::{Item, Table, suggest};
 use super::rename::Rename;
@@ -47,8 +49,25 @@ pub enum Topology {
     ActivePassive,
     /// Both ways: another link goes with this one, the other way.
     ActiveActive,
-    /// The other way of such a link.
-    Reverse,
+    /// Both ways between a hub, the source, and one of its spokes, the target. No cluster is a spoke twice, so that there is one way only from each
+    /// cluster to each other one.
+    Star,
+}
+
+impl Topology {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ActivePassive => "active-passive",
+            Self::ActiveActive => "active-active",
+            Self::Star => "star",
+        }
+    }
+
+    /// Whether records go both ways.
+    pub fn is_both_ways(self) -> bool {
+        self != Self::ActivePassive
+    }
 }
 
 /// A link.
@@ -58,6 +77,8 @@ pub struct LinkConfig {
     pub id: LinkId,
     /// Which way records go.
     pub topology: Topology,
+    /// Whether it is the other way of a link that goes both ways.
+    pub is_reverse: bool,
     /// Its name for people.
     pub name: String,
     /// The cluster that it reads.
@@ -116,7 +137,7 @@ pub struct TransferConfig {
     /// A lane commits after this many milliseconds, if there is anything to commit.
     pub checkpoint_interval_ms: u64,
     /// What the record batches that it writes are compressed with; `None`: as the target cluster says.
-    pub compression: Option<CompressionConfig>,
+    pub compression: Option<Compression>,
     /// The most bytes of keys, values and headers that it writes in a second, all lanes and daemons together; `None`: as fast as it can.
     pub throttle_rate: Option<u64>,
     /// Whether output and checkpoint must be one transaction.
@@ -160,7 +181,7 @@ impl LinkConfig {
 
     /// The id of the link that goes the other way, if one goes with this one.
     pub fn reverse_id(&self) -> Option<LinkId> {
-        (self.topology == Topology::ActiveActive).then(|| format!("{}.reverse", self.id).as_str().into())
+        (self.topology.is_both_ways() && !self.is_reverse).then(|| format!("{}.reverse", self.id).as_str().into())
     }
 
     /// Whether a stage puts records aside.
@@ -200,6 +221,8 @@ pub(super) struct ReadLink {
     pub(super) topic_places: Vec<Place>,
     /// Its `dead_letters`, or the link where it has none.
     pub(super) dead_letters_place: Place,
+    /// Its target.
+    pub(super) target_place: Place,
     /// The link that goes the other way, if one does.
     pub(super) reverse: Option<LinkConfig>,
 }
@@ -254,6 +277,7 @@ impl ReadLink {
         Self {
             topic_places: vec![Place::top(); link.topics.len()],
             dead_letters_place: Place::top(),
+            target_place: Place::top(),
             reverse: None,
             link,
         }
@@ -262,10 +286,11 @@ impl ReadLink {
     /// `None` if something is missing or wrong that has no default.
     pub(super) fn read(mut table: Table<'_>, id: &str, around: &Around<'_>) -> Option<Self> {
         let report = table.report;
-        let topologies = [("active-passive", Topology::ActivePassive), ("active-active", Topology::ActiveActive)];
+        let topologies = [Topology::ActivePassive, Topology::ActiveActive, Topology::Star]
+            .map(|topology| (topology.name(), topology));
         let topology = table.item("type");
         let topology_place = topology.as_ref().map(|item| item.place.clone());
-        let topology = topology.and_then(|item| item.choice(&topologies, &["star"])).unwrap_or_default();
+        let topology = topology.and_then(|item| item.choice(&topologies)).unwrap_or_default();
         if around.form == Form::Definition {
             // Whoever defines the link has looked at it.
             table.item("id");
@@ -296,11 +321,12 @@ impl ReadLink {
         let probation = ProbationConfig::read(table.table("probation"));
         let filter = table.item("filter").and_then(|item| read_filter(&item));
         let transform = table.item("transform").and_then(|item| read_transform(&item));
-        let provenance = table.flag("provenance", topology == Topology::ActiveActive);
+        let provenance = table.flag("provenance", topology.is_both_ways());
         let failover = FailoverConfig::read(table.table("failover_config"), around.base_dir);
         let health = HealthConfig::read(table.table("health"));
         let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, around)).unwrap_or_default();
-        let dead_letters_place = dead_letters.as_ref().map_or(&table.place, |item| &item.place).clone();
+        let place_of = |item: &Option<Item<'_>>| item.as_ref().map_or(&table.place, |item| &item.place).clone();
+        let (dead_letters_place, target_place) = (place_of(&dead_letters), place_of(&target));
         table.finish();
 
         // All before any `?`, so that all their errors are reported.
@@ -312,7 +338,7 @@ impl ReadLink {
         let reverse_id = format!("{id}.reverse");
         let reverse_transform = transform
             .clone()
-            .filter(|_| topology == Topology::ActiveActive)
+            .filter(|_| topology.is_both_ways())
             .map(|spec| settled(spec, &Names { link: &reverse_id, source: &target, target: &source }));
         let names = Names { link: id, source: &source, target: &target };
         let provenance =
@@ -321,6 +347,7 @@ impl ReadLink {
         let link = LinkConfig {
             id: id.into(),
             topology,
+            is_reverse: false,
             name,
             source,
             target,
@@ -344,8 +371,8 @@ impl ReadLink {
             pipeline,
             written: None,
         };
-        let mut read = Self { link, topic_places, dead_letters_place, reverse: None };
-        if let (Topology::ActiveActive, Some(place)) = (topology, topology_place) {
+        let mut read = Self { link, topic_places, dead_letters_place, target_place, reverse: None };
+        if let Some(place) = topology_place.filter(|_| topology.is_both_ways()) {
             read.go_both_ways(reverse_transform, &place, report);
         }
         read.check_names(report);
@@ -381,7 +408,7 @@ impl ReadLink {
         let mark = Provenance { leave_out: link.source.to_string(), mark: Some(link.target.to_string()) };
         self.reverse = link.reverse_id().map(|id| LinkConfig {
             id,
-            topology: Topology::Reverse,
+            is_reverse: true,
             name: format!("{}, the other way", link.name),
             source: link.target.clone(),
             target: link.source.clone(),
@@ -442,7 +469,7 @@ impl TransferConfig {
         }
         // The link has read it: see `read_lanes`.
         table.item("concurrent_partitions");
-        let compression = compression(&mut table, target_is_kafka);
+        let compression = compression(&mut table);
         let default = Self::default();
         let config = Self {
             batch_size: table.integer("batch_size", default.batch_size.into(), 1..=100_000) as u32,
@@ -464,23 +491,14 @@ impl TransferConfig {
 }
 
 /// What the link says of compression, if it says anything.
-fn compression(table: &mut Table<'_>, target_is_kafka: bool) -> Option<CompressionConfig> {
+fn compression(table: &mut Table<'_>) -> Option<Compression> {
     let enabled = table.item("enable_compression");
-    let places: Vec<Place> = ["enable_compression", "compression_type", "compression_level"]
-        .into_iter()
-        .filter_map(|key| table.place_of(key))
-        .collect();
-    let flag = enabled.as_ref().and_then(|item| item.flag());
-    let read = CompressionConfig::read(table, "compression_type", CompressionType::Zstd);
-    let place = places.first()?;
-    if !target_is_kafka {
-        let message = "an embedded cluster compresses with zstd, whatever writes to it";
-        table.report.error_with_help(place, message, "remove it; \"compression_level\" of the cluster says how hard");
-        return None;
-    }
-    match flag {
-        Some(false) => Some(CompressionConfig { codec: CompressionType::None, level: None }),
-        _ => Some(read),
+    let says =
+        enabled.is_some() || ["compression_type", "compression_level"].iter().any(|key| table.peek(key).is_some());
+    let read = read_compression(table, "compression_type", Compression::usual(Codec::Zstd));
+    match enabled.and_then(|item| item.flag()) {
+        Some(false) => Some(Compression::NONE),
+        _ => says.then_some(read),
     }
 }
 

@@ -63,9 +63,7 @@ pub use following::Following;
 pub use groups::{GroupSelector, GroupSync, is_own_group};
 pub use health::HealthConfig;
 pub use json::PluginConfig;
-pub use kafka::{
-    CompressionConfig, CompressionType, KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity,
-};
+pub use kafka::{KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
 pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, Topology, TransferConfig};
 pub use patterns::Patterns;
 pub use probation::ProbationConfig;
@@ -163,6 +161,7 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
         root.report.warning(&root.place, "there is no cluster, so the daemon has nothing to do", help);
     }
     circle::refuse_circles(links.values(), &clusters, root.report);
+    circle::refuse_second_hubs(links.values(), std::iter::empty(), root.report);
     root.finish();
     let mut links: BTreeMap<LinkId, LinkConfig> = links.into_iter().map(|(id, read)| (id, read.link)).collect();
     for link in links.values_mut() {

@@ -287,21 +287,14 @@ impl<'a> Item<'a> {
     }
 
     /// One of `choices`. What is in `later` is known, and not supported yet.
-    pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
+    pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text()?;
         self.note(|| choices.iter().map(|(name, _)| format!("`{name:?}`")).collect::<Vec<_>>().join(", "));
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
             return Some(choice.clone());
         }
-        let names = choices.iter().map(|(name, _)| *name);
-        if later.contains(&text) {
-            let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
-            let help = format!("this version has {}", names.join(", "));
-            self.report.error_with_help(&self.place, format!("{text:?} is not supported by this version"), help);
-        } else {
-            let help = suggest(text, names);
-            self.report.error_with_help(&self.place, format!("{text:?} is not known here"), help);
-        }
+        let help = suggest(text, choices.iter().map(|(name, _)| *name));
+        self.report.error_with_help(&self.place, format!("{text:?} is not known here"), help);
         None
     }
 

@@ -39,7 +39,7 @@ impl Start {
     pub(super) fn read(item: &Item<'_>, source: Option<&str>, target_is_kafka: bool) -> Option<Self> {
         match item.value {
             DeValue::Table(_) => Some(Self::MirrorMaker(mirror_maker(item, source, target_is_kafka)?)),
-            _ => item.choice(&[("earliest", Self::Earliest), ("latest", Self::Latest)], &[]),
+            _ => item.choice(&[("earliest", Self::Earliest), ("latest", Self::Latest)]),
         }
     }
 }

@@ -23,9 +23,10 @@ use std::time::{Duration, Instant};
 pub use self::acl::{Acl, AclTopics, Operation};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
-use crate::config::{CompressionConfig, MirrorMaker};
+use crate::config::MirrorMaker;
 use crate::model::{
-    Batch, Checkpoint, ClusterId, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId, TopicPartition,
+    Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId,
+    TopicPartition,
 };
 
 /// What a lane may do after an error.
@@ -332,7 +333,7 @@ pub struct LaneSettings {
     /// Whether output and checkpoint must be one transaction.
     pub exactly_once: bool,
     /// What record batches are compressed with; `None`: as the cluster is configured.
-    pub compression: Option<CompressionConfig>,
+    pub compression: Option<Compression>,
 }
 
 /// Lanes that are to become others.

@@ -20,7 +20,7 @@ use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind, Fault};
 use crate::api::wire;
-use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings, Topology};
+use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings};
 use crate::connector::Cluster;
 use crate::link::Link;
 use crate::link::failover::Phase;
@@ -349,7 +349,7 @@ impl Daemon {
         let (clusters, in_place, links) = {
             let world = self.world();
             let reverse: LinkId = format!("{id}.reverse").as_str().into();
-            let is_own = |link: &LinkConfig| link.id == *id || link.topology == Topology::Reverse && link.id == reverse;
+            let is_own = |link: &LinkConfig| link.id == *id || link.is_reverse && link.id == reverse;
             let others = world.links.values().map(|hosted| hosted.link.config()).filter(|link| !is_own(link));
             let links: Vec<LinkConfig> = others.cloned().collect();
             // What this link alone has brought may be brought otherwise.
@@ -392,7 +392,7 @@ impl Daemon {
     fn defined(&self, id: &str, expected: Option<u64>) -> Result<(Arc<Hosted>, Stored), ControlError> {
         let hosted = self.find_hosted(id)?;
         let ManagedBy::Api(stored) = &hosted.managed_by else { return Err(in_file(id, ErrorKind::Conflict)) };
-        if hosted.link.config().topology == Topology::Reverse {
+        if hosted.link.config().is_reverse {
             let message = format!("link {id} is the other way of one that goes both ways");
             let remedy = "change or delete that one: its id has no `.reverse` at the end";
             return Err(ControlError::new(ErrorKind::Conflict, "other-way", message, remedy));

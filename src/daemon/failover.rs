@@ -12,7 +12,6 @@ use super::world::{Hosted, ManagedBy};
 use super::{Daemon, groups, lock, webhook};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
-use crate::config::Topology;
 use crate::link::failover::{
     Direction, FailedOver, FailoverError, FailoverRecord, Phase, Positions, Preview, Reason, Signs, Trigger, Wanted,
 };
@@ -42,7 +41,7 @@ impl Daemon {
             return Err(ControlError::new(ErrorKind::Conflict, "way-back", message, remedy));
         }
         let config = hosted.link.config();
-        if config.topology != Topology::ActivePassive || config.builtins.provenance.is_some() {
+        if config.topology.is_both_ways() || config.builtins.provenance.is_some() {
             let message = format!("link {id} goes both ways: none of its clusters takes the other's place");
             let remedy = "write to the cluster that is there: the other one gets it all when it is back";
             return Err(ControlError::new(ErrorKind::Conflict, "active-active", message, remedy));

@@ -197,7 +197,7 @@ fn declare(config: &ClusterConfig, cluster: Arc<KafkaCluster>) {
 
 fn open_store(config: &ClusterConfig, embedded: &EmbeddedConfig) -> Result<Store, Error> {
     let named = |error: store::Error| Error::new(format!("cluster {}: {error}", config.id), error.remedy());
-    let options = store::Options { compression_level: embedded.compression_level, ..store::Options::default() };
+    let options = store::Options { compression: embedded.compression, ..store::Options::default() };
     let store = Store::open(&embedded.path, options).map_err(named)?;
     for (name, topic) in &config.topics {
         let retention = Retention { retention_ms: topic.retention_ms, retention_bytes: topic.retention_bytes };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::api::wire;
-use crate::config::{Topology, TransferConfig};
+use crate::config::TransferConfig;
 use crate::connector::RevisionStart;
 use crate::link::events::Event;
 use crate::link::failure::Place;
@@ -75,11 +75,7 @@ impl<'a> View<'a> {
         wire::Link {
             id: config.id.to_string(),
             name: config.name.clone(),
-            kind: match config.topology {
-                Topology::ActivePassive => "active-passive",
-                Topology::ActiveActive | Topology::Reverse => "active-active",
-            }
-            .to_owned(),
+            kind: config.topology.name().to_owned(),
             status: status(self.state),
             created_at: said.created_at.or(genesis.map(|genesis| wire::Time(genesis.at_ms))),
             started_at: self.link.started_ms().map(wire::Time),
@@ -298,7 +294,7 @@ fn transfer(config: &TransferConfig) -> wire::Transfer {
         max_messages: config.max_messages,
         batch_size: config.batch_size,
         checkpoint_interval_ms: config.checkpoint_interval_ms,
-        compression_type: config.compression.map(|compression| compression.codec.name().to_owned()),
+        compression_type: config.compression.map(|compression| compression.codec().name().to_owned()),
         throttle_rate_bytes_per_sec: config.throttle_rate,
         enable_exactly_once: config.enable_exactly_once,
         transaction_timeout_ms: config.transaction_timeout_ms,

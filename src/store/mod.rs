@@ -38,6 +38,8 @@ use tables::{Catalog, Changes};
 pub use writer::Ticket;
 use writer::{Job, QUEUE_COMMANDS, unpoisoned};
 
+use crate::model::Compression;
+
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -46,13 +48,13 @@ pub struct Options {
     /// The default is 8 MiB: a commit of a mebibyte fits and is written in one go (with 2 MiB it takes half as long
     /// again), and two idle stores stay far below 50 MiB.
     pub cache_bytes: usize,
-    /// The zstd level of record batches. The default, 1, compresses about as fast as a disk writes.
-    pub compression_level: i32,
+    /// What record batches are compressed with, unless whoever writes them says otherwise.
+    pub compression: Compression,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 8 * 1024 * 1024, compression_level: 1 }
+        Self { cache_bytes: 8 * 1024 * 1024, compression: Compression::FAST }
     }
 }
 
@@ -139,9 +141,9 @@ impl Store {
         self.shared.stopped.get().map(|_| self.shared.stopped())
     }
 
-    /// A compressor for the records that go into this store.
-    pub fn compressor(&self) -> Compressor {
-        Compressor::new(self.options.compression_level)
+    /// A compressor for the records that go into this store; `None`: as the store was opened.
+    pub fn compressor(&self, compression: Option<Compression>) -> Compressor {
+        Compressor::new(compression.unwrap_or(self.options.compression))
     }
 
     /// Hand a command to the writer. Waits while too many others wait already.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 0 | layout version, 1 |
 //! | 1–4 | CRC-32C of everything from byte 5 on |
-//! | 5 | codec of the body: 0 as it is, 1 zstd |
+//! | 5 | codec of the body: 0 as it is, 1 zstd, 2 gzip, 3 snappy, 4 lz4 |
 //! | 6–9 | number of records, `n`; never 0 |
 //! | 10–13 | number of headers, `h` |
 //! | 14–17 | length of the arena |
@@ -22,11 +22,10 @@
 //!
 //! The arena comes first so that records are appended to the very bytes that are stored.
 
-use std::cell::RefCell;
-use std::io::Cursor;
 use std::sync::Arc;
 
 use crate::model::batch::{Batch, HeaderSpan, RecordRef, Span};
+use crate::model::codec::{self, Codec, Compression, Refused};
 
 /// The version of the layout above.
 pub const STORED_VERSION: u8 = 1;
@@ -39,8 +38,8 @@ pub const STORED_BYTES_MAX: usize = 1000 * 1024 + 256;
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const HEADER_BYTES: usize = 34;
-const CODEC_NONE: u8 = 0;
-const CODEC_ZSTD: u8 = 1;
+/// The codecs by their numbers: zstd was here first.
+const CODECS: [Codec; 5] = [Codec::None, Codec::Zstd, Codec::Gzip, Codec::Snappy, Codec::Lz4];
 const NULL: u32 = u32::MAX;
 
 /// Bytes a record and a header take in the columns.
@@ -76,35 +75,34 @@ impl StoredBatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordTooLarge(pub usize);
 
-/// Compresses. Keep one for a writer: it holds about a mebibyte of tables.
+/// Compresses bodies, where that makes them smaller. Keep one for a writer.
+#[derive(Debug)]
 pub struct Compressor {
-    zstd: zstd::bulk::Compressor<'static>,
+    inner: codec::Compressor,
     /// Whether the body before did not shrink: the next one is then sampled first.
     doubt: bool,
 }
 
 impl Compressor {
-    /// A compressor with a zstd level. A level that zstd does not know is the nearest one that it does.
-    pub fn new(level: i32) -> Self {
-        let range = zstd::compression_level_range();
-        let mut zstd = zstd::bulk::Compressor::default();
-        // Cannot fail for a level in the range; and with another level the result would be correct all the same.
-        let _ = zstd.set_compression_level(level.clamp(*range.start(), *range.end()));
-        Self { zstd, doubt: true }
+    /// A compressor that compresses in this way.
+    pub fn new(compression: Compression) -> Self {
+        Self { inner: codec::Compressor::new(compression), doubt: true }
+    }
+
+    fn codec_id(&self) -> u8 {
+        CODECS.iter().position(|codec| *codec == self.inner.codec()).unwrap_or_default() as u8
     }
 
     /// `bytes[HEADER_BYTES..]` compressed behind room for the header, if that is smaller.
     fn compress(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let body = &bytes[HEADER_BYTES..];
-        if self.doubt && body.len() >= SAMPLED_FROM && !self.samples_shrink(body) {
+        let is_hopeless = self.doubt && body.len() >= SAMPLED_FROM && !self.samples_shrink(body);
+        if self.inner.codec() == Codec::None || is_hopeless {
             return None;
         }
-        let mut packed = Vec::with_capacity(HEADER_BYTES + zstd::zstd_safe::compress_bound(body.len()));
+        let mut packed = Vec::with_capacity(HEADER_BYTES + body.len() / 2);
         packed.resize(HEADER_BYTES, 0);
-        let mut cursor = Cursor::new(packed);
-        cursor.set_position(HEADER_BYTES as u64);
-        self.zstd.compress_to_buffer(body, &mut cursor).ok()?;
-        let mut packed = cursor.into_inner();
+        self.inner.append(body, &mut packed).ok()?;
         packed.shrink_to_fit();
         self.doubt = packed.len() >= bytes.len();
         (!self.doubt).then_some(packed)
@@ -115,18 +113,9 @@ impl Compressor {
         // A sixty-fourth of the body: what it costs to find out stays small beside what it costs to store.
         let length = (body.len() / (SAMPLES * 64)).min(SAMPLE_BYTES_MAX);
         let stride = (body.len() - length) / (SAMPLES - 1);
-        let mut buffer = [0; SAMPLE_BYTES_MAX + 512];
-        let packed: usize = (0..SAMPLES)
-            .map(|sample| &body[sample * stride..][..length])
-            .map(|sample| self.zstd.compress_to_buffer(sample, &mut buffer[..]).unwrap_or(length))
-            .sum();
-        packed * 20 < SAMPLES * length * 19
-    }
-}
-
-impl std::fmt::Debug for Compressor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compressor").finish_non_exhaustive()
+        let mut packed = Vec::with_capacity(2 * SAMPLES * SAMPLE_BYTES_MAX);
+        let mut append = |sample: usize| self.inner.append(&body[sample * stride..][..length], &mut packed).is_ok();
+        (0..SAMPLES).all(&mut append) && packed.len() * 20 < SAMPLES * length * 19
     }
 }
 
@@ -212,8 +201,8 @@ impl Packer {
         let mut raw = std::mem::take(&mut self.bytes);
         self.append_columns(&mut raw, first_timestamp);
         let (codec, mut bytes) = match compressor.compress(&raw) {
-            Some(packed) => (CODEC_ZSTD, packed),
-            None => (CODEC_NONE, raw),
+            Some(packed) => (compressor.codec_id(), packed),
+            None => (0, raw),
         };
         bytes[0] = STORED_VERSION;
         bytes[5] = codec;
@@ -289,7 +278,7 @@ pub enum Damage {
     /// Counts and lengths that contradict each other.
     #[error("its lengths contradict each other")]
     Lengths,
-    /// The body is not what zstd writes.
+    /// The body is not what its codec writes.
     #[error("its body cannot be decompressed")]
     Body,
 }
@@ -350,11 +339,6 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     array
 }
 
-thread_local! {
-    /// One a thread, because making one costs as much as decompressing a small batch.
-    static DECOMPRESSOR: RefCell<zstd::bulk::Decompressor<'static>> = RefCell::default();
-}
-
 /// Decode a stored batch whose first record has offset `base`. Any bytes give a batch that keeps the invariants of
 /// [`Batch`] or an error, and never take more memory than a small multiple of [`RECORD_BYTES_MAX`].
 pub fn decode(bytes: &[u8], base: i64, topic: &Arc<str>, partition: u32) -> Result<Batch, Damage> {
@@ -390,13 +374,12 @@ fn decode_body(header: &StoredHeader, stored: &[u8]) -> Result<Vec<u8>, Damage> 
         return Err(Damage::Lengths);
     }
     let length = length as usize;
-    let body = match header.codec {
-        CODEC_NONE => stored.to_vec(),
-        CODEC_ZSTD => DECOMPRESSOR
-            .with_borrow_mut(|decompressor| decompressor.decompress(stored, length))
-            .map_err(|_| Damage::Body)?,
-        codec => return Err(Damage::Codec(codec)),
-    };
+    let codec = *CODECS.get(usize::from(header.codec)).ok_or(Damage::Codec(header.codec))?;
+    let mut body = Vec::new();
+    codec::decompress(codec, stored, &mut body, length).map_err(|refused| match refused {
+        Refused::TooLarge => Damage::Lengths,
+        Refused::Damaged => Damage::Body,
+    })?;
     if body.len() == length { Ok(body) } else { Err(Damage::Lengths) }
 }
 

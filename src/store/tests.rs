@@ -34,7 +34,7 @@ fn records(range: std::ops::Range<i64>) -> Batch {
 }
 
 fn pack(store: &Store, batch: &Batch) -> Vec<StoredBatch> {
-    let mut compressor = store.compressor();
+    let mut compressor = store.compressor(None);
     let mut packer = Packer::default();
     for record in batch.records() {
         packer.push(record, &mut compressor).expect("small");

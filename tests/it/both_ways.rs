@@ -4,19 +4,27 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use tidegate::api::wire::LinkStatus;
+use tidegate::api::wire::{Link, LinkStatus};
 
 use crate::harness::{LINKS, Site, wait_until};
 
-/// Clusters, and a link with provenance for each pair.
-fn net(clusters: &[&str], links: &[(&str, &str)]) -> Site {
-    let cluster = |id: &&str| format!("[clusters.{id}]\nkind = \"embedded\"\ntopics.orders.partitions = 3\n");
-    let link = |(from, to): &(&str, &str)| {
-        format!(
-            "[links.{from}-{to}]\nsource = \"{from}\"\ntarget = \"{to}\"\ntopics = [\"orders\"]\nprovenance = true\n"
-        )
-    };
-    Site::new(&(clusters.iter().map(cluster).collect::<String>() + &links.iter().map(link).collect::<String>()))
+/// Links between clusters, and how they are written.
+struct Net<'a> {
+    clusters: &'a [&'a str],
+    links: &'a [(&'a str, &'a str)],
+    /// What each link says of itself.
+    says: &'a str,
+}
+
+impl Net<'_> {
+    fn site(&self) -> Site {
+        let cluster = |id: &&str| format!("[clusters.{id}]\nkind = \"embedded\"\ntopics.orders.partitions = 3\n");
+        let link = |(from, to): &(&str, &str)| {
+            let says = self.says;
+            format!("[links.{from}-{to}]\nsource = \"{from}\"\ntarget = \"{to}\"\ntopics = [\"orders\"]\n{says}\n")
+        };
+        Site::new(&(self.clusters.iter().map(cluster).chain(self.links.iter().map(link)).collect::<String>()))
+    }
 }
 
 fn write(site: &Site, cluster: &str, round: usize) {
@@ -35,8 +43,8 @@ fn values(site: &Site, cluster: &str) -> BTreeMap<String, usize> {
 }
 
 /// Write everywhere, kill the daemon, write again, and see that everything is everywhere once, and stays so.
-fn everything_comes_everywhere_once(clusters: &[&str], links: &[(&str, &str)]) {
-    let site = net(clusters, links);
+fn everything_comes_everywhere_once(net: &Net<'_>) {
+    let (site, clusters) = (net.site(), net.clusters);
     let mut daemon = site.start();
     for round in 0..3 {
         clusters.iter().for_each(|cluster| write(&site, cluster, round));
@@ -47,7 +55,8 @@ fn everything_comes_everywhere_once(clusters: &[&str], links: &[(&str, &str)]) {
     let has_all = |cluster: &&str| values(&site, cluster).len() == all;
     wait_until("everything is everywhere", || clusters.iter().all(has_all));
     // What still went round would be copied until all links are at the ends of what they read.
-    links.iter().for_each(|(from, to)| site.client.await_caught_up(&format!("{from}-{to}")));
+    let links: Vec<Link> = serde_json::from_str(&site.client.get(LINKS).expect("an answer").body).expect("links");
+    links.iter().for_each(|link| site.client.await_caught_up(&link.id));
     for cluster in clusters {
         assert!(values(&site, cluster).values().all(|count| *count == 1), "{cluster} has something twice");
     }
@@ -55,30 +64,32 @@ fn everything_comes_everywhere_once(clusters: &[&str], links: &[(&str, &str)]) {
 
 #[test]
 fn two_clusters_both_ways() {
-    everything_comes_everywhere_once(&["east", "west"], &[("east", "west"), ("west", "east")]);
+    let links = &[("east", "west"), ("west", "east")];
+    everything_comes_everywhere_once(&Net { clusters: &["east", "west"], links, says: "provenance = true" });
 }
 
 #[test]
 fn three_clusters_in_a_ring() {
-    let ring = [("east", "west"), ("west", "north"), ("north", "east")];
-    everything_comes_everywhere_once(&["east", "west", "north"], &ring);
+    let links = &[("east", "west"), ("west", "north"), ("north", "east")];
+    everything_comes_everywhere_once(&Net { clusters: &["east", "west", "north"], links, says: "provenance = true" });
 }
 
-/// One hub, three spokes, both ways.
+/// One hub, three spokes, one of which is the hub of another.
 #[test]
 fn a_star() {
-    let spokes = ["east", "west", "north"];
-    let links: Vec<(&str, &str)> = spokes.iter().flat_map(|spoke| [("hub", *spoke), (*spoke, "hub")]).collect();
-    everything_comes_everywhere_once(&["hub", "east", "west", "north"], &links);
+    let links = &[("hub", "east"), ("hub", "west"), ("hub", "north"), ("north", "pole")];
+    let clusters = &["hub", "east", "west", "north", "pole"];
+    everything_comes_everywhere_once(&Net { clusters, links, says: "type = \"star\"" });
 }
 
 /// One object with both directions: in the file, and by REST.
 #[test]
 fn an_active_active_link_is_started_and_stopped_as_one() {
-    let clusters =
-        ["east", "west"].map(|id| format!("[clusters.{id}]\nkind = \"embedded\"\ntopics.orders.partitions = 3\n"));
+    let clusters = ["east", "west", "edge"]
+        .map(|id| format!("[clusters.{id}]\nkind = \"embedded\"\ntopics.orders.partitions = 3\n"));
     let link = "[links.filed]\ntype = \"active-active\"\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n";
-    let site = Site::new(&(clusters.concat() + link));
+    let spoke = "[links.known]\ntype = \"star\"\nsource = \"east\"\ntarget = \"edge\"\ntopics = [\"known\"]\n";
+    let site = Site::new(&(clusters.concat() + link + spoke));
     let daemon = site.start();
     write(&site, "east", 0);
     write(&site, "west", 0);
@@ -125,6 +136,23 @@ fn an_active_active_link_is_started_and_stopped_as_one() {
     assert_eq!(site.client.post(&format!("{LINKS}/both/stop"), "").expect("an answer").status, 200);
     assert_eq!(states(), [LinkStatus::Stopped; 2]);
     assert_eq!(site.client.send("DELETE", &format!("{LINKS}/both"), None, "").status, 204);
+    let star = |hub: &str| {
+        let definition = json!({
+            "id": "spoke", "type": "star", "topics": ["pay"],
+            "source_cluster": { "cluster_id": hub }, "target_cluster": { "cluster_id": "edge" },
+        });
+        site.client.send("POST", LINKS, None, &definition.to_string())
+    };
+    let refused = star("west");
+    let error = &refused.json()["errors"][0];
+    assert_eq!(
+        (refused.status, error["path"].as_str()),
+        (400, Some("$.target_cluster.cluster_id")),
+        "{}",
+        refused.body
+    );
+    assert_eq!(star("east").status, 201);
+    assert_eq!(["spoke", "spoke.reverse"].map(|id| site.client.link(id).kind), ["star"; 2]);
     for id in ["both", "both.reverse"] {
         assert_eq!(site.client.get(&format!("{LINKS}/{id}")).expect("an answer").status, 404);
     }

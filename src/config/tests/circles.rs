@@ -197,3 +197,20 @@ fn another_link_may_read_dead_letters_but_not_bring_them_back() {
         &[],
     );
 }
+
+/// Whatever is written anywhere comes everywhere on one way.
+#[test]
+fn the_hub_of_a_spoke_is_one() {
+    let star = |id: &str, hub: &str, spoke: &str| link(id, hub, spoke, "'t'", "") + "type = 'star'\n";
+    let others = "[clusters.north]\nkind = 'embedded'\n[clusters.south]\nkind = 'embedded'\n";
+    let tree = star("a", "east", "west") + &star("b", "east", "north") + &star("c", "north", "south");
+    check_with_clusters(&(tree.clone() + others), &[]);
+    let of_the_same_hub = link("d", "east", "west", "'u'", "") + "type = 'star'\n";
+    check_with_clusters(&(tree.clone() + &of_the_same_hub + others), &[]);
+    for (hub, spoke, by) in [("west", "south", "c"), ("south", "east", "b"), ("south", "north", "b")] {
+        let found = super::parse(&format!("{tree}{}{others}{CLUSTERS}", star("d", hub, spoke))).expect_err("two ways");
+        let message = format!("{spoke} and {hub} have a way to each other already, by links.{by}");
+        assert_eq!((found.len(), &found[0].message), (1, &message), "{}", super::show(&found));
+        assert_eq!(found[0].key, "links.d.target");
+    }
+}

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use crate::config::{ClusterKind, CompressionType, Config, KafkaConfig, SaslConfig, Secret, TlsConfig, TlsIdentity};
+use crate::config::{ClusterKind, Config, KafkaConfig, SaslConfig, Secret, TlsConfig, TlsIdentity};
+use crate::model::{Codec, Compression};
 
 use super::{base_dir, check, config, parse, show};
 
@@ -32,7 +33,7 @@ fn what_a_kafka_cluster_leaves_out_has_its_default() {
     let found = kafka(&config, "k");
     assert_eq!((&found.brokers[..], &*found.client_id), (&["a:9092".into()][..], "tidegate"));
     assert_eq!((found.connection_timeout, found.request_timeout), (Duration::from_secs(30), Duration::from_secs(10)));
-    assert_eq!((found.compression.codec, found.compression.level), (CompressionType::None, None));
+    assert_eq!(found.compression, Compression::NONE);
     assert_eq!(found.replication_factor, None);
     assert!(found.security.tls.is_none() && found.security.sasl.is_none());
     assert!(config.clusters["k"].topics.is_empty());
@@ -71,7 +72,7 @@ fn every_setting_of_a_kafka_cluster_can_differ_from_its_default() {
     assert_eq!(found.brokers[..], ["broker1.example.com:9092".into(), "[::1]:65535".into(), "10.0.0.1:1".into()]);
     assert_eq!(&*found.client_id, "east to west");
     assert_eq!((found.connection_timeout, found.request_timeout), (Duration::from_secs(5), Duration::from_secs(600)));
-    assert_eq!((found.compression.codec, found.compression.level), (CompressionType::Zstd, Some(22)));
+    assert_eq!(Some(found.compression), Compression::with_level(Codec::Zstd, 22));
     assert_eq!(found.replication_factor, Some(3));
     let topic = &config.clusters["k"].topics["t"];
     assert_eq!((topic.partitions, topic.retention_ms, topic.retention_bytes), (4, Some(604_800_000), Some(1 << 30)));
@@ -193,12 +194,12 @@ fn secrets_that_cannot_be_had_say_so() {
 #[test]
 fn keys_of_the_other_kind_say_where_they_belong() {
     check(
-        "[clusters.e]\nkind = 'embedded'\nbrokers = ['a:1']\nsecurity = {}\ncompression = 'zstd'\n\
+        "[clusters.e]\nkind = 'embedded'\nbrokers = ['a:1']\nsecurity = {}\nmax_retries = 1\n\
          [clusters.k]\nkind = 'kafka'\nbrokers = ['a:1']\npath = 'x'\n",
         &[
             "3:1 error clusters.e.brokers: \"brokers\" is not a key of an embedded cluster | remove it, or write kind = \"kafka\"",
             "4:1 error clusters.e.security: \"security\" is not a key of an embedded cluster | remove it, or write kind = \"kafka\"",
-            "5:1 error clusters.e.compression: \"compression\" is not a key of an embedded cluster | remove it, or write kind = \"kafka\"",
+            "5:1 error clusters.e.max_retries: \"max_retries\" is not a key of an embedded cluster | remove it, or write kind = \"kafka\"",
             "9:1 error clusters.k.path: \"path\" is not a key of a Kafka cluster | remove it: \"brokers\" says where the cluster is",
         ],
     );

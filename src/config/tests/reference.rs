@@ -76,6 +76,7 @@ clients = [{ name = "b", role = "read", common_name = "a" }, { name = "c", role 
 [clusters.file]
 kind = "embedded"
 path = "file"
+compression = "zstd"
 compression_level = 2
 topics.one = { partitions = 2, retention = "1d" }
 topics.two = { retention_ms = 1000, retention_bytes = "1GiB" }

@@ -11,7 +11,7 @@ use crate::config::{
     ProbationConfig, Start, TopicConfig, TransferConfig,
 };
 use crate::model::layout::LAYOUT_NEWEST;
-use crate::model::{Digest, Limits, OnError};
+use crate::model::{Codec, Compression, Digest, Limits, OnError};
 
 use super::{CLUSTERS, SAMPLE, base_dir, config, parse, show};
 
@@ -33,11 +33,12 @@ fn the_sample_means_what_it_says() {
         .values()
         .map(|it| {
             let embedded = embedded(it);
-            (&*it.id, embedded.path.clone(), embedded.compression_level)
+            (&*it.id, embedded.path.clone(), embedded.compression)
         })
         .collect();
     let path = |name: &str| base_dir().join("tidegate-data").join(name);
-    assert_eq!(clusters, [("east", path("east.redb"), 1), ("west", path("west.redb"), 1)]);
+    let fast = Compression::FAST;
+    assert_eq!(clusters, [("east", path("east.redb"), fast), ("west", path("west.redb"), fast)]);
 
     let link = &config.links["orders"];
     assert_eq!((&*link.id, &*link.name, &*link.source, &*link.target), ("orders", "East to West", "east", "west"));
@@ -69,7 +70,8 @@ fn every_setting_can_differ_from_its_default() {
         [clusters.one]
         kind = "embedded"
         path = "one/file"
-        compression_level = 19
+        compression = "gzip"
+        compression_level = 9
         topics.forever = {}
         topics.days = { partitions = 4, retention = "7d", retention_bytes = "10GiB" }
         [clusters.two]
@@ -97,7 +99,8 @@ fn every_setting_can_differ_from_its_default() {
     assert_eq!((config.daemon.log_format, config.daemon.metrics_partitions_max), (LogFormat::Json, 0));
     assert_eq!(config.daemon.listen, "[::1]:0".parse().expect("address"));
     let (one, two) = (&config.clusters["one"], &config.clusters["two"]);
-    assert_eq!(*embedded(one), EmbeddedConfig { path: base_dir().join("one/file"), compression_level: 19 });
+    let compression = Compression::with_level(Codec::Gzip, 9).expect("a level");
+    assert_eq!(*embedded(one), EmbeddedConfig { path: base_dir().join("one/file"), compression });
     assert_eq!(embedded(two).path.to_str(), Some("/two"));
     let forever = TopicConfig { partitions: 1, retention_ms: None, retention_bytes: None };
     let days = TopicConfig { partitions: 4, retention_ms: Some(604_800_000), retention_bytes: Some(10 << 30) };

@@ -146,7 +146,7 @@ impl Cluster for EmbeddedCluster {
         if batch.is_empty() {
             return Ok(end);
         }
-        let mut compressor = self.store.compressor();
+        let mut compressor = self.store.compressor(None);
         let mut packer = Packer::default();
         for record in batch.records() {
             packer.push(record, &mut compressor).map_err(too_large)?;
@@ -239,7 +239,7 @@ impl Cluster for EmbeddedCluster {
     }
 
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(EmbeddedSink::new(self.store.clone(), lane.link.clone(), lane.lane)))
+        Ok(Box::new(EmbeddedSink::new(self.store.clone(), lane)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{find, retention, too_large};
-use crate::connector::{Class, Commit, Error, Opened, Sink, Target, Topic};
+use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Sink, Target, Topic};
 use crate::model::partition::partition_of_key;
 use crate::model::{Batch, LinkId, StoredState, TopicId, TopicPartition};
 use crate::store::{Append, Command, CommitLane, Compressor, Outcome, Packer, Store, StoredTopic, Ticket};
@@ -27,8 +27,9 @@ pub struct EmbeddedSink {
 }
 
 impl EmbeddedSink {
-    pub(super) fn new(store: Arc<Store>, link: LinkId, lane: u32) -> Self {
-        let compressor = store.compressor();
+    pub(super) fn new(store: Arc<Store>, settings: &LaneSettings) -> Self {
+        let compressor = store.compressor(settings.compression);
+        let (link, lane) = (settings.link.clone(), settings.lane);
         Self { store, link, lane, compressor, epoch: None, pending: HashMap::new(), committing: None }
     }
 

@@ -14,18 +14,18 @@ use super::groups;
 use super::layout::{self, LaneRecord};
 use super::mirrormaker;
 use super::offsets::Index;
-use super::records::{Codec, Compression, Encoder};
+use super::records::Encoder;
 use super::sink::{KafkaSink, copy};
 use super::source::{self, KafkaSource};
 use super::table::{Table, Upto};
 use super::wire::Settings;
-use crate::config::{CompressionConfig, CompressionType, KafkaConfig, MirrorMaker};
+use crate::config::{KafkaConfig, MirrorMaker};
 
 use crate::connector::{
     Acl, Cluster, Colleague, Copied, CopiedPartition, Copying, Error, Group, GroupOffsets, LaneGroup, LaneSettings,
     Membership, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic, TopicSettings,
 };
-use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicId, TopicPartition};
+use crate::model::{Batch, Checkpoint, Compression, Digest, LinkId, TopicId, TopicPartition};
 
 /// How often is looked whether transactions have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -49,7 +49,7 @@ impl KafkaCluster {
     /// # Errors
     /// A setting that cannot be.
     pub fn open(config: &KafkaConfig) -> Result<Self, Error> {
-        let compression = compression(config.compression)?;
+        let compression = config.compression;
         let settings = Settings::new(config)?;
         let client = Client::new(config.brokers.clone(), settings);
         let admin = Arc::new(Admin::new(client.clone(), config.replication_factor));
@@ -108,17 +108,6 @@ impl KafkaCluster {
         }
         Ok(())
     }
-}
-
-fn compression(of: CompressionConfig) -> Result<Compression, Error> {
-    let codec = match of.codec {
-        CompressionType::None => Codec::None,
-        CompressionType::Gzip => Codec::Gzip,
-        CompressionType::Snappy => Codec::Snappy,
-        CompressionType::Lz4 => Codec::Lz4,
-        CompressionType::Zstd => Codec::Zstd,
-    };
-    Compression::new(codec, of.level).map_err(error::not_encoded)
 }
 
 /// The identity of a topic: the two halves of its id, folded.
@@ -373,7 +362,7 @@ impl Cluster for KafkaCluster {
     }
 
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {
-        let compression = lane.compression.map_or(Ok(self.compression), compression)?;
+        let compression = lane.compression.unwrap_or(self.compression);
         Ok(Box::new(KafkaSink::new(self.client.clone(), self.admin.clone(), lane.clone(), compression)))
     }
 }

@@ -9,11 +9,11 @@ use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
 use super::error;
 use super::layout::{self, LINKS, META};
 use super::log;
-use super::records::{Codec, Compression, Encoder};
+use super::records::Encoder;
 use super::sink::alone;
 use super::table::{Table, Upto};
 use crate::connector::{Class, Error};
-use crate::model::{Batch, BatchBuilder, Digest, LinkId, TopicPartition};
+use crate::model::{Batch, BatchBuilder, Codec, Compression, Digest, LinkId, TopicPartition};
 
 /// A part of a component: well below what any topic takes as one record.
 const PART_BYTES: usize = 512 << 10;
@@ -115,7 +115,7 @@ impl Meta {
         pairs: impl IntoIterator<Item = (String, &'a [u8])>,
     ) -> Result<(), Error> {
         admin.ensure(&META.into(), 1, &layout::settings())?;
-        let mut encoder = Encoder::new(Compression::new(Codec::Zstd, None).map_err(error::not_encoded)?);
+        let mut encoder = Encoder::new(Compression::usual(Codec::Zstd));
         for (key, value) in pairs {
             let batch = record(&key, value);
             let encoded = encoder.encode(&batch, 0..1, admin.batch_bytes_max(META)?).map_err(error::not_encoded)?;

@@ -196,6 +196,7 @@ impl Link {
         Ok(LinkConfig {
             id: way_back_id(&forward.id, epoch).as_str().into(),
             topology: Topology::ActivePassive,
+            is_reverse: false,
             name: format!("{}, the way back", forward.name),
             source: forward.target.clone(),
             target: forward.source.clone(),

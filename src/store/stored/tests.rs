@@ -27,7 +27,11 @@ fn plain(batch: &Batch) -> Vec<Plain> {
 }
 
 fn pack(batch: &Batch) -> Vec<StoredBatch> {
-    let mut compressor = Compressor::new(1);
+    pack_with(batch, Compression::FAST)
+}
+
+fn pack_with(batch: &Batch, compression: Compression) -> Vec<StoredBatch> {
+    let mut compressor = Compressor::new(compression);
     let mut packer = Packer::default();
     for record in batch.records() {
         packer.push(record, &mut compressor).expect("small");
@@ -84,16 +88,17 @@ proptest! {
     fn hostile_bytes_never_break_a_batch(
         records in proptest::collection::vec(record(), 1..5),
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        codec in prop::sample::select(&CODECS),
         uncompressed: bool,
     ) {
         let batch = build(&records);
-        let mut bytes = pack(&batch)[0].as_bytes().to_vec();
+        let mut bytes = pack_with(&batch, Compression::usual(codec))[0].as_bytes().to_vec();
         if uncompressed {
             let header = StoredHeader::read(&bytes).expect("header");
             let body = decode_body(&header, &bytes[HEADER_BYTES..]).expect("body");
             bytes.truncate(HEADER_BYTES);
             bytes.extend_from_slice(&body);
-            bytes[5] = CODEC_NONE;
+            bytes[5] = 0;
         }
         for (at, byte) in changes {
             let at = 5 + at.index(bytes.len() - 5);
@@ -116,7 +121,7 @@ fn any_bytes_are_refused_without_much_memory() {
     assert_eq!(decode(&[2; 99], 0, &"t".into(), 0).err(), Some(Damage::Version(2)));
     let mut greedy = vec![0xff; 60];
     greedy[0] = STORED_VERSION;
-    greedy[5] = CODEC_ZSTD;
+    greedy[5] = 1;
     let checksum = crc_fast::crc32_iscsi(&greedy[5..]);
     greedy[1..5].copy_from_slice(&checksum.to_le_bytes());
     assert_eq!(decode(&greedy, 0, &"t".into(), 0).err(), Some(Damage::Lengths));
@@ -166,7 +171,7 @@ fn uncompressed(stored: &StoredBatch) -> Vec<u8> {
     let header = StoredHeader::read(stored.as_bytes()).expect("header");
     let body = decode_body(&header, &stored.as_bytes()[HEADER_BYTES..]).expect("body");
     let mut bytes = stored.as_bytes()[..HEADER_BYTES].to_vec();
-    bytes[5] = CODEC_NONE;
+    bytes[5] = 0;
     bytes.extend_from_slice(&body);
     let checksum = crc_fast::crc32_iscsi(&bytes[5..]);
     bytes[1..5].copy_from_slice(&checksum.to_le_bytes());
@@ -187,12 +192,29 @@ fn noise(length: usize) -> Vec<u8> {
 #[test]
 fn noise_is_stored_as_it_is_and_text_shrinks() {
     let noisy = pack(&build(&[(0, None, Some(noise(1000 * 1024)), vec![])]));
-    assert_eq!(noisy[0].as_bytes()[5], CODEC_NONE);
+    assert_eq!(noisy[0].as_bytes()[5], 0);
     assert!(noisy[0].as_bytes().len() < 1000 * 1024 + 256, "fits a page of a mebibyte");
     let text = b"the tide comes and the tide goes; ".repeat(30_000);
     let packed = pack(&build(&[(0, None, Some(text.clone()), vec![])]));
-    assert_eq!(packed[0].as_bytes()[5], CODEC_ZSTD);
+    assert_eq!(packed[0].as_bytes()[5], 1);
     assert!(packed[0].as_bytes().len() < text.len() / 20);
+}
+
+#[test]
+fn each_codec_has_its_number_and_brings_back_what_it_took() {
+    let records: Vec<Plain> = (0..3000).map(|index| (index, None, Some(b"tide ".repeat(100)), vec![])).collect();
+    for (number, codec) in [(0, Codec::None), (1, Codec::Zstd), (2, Codec::Gzip), (3, Codec::Snappy), (4, Codec::Lz4)] {
+        let stored = pack_with(&build(&records), Compression::usual(codec));
+        assert!(stored.iter().all(|stored| stored.as_bytes()[5] == number), "{codec}");
+        let shrinks = stored.iter().all(|stored| stored.as_bytes().len() < STORED_BYTES_MAX / 5);
+        assert_eq!(shrinks, codec != Codec::None, "{codec}");
+        assert_eq!(unpack(&stored, 0).into_iter().map(|(_, record)| record).collect::<Vec<_>>(), records);
+    }
+    let mut unknown = pack(&build(&records))[0].as_bytes().to_vec();
+    unknown[5] = 5;
+    let checksum = crc_fast::crc32_iscsi(&unknown[5..]);
+    unknown[1..5].copy_from_slice(&checksum.to_le_bytes());
+    assert_eq!(decode(&unknown, 0, &"t".into(), 0).err(), Some(Damage::Codec(5)));
 }
 
 #[test]
@@ -209,7 +231,7 @@ fn many_records_become_batches_of_bounded_size() {
 #[test]
 fn a_record_over_the_limit_is_refused_and_leaves_nothing() {
     let batch = build(&[(0, None, Some(vec![0; RECORD_BYTES_MAX]), vec![])]);
-    let mut compressor = Compressor::new(1);
+    let mut compressor = Compressor::new(Compression::FAST);
     let mut packer = Packer::default();
     assert!(packer.push(batch.record(0), &mut compressor).is_err());
     assert!(packer.finish(&mut compressor).is_empty());

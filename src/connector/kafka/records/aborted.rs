@@ -2,7 +2,6 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::codec;
 use super::columns::RecordParts;
 use super::error::Error;
 use super::frame::RecordBatch;
@@ -57,7 +56,7 @@ fn is_abort_marker(batch: &RecordBatch, decompressed_bytes_max: usize) -> Result
         return Ok(false);
     }
     let mut records = Vec::new();
-    codec::append_decompressed(batch, &mut records, decompressed_bytes_max)?;
+    batch.append_decompressed(&mut records, decompressed_bytes_max)?;
     let marker = RecordParts::take(&records, &mut 0).map_err(|what| batch.corrupt(what))?;
     let key = marker.key.get(&records).unwrap_or_default();
     // The key is a version and a type, each of two bytes; newer versions may add to it.

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::aborted::{Aborted, AbortedTransaction};
-use super::codec::{self, Codec};
 use super::columns::Columns;
 use super::error::Error;
 use super::frame::{HEADER_BYTES, RecordBatch, RecordBatches};
 use super::pass::Passing;
-use crate::model::Batch;
+use crate::model::{Batch, Codec};
 
 /// What a fetch answer holds of one partition.
 #[derive(Clone, Debug)]
@@ -181,7 +180,7 @@ impl Decoder {
             run.columns.append(batch, arena, start..arena.len(), self.from)
         } else {
             let start = run.decompressed.len();
-            codec::append_decompressed(batch, &mut run.decompressed, self.bounds.decompressed_bytes_max)?;
+            batch.append_decompressed(&mut run.decompressed, self.bounds.decompressed_bytes_max)?;
             let end = run.decompressed.len();
             run.columns.append(batch, &run.decompressed, start..end, self.from)
         };

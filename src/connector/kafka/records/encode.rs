@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::codec::{Codec, Compression, Compressor};
 use super::error::Error;
 use super::frame::{self, CHECKED_FROM, HEADER_BYTES, LENGTH_END, MAGIC, TRANSACTIONAL};
 use super::varint;
 use crate::model::batch::HeaderSpan;
-use crate::model::{Batch, Span};
+use crate::model::codec::Compressor;
+use crate::model::{Batch, Codec, Compression, Span};
 
 /// Who writes a record batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Stamp {
     pub const NONE: Self = Self { producer_id: -1, producer_epoch: -1, base_sequence: -1, transactional: false };
 
     pub(super) fn attributes(self, codec: Codec) -> u16 {
-        codec.id() | if self.transactional { TRANSACTIONAL } else { 0 }
+        u16::from(codec.id()) | if self.transactional { TRANSACTIONAL } else { 0 }
     }
 }
 
@@ -93,7 +93,7 @@ impl FinishedBatch {
     pub(super) fn anew(bytes: &[u8], records: usize, codec: Codec) -> Self {
         let mut bytes = bytes.to_vec();
         // All other attributes are the cluster's that it comes from.
-        bytes[21..23].copy_from_slice(&codec.id().to_be_bytes());
+        bytes[21..23].copy_from_slice(&u16::from(codec.id()).to_be_bytes());
         Self { bytes, records }
     }
 
@@ -138,7 +138,8 @@ impl Encoder {
         if codec != Codec::None {
             let mut compressed = Vec::with_capacity(HEADER_BYTES + bytes.len() / 2);
             compressed.resize(HEADER_BYTES, 0);
-            self.compressor.append(&bytes[HEADER_BYTES..], &mut compressed)?;
+            let appended = self.compressor.append(&bytes[HEADER_BYTES..], &mut compressed);
+            appended.map_err(|message| Error::Compress { codec, message })?;
             if compressed.len() < bytes.len() {
                 bytes = compressed;
             } else {
@@ -241,7 +242,7 @@ fn write_header(bytes: &mut [u8], records: usize, base_timestamp: i64, max_times
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
     put(8, &length.to_be_bytes());
     put(16, &[MAGIC]);
-    put(21, &codec.id().to_be_bytes());
+    put(21, &u16::from(codec.id()).to_be_bytes());
     put(23, &(records as i32 - 1).to_be_bytes());
     put(27, &base_timestamp.to_be_bytes());
     put(35, &max_timestamp.to_be_bytes());

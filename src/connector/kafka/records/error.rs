@@ -1,6 +1,6 @@
 //! What can be wrong with record batches.
 
-use super::codec::Codec;
+use crate::model::Codec;
 
 /// Why record batches cannot be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,16 +58,6 @@ pub enum Error {
         /// The limit, in bytes.
         bytes_max: usize,
     },
-    /// A compression level that the codec does not have.
-    #[error("{codec} has no compression level {level}: {remedy}")]
-    Level {
-        /// The codec.
-        codec: Codec,
-        /// What was asked for.
-        level: i32,
-        /// What is possible.
-        remedy: &'static str,
-    },
     /// A compression library failed, which it does only without memory.
     #[error("{codec} could not compress: {message}")]
     Compress {
@@ -87,7 +77,6 @@ impl Error {
             Self::UnknownCodec { .. } => "unknown-codec",
             Self::DecompressedTooLarge { .. } => "batch-too-large",
             Self::RecordTooLarge { .. } => "record-too-large",
-            Self::Level { .. } => "compression-level",
             Self::Compress { .. } => "not-compressed",
         }
     }

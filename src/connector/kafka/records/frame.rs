@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::codec::Codec;
 use super::encode::Stamp;
 use super::error::Error;
+use crate::model::Codec;
+use crate::model::codec::{self, Refused};
 
 /// The bytes of a record batch before its records.
 pub const HEADER_BYTES: usize = 61;
@@ -95,6 +96,18 @@ impl RecordBatch {
     /// The records, as they are compressed.
     pub(super) fn payload(&self) -> &[u8] {
         &self.bytes[HEADER_BYTES..]
+    }
+
+    /// Append its records, decompressed, to `out`: at most `bytes_max`, or an error and `out` is as before.
+    pub(super) fn append_decompressed(&self, out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Error> {
+        let start = out.len();
+        codec::decompress(self.codec, self.payload(), out, bytes_max).map_err(|refused| {
+            out.truncate(start);
+            match refused {
+                Refused::TooLarge => Error::DecompressedTooLarge { offset: self.base_offset(), bytes_max },
+                Refused::Damaged => self.corrupt("its records cannot be decompressed"),
+            }
+        })
     }
 
     /// An [`Error::Corrupt`] of this record batch.

@@ -35,7 +35,6 @@
 //! - What a consumer with `read_committed` does not see is not decoded.
 
 mod aborted;
-mod codec;
 mod columns;
 mod decode;
 mod encode;
@@ -48,7 +47,6 @@ pub(super) mod varint;
 mod tests;
 
 pub use aborted::AbortedTransaction;
-pub use codec::{Codec, Compression};
 pub use decode::{Bounds, Decoder, Fetched, Piece};
 pub use encode::{Encoder, FinishedBatch, OpenBatch, Stamp};
 pub use error::Error;

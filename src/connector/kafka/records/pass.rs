@@ -1,8 +1,8 @@
 //! Handing a record batch on without looking at its records.
 
-use super::codec::Codec;
 use super::encode::FinishedBatch;
 use super::frame::RecordBatch;
+use crate::model::Codec;
 
 /// Why a record batch cannot be handed on as it is. Its records have to be decoded and encoded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

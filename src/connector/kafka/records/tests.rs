@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::ops::Range;
 
 use super::*;
-use crate::model::{Batch, BatchBuilder, HeaderRef};
+use crate::model::{Batch, BatchBuilder, Codec, Compression, HeaderRef};
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 const BOUNDS: Bounds = Bounds { decompressed_bytes_max: 1 << 20, merge_bytes: 1 << 20 };
@@ -58,7 +58,7 @@ fn values(values: &[&str]) -> Batch {
 }
 
 fn encoder(codec: Codec) -> Encoder {
-    Encoder::new(Compression::new(codec, None).expect("the usual level"))
+    Encoder::new(Compression::usual(codec))
 }
 
 /// How many records went into a record batch, and its bytes.

@@ -9,10 +9,10 @@ use super::session::Session;
 use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::Client;
 use crate::connector::kafka::error;
-use crate::connector::kafka::records::{Codec, Compression, Encoder};
+use crate::connector::kafka::records::Encoder;
 use crate::connector::{Error, LaneSettings};
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_OLDEST};
-use crate::model::{Batch, LinkId, TopicPartition};
+use crate::model::{Batch, Codec, Compression, LinkId, TopicPartition};
 
 /// How soon a cluster may end the transaction of a daemon that died in it: nobody can read what is behind it until then.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub(in crate::connector::kafka) fn write(
     let bytes_max = topic.bytes_max;
     let place = (topics.put(topic), partition.partition);
     let mut session = Session::new(client.clone(), lane, mode, identity, coordinator, place);
-    let mut encoder = Encoder::new(Compression::new(Codec::Zstd, None).map_err(error::not_encoded)?);
+    let mut encoder = Encoder::new(Compression::usual(Codec::Zstd));
     if let Some(index) = session.push(&mut encoder, place, batch, 0..batch.len(), bytes_max)?.first() {
         return Err(error::own_record_too_large(&partition.topic, batch.record_bytes(*index)));
     }

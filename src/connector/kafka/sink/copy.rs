@@ -15,10 +15,10 @@ use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::Client;
 use crate::connector::kafka::error;
 use crate::connector::kafka::layout::{self, GENESIS, GenerationTopics, LaneRecord, StateRecord};
-use crate::connector::kafka::records::{Codec, Compression, Encoder};
+use crate::connector::kafka::records::Encoder;
 use crate::connector::{Class, Copying, Error, LaneSettings};
 use crate::model::partition::lane_of;
-use crate::model::{Batch, LinkId, TopicPartition};
+use crate::model::{Batch, Codec, Compression, LinkId, TopicPartition};
 
 /// How long it is tried to write a record batch, and how soon again.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
@@ -165,7 +165,7 @@ impl<'a> Copy<'a> {
     fn write(&self, topic: &Arc<str>, lane: u32, rows: Rows) -> Result<(), Error> {
         let batch = open::records(rows.into_iter().map(|(key, value)| (key, Some(value))));
         let partition = TopicPartition::new(topic.clone(), lane);
-        let mut encoder = Encoder::new(Compression::new(Codec::Zstd, None).map_err(error::not_encoded)?);
+        let mut encoder = Encoder::new(Compression::usual(Codec::Zstd));
         let bytes_max = self.admin.batch_bytes_max(topic)?;
         let mut next = 0;
         while next < batch.len() {

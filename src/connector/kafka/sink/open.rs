@@ -22,13 +22,13 @@ use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout::{
     self, GENESIS, GenerationTopics, LaneGenesis, LaneRecord, StateRecord, StateRecordChange,
 };
-use crate::connector::kafka::records::{Codec, Compression, Encoder};
+use crate::connector::kafka::records::Encoder;
 use crate::connector::kafka::wire::Connection;
 use crate::connector::kafka::{log, topic_id};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, TopicSettings};
 use crate::model::batch::RecordRef;
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
-use crate::model::{Batch, BatchBuilder, Checkpoint, StateHead, StateRow, StoredState, TopicPartition};
+use crate::model::{Batch, BatchBuilder, Checkpoint, Compression, StateHead, StateRow, StoredState, TopicPartition};
 
 /// How long a foreign transaction may hold up the reading of checkpoints.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -287,7 +287,7 @@ pub(super) fn lane_genesis(lane: &LaneSettings) -> LaneGenesis {
 /// Write the lane's first record, and wait until it is committed.
 fn write_genesis(session: &mut Session, lane: &LaneSettings, topics: &Topics) -> Result<(), Error> {
     let value = serde_json::to_vec(&lane_genesis(lane)).unwrap_or_default();
-    let mut encoder = Encoder::new(Compression::new(Codec::None, None).map_err(error::not_encoded)?);
+    let mut encoder = Encoder::new(Compression::NONE);
     let place = session.checkpoints;
     let batch = records([(GENESIS.as_bytes().to_vec(), Some(value))]);
     session.push(&mut encoder, place, &batch, 0..1, topics.list[place.0].bytes_max)?;

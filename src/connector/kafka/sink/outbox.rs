@@ -141,13 +141,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::kafka::records::{Codec, Compression};
-    use crate::model::BatchBuilder;
+    use crate::model::{BatchBuilder, Codec, Compression};
 
     const HERE: Place = (0, 0);
 
     fn encoder(codec: Codec) -> Encoder {
-        Encoder::new(Compression::new(codec, None).expect("the usual level"))
+        Encoder::new(Compression::usual(codec))
     }
 
     fn batch(values: &[usize]) -> Batch {

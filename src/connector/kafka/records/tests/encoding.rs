@@ -82,17 +82,6 @@ fn records_that_would_grow_when_compressed_stay_as_they_are() {
 }
 
 #[test]
-fn levels_are_those_that_the_codec_has() {
-    for (codec, good, bad) in [(Codec::Gzip, 9, 10), (Codec::Zstd, -5, 23)] {
-        assert!(Compression::new(codec, Some(good)).is_ok());
-        assert!(matches!(Compression::new(codec, Some(bad)), Err(Error::Level { .. })), "{codec}");
-    }
-    for codec in [Codec::None, Codec::Snappy, Codec::Lz4] {
-        assert!(matches!(Compression::new(codec, Some(0)), Err(Error::Level { .. })), "{codec}");
-    }
-}
-
-#[test]
 fn a_batch_passes_with_another_producers_header() {
     let mut bytes = from_hex(BY_HAND);
     // A delete horizon stays in a log for ever if it is let through.

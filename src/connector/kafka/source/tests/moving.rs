@@ -8,8 +8,9 @@ use kafka_brokers::{Cluster, Options};
 
 use super::stage::*;
 use crate::connector::kafka::client::Client;
-use crate::connector::kafka::records::{Codec, Stamp};
+use crate::connector::kafka::records::Stamp;
 use crate::connector::kafka::source::KafkaSource;
+use crate::model::Codec;
 use crate::model::TopicPartition;
 
 const PARTITIONS: u32 = 6;

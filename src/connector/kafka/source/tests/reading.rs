@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::stage::*;
 use crate::connector::kafka::client::Isolation;
 use crate::connector::kafka::log;
-use crate::connector::kafka::records::Codec;
 use crate::connector::kafka::source::{KafkaSource, timestamp_at};
 use crate::connector::{Class, Source};
+use crate::model::Codec;
 use crate::model::TopicPartition;
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];

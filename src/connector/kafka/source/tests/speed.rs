@@ -7,7 +7,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::stage::*;
 use crate::connector::Source;
-use crate::connector::kafka::records::{Codec, Stamp};
+use crate::connector::kafka::records::Stamp;
+use crate::model::Codec;
 use crate::model::TopicPartition;
 
 const RECORDS: usize = 3_000_000;

@@ -18,11 +18,12 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::connector::kafka::client::{Client, topic_name};
 use crate::connector::kafka::error::Code;
-use crate::connector::kafka::records::{Codec, Compression, Encoder, Stamp};
+use crate::connector::kafka::records::{Encoder, Stamp};
 use crate::connector::kafka::source::KafkaSource;
 use crate::connector::kafka::wire::Settings;
 use crate::connector::{Error, Source};
 use crate::model::{Batch, BatchBuilder, HeaderRef, TopicPartition};
+use crate::model::{Codec, Compression};
 
 /// How long a test waits for what must come. Only what is broken ever takes this long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
@@ -139,7 +140,7 @@ pub(super) fn encoded(codec: Codec, stamp: Stamp, records: &[Plain]) -> Bytes {
         builder.push(record.offset, record.timestamp, record.key.as_deref(), record.value.as_deref(), headers);
     }
     let batch = builder.finish("any", 0);
-    let mut encoder = Encoder::new(Compression::new(codec, None).expect("the usual level"));
+    let mut encoder = Encoder::new(Compression::usual(codec));
     let mut all = encoder.encode(&batch, 0..records.len(), 1 << 24).expect("encoded");
     assert_eq!(all.records(), records.len());
     all.seal(stamp).to_vec().into()

@@ -3,13 +3,11 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{Read, Write};
+use std::ops::RangeInclusive;
 
 use zstd::zstd_safe;
 
-use super::error::Error;
-use super::frame::RecordBatch;
-
-/// How the records of a record batch are compressed: `compression.type`.
+/// How records are compressed: `compression.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
     /// Not at all.
@@ -25,26 +23,43 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// The codec with this number in the attributes.
-    pub(super) fn from_id(id: u8) -> Option<Self> {
-        [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd].get(usize::from(id)).copied()
+    /// All of them, by their numbers in the attributes of a record batch.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
+    /// The codec with this number.
+    pub fn from_id(id: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(id)).copied()
     }
 
-    /// Its number in the attributes.
-    pub(super) fn id(self) -> u16 {
-        self as u16
+    /// Its number.
+    pub fn id(self) -> u8 {
+        self as u8
     }
-}
 
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Its name in Kafka's configuration.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::None => "none",
             Self::Gzip => "gzip",
             Self::Snappy => "snappy",
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
-        })
+        }
+    }
+
+    /// How hard it can try, if there is a choice.
+    pub fn levels(self) -> Option<RangeInclusive<i32>> {
+        match self {
+            Self::Gzip => Some(1..=9),
+            Self::Zstd => Some(1..=22),
+            Self::None | Self::Snappy | Self::Lz4 => None,
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -57,21 +72,25 @@ pub struct Compression {
 }
 
 impl Compression {
-    /// `codec` at `level`, or at its usual level. gzip has levels 1 to 9, zstd -131,072 to 22, and the others have none.
-    ///
-    /// # Errors
-    /// [`Error::Level`] if the codec has no such level.
-    pub fn new(codec: Codec, level: Option<i32>) -> Result<Self, Error> {
-        let (levels, usual, remedy) = match codec {
-            Codec::Gzip => (1..=9, 6, "choose 1 to 9"),
-            Codec::Zstd => (zstd::compression_level_range(), zstd::DEFAULT_COMPRESSION_LEVEL, "choose -131072 to 22"),
-            Codec::None | Codec::Snappy | Codec::Lz4 => (0..=0, 0, "leave the level out"),
+    /// No compression.
+    pub const NONE: Self = Self { codec: Codec::None, level: 0 };
+
+    /// Zstandard at its fastest level, which compresses about as fast as a disk writes.
+    pub const FAST: Self = Self { codec: Codec::Zstd, level: 1 };
+
+    /// A codec at its usual level.
+    pub fn usual(codec: Codec) -> Self {
+        let level = match codec {
+            Codec::Gzip => 6,
+            Codec::Zstd => zstd::DEFAULT_COMPRESSION_LEVEL,
+            Codec::None | Codec::Snappy | Codec::Lz4 => 0,
         };
-        match level {
-            None => Ok(Self { codec, level: usual }),
-            Some(level) if levels.contains(&level) && !levels.end().eq(&0) => Ok(Self { codec, level }),
-            Some(level) => Err(Error::Level { codec, level, remedy }),
-        }
+        Self { codec, level }
+    }
+
+    /// A codec at one of its levels; `None` if it does not have it.
+    pub fn with_level(codec: Codec, level: i32) -> Option<Self> {
+        codec.levels().is_some_and(|levels| levels.contains(&level)).then_some(Self { codec, level })
     }
 
     /// The codec.
@@ -80,26 +99,36 @@ impl Compression {
     }
 }
 
-/// Compresses records, one record batch after the other.
-pub(super) struct Compressor {
+/// Compresses. Keep one for a writer: of Zstandard it holds about a mebibyte of tables.
+pub struct Compressor {
     compression: Compression,
     zstd: Option<zstd_safe::CCtx<'static>>,
 }
 
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").field("compression", &self.compression).finish_non_exhaustive()
+    }
+}
+
 impl Compressor {
-    pub(super) fn new(compression: Compression) -> Self {
+    /// A compressor that compresses in this way.
+    pub fn new(compression: Compression) -> Self {
         let zstd = (compression.codec == Codec::Zstd).then(zstd_safe::CCtx::create);
         Self { compression, zstd }
     }
 
-    pub(super) fn codec(&self) -> Codec {
+    /// The codec.
+    pub fn codec(&self) -> Codec {
         self.compression.codec
     }
 
     /// Append `records`, compressed, to `out`.
-    pub(super) fn append(&mut self, records: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        let codec = self.compression.codec;
-        let done = match codec {
+    ///
+    /// # Errors
+    /// What the library says, which fails only without memory.
+    pub fn append(&mut self, records: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        match self.compression.codec {
             Codec::None => {
                 out.extend_from_slice(records);
                 Ok(())
@@ -108,8 +137,7 @@ impl Compressor {
             Codec::Snappy => xerial(records, out),
             Codec::Lz4 => lz4(records, out),
             Codec::Zstd => self.zstd(records, out),
-        };
-        done.map_err(|message| Error::Compress { codec, message })
+        }
     }
 
     fn zstd(&mut self, records: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
@@ -159,26 +187,18 @@ fn xerial(records: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
 
 /// Why something cannot be decompressed.
 #[derive(Debug, PartialEq, Eq)]
-enum Refused {
+pub enum Refused {
     /// It would take more than is allowed.
     TooLarge,
     /// It is nothing that the codec wrote.
     Damaged,
 }
 
-/// Append the records of `batch`, decompressed, to `out`: at most `bytes_max`, or an error and `out` is as before.
-pub(super) fn append_decompressed(batch: &RecordBatch, out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Error> {
-    let start = out.len();
-    decompress(batch.codec(), batch.payload(), out, bytes_max).map_err(|refused| {
-        out.truncate(start);
-        match refused {
-            Refused::TooLarge => Error::DecompressedTooLarge { offset: batch.base_offset(), bytes_max },
-            Refused::Damaged => batch.corrupt("its records cannot be decompressed"),
-        }
-    })
-}
-
-fn decompress(codec: Codec, packed: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refused> {
+/// Append what was compressed to `out`: at most `bytes_max` of it.
+///
+/// # Errors
+/// See [`Refused`]. A part of it may be in `out` then.
+pub fn decompress(codec: Codec, packed: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refused> {
     match codec {
         Codec::None if packed.len() > bytes_max => Err(Refused::TooLarge),
         Codec::None => {
@@ -261,6 +281,45 @@ fn unzstd(packed: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refu
             Err(TOO_SMALL) if room < bytes_max => room = room.saturating_mul(ZSTD_GROWTH).clamp(1, bytes_max),
             Err(TOO_SMALL) => return Err(Refused::TooLarge),
             Err(_) => return Err(Refused::Damaged),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How they read what others wrote is tested with record batches.
+    #[test]
+    fn what_is_compressed_comes_back_and_takes_no_more_than_it_may() {
+        let text = b"the tide comes and the tide goes; ".repeat(5_000);
+        for codec in Codec::ALL {
+            let levels = codec.levels().into_iter().flatten().filter_map(|level| Compression::with_level(codec, level));
+            for compression in levels.chain([Compression::usual(codec)]) {
+                let mut packed = b"before".to_vec();
+                Compressor::new(compression).append(&text, &mut packed).unwrap();
+                let packed = &packed[6..];
+                assert!(codec == Codec::None || packed.len() < text.len() / 10, "{compression:?}");
+                let mut out = Vec::new();
+                assert_eq!(decompress(codec, packed, &mut out, text.len()), Ok(()), "{compression:?}");
+                assert_eq!(out, text);
+                assert_eq!(decompress(codec, packed, &mut Vec::new(), text.len() - 1), Err(Refused::TooLarge));
+            }
+        }
+    }
+
+    #[test]
+    fn levels_are_those_that_the_codec_has() {
+        for (codec, level, is_there) in [
+            (Codec::Gzip, 9, true),
+            (Codec::Gzip, 10, false),
+            (Codec::Zstd, 22, true),
+            (Codec::Zstd, 0, false),
+            (Codec::Lz4, 1, false),
+            (Codec::Snappy, 0, false),
+            (Codec::None, 0, false),
+        ] {
+            assert_eq!(Compression::with_level(codec, level).is_some(), is_there, "{codec} {level}");
         }
     }
 }
