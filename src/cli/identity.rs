@@ -40,6 +40,19 @@ pub(super) fn authorization(address: &Address) -> Result<Option<HeaderValue>, Fa
     Ok(Some(value))
 }
 
+/// Trust whom the system trusts, and show nothing.
+pub(super) fn of_system() -> Result<TlsConfig, Failure> {
+    Ok(config(&system_roots()?, None))
+}
+
+fn config(roots: &[Certificate<'static>], client: Option<ClientCert>) -> TlsConfig {
+    TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(roots))
+        .client_cert(client)
+        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
+        .build()
+}
+
 /// Whom we trust, and what we show.
 pub(super) fn tls(address: &Address) -> Result<TlsConfig, Failure> {
     let roots = match &address.ca_file {
@@ -50,11 +63,7 @@ pub(super) fn tls(address: &Address) -> Result<TlsConfig, Failure> {
         (Some(cert), Some(key)) => Some(ClientCert::new_with_certs(&certificates(cert)?, private_key(key)?)),
         _ => None,
     };
-    Ok(TlsConfig::builder()
-        .root_certs(RootCerts::new_with_certs(&roots))
-        .client_cert(client)
-        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
-        .build())
+    Ok(config(&roots, client))
 }
 
 fn system_roots() -> Result<Vec<Certificate<'static>>, Failure> {

@@ -5,13 +5,19 @@ use std::io::{self, Write};
 use super::args::{CheckArgs, InspectArgs, RunArgs};
 use super::failure::Failure;
 use super::limits::limits;
+use super::spans::Spans;
 use super::table::{bytes, field};
 use super::{log, print_json};
 use crate::api::wire::Inspection;
+use crate::config::DaemonConfig;
 use crate::daemon;
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let start_log = |configured| log::start(args.log_format.unwrap_or(configured));
+    let mut spans = None;
+    let start_log = |config: &DaemonConfig| {
+        spans = config.otlp.as_ref().map(|otlp| Spans::start(otlp, config.name.as_deref())).transpose()?;
+        log::start(args.log_format.unwrap_or(config.log_format), spans.as_ref().map(Spans::tracer))
+    };
     daemon::run(&args.config, start_log).map_err(|error| {
         let mut err = io::stderr().lock();
         let _nobody_to_tell = error.diagnostics.iter().try_for_each(|diagnostic| writeln!(err, "{diagnostic}"));

@@ -3,10 +3,12 @@
 use std::fmt::Debug;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use opentelemetry_sdk::trace::SdkTracer;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -14,30 +16,38 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::api::wire::Time;
 use crate::config::LogFormat;
-use crate::daemon::Error;
+use crate::daemon::{Error, SPANS};
 
 /// The filter of the daemon's log, for example `debug` or `tidegate::link=debug,info`.
 const LOG_VARIABLE: &str = "TIDEGATE_LOG";
 
-/// Begin to write the log.
+/// Begin to write the log, and to make spans if there is a tracer for them.
 ///
 /// # Errors
 /// The filter is none.
-pub(super) fn start(format: LogFormat) -> Result<(), Error> {
+pub(super) fn start(format: LogFormat, tracer: Option<SdkTracer>) -> Result<(), Error> {
     let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
     let filter = EnvFilter::try_new(&wanted).map_err(|error| {
         let help = "write a level (error, warn, info, debug, trace), or module=level, separated by commas";
         Error::new(format!("{LOG_VARIABLE} is not a filter: {error}"), help)
     })?;
-    let registry = registry().with(filter);
+    // Each takes what the other leaves: spans that are made for a collector are no part of the log.
+    let filter = filter.and(filter_fn(|metadata| metadata.target() != SPANS));
+    let spans = tracer.map(|tracer| {
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
+        let layer = layer.with_target(false).with_level(false).with_tracked_inactivity(false);
+        layer.with_context_activation(false).with_filter(filter_fn(|metadata| metadata.target() == SPANS))
+    });
+    let registry = registry().with(spans);
     let started = match format {
         LogFormat::Text => {
-            registry.with(fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal())).try_init()
+            let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+            registry.with(lines.with_filter(filter)).try_init()
         }
         LogFormat::Json => {
             // Who reads lines of JSON does not want others between them.
             std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-            registry.with(JsonLines).try_init()
+            registry.with(JsonLines.with_filter(filter)).try_init()
         }
     };
     started.map_err(|error: TryInitError| Error::new(format!("cannot start the log: {error}"), ""))

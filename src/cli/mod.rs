@@ -31,6 +31,7 @@ mod plan;
 mod plugins;
 mod produce;
 mod reset;
+mod spans;
 mod stage;
 mod status;
 mod table;

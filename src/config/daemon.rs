@@ -10,6 +10,7 @@ use super::api::ApiConfig;
 use super::check_id;
 use super::limits::read_limits;
 use super::link::cluster;
+use super::otlp::OtlpConfig;
 use super::reader::{Item, Table};
 use super::report::Files;
 
@@ -50,6 +51,8 @@ pub struct DaemonConfig {
     pub secrets_dir: Option<PathBuf>,
     /// How the log is written.
     pub log_format: LogFormat,
+    /// Where spans go; `None`: none are made.
+    pub otlp: Option<OtlpConfig>,
     /// Of how many partitions of a link the metrics have numbers of their own.
     pub metrics_partitions_max: usize,
     /// What the plugins of a stage may use unless the stage says otherwise.
@@ -78,6 +81,7 @@ impl DaemonConfig {
         let log_format = table.item("log_format").and_then(|item| item.choice(&LogFormat::ALL)).unwrap_or_default();
         let metrics_partitions_max =
             table.integer("metrics_partitions_max", METRICS_PARTITIONS_MAX, 0..=1_000_000) as usize;
+        let otlp = OtlpConfig::read(table.table("otlp"));
         let limits = read_limits(table.table("limits"), &Limits::default());
         table.finish();
         Self {
@@ -89,6 +93,7 @@ impl DaemonConfig {
             metadata,
             secrets_dir,
             log_format,
+            otlp,
             metrics_partitions_max,
             limits,
         }

@@ -95,17 +95,22 @@ impl Webhook {
         };
         let secret = secret.and_then(|item| Secret::parse(&item, base_dir));
         let allows_private = private.and_then(|item| item.flag()).unwrap_or(false);
-        Some(Self { url: webhook_url(&url)?, secret, allows_private })
+        Some(Self {
+            url: web_address(&url, "https://HOST/PATH", "the message is signed with notification_secret")?,
+            secret,
+            allows_private,
+        })
     }
 }
 
-fn webhook_url(item: &Item<'_>) -> Option<Uri> {
+/// The address of something that takes HTTP. `help` says where what is secret stands instead.
+pub(super) fn web_address(item: &Item<'_>, form: &str, help: &str) -> Option<Uri> {
     let text = item.text()?;
-    let wrong = || "write the address as https://HOST/PATH".to_owned();
+    let wrong = || format!("write the address as {form}");
     let parsed = text.parse::<Uri>().map_err(|_| wrong()).and_then(|url| match (url.scheme_str(), url.authority()) {
         // What stands there would be in each log and answer that names the address.
         (_, Some(authority)) if authority.as_str().contains('@') => {
-            Err("no password stands in an address: the message is signed with notification_secret".to_owned())
+            Err(format!("no password stands in an address: {help}"))
         }
         (Some("http" | "https"), Some(authority)) if !authority.host().is_empty() => Ok(url),
         _ => Err(wrong()),

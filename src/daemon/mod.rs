@@ -34,6 +34,7 @@ use definitions::Definitions;
 use failover::Regions;
 use world::{Hosted, RunningCluster, World};
 
+pub use crate::link::trace::TARGET as SPANS;
 pub use check::{Checked, check, inspect};
 pub use run::run;
 

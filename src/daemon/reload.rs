@@ -44,6 +44,7 @@ impl Daemon {
             listen: kept.listen,
             layout_max: kept.layout_max,
             metadata: kept.metadata.clone(),
+            otlp: kept.otlp.clone(),
             ..config.daemon.clone()
         };
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
@@ -175,6 +176,7 @@ fn needs_restart(before: &DaemonConfig, now: &DaemonConfig) -> Vec<String> {
     let keys = [
         ("daemon.data_dir", before.data_dir != now.data_dir),
         ("daemon.name", before.name != now.name),
+        ("daemon.otlp", before.otlp != now.otlp),
         ("daemon.listen", before.listen != now.listen),
         ("daemon.layout_max", before.layout_max != now.layout_max),
         ("daemon.metadata", before.metadata != now.metadata),

@@ -16,7 +16,7 @@ use super::check::{CheckedConfig, with_plugins};
 use super::definitions::{self, Definitions};
 use super::{Daemon, Error, RunningCluster, World, name};
 use crate::api::{self, Access, Prepared, wire};
-use crate::config::{ClusterConfig, ClusterKind, Config, DaemonConfig, EmbeddedConfig, LogFormat};
+use crate::config::{ClusterConfig, ClusterKind, Config, DaemonConfig, EmbeddedConfig};
 use crate::connector::embedded::EmbeddedCluster;
 use crate::connector::kafka::KafkaCluster;
 use crate::connector::{self, Cluster};
@@ -36,14 +36,14 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 const SAMPLES_PER_RETENTION: u32 = 30;
 
 /// Run the daemon that a configuration file describes, until SIGTERM or SIGINT. Links finish their open batch
-/// and commit before this returns. `start_log` is told how the file wants the log before anything is logged.
+/// and commit before this returns. `start_log` is told how the file wants the log, and where spans go, before anything is logged.
 ///
 /// # Errors
 /// What keeps the daemon from starting, all of it at once where that is possible.
-pub fn run(path: &Path, start_log: impl FnOnce(LogFormat) -> Result<(), Error>) -> Result<(), Error> {
+pub fn run(path: &Path, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Error>) -> Result<(), Error> {
     let started = Instant::now();
     let (config, warnings) = Config::load(path).map_err(refused)?;
-    start_log(config.daemon.log_format)?;
+    start_log(&config.daemon)?;
     let data_dir = config.daemon.data_dir.clone();
     let _lock = lock(&data_dir)?;
     let engine = PluginEngine::compiling_in_child(Some(&data_dir.join("cache"))).map_err(|error| {

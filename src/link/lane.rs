@@ -24,6 +24,7 @@ use super::pipeline::Pipeline;
 use super::run::{Processed, Run, Search, Stop};
 use super::status::{LaneState, LaneStatus, Progress, lock};
 use super::supervisor::Shared;
+use super::trace;
 use crate::config::LinkConfig;
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
@@ -287,6 +288,7 @@ impl Session {
     fn handle(&mut self, batch: Batch) -> Result<(), Failure> {
         let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
         let (records_in, next_offset) = (batch.len() as u64, batch.next_offset);
+        let _told = self.trace(&partition, batch.len());
         self.transaction.note_timestamp(batch.timestamps.first().copied());
         match self.process(&partition, batch, None) {
             Err(Stop::Interrupted) => self.read_again(&partition),
@@ -309,6 +311,13 @@ impl Session {
             }
             Err(Stop::Failed(failure)) => self.settle(Err(*failure)),
         }
+    }
+
+    /// Until the answer is dropped, what is done is done with this batch.
+    fn trace(&mut self, partition: &TopicPartition, records: usize) -> EnteredSpan {
+        let (config, lane, transaction) = (&self.link.config, self.lane, &mut self.transaction);
+        let begin = || trace::transaction(config, lane, transaction.revision);
+        trace::batch(transaction.span.get_or_insert_with(begin), partition, records).entered()
     }
 
     /// Give the batch at hand back.
@@ -414,6 +423,10 @@ impl Session {
             .flat_map(|(partition, progress)| self.memory.take_changes(partition, progress.next_offset, &pipeline));
         let states = states.collect();
         let begun = Instant::now();
+        transaction.commit = transaction.span.as_ref().map(|span| {
+            trace::note_tally(span, &transaction.tally);
+            trace::commit(span)
+        });
         self.sink.begin_commit(Commit { checkpoints, states, started, resets: false })?;
         (self.committing, self.commit_begun) = (Some(transaction), begun);
         self.finish_commit(Duration::ZERO).map(|_| ())

@@ -3,7 +3,7 @@
 //! Reading order: [`failure`] (what can go wrong, and what then), [`builtins`] (what links do without plugins), [`pipeline`] (the stages), `run` (a lane's instances of them: how a batch
 //! goes through, and how a bad record is found), `letters` (what becomes of it), `memory` (what stages remember), `watch`
 //! (probation and breaker), [`revision`] (numbered pipelines and their history), [`status`], [`stats`], [`histogram`] and [`events`] (what lanes tell
-//! the rest of the daemon), `journal` (what is said with each line of a lane's log), `observer`, [`probe`], [`lag`] and [`sight`] (what is asked of clusters in the background), [`health`] (what all that amounts to), [`orders`] (what lanes are told), [`topics`] (which
+//! the rest of the daemon), `journal` (what is said with each line of a lane's log), [`trace`] (what of it is told a collector of spans), `observer`, [`probe`], [`lag`] and [`sight`] (what is asked of clusters in the background), [`health`] (what all that amounts to), [`orders`] (what lanes are told), [`topics`] (which
 //! topics, and how their copies follow), [`groups`] (consumer groups that go along), [`heartbeats`] (how long records take), [`throttle`] (how fast it may be), `lane` (the loop), `components` (plugins by
 //! digest), [`supervisor`] (a link: its threads, publish and rollback), `fleet` (a link that several daemons run), [`reset`] (a person says where it goes on), [`genesis`] (what it
 //! was made as), [`upgrade`] (its layout), [`relane`] (its number of lanes) and [`failover`] (who has whose place), `warden` (what
@@ -48,6 +48,7 @@ pub mod status;
 pub mod supervisor;
 pub mod throttle;
 pub mod topics;
+pub mod trace;
 pub mod upgrade;
 pub mod verify;
 mod warden;

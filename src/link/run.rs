@@ -14,6 +14,7 @@ use super::lane::now_ms;
 use super::letters::{Cause, Letter};
 use super::pipeline::{Instances, Pipeline};
 use super::stats::{Tally, Window};
+use super::trace;
 use crate::config::{BreakerConfig, LinkConfig};
 use crate::model::{Batch, OnError};
 use crate::plugin::instance::{Trapped, Verdict};
@@ -212,6 +213,7 @@ impl Run {
         };
         let limits = &at.spec.limits;
         let time = time_for(batch.len(), whole, limits.time(), limits.record_time());
+        let _told = trace::stage(&at.spec.name, batch.len()).entered();
         let begun = Instant::now();
         let called = instance.call(batch, time, work.states[stage].as_mut());
         let took = &mut work.done.tallies[stage].took;

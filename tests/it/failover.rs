@@ -292,7 +292,7 @@ fn somebody_is_told() {
 }
 
 /// Head and body of a request.
-fn request(stream: &mut impl Read) -> (String, Vec<u8>) {
+pub fn request(stream: &mut impl Read) -> (String, Vec<u8>) {
     let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
     loop {
         let count = stream.read(&mut part).expect("read");

@@ -27,5 +27,6 @@ mod reset;
 mod secrets;
 mod secured;
 mod slow;
+mod spans;
 mod swap;
 mod verify;

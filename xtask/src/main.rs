@@ -66,7 +66,7 @@ fn plugins(arguments: &[String]) -> Result<()> {
 
 /// The task `docs`. A test compares the document with the code; here it writes.
 fn docs() -> Result<()> {
-    let test = ["test", "--release", "--package", "tidegate", "--lib", "config::tests::reference"];
+    let test = ["test", "--release", "--workspace", "--lib", "config::tests::reference"];
     cargo_with(&test, &[("TIDEGATE_WRITE_DOCS", "1")])
 }
 

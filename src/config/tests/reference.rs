@@ -18,8 +18,9 @@ use crate::config::{Config, Source, read};
 const WRITE: &str = "TIDEGATE_WRITE_DOCS";
 
 /// Each heading of the document, and where the table that it is about stands in [`FULL`] and [`SPARSE`].
-const SECTIONS: [(&str, &[&str]); 20] = [
+const SECTIONS: [(&str, &[&str]); 21] = [
     ("`[daemon]`", &["daemon"]),
+    ("`[daemon.otlp]`", &["daemon.otlp"]),
     ("`[daemon.api]`", &["daemon.api"]),
     ("`[[daemon.api.tokens]]`", &["daemon.api.tokens[0]"]),
     ("`[[daemon.api.clients]]`", &["daemon.api.clients[0]", "daemon.api.clients[1]"]),
@@ -53,6 +54,9 @@ listen = "127.0.0.1:1"
 metadata = "file"
 secrets_dir = "secrets"
 limits = { time_ms = 1, record_time_ms = 1, memory = "1MiB", table_elements = 1, instances = 1, handles = 1, output_bytes = "1KiB", records_per_input = 1, host_calls_per_record = 1, log_lines_per_s = 1, metric_names = 1, state_bytes = "1KiB", component_bytes = "1KiB" }
+[daemon.otlp]
+endpoint = "http://a:1"
+one_in = 5
 [daemon.api]
 tls_cert_file = "cert"
 tls_key_file = "key"

@@ -17,6 +17,7 @@ impl Session {
         let partition = TopicPartition::new(encoded.topic.clone(), encoded.partition);
         let (records, bytes) = (encoded.records.count() as u64, encoded.records.bytes().len() as u64);
         let next_offset = encoded.next_offset;
+        let _told = self.trace(&partition, records as usize);
         self.transaction.note_timestamp(Some(encoded.records.base_timestamp()));
         let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
         if let Some(batch) = self.sink.pass(encoded, &position.target)? {

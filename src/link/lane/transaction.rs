@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use tracing::Span;
+
 use crate::connector::RevisionStart;
 use crate::link::status::{Progress, Tally};
 use crate::model::{RevisionNumber, TopicPartition};
@@ -23,6 +25,9 @@ pub(super) struct Transaction {
     /// Changes of state that wait in the partition that moved last.
     pub(super) state_changes: usize,
     pub(super) revision: RevisionNumber,
+    /// What is told a collector of it, and of its commit.
+    pub(super) span: Option<Span>,
+    pub(super) commit: Option<Span>,
 }
 
 impl Transaction {
