@@ -474,8 +474,8 @@ fn compression(table: &mut Table<'_>, target_is_kafka: bool) -> Option<Compressi
     let read = CompressionConfig::read(table, "compression_type", CompressionType::Zstd);
     let place = places.first()?;
     if !target_is_kafka {
-        let message = "an embedded cluster compresses with zstd, whatever writes to it";
-        table.report.error_with_help(place, message, "remove it; \"compression_level\" of the cluster says how hard");
+        let message = "this changes nothing: an embedded cluster compresses with zstd, whatever writes to it";
+        table.report.warning(place, message, "remove it; \"compression_level\" of the cluster says how hard");
         return None;
     }
     match flag {

@@ -11,6 +11,7 @@ mod compiler;
 mod crash;
 mod definitions;
 mod deploy;
+mod documented;
 mod documents;
 mod examples;
 mod exposition;

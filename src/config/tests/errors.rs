@@ -52,7 +52,7 @@ fn how_a_link_moves_records_is_looked_at() {
         ),
         &[
             "8:25 error links.l.config.concurrent_partitions: \"lanes\" of the link says the same: write one of the two",
-            "9:22 error links.l.config.enable_compression: an embedded cluster compresses with zstd, whatever writes to it | \
+            "9:22 warning links.l.config.enable_compression: this changes nothing: an embedded cluster compresses with zstd, whatever writes to it | \
              remove it; \"compression_level\" of the cluster says how hard",
             "11:31 error links.l.config.throttle_rate_bytes_per_sec: 1 is out of range: write a size from 1KiB to 1024GiB",
             "12:22 warning links.l.config.enable_idempotence: this changes nothing: records are always written idempotently | remove it",
