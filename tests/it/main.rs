@@ -28,5 +28,6 @@ mod reset;
 mod secrets;
 mod secured;
 mod slow;
+mod soak;
 mod swap;
 mod verify;
