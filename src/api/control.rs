@@ -32,6 +32,9 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// The most faults of an answer. A body of a megabyte can have some hundred thousand, and nobody reads them.
+const FAULTS_MAX: usize = 1000;
+
 /// Why the daemon did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -51,13 +54,14 @@ pub struct ControlError {
 }
 
 impl ControlError {
-    /// A document that cannot be used, and everything that is wrong with it.
-    pub fn faults(faults: Vec<Fault>) -> Self {
+    /// A document that cannot be used, and everything that is wrong with it; of very much the beginning.
+    pub fn faults(mut faults: Vec<Fault>) -> Self {
         let message = match &*faults {
             [one] => format!("{}: {}", one.path, one.message),
             some => format!("there are {} errors in it", some.len()),
         };
         let remedy = "correct what `errors` names: nothing has changed";
+        faults.truncate(FAULTS_MAX);
         Self { faults, ..Self::new(ErrorKind::Malformed, "invalid-document", message, remedy) }
     }
 

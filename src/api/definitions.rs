@@ -12,7 +12,7 @@ use super::server::{Answer, Api, Body, By, Component, Segments};
 use super::wire::{Inspection, Link, LinkDefinition, Reloaded};
 
 pub(super) async fn define(State(api): State<Api>, by: By, body: Body) -> Result<Response, ApiError> {
-    let definition: Definition = body.json()?;
+    let definition = body.definition()?;
     let id = id_of(&definition)?;
     let by = by.name();
     let link = api.ask(move |control| control.define(id.as_deref(), definition, &by)).await?;
@@ -27,7 +27,7 @@ pub(super) async fn redefine(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let patch: Definition = body.json()?;
+    let patch = body.definition()?;
     if id_of(&patch)?.is_some_and(|id| id != link) {
         return Err(fault("$.id", "a link keeps its id", "define another link").into());
     }

@@ -64,6 +64,12 @@ impl ApiError {
         Self::malformed("body-unreadable", format!("cannot read the body: {error}"), "send the request again")
     }
 
+    /// What is wrong with the document that was sent.
+    #[cfg(test)]
+    pub(super) fn faults(&self) -> &[Fault] {
+        &self.errors
+    }
+
     /// The same error, and what was done before it.
     pub(super) fn after(mut self, appended: Vec<Appended>) -> Self {
         self.appended = appended;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::access::Caller;
 use super::error::ApiError;
-use super::server::{Answer, Api, Params, Segments};
+use super::server::{Answer, Api, By, Params, Segments};
 use super::wire::{FailoverDetails, FailoverEvent};
 use crate::config::parse_duration;
 
@@ -77,7 +77,7 @@ pub(super) async fn fail_back(
     Ok(answer(api.ask(move |control| control.fail_back(&link, &by)).await?))
 }
 
-pub(super) async fn call_off(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<FailoverEvent> {
+pub(super) async fn call_off(State(api): State<Api>, Segments(link): Segments<String>, _: By) -> Answer<FailoverEvent> {
     api.ask(move |control| control.call_off_failback(&link)).await.map(Json)
 }
 

@@ -45,19 +45,35 @@ pub(super) async fn show(State(api): State<Api>, Segments(link): Segments<String
     api.ask(move |control| control.link(&link)).await.map(with_etag)
 }
 
-pub(super) async fn start(State(api): State<Api>, Segments(link): Segments<String>) -> Result<Response, ApiError> {
+pub(super) async fn start(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    _: By,
+) -> Result<Response, ApiError> {
     steer(api, link, LinkTransition::Start).await
 }
 
-pub(super) async fn stop(State(api): State<Api>, Segments(link): Segments<String>) -> Result<Response, ApiError> {
+pub(super) async fn stop(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    _: By,
+) -> Result<Response, ApiError> {
     steer(api, link, LinkTransition::Stop).await
 }
 
-pub(super) async fn pause(State(api): State<Api>, Segments(link): Segments<String>) -> Result<Response, ApiError> {
+pub(super) async fn pause(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    _: By,
+) -> Result<Response, ApiError> {
     steer(api, link, LinkTransition::Pause).await
 }
 
-pub(super) async fn resume(State(api): State<Api>, Segments(link): Segments<String>) -> Result<Response, ApiError> {
+pub(super) async fn resume(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    _: By,
+) -> Result<Response, ApiError> {
     steer(api, link, LinkTransition::Resume).await
 }
 

@@ -1,7 +1,7 @@
 //! The REST API: what a person, a script or the `tidegate` command asks of a running daemon.
 //!
 //! Reading order: [`wire`] has every shape that crosses the wire, [`control`] is the trait that the daemon implements,
-//! `routes` has all paths with the role that each needs, `access` says who has which role, `listen` takes connections, `server` has what handlers take. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
+//! `routes` has all paths with the role that each needs, `access` says who has which role, `listen` takes connections, `server` has what handlers take, `document` reads JSON. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
 //! `records` (with `produce`, which divides a body among partitions), `daemon`, `metrics` (with [`exposition`], which writes them for Prometheus). `error` makes problem documents.
 //!
 //! Invariants
@@ -16,6 +16,7 @@ mod access;
 pub mod control;
 mod daemon;
 mod definitions;
+mod document;
 mod error;
 pub mod exposition;
 mod failover;

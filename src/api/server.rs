@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -18,7 +19,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::access::{Access, Caller};
-use super::control::{ControlError, ControlPlane};
+use super::control::{ControlError, ControlPlane, Definition};
+use super::document;
 use super::error::ApiError;
 use crate::config::ApiLimits;
 
@@ -149,6 +151,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 /// What a body is, and so how large it may be.
 pub(super) trait BodyKind {
     fn bytes_max(limits: &ApiLimits) -> usize;
+
+    /// Refuse one that is said to be something else.
+    fn check(_: &HeaderMap) -> Result<(), ApiError> {
+        Ok(())
+    }
 }
 
 /// JSON, or nothing.
@@ -157,6 +164,10 @@ pub(super) struct Document;
 impl BodyKind for Document {
     fn bytes_max(limits: &ApiLimits) -> usize {
         limits.body_bytes_max
+    }
+
+    fn check(headers: &HeaderMap) -> Result<(), ApiError> {
+        document::check_type(headers)
     }
 }
 
@@ -189,6 +200,7 @@ impl<K: BodyKind> FromRequest<Api> for Body<K> {
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let limits = api.access.limits();
         let bytes_max = K::bytes_max(&limits);
+        let is_fine = document::check_encoding(request.headers()).and_then(|()| K::check(request.headers()));
         let mut body = request.into_body();
         let mut bytes = Vec::with_capacity(expected_bytes(&body).min(FIRST_BYTES_MAX));
         let mut thrown_away = 0;
@@ -208,7 +220,10 @@ impl<K: BodyKind> FromRequest<Api> for Body<K> {
                 break;
             }
         }
-        if thrown_away > 0 { Err(ApiError::body_too_large(bytes_max)) } else { Ok(Self(bytes.into(), PhantomData)) }
+        if thrown_away > 0 {
+            return Err(ApiError::body_too_large(bytes_max));
+        }
+        is_fine.map(|()| Self(bytes.into(), PhantomData))
     }
 }
 
@@ -222,10 +237,14 @@ fn expected_bytes(body: &axum::body::Body) -> usize {
 }
 
 impl Body {
-    /// The body as JSON.
+    /// The body as a request.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.0)
-            .map_err(|error| ApiError::malformed("bad-json", format!("bad body: {error}"), "send a JSON object"))
+        document::request(&self.0)
+    }
+
+    /// The body as a definition, or a change of one.
+    pub(super) fn definition(&self) -> Result<Definition, ApiError> {
+        document::object(&self.0)
     }
 }
 

@@ -230,7 +230,7 @@ fn a_publish_that_is_refused_says_why() {
     scene.post(publish, "ELF").problem(422, "not-a-component");
     scene.post(&format!("{publish}?config=nonsense"), "\0asm").problem(400, "bad-json");
     scene.post(&format!("{publish}?confg=1"), "\0asm").problem(400, "bad-query");
-    scene.post("/replication/links/orders/rollback", r#"{"too":1}"#).problem(400, "bad-json");
+    scene.post("/replication/links/orders/rollback", r#"{"too":1}"#).problem(400, "invalid-document");
     scene.post("/replication/links/orders/rollback", r#"{"to":9}"#).problem(404, "not-found");
     assert_eq!(scene.get("/replication/links/orders/revisions").ok::<Value>(200), json!([]));
 }
@@ -244,7 +244,7 @@ fn a_topic_is_made_once() {
     assert_eq!(made, shown);
     scene.post("/clusters/east/topics", r#"{"name":"a/b ü"}"#).problem(409, "topic-exists");
     scene.post("/clusters/east/topics", r#"{"name":"#).problem(400, "bad-json");
-    scene.post("/clusters/east/topics", r#"{"name":"x","partition":1}"#).problem(400, "bad-json");
+    scene.post("/clusters/east/topics", r#"{"name":"x","partition":1}"#).problem(400, "invalid-document");
 }
 
 #[test]

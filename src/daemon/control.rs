@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::definitions::wrong_state;
 use super::view::{self, Said, View};
 use super::world::{Hosted, ManagedBy, RunningCluster};
-use super::{Daemon, lifecycle, verification};
+use super::{Daemon, lifecycle, lock, verification};
 use crate::api::control::{ControlError, ControlPlane, Definition, ErrorKind, Fault, Publish, Read, ReadAnswer};
 use crate::api::exposition::Page;
 use crate::api::wire;
@@ -14,9 +14,12 @@ use crate::config::{self, ClusterKind, Diagnostic, Severity, THROTTLE_RATES};
 use crate::connector::Error;
 use crate::link::reset::{Reset, ResetError, ResetTo};
 use crate::link::sight::Look;
-use crate::link::supervisor::{LinkState, PublishError, VerifyError};
+use crate::link::supervisor::{LINK_REPLACED, LinkState, PublishError, VerifyError};
 use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::{Batch, ClusterId, RevisionNumber, TopicPartition};
+
+/// How often a request may meet a change of its link before it is given up.
+const CHANGES_MET_MAX: u32 = 5;
 
 /// How long the records before the end of a partition may take to come.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
@@ -26,6 +29,11 @@ impl Daemon {
         let world = self.world();
         if let Some(hosted) = world.links.get(id) {
             return Ok(hosted.clone());
+        }
+        if !self.has_read_definitions() {
+            // It may be one of those.
+            let message = format!("it is not known yet whether there is a link {id}: the definitions are being read");
+            return Err(ControlError::new(ErrorKind::Unavailable, "starting", message, "try again in a moment"));
         }
         let known: Vec<&str> = world.links.keys().map(AsRef::as_ref).collect();
         let remedy = format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
@@ -75,6 +83,26 @@ impl Daemon {
             _ => Vec::new(),
         };
         wire::ClusterPlace { cluster_id: cluster.to_string(), brokers }
+    }
+
+    /// Have a link do something; `None`: it was just being replaced by what its definition says now.
+    fn steer_once(&self, link: &str, transition: wire::LinkTransition) -> Result<Option<Arc<Hosted>>, ControlError> {
+        let mut hosted = self.find_hosted(link)?;
+        let (state, _) = hosted.link.state();
+        let Some(desired) = lifecycle::desired(transition, state) else {
+            let message = format!("link {link} is {}: it cannot {transition}", view::status(state));
+            return Err(wrong_state(message, format!("`tidegate link start {link}` starts it"), state));
+        };
+        if desired == Desired::Running {
+            hosted = self.catch_up(hosted)?;
+        }
+        for one in [Some(hosted.clone()), self.reverse_of(&hosted)].into_iter().flatten() {
+            match one.link.order(desired) {
+                Err(failure) if failure.code == LINK_REPLACED => return Ok(None),
+                done => done.map_err(failure_error)?,
+            }
+        }
+        Ok(Some(hosted))
     }
 
     fn find_topic(
@@ -191,20 +219,15 @@ impl ControlPlane for Daemon {
     }
 
     fn steer(&self, link: &str, transition: wire::LinkTransition) -> Result<wire::Link, ControlError> {
-        let mut hosted = self.find_hosted(link)?;
-        let (state, _) = hosted.link.state();
-        let Some(desired) = lifecycle::desired(transition, state) else {
-            let message = format!("link {link} is {}: it cannot {transition}", view::status(state));
-            return Err(wrong_state(message, format!("`tidegate link start {link}` starts it"), state));
-        };
-        if desired == Desired::Running {
-            hosted = self.catch_up(hosted)?;
+        for _ in 0..CHANGES_MET_MAX {
+            match self.steer_once(link, transition)? {
+                Some(hosted) => return Ok(self.view(&hosted)),
+                // Whoever changes it holds this for as long as that takes.
+                None => drop(lock(&self.changing)),
+            }
         }
-        hosted.link.order(desired).map_err(failure_error)?;
-        if let Some(reverse) = self.reverse_of(&hosted) {
-            reverse.link.order(desired).map_err(failure_error)?;
-        }
-        Ok(self.view(&hosted))
+        let message = format!("link {link} is being changed, or the daemon ends");
+        Err(ControlError::new(ErrorKind::Unavailable, LINK_REPLACED, message, "try again in a moment"))
     }
 
     fn reset(&self, link: &str, request: &wire::ResetRequest, by: &str) -> Result<wire::Reset, ControlError> {

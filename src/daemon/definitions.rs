@@ -24,6 +24,7 @@ use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroun
 use crate::connector::Cluster;
 use crate::link::Link;
 use crate::link::failover::Phase;
+use crate::link::relane::RelaneError;
 use crate::link::supervisor::LinkState;
 use crate::model::{ClusterId, LinkId};
 
@@ -112,6 +113,21 @@ impl Daemon {
         expected: Option<u64>,
         by: &str,
     ) -> Result<wire::Link, ControlError> {
+        let lanes = self.change_definition(id, patch, expected, by)?;
+        if let Some(lanes) = lanes {
+            self.have_lanes(id, lanes, by);
+        }
+        self.shown(id)
+    }
+
+    /// The number of lanes, if it is another one now.
+    fn change_definition(
+        &self,
+        id: &str,
+        patch: &Map<String, Value>,
+        expected: Option<u64>,
+        by: &str,
+    ) -> Result<Option<u32>, ControlError> {
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
         let (state, _) = hosted.link.state();
@@ -139,7 +155,20 @@ impl Daemon {
             ..before
         };
         self.write(&*home, &id, known.as_deref(), &stored)?;
-        self.shown(&id)
+        let lanes = examined.defined.link.lanes;
+        Ok((lanes != hosted.link.config().lanes).then_some(lanes))
+    }
+
+    /// Have a link run with as many lanes as its definition says now. What it says of them counts by itself only for a link that is new.
+    fn have_lanes(&self, id: &str, lanes: u32, by: &str) {
+        let Ok(hosted) = self.find_hosted(id) else { return };
+        for hosted in self.reverse_of(&hosted).into_iter().chain([hosted]) {
+            match hosted.link.relane(lanes, by) {
+                Ok(_) | Err(RelaneError::NotStarted) => {}
+                // The link shows a notice that says what to do.
+                Err(error) => tracing::warn!(link = &*hosted.link.config().id, "the lanes stay as they are: {error}"),
+            }
+        }
     }
 
     /// Forget a link that is stopped. What its target knows of it stays.
@@ -350,8 +379,10 @@ impl Daemon {
             let world = self.world();
             let reverse: LinkId = format!("{id}.reverse").as_str().into();
             let is_own = |link: &LinkConfig| link.id == *id || link.is_reverse && link.id == reverse;
-            let others = world.links.values().map(|hosted| hosted.link.config()).filter(|link| !is_own(link));
-            let links: Vec<LinkConfig> = others.cloned().collect();
+            // A way back marks what it copies, and its link leaves that out: nothing goes round.
+            let stays = |hosted: &&Arc<Hosted>| hosted.managed_by != ManagedBy::Failback;
+            let others = world.links.values().filter(stays).map(|hosted| hosted.link.config());
+            let links: Vec<LinkConfig> = others.filter(|link| !is_own(link)).cloned().collect();
             // What this link alone has brought may be brought otherwise.
             let is_used = |id: &ClusterId| links.iter().any(|link| link.source == *id || link.target == *id);
             let counts = |running: &&Arc<RunningCluster>| running.in_place.is_none() || is_used(&running.config.id);
@@ -378,7 +409,13 @@ impl Daemon {
                 Err(found) => errors.extend(found),
             }
         }
-        if errors.is_empty() { Ok(Examined { defined, stages }) } else { Err(faults(&errors)) }
+        if !errors.is_empty() {
+            return Err(faults(&errors));
+        }
+        for warning in &defined.warnings {
+            tracing::warn!(link = &**id, path = config::json_path(warning), "{}", warning.message);
+        }
+        Ok(Examined { defined, stages })
     }
 
     fn component(&self, source: &PluginSource) -> Result<Vec<u8>, String> {

@@ -289,17 +289,16 @@ impl Link {
         }
     }
 
-    /// What is odd if the file says another number of lanes.
+    /// What is odd if the file or the definition says another number of lanes.
     pub(super) fn lanes_differ(&self) -> Option<Notice> {
         let shared = lock(&self.view).shared.clone()?;
         let (has, says, id) = (shared.genesis.lanes, self.config().lanes, &self.config().id);
+        let place = if self.definition == 0 { "the file" } else { "its definition" };
         (has != says).then(|| Notice {
             code: "lanes-differ",
             topic: "".into(),
-            message: format!(
-                "the link has {has} lanes, and the file says {says}: that counts only for a link that is new"
-            ),
-            remedy: format!("set `lanes = {has}` in the file, or change the link: `tidegate link relane {id} {says}`"),
+            message: format!("the link has {has} lanes, and {place} says {says}"),
+            remedy: format!("write {has} in {place}, or change the link: `tidegate link relane {id} {says}`"),
         })
     }
 }

@@ -131,6 +131,9 @@ impl Shared {
     }
 }
 
+/// The code of an order to a link that nobody looks after any more: its definition has changed, or the daemon ends.
+pub const LINK_REPLACED: &str = "link-replaced";
+
 /// A replication from one cluster to another.
 pub struct Link {
     config: LinkConfig,
@@ -351,9 +354,11 @@ impl Link {
         if let Ok(Some(order)) = self.stored_order() {
             *lock(&self.told) = Some(order);
         }
+        // Before anything moves: what is held back must not run free until the warden looks.
+        let held = self.follow_throttle();
         // A link that was stopped shows too that it has failed over.
         let _unreachable = self.see_genesis();
-        let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
+        let outcome = held.and_then(|()| self.desired()).and_then(|desired| self.bring(&mut running, desired));
         if let Err(failure) = outcome {
             if !only_waits(failure.code) {
                 tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
@@ -373,10 +378,13 @@ impl Link {
     /// Change what the link is to do, durably, and wait until it does it.
     ///
     /// # Errors
-    /// The target cannot be written, or the link cannot start.
+    /// The target cannot be written, or the link cannot start. Or nobody looks after it any more: nobody would ever stop its lanes.
     pub fn order(&self, desired: Desired) -> Result<(), Failure> {
         // What is stored and what runs change under one lock, or two orders at once could leave them apart.
         let mut running = lock(&self.running);
+        if self.is_dismissed() {
+            return Err(Failure::fatal(LINK_REPLACED, "the link is being changed, or the daemon ends", "try again"));
+        }
         self.store_order(&self.order_now(desired, None))?;
         match self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone())) {
             // It is done as soon as the lanes are what they become.

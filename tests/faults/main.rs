@@ -10,7 +10,7 @@
 //!
 //! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `relane`, `identity`, `network`, `brokers`, `topics`, `refused`; `regions`, clusters that change places; `follow`, topics that
 //! come and go; `losses`, sources that lost something; `beginnings`, links that begin at the end; `both_ways`, links in opposite directions; `secured`, clusters with
-//! passwords and TLS; `groups` and `spread`, consumers that move; `health`, what is said of all that; `definitions`, links that come by REST; `takeover`, links that go on where MirrorMaker 2 stopped; and `verify`, which is no fault.
+//! passwords and TLS; `groups` and `spread`, consumers that move; `health`, what is said of all that; `definitions`, links that come by REST; `documented`, all that the interface promises; `soak`, many links whose daemon does what a model says; `takeover`, links that go on where MirrorMaker 2 stopped; and `verify`, which is no fault.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
@@ -48,6 +48,7 @@ mod both_ways;
 mod brokers;
 mod clusters;
 mod definitions;
+mod documented;
 mod fleet;
 mod follow;
 mod groups;
@@ -64,6 +65,7 @@ mod regions;
 mod relane;
 mod scene;
 mod secured;
+mod soak;
 mod spread;
 mod takeover;
 mod topics;

@@ -255,9 +255,8 @@ fn a_link_keeps_to_its_rate_and_is_let_go_while_it_runs() {
     assert_eq!(slower.throttle_rate_bytes_per_sec, Some(1024));
     daemon.terminate();
     let _daemon = site.start();
-    wait_until("the next process knows the rate", || {
-        site.client.link("slow").throttle.throttle_rate_bytes_per_sec == Some(1024)
-    });
+    let rate = site.client.link("slow").throttle.throttle_rate_bytes_per_sec;
+    assert_eq!(rate, Some(1024), "the next process knows the rate before anything moves");
     assert!(!site.client.is_caught_up("slow"), "the rest would take over a minute");
     let free: Throttle = site.cli_json(&["link", "throttle", "slow", "none"]);
     assert_eq!(free.throttle_rate_bytes_per_sec, None);

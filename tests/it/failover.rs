@@ -167,6 +167,34 @@ fn a_link_that_does_not_run_fails_over_as_it_is() {
     }
 }
 
+/// The way back goes against its link, which is no circle, and nobody else's business.
+#[test]
+fn other_links_are_defined_and_changed_while_one_fails_back() {
+    let site = Site::new(CLUSTERS);
+    let _daemon = site.start();
+    let definition = |id: &str| {
+        let [source, target] = ["east", "west"].map(|cluster| json!({ "cluster_id": cluster }));
+        json!({ "id": id, "source_cluster": source, "target_cluster": target, "topics": [id] }).to_string()
+    };
+    let ask = |method: &str, path: &str, body: &str, status: u16| {
+        let answer = site.client.send(method, &format!("{LINKS}{path}"), None, body);
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+    };
+    ask("POST", "", &definition("orders"), 201);
+    ask("POST", "", &definition("other"), 201);
+    ask("POST", "/orders/start", "", 200);
+    ask("POST", "/orders/failover", "", 200);
+    thread::scope(|scope| {
+        let back = scope.spawn(|| site.client.post(&format!("{LINKS}/orders/failback"), "").expect("an answer"));
+        wait_until("it is on its way back", || {
+            site.client.get(&format!("{LINKS}/orders.back1")).is_ok_and(|answer| answer.status == 200)
+        });
+        ask("POST", "", &definition("third"), 201);
+        ask("PUT", "/other", r#"{"config":{"batch_size":7}}"#, 200);
+        assert!(back.join().expect("an answer").status < 300);
+    });
+}
+
 /// The daemon is killed at any moment of a failover and of a failback.
 #[test]
 fn a_daemon_that_dies_goes_on_with_it() {

@@ -88,13 +88,16 @@ impl Client {
 
     /// Any request to a daemon that is known to run. `version` goes into `If-Match`.
     pub fn send(&self, method: &str, path: &str, version: Option<&str>, body: &str) -> Answer {
+        self.try_send(method, path, version, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// Errors: nobody answers. Then nothing is known of what the daemon did.
+    pub fn try_send(&self, method: &str, path: &str, version: Option<&str>, body: &str) -> Result<Answer, ureq::Error> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(version) = version {
             request = request.header("If-Match", version);
         }
-        let request = request.body(body.to_owned()).expect("a request");
-        let answer = self.agent.run(request).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        read(answer).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        read(self.agent.run(request.body(body.to_owned()).expect("a request"))?)
     }
 
     /// What a daemon answers that is known to run.
@@ -311,6 +314,10 @@ impl Daemon {
         self.signal(rustix::process::Signal::TERM);
         let status = self.await_end();
         assert!(status.success(), "the daemon ended with {status}: {}", self.stderr());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Send a signal, such as SIGSTOP.

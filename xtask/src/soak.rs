@@ -12,11 +12,12 @@ const SOAK_KILLS: &str = "50";
 /// Kills that have caught every break so far, with room to spare.
 const BREAK_KILLS: &str = "20";
 
-/// The crash oracle with many kills, and all faults of Kafka.
+/// The crash oracle with many kills, many links at once with their model, and all faults of Kafka.
 pub(crate) fn soak() -> Result<()> {
     plugins::build(&[], &crate::root().join("target/plugins"))?;
     let kills = std::env::var("TIDEGATE_KILLS").unwrap_or_else(|_| SOAK_KILLS.to_owned());
-    for (target, tests) in [("it", "crash::"), ("it", "failover::a_daemon_that_dies"), ("faults", "")] {
+    for (target, tests) in [("it", "crash::"), ("it", "failover::a_daemon_that_dies"), ("it", "soak::"), ("faults", "")]
+    {
         let arguments = ["test", "--release", "--test", target, tests, "--", "--nocapture", "--test-threads", "1"];
         crate::cargo_with(&arguments, &[("TIDEGATE_KILLS", &kills)])?;
     }

@@ -22,7 +22,7 @@ pub struct ResetRequest {
 
 /// Where a partition goes on: `"earliest"`, `"latest"`, or an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected \"earliest\", \"latest\" or an offset")]
 pub enum ResetPlace {
     /// At one of its ends.
     End(ResetEnd),
