@@ -27,6 +27,5 @@ fn every_documented_line_does_what_it_says_between_kafka_clusters(version: Versi
         source: cluster("us-west-1", pair.source.bootstrap()),
         target: cluster("us-east-1", pair.target.bootstrap()),
         run: format!("documented{}", version.number()),
-        compresses: true,
     });
 }

@@ -22,7 +22,6 @@ fn every_documented_line_does_what_it_says_with_embedded_clusters() {
         source: json!({ "cluster_id": "us-west-1" }),
         target: json!({ "cluster_id": "us-east-1" }),
         run: "1".to_owned(),
-        compresses: false,
     });
 }
 
