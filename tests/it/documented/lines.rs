@@ -14,8 +14,6 @@ pub struct Ground<'s> {
     pub target: Value,
     /// The topics of the source: `NAME` stands for what differs from run to run.
     pub run: String,
-    /// Whether the target compresses as it is told.
-    pub compresses: bool,
 }
 
 /// The type of a field.
@@ -222,7 +220,6 @@ fn create(ground: &Ground<'_>) {
         (&made["name"], &made["source_cluster"]["cluster_id"]),
         (&json!("West to East"), &ground.source["cluster_id"])
     );
-    let compression = if ground.compresses { json!("snappy") } else { Value::Null };
     for (key, value) in [
         ("max_bytes", json!(10_485_760)),
         ("max_messages", json!(10_000)),
@@ -230,7 +227,7 @@ fn create(ground: &Ground<'_>) {
         ("throttle_rate_bytes_per_sec", json!(104_857_600)),
         ("checkpoint_interval_ms", json!(200)),
         ("enable_exactly_once", json!(true)),
-        ("compression_type", compression),
+        ("compression_type", json!("snappy")),
     ] {
         assert_eq!(made["config"][key], value, "{key}");
     }
