@@ -69,7 +69,7 @@ pub struct Genesis {
     tried: Option<u32>,
     /// That the target has taken the source's place. As long as this is here, nobody runs a lane. Since layout 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) failover: Option<FailedOver>,
+    pub failover: Option<FailedOver>,
     /// How often the target has taken the source's place. Since layout 3.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub link_epoch: u32,

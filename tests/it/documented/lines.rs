@@ -291,8 +291,13 @@ fn start_and_look(ground: &Ground<'_>) {
 
 /// What Prometheus is told: help, type and labels of what is named.
 fn exposition(ground: &Ground<'_>) {
-    let page = ground.ask("GET", "/metrics", "").body;
     let id = ground.named("link-RUN");
+    let mut page = String::new();
+    // Nobody who scrapes waits for a cluster: lags are there once they were measured.
+    wait_until("lags were measured", || {
+        page = ground.ask("GET", "/metrics", "").body;
+        page.contains("\ntidegate_replication_lag_ms{")
+    });
     for (name, kind) in [
         ("tidegate_replication_lag_ms", "gauge"),
         ("tidegate_replication_messages_total", "counter"),
