@@ -24,6 +24,7 @@ mod oracle;
 mod poison;
 mod relane;
 mod reset;
+mod resources;
 mod secrets;
 mod secured;
 mod slow;
