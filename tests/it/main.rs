@@ -22,6 +22,7 @@ mod log;
 mod metrics;
 mod oracle;
 mod poison;
+mod properties;
 mod relane;
 mod reset;
 mod resources;
