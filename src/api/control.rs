@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::exposition::Page;
 pub use super::wire::Fault;
 use super::wire::{
-    ConsumerGroup, CreateTopic, Event, FailoverDetails, FailoverEvent, FailoverPlan, GroupsRequest, Inspection, Link,
-    LinkDefinition, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom, Relaned, Reloaded, Reset, ResetRequest,
-    Revision, Status, Swap, Throttle, Topic, TopicSummary, Upgrade, Verification,
+    Checkpoint, ConsumerGroup, CreateTopic, Event, FailoverDetails, FailoverEvent, FailoverPlan, GroupsRequest,
+    Inspection, Link, LinkDefinition, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom, Relaned, Reloaded,
+    Reset, ResetRequest, Revision, Status, Swap, Throttle, Topic, TopicSummary, Upgrade, Verification,
 };
 use crate::model::{Batch, RevisionNumber, TopicPartition};
 
@@ -115,6 +116,15 @@ pub struct ReadAnswer {
     pub log_start: i64,
     /// The offset that the partition's next record will get.
     pub end: i64,
+}
+
+/// What happened to a link.
+#[derive(Debug)]
+pub struct Happened {
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// Changes when there is another one, and ends with the link as it is now.
+    pub news: watch::Receiver<u64>,
 }
 
 /// Everything that the API needs of the daemon.
@@ -234,8 +244,11 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// End the verification of a link that is under way, as soon as can be. One that has ended stays as it is.
     fn cancel_verification(&self, link: &str) -> Result<Verification, ControlError>;
 
-    /// What happened to a link lately, oldest first.
-    fn events(&self, link: &str) -> Result<Vec<Event>, ControlError>;
+    /// What happened to a link lately, oldest first: what came after the event of this name, or all if there is none. Asks nobody, and waits for nobody.
+    fn events(&self, link: &str, after: Option<&str>) -> Result<Happened, ControlError>;
+
+    /// How far a link has come, by source partition, as its target has it.
+    fn checkpoints(&self, link: &str) -> Result<Vec<Checkpoint>, ControlError>;
 
     /// The revisions of a link, oldest first.
     fn revisions(&self, link: &str) -> Result<Vec<Revision>, ControlError>;

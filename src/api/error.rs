@@ -77,17 +77,24 @@ impl ApiError {
     }
 }
 
+impl ErrorKind {
+    /// The HTTP status of such an error.
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::Outdated => StatusCode::PRECONDITION_FAILED,
+            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
 impl From<ControlError> for ApiError {
     fn from(error: ControlError) -> Self {
-        let status = match error.kind {
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::Conflict => StatusCode::CONFLICT,
-            ErrorKind::Malformed => StatusCode::BAD_REQUEST,
-            ErrorKind::Outdated => StatusCode::PRECONDITION_FAILED,
-            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        };
+        let status = error.kind.status();
         if status.is_server_error() {
             tracing::warn!(code = error.code, "{}", error.message);
         }

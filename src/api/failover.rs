@@ -4,36 +4,45 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::Caller;
 use super::error::ApiError;
-use super::server::{Answer, Api, By, Params, Segments};
-use super::wire::{FailoverDetails, FailoverEvent};
+use super::reply::{Accepted, Answer, Either, Status};
+use super::server::{Api, By, Params, Segments};
+use super::wire::{FailoverDetails, FailoverEvent, FailoverPlan};
 use crate::config::parse_duration;
 
 /// The longest wait for what the source still has, in one request.
 const DRAIN_MAX: Duration = Duration::from_secs(3600);
 
-/// What a failover or failback is asked with.
-#[derive(Deserialize)]
+/// What a failover is asked with.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FailoverParams {
+    /// Who asks, for the history, where the daemon does not know.
     by: Option<String>,
+    /// Only say what would be done.
     #[serde(default)]
     dry_run: bool,
+    /// How long what the source still has is waited for, an hour at most: `30s`.
     drain_timeout: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// What a failback is asked with.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FailbackParams {
+    /// Who asks, for the history, where the daemon does not know.
     by: Option<String>,
+    /// Only say what would be done.
     #[serde(default)]
     dry_run: bool,
 }
+
+/// What is done or under way; of a dry run, what would be done.
+type Changed = Result<Either<Json<FailoverPlan>, Either<Json<FailoverEvent>, Accepted<Json<FailoverEvent>>>>, ApiError>;
 
 impl FailoverParams {
     fn drain(&self) -> Result<Option<Duration>, ApiError> {
@@ -55,13 +64,13 @@ pub(super) async fn fail_over(
     Segments(link): Segments<String>,
     caller: Caller,
     Params(params): Params<FailoverParams>,
-) -> Result<Response, ApiError> {
+) -> Changed {
     let drain = params.drain()?;
     let by = caller.by(params.by);
     if params.dry_run {
-        return Ok(Json(api.ask(move |control| control.plan_failover(&link)).await?).into_response());
+        return api.ask(move |control| control.plan_failover(&link)).await.map(Json).map(Either::This);
     }
-    Ok(answer(api.ask(move |control| control.fail_over(&link, drain, &by)).await?))
+    api.ask(move |control| control.fail_over(&link, drain, &by)).await.map(answer)
 }
 
 pub(super) async fn fail_back(
@@ -69,12 +78,12 @@ pub(super) async fn fail_back(
     Segments(link): Segments<String>,
     caller: Caller,
     Params(params): Params<FailbackParams>,
-) -> Result<Response, ApiError> {
+) -> Changed {
     let by = caller.by(params.by);
     if params.dry_run {
-        return Ok(Json(api.ask(move |control| control.plan_failback(&link)).await?).into_response());
+        return api.ask(move |control| control.plan_failback(&link)).await.map(Json).map(Either::This);
     }
-    Ok(answer(api.ask(move |control| control.fail_back(&link, &by)).await?))
+    api.ask(move |control| control.fail_back(&link, &by)).await.map(answer)
 }
 
 pub(super) async fn call_off(State(api): State<Api>, Segments(link): Segments<String>, _: By) -> Answer<FailoverEvent> {
@@ -93,7 +102,7 @@ pub(super) async fn show(
 }
 
 /// 200 when it is done, 202 while it is under way.
-fn answer(event: FailoverEvent) -> Response {
-    let status = if event.success.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    (status, Json(event)).into_response()
+fn answer<P>(event: FailoverEvent) -> Either<P, Either<Json<FailoverEvent>, Accepted<Json<FailoverEvent>>>> {
+    let is_done = event.success.is_some();
+    Either::That(if is_done { Either::This(Json(event)) } else { Either::That(Status(Json(event))) })
 }

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::control::{ControlError, ControlPlane, Definition, ErrorKind, Publish, Read, ReadAnswer};
+use super::control::{ControlError, ControlPlane, Definition, ErrorKind, Happened, Publish, Read, ReadAnswer};
 use super::exposition::Page;
 use super::wire::*;
 use crate::config::ApiConfig;
 use crate::model::{Batch, BatchBuilder, Digest, RevisionNumber, TopicPartition};
 use shapes::{groups, link, plan};
+use tokio::sync::watch;
 
 /// The topic of the link's dead letters.
 pub(crate) const DEAD_LETTERS: &str = "orders.dead-letters";
@@ -33,6 +34,7 @@ struct State {
     topics: BTreeMap<String, Vec<Vec<Record>>>,
     broken_partition: Option<u32>,
     events: Vec<Event>,
+    news: watch::Sender<u64>,
     verification: Option<usize>,
     defined: BTreeMap<String, LinkDefinition>,
 }
@@ -49,7 +51,15 @@ impl Fake {
 
     /// This has happened to the link.
     pub(crate) fn happened(&self, event: Event) {
-        self.state().events.push(event);
+        let state = &mut *self.state();
+        let number = state.events.len() as u64 + 1;
+        state.events.push(Event { id: format!("1-{number}"), ..event });
+        state.news.send_replace(number);
+    }
+
+    /// How many streams wait for the next event.
+    pub(crate) fn listeners(&self) -> usize {
+        self.state().news.receiver_count()
     }
 
     /// Bring revision 1 back, as a daemon does by itself.
@@ -414,9 +424,17 @@ impl ControlPlane for Fake {
         self.verification(id)
     }
 
-    fn events(&self, id: &str) -> Result<Vec<Event>, ControlError> {
+    fn events(&self, id: &str, after: Option<&str>) -> Result<Happened, ControlError> {
         known("link", id, "orders")?;
-        Ok(self.state().events.clone())
+        let state = self.state();
+        let seen = after.and_then(|after| state.events.iter().position(|event| event.id == after));
+        let first = seen.map_or(0, |seen| seen + 1);
+        Ok(Happened { events: state.events[first..].to_vec(), news: state.news.subscribe() })
+    }
+
+    fn checkpoints(&self, id: &str) -> Result<Vec<Checkpoint>, ControlError> {
+        known("link", id, "orders")?;
+        Ok(vec![shapes::checkpoint()])
     }
 
     fn revisions(&self, id: &str) -> Result<Vec<Revision>, ControlError> {

@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::server::{Answer, Api, Body, Segments};
+use super::reply::Answer;
+use super::server::{Api, Segments, SentOrDefault};
 use super::wire::{ConsumerGroup, GroupsRequest};
 
 pub(super) async fn list(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<ConsumerGroup>> {
@@ -13,8 +14,7 @@ pub(super) async fn list(State(api): State<Api>, Segments(link): Segments<String
 pub(super) async fn sync(
     State(api): State<Api>,
     Segments(link): Segments<String>,
-    body: Body,
+    SentOrDefault(request): SentOrDefault<GroupsRequest>,
 ) -> Answer<Vec<ConsumerGroup>> {
-    let request: GroupsRequest = if body.0.is_empty() { GroupsRequest::default() } else { body.json()? };
     api.ask(move |control| control.sync_groups(&link, &request)).await.map(Json)
 }

@@ -2,16 +2,20 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::Caller;
-use super::server::{Answer, Api, Body, By, Params, Segments};
+use super::reply::Answer;
+use super::server::{Api, By, Params, Segments, Sent};
 use super::wire::{RelaneRequest, Relaned, Upgrade};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpgradeParams {
+    /// Who asks, where the daemon does not know.
     by: Option<String>,
+    /// Only say what would be done.
     #[serde(default)]
     dry_run: bool,
 }
@@ -30,9 +34,8 @@ pub(super) async fn relane(
     State(api): State<Api>,
     Segments(link): Segments<String>,
     by: By,
-    body: Body,
+    Sent(request): Sent<RelaneRequest>,
 ) -> Answer<Relaned> {
-    let request: RelaneRequest = body.json()?;
     let by = by.name();
     api.ask(move |control| control.relane(&link, request.lanes, &by)).await.map(Json)
 }

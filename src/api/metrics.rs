@@ -1,18 +1,14 @@
 //! The daemon's numbers, for Prometheus.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, header};
 
 use super::error::ApiError;
 use super::exposition::Format;
-use super::server::Api;
+use super::reply::Numbers;
+use super::server::{Accept, Api};
 
-pub(super) async fn scrape(
-    State(api): State<Api>,
-    headers: HeaderMap,
-) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {
-    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
+pub(super) async fn scrape(State(api): State<Api>, Accept(accept): Accept) -> Result<Numbers, ApiError> {
+    let format = Format::accepted(&accept);
     let page = api.ask(move |control| Ok(control.metrics()?.render(format))).await?;
-    Ok(([(header::CONTENT_TYPE, format.content_type())], page))
+    Ok(Numbers { format, page })
 }

@@ -1,7 +1,8 @@
 //! The REST API: what a person, a script or the `tidegate` command asks of a running daemon.
 //!
 //! Reading order: [`wire`] has every shape that crosses the wire, [`control`] is the trait that the daemon implements,
-//! `routes` has all paths with the role that each needs, `access` says who has which role, `listen` takes connections, `server` has what handlers take, `document` reads JSON. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
+//! `routes` has all paths with the role that each needs, `access` says who has which role, `listen` takes connections, `server` has what handlers take and `reply` what they
+//! answer, `document` reads JSON; `describe` makes of both what `openapi` says of each path. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
 //! `records` (with `produce`, which divides a body among partitions), `daemon`, `metrics` (with [`exposition`], which writes them for Prometheus). `error` makes problem documents.
 //!
 //! Invariants
@@ -16,22 +17,28 @@ mod access;
 pub mod control;
 mod daemon;
 mod definitions;
+mod describe;
 mod document;
 mod error;
+mod events;
 pub mod exposition;
 mod failover;
 #[cfg(test)]
 pub(crate) mod fake;
 mod groups;
 mod lanes;
+mod letters;
 mod links;
 mod listen;
 mod metrics;
+mod openapi;
 mod produce;
 mod records;
+mod reply;
 mod revisions;
 mod routes;
 mod server;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -41,5 +48,6 @@ pub mod wire;
 pub use access::{Access, AccessError, Prepared};
 pub use control::{ControlError, ControlPlane, ErrorKind};
 pub use listen::serve;
+pub use openapi::openapi;
 pub use routes::{Endpoint, endpoints};
 pub use server::COMPONENT_BYTES_MAX;

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::control::{ControlPlane, READ_WAIT_MAX, Read, ReadAnswer};
 use super::error::ApiError;
 use super::produce::{Placing, divide};
-use super::server::{Answer, Api, Body, ManyRecords, Params, Segments};
-use super::wire::{Appended, ProduceAnswer, ReadFrom, RecordView, Time};
+use super::reply::{Answer, Written};
+use super::server::{Api, Body, ManyRecords, Params, Segments};
+use super::wire::{Appended, ProduceAnswer, ReadFrom, RecordView, Records, Time};
 use crate::model::{Batch, TopicPartition};
 
 /// What a read takes unless it says otherwise: enough for a good rate, little enough for a quick answer.
@@ -59,13 +59,22 @@ fn append(control: &dyn ControlPlane, cluster: &str, batches: &[Batch]) -> Resul
     Ok(answer)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadParams {
+    /// The partition.
     partition: u32,
+    /// Where to begin: an offset, `earliest` or `latest`. Without it, `earliest`.
+    #[schemars(regex(pattern = "^(earliest|latest|[0-9]{1,18})$"))]
     offset: Option<String>,
+    /// At most so many records; 500 without it.
+    #[schemars(range(min = 1, max = RECORDS_MAX))]
     max_records: Option<usize>,
+    /// About so many bytes of records; 1 MiB without it. One record is read even if it is larger.
+    #[schemars(range(min = 1, max = BYTES_MAX))]
     max_bytes: Option<usize>,
+    /// How long to wait for a record if there is none, in milliseconds; not at all without it.
+    #[schemars(range(max = WAIT_MS_MAX))]
     wait_ms: Option<u64>,
 }
 
@@ -73,7 +82,7 @@ pub(super) async fn read(
     State(api): State<Api>,
     Segments((cluster, topic)): Segments<(String, String)>,
     Params(params): Params<ReadParams>,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Written<Records>, ApiError> {
     let read = Read {
         from: from(params.offset.as_deref())?,
         records_max: within("max_records", params.max_records, RECORDS_DEFAULT, 1, RECORDS_MAX)?,
@@ -81,8 +90,7 @@ pub(super) async fn read(
         wait: Duration::from_millis(within("wait_ms", params.wait_ms, 0, 0, WAIT_MS_MAX)?),
     };
     let partition = TopicPartition::new(topic, params.partition);
-    let page = wait_and_read(&api, cluster, partition, read).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], page))
+    wait_and_read(&api, cluster, partition, read).await.map(Written::new)
 }
 
 fn from(offset: Option<&str>) -> Result<ReadFrom, ApiError> {

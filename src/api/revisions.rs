@@ -2,22 +2,26 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::Caller;
 use super::control::Publish;
 use super::error::ApiError;
-use super::server::{Answer, Api, Body, By, Component, Params, Segments};
+use super::reply::{Accepted, Answer, Created, Either, Status};
+use super::server::{Api, Body, By, Component, Params, Segments, SentOrDefault};
 use super::wire::{Revision, RevisionState, RollbackRequest, Swap};
 use crate::model::RevisionNumber;
 
-type Swapped = Result<(StatusCode, Json<Swap>), ApiError>;
+type Swapped = Result<Either<Created<Json<Swap>>, Accepted<Json<Swap>>>, ApiError>;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PublishParams {
+    /// Who publishes, for the history, where the daemon does not know.
     by: Option<String>,
+    /// The new configuration of the stage, as JSON. Without it the stage keeps the one it has.
+    #[schemars(extend("contentMediaType" = "application/json"))]
     config: Option<String>,
 }
 
@@ -39,14 +43,20 @@ pub(super) async fn publish(
     api.ask(move |control| control.publish(&link, publish)).await.map(swapped)
 }
 
-pub(super) async fn rollback(State(api): State<Api>, Segments(link): Segments<String>, by: By, body: Body) -> Swapped {
-    let request: RollbackRequest = if body.0.is_empty() { RollbackRequest::default() } else { body.json()? };
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    by: By,
+    SentOrDefault(request): SentOrDefault<RollbackRequest>,
+) -> Swapped {
     let by = by.name();
     api.ask(move |control| control.rollback(&link, request.to.map(RevisionNumber), &by)).await.map(swapped)
 }
 
 /// 202 while some lane has not committed under the new revision yet.
-fn swapped(swap: Swap) -> (StatusCode, Json<Swap>) {
-    let pending = swap.state == RevisionState::Pending;
-    (if pending { StatusCode::ACCEPTED } else { StatusCode::CREATED }, Json(swap))
+fn swapped(swap: Swap) -> Either<Created<Json<Swap>>, Accepted<Json<Swap>>> {
+    match swap.state {
+        RevisionState::Pending => Either::That(Status(Json(swap))),
+        _ => Either::This(Status(Json(swap))),
+    }
 }

@@ -1,4 +1,5 @@
-//! All paths, each with the role that it needs: a path without one cannot be written down.
+//! All paths, each with the role that it needs and a line that says what it is for: a path without them cannot be written down. What else there is to say
+//! (parameters, bodies, answers, most failures) is read from the signatures of the handlers; `or` adds how the daemon may refuse what makes sense in itself.
 //!
 //! What a role may do:
 //! - `read` looks at everything but records. What links are, do and say is for everybody who is on watch; what is in the records may be for nobody.
@@ -17,9 +18,14 @@ use axum::middleware;
 use axum::routing::{self, MethodRouter};
 
 use super::access::{Gate, guard};
+use super::control::ErrorKind::{self, Conflict, Invalid, Malformed};
+use super::describe::{Described, Operation};
 use super::error::ApiError;
 use super::server::Api;
-use super::{daemon, definitions, failover, groups, lanes, links, metrics, records, revisions, topics, verification};
+use super::{
+    daemon, definitions, events, failover, groups, lanes, letters, links, metrics, records, revisions, stages, topics,
+    verification,
+};
 use crate::config::Role;
 
 /// What somebody needs for a path.
@@ -48,80 +54,148 @@ const ADMIN: Needs = Needs::Role(Role::Admin);
 const RECORDS: Needs = Needs::RoleForRecords(Role::Operate);
 
 /// A method of a path.
-struct Route {
-    method: Method,
-    path: String,
-    needs: Needs,
+pub(super) struct Route {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) needs: Needs,
+    /// What it is for, in a line.
+    pub(super) says: &'static str,
+    /// How it may fail beside what its handler takes.
+    pub(super) fails: &'static [ErrorKind],
+    /// What its handler takes and answers.
+    pub(super) describe: fn(&mut Operation<'_>),
+    /// The path of the handler in the program.
+    name: &'static str,
     handler: MethodRouter<Api>,
 }
 
-fn get<H: Handler<T, Api>, T: 'static>(needs: Needs, path: impl Into<String>, handler: H) -> Route {
-    Route { method: Method::GET, path: path.into(), needs, handler: routing::get(handler) }
+impl Route {
+    /// Say how it may fail beside what its handler takes.
+    fn or(self, fails: &'static [ErrorKind]) -> Self {
+        Self { fails, ..self }
+    }
+
+    /// The family of paths that it belongs to.
+    pub(super) fn family(&self) -> &'static str {
+        self.name.rsplit("::").nth(1).unwrap_or_default()
+    }
+
+    /// Its name in generated clients; `None` for those beside `/api/v1`, which are there a second time.
+    pub(super) fn id(&self) -> Option<String> {
+        let handler = self.name.rsplit("::").next().unwrap_or_default();
+        self.path.starts_with("/api/").then(|| format!("{}_{handler}", self.family()))
+    }
 }
 
-fn post<H: Handler<T, Api>, T: 'static>(needs: Needs, path: impl Into<String>, handler: H) -> Route {
-    Route { method: Method::POST, path: path.into(), needs, handler: routing::post(handler) }
+fn route<H: Described<D>, D>(
+    method: Method,
+    needs: Needs,
+    path: impl Into<String>,
+    says: &'static str,
+    handler: MethodRouter<Api>,
+) -> Route {
+    let name = std::any::type_name::<H>();
+    Route { method, path: path.into(), needs, says, fails: &[], describe: H::describe, name, handler }
 }
 
-fn put<H: Handler<T, Api>, T: 'static>(needs: Needs, path: impl Into<String>, handler: H) -> Route {
-    Route { method: Method::PUT, path: path.into(), needs, handler: routing::put(handler) }
+fn get<H, T, D>(needs: Needs, path: impl Into<String>, handler: H, says: &'static str) -> Route
+where
+    H: Handler<T, Api> + Described<D>,
+    T: 'static,
+{
+    route::<H, D>(Method::GET, needs, path, says, routing::get(handler))
 }
 
-fn delete<H: Handler<T, Api>, T: 'static>(needs: Needs, path: impl Into<String>, handler: H) -> Route {
-    Route { method: Method::DELETE, path: path.into(), needs, handler: routing::delete(handler) }
+fn post<H, T, D>(needs: Needs, path: impl Into<String>, handler: H, says: &'static str) -> Route
+where
+    H: Handler<T, Api> + Described<D>,
+    T: 'static,
+{
+    route::<H, D>(Method::POST, needs, path, says, routing::post(handler))
 }
 
-fn routes() -> Vec<Route> {
+fn put<H, T, D>(needs: Needs, path: impl Into<String>, handler: H, says: &'static str) -> Route
+where
+    H: Handler<T, Api> + Described<D>,
+    T: 'static,
+{
+    route::<H, D>(Method::PUT, needs, path, says, routing::put(handler))
+}
+
+fn delete<H, T, D>(needs: Needs, path: impl Into<String>, handler: H, says: &'static str) -> Route
+where
+    H: Handler<T, Api> + Described<D>,
+    T: 'static,
+{
+    route::<H, D>(Method::DELETE, needs, path, says, routing::delete(handler))
+}
+
+pub(super) fn routes() -> Vec<Route> {
     let link = |rest: &str| format!("/api/v1/replication/links/{{link}}{rest}");
     let topic = |rest: &str| format!("/api/v1/clusters/{{cluster}}/topics{rest}");
     vec![
-        get(READ, "/api/v1/status", daemon::status),
-        get(Needs::Nothing, "/api/v1/healthz", daemon::healthz),
-        get(Needs::Nothing, "/api/v1/readyz", daemon::readyz),
+        get(READ, "/api/v1/status", daemon::status, "The daemon, its clusters, and a line about each link"),
+        get(Needs::Nothing, "/api/v1/healthz", daemon::healthz, "Whether the process answers"),
+        get(Needs::Nothing, "/api/v1/readyz", daemon::readyz, "Whether it has decided about every link"),
         // Where orchestrators and Prometheus look if nobody tells them otherwise.
-        get(Needs::Nothing, "/healthz", daemon::healthz),
-        get(Needs::Nothing, "/readyz", daemon::readyz),
-        get(Needs::Metrics, "/metrics", metrics::scrape),
-        post(ADMIN, "/api/v1/reload", definitions::reload),
-        post(ADMIN, "/api/v1/plugins", definitions::store_plugin),
-        get(READ, "/api/v1/replication/links", links::list),
-        post(ADMIN, "/api/v1/replication/links", definitions::define),
-        get(READ, link(""), links::show),
-        put(ADMIN, link(""), definitions::redefine),
-        delete(ADMIN, link(""), definitions::delete),
-        get(READ, link("/definition"), definitions::show),
-        post(OPERATE, link("/throttle"), links::throttle),
-        delete(OPERATE, link("/throttle"), links::unthrottle),
-        post(OPERATE, link("/start"), links::start),
-        post(OPERATE, link("/stop"), links::stop),
-        post(OPERATE, link("/pause"), links::pause),
-        post(OPERATE, link("/resume"), links::resume),
-        get(READ, link("/metrics"), links::metrics),
-        get(READ, link("/health"), links::health),
-        get(READ, link("/plan"), links::plan),
-        get(READ, link("/events"), links::events),
-        get(READ, link("/groups"), groups::list),
-        post(OPERATE, link("/groups/sync"), groups::sync),
-        get(READ, link("/resets"), links::resets),
-        post(OPERATE, link("/resets"), links::reset),
-        post(OPERATE, link("/failover"), failover::fail_over),
-        post(OPERATE, link("/failback"), failover::fail_back),
-        delete(OPERATE, link("/failback"), failover::call_off),
-        get(READ, link("/failovers"), failover::list),
-        get(READ, link("/failovers/{event}"), failover::show),
-        post(ADMIN, link("/upgrade"), lanes::upgrade),
-        post(OPERATE, link("/relane"), lanes::relane),
-        get(OPERATE, link("/verification"), verification::show),
-        post(OPERATE, link("/verification"), verification::begin),
-        delete(OPERATE, link("/verification"), verification::cancel),
-        get(READ, link("/revisions"), revisions::list),
-        post(OPERATE, link("/rollback"), revisions::rollback),
-        post(ADMIN, link("/stages/{stage}/revisions"), revisions::publish),
-        get(READ, topic(""), topics::list),
-        post(ADMIN, topic(""), topics::create),
-        get(READ, topic("/{topic}"), topics::show),
-        get(RECORDS, topic("/{topic}/records"), records::read),
-        post(RECORDS, topic("/{topic}/records"), records::produce),
+        get(Needs::Nothing, "/healthz", daemon::healthz, "Whether the process answers"),
+        get(Needs::Nothing, "/readyz", daemon::readyz, "Whether it has decided about every link"),
+        get(Needs::Metrics, "/metrics", metrics::scrape, "All numbers, for Prometheus"),
+        get(READ, "/api/v1/openapi.json", daemon::description, "This description"),
+        post(ADMIN, "/api/v1/reload", definitions::reload, "Read the configuration file anew")
+            .or(&[Malformed, Conflict]),
+        post(ADMIN, "/api/v1/plugins", definitions::store_plugin, "Keep a component for links that are defined here")
+            .or(&[Invalid]),
+        get(READ, "/api/v1/replication/links", links::list, "All links, by id"),
+        post(ADMIN, "/api/v1/replication/links", definitions::define, "Define a link").or(&[Conflict, Invalid]),
+        get(READ, link(""), links::show, "A link"),
+        put(ADMIN, link(""), definitions::redefine, "Change the definition of a link that is paused or stopped")
+            .or(&[Conflict, Invalid]),
+        delete(ADMIN, link(""), definitions::delete, "Delete the definition of a link that is stopped").or(&[Conflict]),
+        get(READ, link("/definition"), definitions::show, "The definition of a link, as it was said").or(&[Conflict]),
+        post(OPERATE, link("/throttle"), links::throttle, "Have a link write no faster than so, from now on"),
+        delete(OPERATE, link("/throttle"), links::unthrottle, "Have a link write as fast as it is configured"),
+        post(OPERATE, link("/start"), links::start, "Start a link").or(&[Conflict]),
+        post(OPERATE, link("/stop"), links::stop, "Stop a link").or(&[Conflict]),
+        post(OPERATE, link("/pause"), links::pause, "Pause a link").or(&[Conflict]),
+        post(OPERATE, link("/resume"), links::resume, "Resume a link that is paused").or(&[Conflict]),
+        get(READ, link("/metrics"), links::metrics, "What a link has done and how fast, with all partitions"),
+        get(READ, link("/health"), links::health, "How a link is"),
+        get(READ, link("/plan"), links::plan, "What would be made or changed at the target if the link ran now"),
+        get(READ, link("/events"), events::list, "What happened to a link lately, or as it happens"),
+        get(READ, link("/lanes"), links::lanes, "The lanes of a link"),
+        get(READ, link("/checkpoints"), links::checkpoints, "How far a link has come, by source partition"),
+        get(RECORDS, link("/dead-letters"), letters::list, "The records that a link has put aside, and why"),
+        get(READ, link("/groups"), groups::list, "The consumer groups that go along with a link").or(&[Conflict]),
+        post(OPERATE, link("/groups/sync"), groups::sync, "Move consumer groups").or(&[Conflict, Invalid]),
+        get(READ, link("/resets"), links::resets, "Where people have said that a link goes on"),
+        post(OPERATE, link("/resets"), links::reset, "Say where partitions of a link go on").or(&[Conflict, Invalid]),
+        post(OPERATE, link("/failover"), failover::fail_over, "Have the target take the source's place")
+            .or(&[Conflict]),
+        post(OPERATE, link("/failback"), failover::fail_back, "Give the source its place back").or(&[Conflict]),
+        delete(OPERATE, link("/failback"), failover::call_off, "Leave the target in the source's place after all")
+            .or(&[Conflict]),
+        get(READ, link("/failovers"), failover::list, "The failovers and failbacks of a link"),
+        get(READ, link("/failovers/{event}"), failover::show, "One of them, with all partitions"),
+        post(ADMIN, link("/upgrade"), lanes::upgrade, "Raise the layout of a link to the newest one").or(&[Conflict]),
+        post(OPERATE, link("/relane"), lanes::relane, "Have a link run with so many lanes").or(&[Conflict, Invalid]),
+        get(OPERATE, link("/verification"), verification::show, "The last verification of a link"),
+        post(OPERATE, link("/verification"), verification::begin, "Begin to verify a link").or(&[Conflict]),
+        delete(OPERATE, link("/verification"), verification::cancel, "End a verification that is under way"),
+        get(READ, link("/stages"), stages::list, "The stages of a link, and what they have done"),
+        get(READ, link("/stages/{stage}"), stages::show, "A stage"),
+        get(READ, link("/stages/{stage}/revisions"), stages::revisions, "The plugins that a stage had, by revision"),
+        get(READ, link("/revisions"), revisions::list, "The revisions of a link"),
+        post(OPERATE, link("/rollback"), revisions::rollback, "Go back to an earlier revision")
+            .or(&[Conflict, Invalid]),
+        post(ADMIN, link("/stages/{stage}/revisions"), revisions::publish, "Replace the plugin of a stage")
+            .or(&[Conflict, Invalid]),
+        get(READ, topic(""), topics::list, "The topics of a cluster"),
+        post(ADMIN, topic(""), topics::create, "Make a topic").or(&[Conflict, Invalid]),
+        get(READ, topic("/{topic}"), topics::show, "A topic with its partitions").or(&[Invalid]),
+        get(RECORDS, topic("/{topic}/records"), records::read, "Read a partition").or(&[Invalid]),
+        post(RECORDS, topic("/{topic}/records"), records::produce, "Append records to a topic")
+            .or(&[Conflict, Invalid]),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! What handlers have and take: the daemon, and the parts of a request.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -7,19 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::access::{Access, Caller};
-use super::control::{ControlError, ControlPlane, Definition};
+use super::control::{ControlError, ControlPlane};
 use super::document;
 use super::error::ApiError;
 use crate::config::ApiLimits;
@@ -78,6 +79,11 @@ impl Api {
             .unwrap_or_else(|_panic| Err(ApiError::internal()))
     }
 
+    /// Turns true when the server shuts down; and changes when certificates or tokens do: who was let in may not be let in any more.
+    pub(super) fn endings(&self) -> (watch::Receiver<bool>, watch::Receiver<u64>) {
+        (self.ending.clone(), self.access.tls().1)
+    }
+
     /// Whether the server is shutting down.
     pub(super) fn ending(&self) -> bool {
         *self.ending.borrow()
@@ -117,9 +123,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 pub(super) struct By(Option<String>, Caller);
 
 /// Who asks, of requests that say nothing else behind the question mark.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct OnlyBy {
+pub(super) struct OnlyBy {
+    /// Who asks, for histories, where the daemon does not know.
     by: Option<String>,
 }
 
@@ -190,7 +197,7 @@ impl BodyKind for Component {
 }
 
 /// The body as it came, of at most as many bytes as its kind may have.
-pub(super) struct Body<K = Document>(pub(super) Bytes, pub(super) PhantomData<K>);
+pub(super) struct Body<K>(pub(super) Bytes, pub(super) PhantomData<K>);
 
 impl<K: BodyKind> FromRequest<Api> for Body<K> {
     type Rejection = ApiError;
@@ -236,17 +243,69 @@ fn expected_bytes(body: &axum::body::Body) -> usize {
     body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
 }
 
-impl Body {
-    /// The body as a request.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        document::request(&self.0)
-    }
+/// A body that is JSON of a shape.
+pub(super) struct Sent<T>(pub(super) T);
 
-    /// The body as a definition, or a change of one.
-    pub(super) fn definition(&self) -> Result<Definition, ApiError> {
-        document::object(&self.0)
+impl<T: DeserializeOwned> FromRequest<Api> for Sent<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let body = Body::<Document>::from_request(request, api).await?;
+        document::request(&body.0).map(Self)
     }
 }
 
-/// What most handlers answer.
-pub(super) type Answer<T> = Result<Json<T>, ApiError>;
+/// The same, or no body at all.
+pub(super) struct SentOrDefault<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Api> for SentOrDefault<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let body = Body::<Document>::from_request(request, api).await?;
+        if body.0.is_empty() { Ok(Self(T::default())) } else { document::request(&body.0).map(Self) }
+    }
+}
+
+/// The version of a link that a change was made for, if it says so.
+pub(super) struct IfMatch(pub(super) Option<u64>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(Self(None)) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
+        number.map(|number| Self(Some(number))).ok_or_else(|| {
+            ApiError::malformed("bad-if-match", "If-Match is not an ETag of a link", "send the ETag as it was answered")
+        })
+    }
+}
+
+/// The last event of a stream that a client has, as it says.
+pub(super) struct LastEventId(pub(super) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let id = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
+        Ok(Self(id.map(str::to_owned)))
+    }
+}
+
+/// The media types that a client takes, as it says.
+pub(super) struct Accept(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Accept {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let accepts = parts.headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+        Ok(Self(accepts.collect::<Vec<_>>().join(",")))
+    }
+}

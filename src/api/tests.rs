@@ -1,12 +1,15 @@
 //! The router over real HTTP, with a daemon in memory behind it.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::fake::Fake;
-use super::wire::{Event, Link, Place, Problem, Record, Records, Time, Topic};
+use super::fake::{DEAD_LETTERS, Fake};
+use super::wire::letter;
+use super::wire::{Event, Letter, Link, Place, Problem, Record, Records, Time, Topic};
+use crate::config::ApiConfig;
 
 /// What bodies may have unless the configuration says otherwise.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -23,6 +26,7 @@ struct Answer {
     status: u16,
     content_type: String,
     allow: String,
+    link: String,
     body: Vec<u8>,
 }
 
@@ -56,9 +60,9 @@ impl Scene {
 impl Answer {
     fn of(mut response: ureq::http::Response<ureq::Body>) -> Self {
         let header = |name| response.headers().get(name).map_or("", |value| value.to_str().expect("text")).to_owned();
-        let (content_type, allow) = (header("content-type"), header("allow"));
+        let (content_type, allow, link) = (header("content-type"), header("allow"), header("link"));
         let body = response.body_mut().read_to_vec().expect("a body");
-        Self { status: response.status().as_u16(), content_type, allow, body }
+        Self { status: response.status().as_u16(), content_type, allow, link, body }
     }
 
     #[track_caller]
@@ -174,6 +178,7 @@ fn what_happened_to_a_link_is_answered_oldest_first() {
     assert_eq!(scene.get(path).ok::<Value>(200), json!([]));
     let place = Some(Place { topic: "orders".into(), partition: 2, offset: 42 });
     let event = |kind: &str, count, message: &str| Event {
+        id: String::new(),
         time: Time(count as i64),
         kind: kind.into(),
         code: None,
@@ -186,13 +191,166 @@ fn what_happened_to_a_link_is_answered_oldest_first() {
     let bad = event("record-not-handled", 7, "not-json: no JSON");
     scene.fake.happened(Event { stage: Some("mask".into()), place, ..bad });
     let expected = json!([
-        {"time": "1970-01-01T00:00:00.001Z", "kind": "published", "count": 1, "message": "revision 2 by ann"},
+        {"id": "1-1", "time": "1970-01-01T00:00:00.001Z", "kind": "published", "count": 1, "message": "revision 2 by ann"},
         {
-            "time": "1970-01-01T00:00:00.007Z", "kind": "record-not-handled", "count": 7, "message": "not-json: no JSON",
+            "id": "1-2", "time": "1970-01-01T00:00:00.007Z", "kind": "record-not-handled", "count": 7, "message": "not-json: no JSON",
             "stage": "mask", "place": {"topic": "orders", "partition": 2, "offset": 42},
         },
     ]);
     assert_eq!(scene.get(path).ok::<Value>(200), expected);
+}
+
+#[test]
+fn a_dead_letter_says_what_was_wrong_and_lists_of_them_page() {
+    let scene = Scene::new();
+    let path = "/replication/links/orders/dead-letters";
+    assert_eq!(scene.get(path).ok::<Value>(200), json!([]), "there need not be a topic");
+    scene.fake.topic_with(DEAD_LETTERS, 3);
+    for (partition, offset) in [(0, 7), (0, 8), (2, 9)] {
+        let headers = letter::tests::headers(offset, "no JSON");
+        scene.fake.put(DEAD_LETTERS, partition, Record { headers, ..Record::default() });
+    }
+    let all: Vec<Letter> = scene.get(path).ok(200);
+    let places = |letters: &[Letter]| -> Vec<(u32, i64, Option<i64>)> {
+        letters.iter().map(|letter| (letter.partition, letter.offset, letter.record.offset)).collect()
+    };
+    assert_eq!(places(&all), [(0, 0, Some(7)), (0, 1, Some(8)), (2, 0, Some(9))]);
+    let reason = all[0].reason.as_ref().expect("a reason");
+    assert_eq!((&*reason.code, &*reason.message, &*reason.stage), ("not-json", "no JSON", "mask"));
+    let (mut pages, mut next) = (Vec::new(), Some(format!("{path}?limit=1")));
+    while let Some(place) = next.take() {
+        let answer = scene.get(&place);
+        let link = answer.link.strip_prefix("</api/v1").and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        next = link.map(str::to_owned);
+        pages.push(places(&answer.ok::<Vec<Letter>>(200)));
+    }
+    assert_eq!(pages.concat(), places(&all));
+    assert_eq!(pages[..3].iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(places(&scene.get(&format!("{path}?partition=2&offset=1")).ok::<Vec<Letter>>(200)), []);
+    for query in ["limit=0", "limit=1001", "offset=-1", "partition=-1", "max=1"] {
+        scene.get(&format!("{path}?{query}")).problem(400, "bad-query");
+    }
+}
+
+#[test]
+fn a_stage_is_shown_with_the_plugins_that_it_had() {
+    let scene = Scene::new();
+    let stages: Value = scene.get("/replication/links/orders/stages").ok(200);
+    let stage: Value = scene.get("/replication/links/orders/stages/mask").ok(200);
+    assert_eq!((&stages[0], &stage["stage"]), (&stage, &json!("mask")));
+    let revisions = "/replication/links/orders/stages/mask/revisions";
+    scene.get(revisions).problem(404, "stage-not-found");
+    scene.post(&format!("{revisions}?by=ann"), "\0asm1").ok::<Value>(201);
+    scene.post(&format!("{revisions}?by=bob"), "\0asm2").ok::<Value>(201);
+    let had: Value = scene.get(revisions).ok(200);
+    assert_eq!((&had[0]["by"], &had[1]["by"], &had[1]["number"]), (&json!("ann"), &json!("bob"), &json!(2)));
+    assert_ne!(had[0]["digest"], had[1]["digest"]);
+    for path in ["/replication/links/orders/stages/nope", "/replication/links/orders/stages/nope/revisions"] {
+        scene.get(path).problem(404, "stage-not-found");
+    }
+}
+
+/// An open stream of events.
+struct Stream(BufReader<ureq::BodyReader<'static>>);
+
+impl Stream {
+    fn open(scene: &Scene, last: Option<&str>) -> Self {
+        let request = scene.agent.get(format!("{}/replication/links/orders/events", scene.base));
+        let request = request.header("accept", "text/event-stream, */*;q=0.1");
+        let request = last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
+        let response = request.call().expect("a stream");
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self(BufReader::new(response.into_body().into_reader()))
+    }
+
+    /// The message of the next event, and its name; `None` at the end.
+    fn next(&mut self) -> Option<(String, String)> {
+        let mut id = None;
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).is_ok_and(|bytes| bytes == 0) {
+                return None;
+            }
+            if let Some(name) = line.trim_end().strip_prefix("id: ") {
+                id = Some(name.to_owned());
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                let event: Event = serde_json::from_str(data).expect("an event");
+                assert_eq!(Some(&event.id), id.as_ref());
+                return Some((event.message, event.id));
+            }
+        }
+    }
+
+    fn messages(&mut self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.next().expect("an event").0).collect()
+    }
+}
+
+fn happened(message: &str) -> Event {
+    let (id, kind, message) = (String::new(), "published".into(), message.into());
+    Event { id, time: Time(1), kind, code: None, count: 1, message, stage: None, place: None }
+}
+
+#[test]
+fn a_stream_has_what_happened_and_goes_on_with_what_happens() {
+    let scene = Scene::new();
+    ["a", "b"].into_iter().for_each(|message| scene.fake.happened(happened(message)));
+    let mut stream = Stream::open(&scene, None);
+    assert_eq!(stream.messages(1), ["a"]);
+    let (message, id) = stream.next().expect("an event");
+    assert_eq!(message, "b");
+    scene.fake.happened(happened("c"));
+    assert_eq!(stream.messages(1), ["c"]);
+    drop(stream);
+    scene.fake.happened(happened("d"));
+    assert_eq!(Stream::open(&scene, Some(&id)).messages(2), ["c", "d"], "after the last that it had");
+    assert_eq!(Stream::open(&scene, Some("of another daemon")).messages(1), ["a"], "all that is kept");
+    scene.get("/replication/links/nope/events").problem(404, "not-found");
+}
+
+/// Neither keeps anything for itself: what waits for a client is asked for when it is taken.
+#[test]
+fn a_client_that_is_gone_is_not_waited_for() {
+    let scene = Scene::new();
+    let streams = [(); 3].map(|()| Stream::open(&scene, None));
+    while scene.fake.listeners() < 3 {
+        std::thread::yield_now();
+    }
+    drop(streams);
+    while scene.fake.listeners() > 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_shutdown_ends_streams() {
+    let fake = Arc::new(Fake::default());
+    let (shut_down, shutdown) = tokio::sync::oneshot::channel::<()>();
+    let (address, server) = fake.clone().serve_until(async { drop(shutdown.await) });
+    let scene = Scene::at(fake, address);
+    scene.fake.happened(happened("a"));
+    let mut stream = Stream::open(&scene, None);
+    assert_eq!(stream.messages(1), ["a"]);
+    shut_down.send(()).expect("the server listens");
+    assert_eq!(stream.next(), None);
+    server.join().expect("served to the end");
+}
+
+#[test]
+fn streams_give_way_when_there_are_too_many_connections() {
+    let mut config = ApiConfig::open();
+    config.limits.connections_max = 2;
+    let fake = Arc::new(Fake::default());
+    let (address, _) = fake.clone().serve_with(&config, std::future::pending());
+    let scene = Scene::at(fake, address);
+    let mut first = Stream::open(&scene, None);
+    while scene.fake.listeners() < 1 {
+        std::thread::yield_now();
+    }
+    let _second = Stream::open(&scene, None);
+    scene.get("/status").ok::<Value>(200);
+    assert_eq!(first.next(), None, "it was the oldest that waited");
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 
 use super::error::ApiError;
-use super::server::{Answer, Api, Body, Segments};
+use super::reply::{Answer, Created, Status};
+use super::server::{Api, Segments, Sent};
 use super::wire::{CreateTopic, Topic, TopicSummary};
 
 pub(super) async fn list(State(api): State<Api>, Segments(cluster): Segments<String>) -> Answer<Vec<TopicSummary>> {
@@ -22,9 +22,8 @@ pub(super) async fn show(
 pub(super) async fn create(
     State(api): State<Api>,
     Segments(cluster): Segments<String>,
-    body: Body,
-) -> Result<(StatusCode, Json<Topic>), ApiError> {
-    let topic: CreateTopic = body.json()?;
+    Sent(topic): Sent<CreateTopic>,
+) -> Result<Created<Json<Topic>>, ApiError> {
     let topic = api.ask(move |control| control.create_topic(&cluster, &topic)).await?;
-    Ok((StatusCode::CREATED, Json(topic)))
+    Ok(Status(Json(topic)))
 }

@@ -2,11 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::error::ApiError;
-use super::server::{Answer, Api, Params, Segments};
+use super::reply::{Accepted, Answer, Status};
+use super::server::{Api, Params, Segments};
 use super::wire::Verification;
 
 /// So many differences are described, unless the request says otherwise.
@@ -15,9 +16,11 @@ const DIFFERENCES: u16 = 10;
 /// What a request may ask for: the answer is one document.
 const DIFFERENCES_MAX: u16 = 10_000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BeginParams {
+    /// How many differences are described; 10 without it.
+    #[schemars(range(max = DIFFERENCES_MAX))]
     differences: Option<u16>,
 }
 
@@ -25,14 +28,14 @@ pub(super) async fn begin(
     State(api): State<Api>,
     Segments(link): Segments<String>,
     Params(params): Params<BeginParams>,
-) -> Result<(StatusCode, Json<Verification>), ApiError> {
+) -> Result<Accepted<Json<Verification>>, ApiError> {
     let differences = params.differences.unwrap_or(DIFFERENCES);
     if differences > DIFFERENCES_MAX {
         let detail = format!("bad query: at most {DIFFERENCES_MAX} differences are described");
         return Err(ApiError::malformed("bad-query", detail, "ask for fewer"));
     }
     let begun = api.ask(move |control| control.verify(&link, usize::from(differences))).await?;
-    Ok((StatusCode::ACCEPTED, Json(begun)))
+    Ok(Status(Json(begun)))
 }
 
 pub(super) async fn show(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Verification> {

@@ -8,6 +8,7 @@ mod failover;
 mod group;
 mod import;
 mod lanes;
+pub(crate) mod letter;
 mod link;
 mod plan;
 mod problem;
@@ -18,8 +19,8 @@ mod time;
 mod topic;
 mod verification;
 
-pub use daemon::{ClusterStatus, Inspection, LinkSummary, Reloaded, Status};
-pub use definition::{ClusterPlace, LinkDefinition, ManagedBy, Throttle, ThrottleRequest, Transfer};
+pub use daemon::{ClusterStatus, Inspection, LinkSummary, Probe, Reloaded, Status};
+pub use definition::{ClusterPlace, DefinedLink, LinkDefinition, ManagedBy, Throttle, ThrottleRequest, Transfer};
 pub use failover::{
     FailoverDetails, FailoverEvent, FailoverPartition, FailoverPhase, FailoverPlan, FailoverReason, FailoverTarget,
     FailoverType,
@@ -27,16 +28,20 @@ pub use failover::{
 pub use group::{ConsumerGroup, GroupCertainty, GroupFate, GroupPartition, GroupPlace, GroupRound, GroupsRequest};
 pub use import::{Import, ImportFinding};
 pub use lanes::{KnownLayout, RelaneProgress, RelaneRequest, Relaned, Upgrade};
+pub use letter::{Letter, LetterReason};
 pub use link::{
-    CallTimes, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Latency, Link, LinkCounters,
-    LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place, Stage, Trouble,
+    CallTimes, Checkpoint, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Latency, Link,
+    LinkCounters, LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place,
+    Stage, Trouble,
 };
 pub use plan::{Notice, Plan, PlannedAcl, PlannedAction, PlannedSetting, PlannedTopic};
-pub use problem::{Fault, Problem};
+pub use problem::{CODES, Fault, Problem};
+pub(in crate::api) use record::NewRecord;
 pub use record::{Header, Record, RecordView, Records};
 pub use reset::{MovedPartition, Reset, ResetEnd, ResetPlace, ResetRequest};
 pub use revision::{
-    FirstOffset, Revision, RevisionBuiltins, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest, Swap,
+    FirstOffset, Revision, RevisionBuiltins, RevisionOrigin, RevisionStage, RevisionState, RollbackRequest,
+    StageRevision, Swap,
 };
 pub use time::Time;
 pub use topic::{Appended, CreateTopic, PartitionStatus, ProduceAnswer, ReadFrom, Retention, Topic, TopicSummary};

@@ -157,6 +157,9 @@ pub enum Command {
   tidegate top --ascii --url http://10.0.0.7:8081
   tidegate top --once | head -20")]
     Top(TopArgs),
+    /// Print the description of the REST API, an OpenAPI 3.1 document. The daemon has it at `/api/v1/openapi.json`.
+    #[command(after_help = "Examples:\n  tidegate openapi > tidegate.json")]
+    Openapi,
     /// Print what a shell needs to complete commands and flags.
     #[command(after_help = "Examples:
   tidegate completions bash > /usr/share/bash-completion/completions/tidegate
@@ -528,6 +531,8 @@ mod tests {
             "link list --json",
             "link show orders",
             "link events orders --json",
+            "link events orders --follow",
+            "link checkpoints orders",
             "link start orders",
             "link stop orders",
             "link pause orders",

@@ -1,7 +1,7 @@
 //! A client of the daemon's REST API.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -94,6 +94,20 @@ impl Client {
         let request =
             self.known(self.agent.get(self.url(path))).query_pairs(query.iter().map(|(name, value)| (*name, value)));
         self.answer(request.call())
+    }
+
+    /// GET a stream of events, from after the one that was the last.
+    pub(super) fn stream(&self, path: &[&str], last: Option<&str>) -> Result<impl Read + use<>, RequestError> {
+        let request = self.known(self.agent.get(self.url(path))).header(header::ACCEPT, "text/event-stream");
+        let request = last.into_iter().fold(request, |request, last| request.header("Last-Event-ID", last));
+        let response = request.call().map_err(|error| self.request_error(&error))?;
+        if response.status().is_success() {
+            return Ok(response.into_body().into_reader());
+        }
+        Err(match self.answer::<serde::de::IgnoredAny>(Ok(response)) {
+            Err(error) => error,
+            Ok(_) => RequestError::Lost(self.lost(&"no stream")),
+        })
     }
 
     /// DELETE.

@@ -8,10 +8,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::args::{DlqCommand, DlqListArgs, DlqShowArgs};
 use super::client::{Client, RequestError};
 use super::failure::Failure;
-use super::letter::{Letter, Reason};
 use super::print_json;
 use super::table::{NOTHING, field, known, line, table};
-use crate::api::wire::{Link, PartitionStatus, Record, Records, Time, Topic};
+use crate::api::wire::{Letter, LetterReason, Link, PartitionStatus, Record, Records, Time, Topic};
 
 /// A page: large enough for a good rate, small enough for an answer.
 const PAGE_RECORDS_MAX: u64 = 1_000;
@@ -76,7 +75,7 @@ fn show(args: &DlqShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
     print_record(&letter.record, out)
 }
 
-fn print_reason(reason: &Reason, record: &Record, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_reason(reason: &LetterReason, record: &Record, out: &mut dyn Write) -> Result<(), Failure> {
     let written = known(record.timestamp.map(Time));
     field(
         out,

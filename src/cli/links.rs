@@ -7,7 +7,7 @@ use super::args::{LinkArgs, Remote};
 use super::client::Client;
 use super::failure::Failure;
 use super::table::{bytes, field, known, line, milliseconds, table};
-use super::{definitions, events, failover, lanes, plan, print_json, reset, stage};
+use super::{checkpoints, definitions, events, failover, lanes, plan, print_json, reset, stage};
 use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkTransition, RevisionBuiltins, Stage, Trouble};
 
 /// The longest filter or transform that is shown; `--json` has all of it.
@@ -24,6 +24,7 @@ pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Fai
         LinkCommand::Throttle(args) => definitions::throttle(args, out),
         LinkCommand::Wait(args) => definitions::wait(args, out),
         LinkCommand::Events(args) => events::events(args, out),
+        LinkCommand::Checkpoints(args) => checkpoints::checkpoints(args, out),
         LinkCommand::Reset(args) => reset::reset(args, out),
         LinkCommand::Failover(args) => failover::fail_over(args, out),
         LinkCommand::Failback(args) => failover::fail_back(args, out),

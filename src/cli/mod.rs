@@ -1,27 +1,27 @@
 //! The command line: the daemon itself (`run`, `check`, `import`, `plugin inspect`), and a client of its REST API (all else).
 //!
 //! Reading order: [`args`] has every command and flag; `client` speaks HTTP, `identity` says who we are; then a file for each family of commands: `local` (with `log`), `import`,
-//! `status`, `links` (with `stage`, `events` and `failover`), `topics`, `produce`, `consume`, `dlq` (and `letter`, what it reads), `groups`, `plugins`, `verify`, `token`, `top`, `manual`. `failure` says
+//! `status`, `links` (with `stage`, `events`, `checkpoints` and `failover`), `topics`, `produce`, `consume`, `dlq`, `groups`, `plugins`, `verify`, `token`, `top`, `manual`. `failure` says
 //! how commands fail, `table` lays out text, `limits` says what a plugin may use.
 //!
 //! Invariants
 //! - Exit status: 0 done, 1 refused or failed, 2 wrong usage; `verify` has more of them. Whoever reads the output may stop reading: that is no failure.
 //! - Answers go to standard output, everything else to standard error as `error: …` and `help: …`.
-//! - `--json` prints the wire types of the API, and for dead letters `letter::Letter` around one of them; nothing else.
+//! - `--json` prints the wire types of the API, and nothing else.
 
 pub mod args;
+mod checkpoints;
 mod client;
 mod consume;
 mod definitions;
 mod dlq;
-mod events;
+pub mod events;
 mod failover;
 mod failure;
 mod groups;
 mod identity;
 mod import;
 pub mod lanes;
-mod letter;
 mod limits;
 mod links;
 mod local;
@@ -52,6 +52,8 @@ use args::import::ImportCommand;
 use args::{Cli, Command, PluginCommand};
 use client::Client;
 use failure::Failure;
+
+use crate::api::openapi;
 
 /// Parse the arguments of this process, do what they say, and answer the exit status.
 pub fn main() -> ExitCode {
@@ -110,6 +112,7 @@ fn dispatch(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Plugin(command) => plugins::plugin(&command, out),
         Command::Token(command) => token::token(&command, out),
         Command::Top(args) => top::top(&args, out),
+        Command::Openapi => print_json(out, openapi()),
         Command::Completions(args) => manual::completions(&args, out),
         Command::Man(args) => manual::man(&args, out),
     }

@@ -7,7 +7,9 @@ use super::definitions::wrong_state;
 use super::view::{self, Said, View};
 use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lifecycle, lock, verification};
-use crate::api::control::{ControlError, ControlPlane, Definition, ErrorKind, Fault, Publish, Read, ReadAnswer};
+use crate::api::control::{
+    ControlError, ControlPlane, Definition, ErrorKind, Fault, Happened, Publish, Read, ReadAnswer,
+};
 use crate::api::exposition::Page;
 use crate::api::wire;
 use crate::config::{self, ClusterKind, Diagnostic, Severity, THROTTLE_RATES};
@@ -351,8 +353,19 @@ impl ControlPlane for Daemon {
         self.verification(link)
     }
 
-    fn events(&self, link: &str) -> Result<Vec<wire::Event>, ControlError> {
-        Ok(self.find_link(link)?.events().all().iter().map(view::event).collect())
+    fn events(&self, link: &str, after: Option<&str>) -> Result<Happened, ControlError> {
+        let found = self.find_link(link)?;
+        let events = found.events();
+        // What is heard of before it is looked for cannot be missed.
+        let news = events.news();
+        let after = after.and_then(|name| name.parse().ok()).unwrap_or_default();
+        Ok(Happened { events: events.after(after).iter().map(view::event).collect(), news })
+    }
+
+    fn checkpoints(&self, link: &str) -> Result<Vec<wire::Checkpoint>, ControlError> {
+        let found = self.find_link(link)?;
+        let checkpoints = found.checkpoints().map_err(failure_error)?;
+        Ok(view::checkpoints(&found.look(), &checkpoints))
     }
 
     fn revisions(&self, link: &str) -> Result<Vec<wire::Revision>, ControlError> {
@@ -495,8 +508,10 @@ fn reset_error(error: ResetError) -> ControlError {
     ControlError::new(kind, code, error.to_string(), remedy)
 }
 
+/// What a link cannot do. As long as it is failed over, the same request does not work later either.
 pub(super) fn failure_error(failure: Failure) -> ControlError {
-    ControlError::new(ErrorKind::Unavailable, failure.code, failure.message, failure.remedy)
+    let kind = if failure.code == "failed-over" { ErrorKind::Conflict } else { ErrorKind::Unavailable };
+    ControlError::new(kind, failure.code, failure.message, failure.remedy)
 }
 
 pub(super) fn cluster_error(error: Error) -> ControlError {

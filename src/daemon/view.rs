@@ -20,7 +20,8 @@ use crate::link::status::{LaneState, LaneStatus, Progress};
 use crate::link::supervisor::LinkState;
 use crate::link::throttle::ThrottleOrder;
 use crate::link::{Failure, Link, Origin, RevisionRecord, StageSpec};
-use crate::model::{Builtins, RevisionNumber, TopicPartition};
+use crate::model::partition::lane_of;
+use crate::model::{Builtins, Checkpoint, RevisionNumber, TopicPartition};
 
 /// What was said of a link, and by whom.
 pub(super) struct Said {
@@ -193,14 +194,9 @@ impl<'a> View<'a> {
 
     fn lane(&self, number: u32, lane: &LaneStatus) -> wire::Lane {
         let mine = self.partitions.iter().filter(|(_, view)| view.lane == number);
-        let daemon = match lane.state {
-            LaneState::Elsewhere => lane.daemon.as_ref(),
-            LaneState::Stopped => None,
-            _ => Some(self.link.daemon()),
-        };
         wire::Lane {
             lane: number,
-            daemon: daemon.map(|daemon| daemon.to_string()),
+            daemon: daemon_of(self.link, lane),
             state: lane_state(lane.state),
             revision: lane.revision.map(|revision| revision.0),
             epoch: None,
@@ -343,6 +339,7 @@ fn place(place: &Place) -> wire::Place {
 
 pub(super) fn event(event: &Event) -> wire::Event {
     wire::Event {
+        id: event.id.to_string(),
         time: wire::Time(event.at_ms),
         kind: event.kind.to_owned(),
         code: event.code.clone(),
@@ -401,6 +398,37 @@ pub(super) fn reset(record: &ResetRecord) -> wire::Reset {
         because: record.because.clone(),
         state_forgotten: record.state_forgotten,
         partitions: record.partitions.iter().map(moved).collect(),
+    }
+}
+
+/// The checkpoints of a link, with what is known of the lanes that commit them.
+pub(super) fn checkpoints(look: &Look, all: &BTreeMap<TopicPartition, Checkpoint>) -> Vec<wire::Checkpoint> {
+    let lanes = lanes(&look.link, &look.at_target());
+    let view = |(place, at): (&TopicPartition, &Checkpoint)| {
+        let number = lane_of(place, lanes.len() as u32);
+        let lane = lanes.get(number as usize);
+        wire::Checkpoint {
+            topic: place.topic.to_string(),
+            partition: place.partition,
+            lane: number,
+            next_offset: at.next_offset,
+            source_log_start: at.source_log_start,
+            target_end_offset: at.target_end_offset,
+            revision: at.revision.0,
+            link_epoch: at.link_epoch,
+            lane_committed_at: lane.and_then(|lane| lane.last_commit_ms).map(wire::Time),
+            daemon: lane.and_then(|lane| daemon_of(&look.link, lane)),
+        }
+    };
+    all.iter().map(view).collect()
+}
+
+/// The daemon that has a lane, if that is known.
+fn daemon_of(link: &Link, lane: &LaneStatus) -> Option<String> {
+    match lane.state {
+        LaneState::Elsewhere => lane.daemon.as_ref().map(ToString::to_string),
+        LaneState::Stopped => None,
+        _ => Some(link.daemon().to_string()),
     }
 }
 

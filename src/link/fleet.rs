@@ -3,7 +3,7 @@
 //! The target is all that daemons have in common. The group of its cluster says who has which lane, what a person said to one daemon is read there by the
 //! others, and so is how far lanes have come that run elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::TryLockError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use super::supervisor::{Link, Running, Shared};
 use crate::connector::{Class, Membership, Standing};
 use crate::model::layout::FIRST_GENERATION;
 use crate::model::partition::lane_of;
+use crate::model::{Checkpoint, TopicPartition};
 
 /// How long the group is listened to before the orders are looked at again.
 const LISTEN: Duration = Duration::from_millis(100);
@@ -163,6 +164,15 @@ impl Link {
         let known = self.known_genesis()?;
         let lanes = known.map_or((self.config().lanes, FIRST_GENERATION), |known| (known.lanes, known.generation));
         self.lanes_of(lanes.0, lanes.1)
+    }
+
+    /// How far it has come, by source partition, as the target has it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn checkpoints(&self) -> Result<BTreeMap<TopicPartition, Checkpoint>, Failure> {
+        let generation = self.known_genesis()?.map_or(FIRST_GENERATION, |known| known.generation);
+        Ok(self.target().checkpoints(&self.config().id, generation)?)
     }
 
     /// So many lanes as the target knows them, of a generation.

@@ -1,5 +1,8 @@
 //! Starts the real daemon and talks to it the way its users do: over the REST API, the command line and signals.
 
+#[path = "contract.rs"]
+mod contract;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
@@ -13,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::api::wire;
 use ureq::SendBody;
-use ureq::http::header::AUTHORIZATION;
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderMap, HeaderValue, Request};
 use ureq::middleware::MiddlewareNext;
 use ureq::tls::TlsConfig;
@@ -73,17 +76,17 @@ impl Client {
 
     /// Errors: nobody answers.
     pub fn get(&self, path: &str) -> Result<Answer, ureq::Error> {
-        read(self.agent.get(format!("{}{path}", self.url)).call()?)
+        read("GET", path, self.agent.get(format!("{}{path}", self.url)).call()?)
     }
 
     /// Errors: nobody answers. Then nothing is known of what the daemon did.
     pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Result<Answer, ureq::Error> {
-        read(self.agent.post(format!("{}{path}", self.url)).send(body.as_ref())?)
+        read("POST", path, self.agent.post(format!("{}{path}", self.url)).send(body.as_ref())?)
     }
 
     /// Errors: nobody answers.
     pub fn delete(&self, path: &str) -> Result<Answer, ureq::Error> {
-        read(self.agent.delete(format!("{}{path}", self.url)).call()?)
+        read("DELETE", path, self.agent.delete(format!("{}{path}", self.url)).call()?)
     }
 
     /// Any request to a daemon that is known to run. `version` goes into `If-Match`.
@@ -93,11 +96,17 @@ impl Client {
 
     /// Errors: nobody answers. Then nothing is known of what the daemon did.
     pub fn try_send(&self, method: &str, path: &str, version: Option<&str>, body: &str) -> Result<Answer, ureq::Error> {
+        self.try_send(method, path, version, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// Errors: nobody answers. Then nothing is known of what the daemon did.
+    pub fn try_send(&self, method: &str, path: &str, version: Option<&str>, body: &str) -> Result<Answer, ureq::Error> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(version) = version {
             request = request.header("If-Match", version);
         }
-        read(self.agent.run(request.body(body.to_owned()).expect("a request"))?)
+        let request = request.body(body.to_owned()).expect("a request");
+        read(method, path, self.agent.run(request)?)
     }
 
     /// What a daemon answers that is known to run.
@@ -176,9 +185,14 @@ impl Client {
     }
 }
 
-fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+/// Whatever is answered must be what the description of the API says of it.
+fn read(method: &str, path: &str, mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
     let body = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
-    Ok(Answer { status: response.status().as_u16(), body, headers: response.headers().clone() })
+    let answer = Answer { status: response.status().as_u16(), body, headers: response.headers().clone() };
+    let media_type = answer.headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().expect("a media type"));
+    let path = path.split('?').next().unwrap_or_default();
+    contract::check(method, path, answer.status, media_type, &answer.body);
+    Ok(answer)
 }
 
 /// Look at something until it holds.

@@ -19,7 +19,8 @@ usage: cargo xtask TASK
 
   demo                   a million records through two plugins, a swap, a kill, and a check of every record
   test                   everything that must be green: formatting, clippy, documentation, plugins, tests
-  soak                   the crash oracle with 50 kills -9 of each pipeline, 20 links at once with their model, and all faults of Kafka (TIDEGATE_KILLS, TIDEGATE_SEED, TIDEGATE_SOAK_SECONDS)
+  soak                   the crash oracle with 50 kills -9 of each pipeline, 20 links at once with their model, all faults of Kafka, and 300 made-up
+                         requests for each operation of the API (TIDEGATE_KILLS, TIDEGATE_EXAMPLES, TIDEGATE_SOAK_SECONDS, TIDEGATE_SEED)
   breaks [NAME …]        break a copy of the engine on purpose and see an oracle turn red; all, or those whose names begin so
   docs                   write what docs/configuration.md has from the code: values and defaults of keys
   fuzz [SECONDS]         let a fuzzer at what reads bytes of brokers, 60 seconds each; installs cargo-fuzz if it is missing

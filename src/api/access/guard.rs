@@ -64,6 +64,10 @@ pub(in crate::api) async fn guard(State(gate): State<Gate>, mut request: Request
         Ok(caller) => {
             let is_told = is_changing(request.method()) && known.is_some_and(Needs::is_audited);
             request.extensions_mut().insert(caller);
+            // Nobody reads the body of a request that only looks. A client that is still sending would not hear a long answer.
+            if !is_changing(request.method()) {
+                throw_away(std::mem::take(request.body_mut()), current.config.limits.body_timeout).await;
+            }
             peer.set_busy(true);
             let answer =
                 if is_told { gate.run_to_the_end(entry, request, next).await } else { next.run(request).await };

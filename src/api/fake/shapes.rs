@@ -212,3 +212,18 @@ pub(super) fn failover_plan(direction: FailoverType) -> FailoverPlan {
         warnings: vec!["group audit has members at the target".into()],
     }
 }
+
+pub(super) fn checkpoint() -> Checkpoint {
+    Checkpoint {
+        topic: "orders".into(),
+        partition: 0,
+        lane: 0,
+        next_offset: 7,
+        source_log_start: 0,
+        target_end_offset: 6,
+        revision: 1,
+        link_epoch: 0,
+        lane_committed_at: Some(Time(1_000)),
+        daemon: Some("here".into()),
+    }
+}

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{LinkStatus, Trouble};
 use crate::model::{Digest, Limits};
 
 /// A running daemon.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
@@ -26,8 +27,15 @@ pub struct Status {
     pub links: Vec<LinkSummary>,
 }
 
+/// What a probe is answered, if it is answered well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Probe {
+    /// `ok`, or `ready`.
+    pub status: String,
+}
+
 /// A cluster as the daemon sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterStatus {
     /// Its id in the configuration.
     pub id: String,
@@ -45,7 +53,7 @@ pub struct ClusterStatus {
 }
 
 /// A line about a link.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkSummary {
     /// Its id in the configuration.
     pub id: String,
@@ -71,7 +79,7 @@ pub struct LinkSummary {
 }
 
 /// What a plugin's file says about itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Inspection {
     /// The world that it implements: `filter`, `transform`, `stateful-filter` or `stateful-transform`.
     pub world: String,
@@ -98,7 +106,7 @@ pub struct Inspection {
 }
 
 /// What came of reading the configuration file anew.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Links that run now and did not.
     pub added: Vec<String>,

@@ -1,12 +1,15 @@
 //! What links are, as it was said.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Time, word};
 
 /// The definition of a link.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkDefinition {
     /// The link.
     pub id: String,
@@ -22,8 +25,37 @@ pub struct LinkDefinition {
     pub definition: Map<String, Value>,
 }
 
+/// What a link is to be: the keys of `[links.ID]`, and `id`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DefinedLink(pub Map<String, Value>);
+
+/// The keys are what the reader of the configuration knows, and it says more about them than a shape could.
+impl JsonSchema for DefinedLink {
+    fn schema_name() -> Cow<'static, str> {
+        "DefinedLink".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": "What a link is to be. The keys are those of `[links.ID]` in the configuration file, see docs/configuration.md; in a change (RFC 7396), \
+                null takes a key back.",
+            "properties": {"id": {"type": ["string", "null"], "description": "Its id. Without one it gets one."}},
+            "additionalProperties": true,
+            "examples": [{
+                "id": "orders",
+                "source_cluster": {"cluster_id": "east"},
+                "target_cluster": {"cluster_id": "west"},
+                "topics": ["orders"],
+                "config": {"max_bytes": 10_485_760, "checkpoint_interval_ms": 5000, "enable_exactly_once": true},
+            }],
+        })
+    }
+}
+
 /// Who says what a link is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ManagedBy {
     /// The configuration file of the daemon: the API cannot change it.
@@ -37,7 +69,7 @@ pub enum ManagedBy {
 word!(ManagedBy { File = "file", Api = "api", Failback = "failback" });
 
 /// A cluster of a link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterPlace {
     /// Its id.
     pub cluster_id: String,
@@ -47,7 +79,7 @@ pub struct ClusterPlace {
 }
 
 /// How a link moves records.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Transfer {
     /// A lane commits when its output has about this many bytes.
     pub max_bytes: u64,
@@ -68,7 +100,7 @@ pub struct Transfer {
 }
 
 /// How fast a link may write, and how fast it does.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Throttle {
     /// The most bytes of keys, values and headers in a second, all lanes and daemons together; null: as fast as it can.
     pub throttle_rate_bytes_per_sec: Option<u64>,
@@ -83,7 +115,7 @@ pub struct Throttle {
 }
 
 /// How fast a link is to write from now on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ThrottleRequest {
     /// Bytes a second; null: as fast as it can.

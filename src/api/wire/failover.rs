@@ -1,11 +1,12 @@
 //! The target takes the source's place, and gives it back.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ConsumerGroup, Time};
 
 /// Which way places change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FailoverType {
     /// The target takes the source's place.
@@ -17,7 +18,7 @@ pub enum FailoverType {
 super::word!(FailoverType { Failover = "failover", Failback = "failback" });
 
 /// Why places change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailoverReason {
     /// A person wanted it.
@@ -41,7 +42,7 @@ super::word!(FailoverReason {
 });
 
 /// How far a change of places is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailoverPhase {
     /// The lanes are fenced, and it is written down where they were.
@@ -62,7 +63,7 @@ super::word!(FailoverPhase {
 });
 
 /// A failover or failback: done, or under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverEvent {
     /// Its name among those of the link.
     pub id: String,
@@ -103,7 +104,7 @@ pub struct FailoverEvent {
 }
 
 /// Where a partition of the source was when the target took its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverPartition {
     /// The source topic.
     pub topic: String,
@@ -116,7 +117,7 @@ pub struct FailoverPartition {
 }
 
 /// Where a partition of the target ended then.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverTarget {
     /// The topic.
     pub topic: String,
@@ -127,7 +128,7 @@ pub struct FailoverTarget {
 }
 
 /// A failover or failback with all partitions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverDetails {
     /// What happened.
     #[serde(flatten)]
@@ -139,7 +140,7 @@ pub struct FailoverDetails {
 }
 
 /// What a failover would do, or a failback.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverPlan {
     /// The link.
     pub link_id: String,

@@ -1,11 +1,12 @@
 //! Consumer groups that go along with a link.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Time, Trouble, word};
 
 /// The body of a request to move consumer groups.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupsRequest {
     /// Names, and regular expressions between slashes; none: what the link's configuration names.
@@ -20,7 +21,7 @@ pub struct GroupsRequest {
 }
 
 /// A consumer group of a link's source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsumerGroup {
     /// Its name, in both clusters.
     pub group: String,
@@ -40,7 +41,7 @@ pub struct ConsumerGroup {
 }
 
 /// What becomes of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupFate {
     /// It is to be moved.
@@ -58,7 +59,7 @@ pub enum GroupFate {
 word!(GroupFate { Move = "move", Moved = "moved", Stays = "stays", Active = "active", Failed = "failed" });
 
 /// Where a group goes on in a partition of the target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupPartition {
     /// The topic of the target.
     pub topic: String,
@@ -77,7 +78,7 @@ pub struct GroupPartition {
 }
 
 /// How well an offset of the target matches where a group is at the source, the best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupCertainty {
     /// It misses nothing and reads nothing again.
@@ -101,7 +102,7 @@ word!(GroupCertainty {
 });
 
 /// Where a group is at the source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupPlace {
     /// The source topic.
     pub topic: String,
@@ -112,7 +113,7 @@ pub struct GroupPlace {
 }
 
 /// What the last round of moving groups has done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupRound {
     /// When it ended.
     pub time: Time,

@@ -1,11 +1,12 @@
 //! The layout of a link, and the number of its lanes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
 
 /// What a daemon knows of layouts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KnownLayout {
     /// The daemon.
     pub daemon: String,
@@ -14,7 +15,7 @@ pub struct KnownLayout {
 }
 
 /// What an upgrade has done, or would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upgrade {
     /// The link.
     pub link: String,
@@ -29,7 +30,7 @@ pub struct Upgrade {
 }
 
 /// The body of a relane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RelaneRequest {
     /// How many lanes the link is to have, 1 to 1024.
@@ -37,7 +38,7 @@ pub struct RelaneRequest {
 }
 
 /// What has become of a relane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Relaned {
     /// The link.
     pub link: String,
@@ -50,7 +51,7 @@ pub struct Relaned {
 }
 
 /// Lanes that are about to become others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RelaneProgress {
     /// How many lanes there were.
     pub from: u32,

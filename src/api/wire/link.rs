@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 use crate::model::{Digest, Limits, OnError};
 
 /// A link, as of now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     /// Its id in the configuration.
     pub id: String,
@@ -88,7 +89,7 @@ pub struct Link {
 }
 
 /// The state of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkStatus {
     /// Nothing of it runs.
@@ -119,7 +120,7 @@ word!(LinkStatus {
 });
 
 /// What a person can make a link do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkTransition {
     /// From stopped, paused or failed to active.
@@ -135,7 +136,7 @@ pub enum LinkTransition {
 word!(LinkTransition { Start = "start", Stop = "stop", Pause = "pause", Resume = "resume" });
 
 /// Why something does not work, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
     /// A stable word, for example `plugin-trap`.
     pub code: String,
@@ -155,7 +156,7 @@ pub struct Trouble {
 }
 
 /// Records that are gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {
     /// The first offset.
     pub from: i64,
@@ -164,7 +165,7 @@ pub struct Lost {
 }
 
 /// A record of a source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// The topic.
     pub topic: String,
@@ -175,7 +176,7 @@ pub struct Place {
 }
 
 /// Records since the link was started in this process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkCounters {
     /// Read from the source.
     pub records_in: u64,
@@ -191,7 +192,7 @@ pub struct LinkCounters {
 }
 
 /// What a link has done, in short.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricsSummary {
     /// Records written to the target.
     pub total_messages_replicated: u64,
@@ -206,7 +207,7 @@ pub struct MetricsSummary {
 }
 
 /// How long heartbeats took from the source to where a reader of the target sees them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
     /// Half of them took no longer, in milliseconds.
     pub p50_ms: u64,
@@ -217,7 +218,7 @@ pub struct Latency {
 }
 
 /// What a link has done.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkMetrics {
     /// The same as in the link.
     #[serde(flatten)]
@@ -239,7 +240,7 @@ pub struct LinkMetrics {
 }
 
 /// What a link has done in a source partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionMetrics {
     /// The topic.
     pub topic: String,
@@ -260,7 +261,7 @@ pub struct PartitionMetrics {
 }
 
 /// How something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
     /// Nothing is wrong or odd.
@@ -274,7 +275,7 @@ pub enum HealthStatus {
 word!(HealthStatus { Healthy = "healthy", Degraded = "degraded", Unhealthy = "unhealthy" });
 
 /// How a link is, in short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthSummary {
     /// The verdict.
     pub status: HealthStatus,
@@ -285,7 +286,7 @@ pub struct HealthSummary {
 }
 
 /// How a link is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkHealth {
     /// The verdict.
     pub status: HealthStatus,
@@ -308,7 +309,7 @@ pub struct LinkHealth {
 }
 
 /// A lane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lane {
     /// Its number, from 0.
     pub lane: u32,
@@ -332,7 +333,7 @@ pub struct Lane {
 }
 
 /// What a lane does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LaneState {
     /// It fences its predecessor and reads the checkpoints.
@@ -362,7 +363,7 @@ word!(LaneState {
 });
 
 /// A source partition of a lane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LanePartition {
     /// The topic.
     pub topic: String,
@@ -378,8 +379,33 @@ pub struct LanePartition {
     pub lag_ms: Option<u64>,
 }
 
+/// How far a link has come in a source partition, as its target has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Checkpoint {
+    /// The source topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The lane that owns it.
+    pub lane: u32,
+    /// The next source offset to read. Everything before it is done: written, filtered, or a hole.
+    pub next_offset: i64,
+    /// The first offset that the source partition still had then.
+    pub source_log_start: i64,
+    /// Where the target partition of the same number ended after the commit, at least.
+    pub target_end_offset: i64,
+    /// The revision that handled the last record before `next_offset`.
+    pub revision: u64,
+    /// It grows with each failover or reset of the link.
+    pub link_epoch: u64,
+    /// When the lane committed last; null if no lane of this daemon has it, or it has not committed since the daemon started.
+    pub lane_committed_at: Option<Time>,
+    /// The daemon that has the lane, if that is known.
+    pub daemon: Option<String>,
+}
+
 /// Calls of a stage that took about the same CPU time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallTimes {
     /// The longest, in microseconds; null for all that took longer than the class before.
     pub up_to_us: Option<u64>,
@@ -388,8 +414,10 @@ pub struct CallTimes {
 }
 
 /// Something that happened to a link, once or again and again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
+    /// What it is called in a stream of events, where `Last-Event-ID` says which was the last that came. It is another one when the same happens again.
+    pub id: String,
     /// When it happened last.
     pub time: Time,
     /// A stable word, for example `record-not-handled`.
@@ -410,7 +438,7 @@ pub struct Event {
 }
 
 /// A stage of a link's pipeline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stage {
     /// Its name, unique in the link.
     pub stage: String,

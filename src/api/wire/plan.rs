@@ -1,11 +1,12 @@
 //! What would be made or changed for a link.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ConsumerGroup, word};
 
 /// What would be made or changed at the target if the link ran now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// The link.
     pub link: String,
@@ -19,7 +20,7 @@ pub struct Plan {
 }
 
 /// A topic in a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedTopic {
     /// Its name at the source.
     pub source: String,
@@ -38,7 +39,7 @@ pub struct PlannedTopic {
 }
 
 /// What would be done about a topic itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlannedAction {
     /// It would be made.
@@ -52,7 +53,7 @@ pub enum PlannedAction {
 word!(PlannedAction { Make = "make", AddPartitions = "add-partitions", Keep = "keep" });
 
 /// A setting that would change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedSetting {
     /// Its name in Kafka.
     pub name: String,
@@ -63,7 +64,7 @@ pub struct PlannedSetting {
 }
 
 /// An ACL that would be added, on the topic by its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedAcl {
     /// Who, for example `User:alice`.
     pub principal: String,
@@ -76,7 +77,7 @@ pub struct PlannedAcl {
 }
 
 /// Something odd that does not keep the link from going on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Notice {
     /// A stable word, for example `source-topic-deleted`.
     pub code: String,

@@ -1,12 +1,80 @@
 //! The shape of every error.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Appended;
 
+/// The codes of requests that are refused: those with a status below 500. What the daemon or a cluster cannot do now has the code of the link's or cluster's trouble.
+pub const CODES: [&str; 63] = [
+    "active-active",
+    "api-exposed",
+    "audit-file",
+    "bad-if-match",
+    "bad-json",
+    "bad-path",
+    "bad-query",
+    "bad-record",
+    "bad-token",
+    "body-too-large",
+    "body-too-slow",
+    "body-unreadable",
+    "cluster-not-found",
+    "daemons-gathering",
+    "daemons-outdated",
+    "failback-called-off",
+    "failed-over",
+    "failover-not-found",
+    "failover-under-way",
+    "foreign-host",
+    "foreign-origin",
+    "invalid-document",
+    "invalid-group",
+    "invalid-lanes",
+    "invalid-partitions",
+    "invalid-topic-name",
+    "layout-too-old",
+    "link-exists",
+    "link-in-file",
+    "link-not-found",
+    "link-not-made",
+    "method-not-allowed",
+    "no-consumer-groups",
+    "no-groups-named",
+    "no-revision",
+    "not-authenticated",
+    "not-failed-over",
+    "not-failing-back",
+    "not-started",
+    "offset-not-there",
+    "offset-out-of-range",
+    "other-way",
+    "overtaken",
+    "partition-not-found",
+    "path-not-found",
+    "plugin-refused",
+    "record-too-large",
+    "relane-under-way",
+    "role-missing",
+    "secret-unreadable",
+    "stage-not-found",
+    "standing-by",
+    "tls-files",
+    "tls-required",
+    "too-many-requests",
+    "topic-exists",
+    "topic-not-found",
+    "unsupported-body",
+    "verification-not-found",
+    "verification-under-way",
+    "version-outdated",
+    "way-back",
+    "wrong-state",
+];
+
 /// A problem document (RFC 9457). Every answer with a status from 400 on has this shape and the content type
 /// `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `urn:tidegate:problem:` and the code.
     #[serde(rename = "type")]
@@ -17,7 +85,8 @@ pub struct Problem {
     pub status: u16,
     /// What happened, for a person.
     pub detail: String,
-    /// A stable word for programs, for example `link-not-found`.
+    /// A stable word for programs. The examples are all that a request is refused with (status below 500); with 503 it is the code of the link's or cluster's trouble.
+    #[schemars(extend("examples" = &CODES[..]))]
     pub code: String,
     /// What the caller can do about it; empty where there is nothing.
     #[serde(default)]
@@ -34,7 +103,7 @@ pub struct Problem {
 }
 
 /// One thing that is wrong with a document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// Where in the document, for example `$.config.batch_size`.
     pub path: String,

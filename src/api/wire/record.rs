@@ -10,10 +10,12 @@
 //! and `value` or `value_base64`. Everything may be missing or null when a record is produced; `topic` and
 //! `offset` are then ignored, so that what was consumed can be produced elsewhere.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -23,7 +25,7 @@ use crate::model::{HeaderRef, RecordRef};
 
 /// A record. Keys, values and both parts of a header are any bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Form")]
+#[serde(try_from = "NewRecord")]
 pub struct Record {
     /// The topic that it was read from.
     pub topic: Option<String>,
@@ -57,6 +59,12 @@ impl Header {
     }
 }
 
+impl From<HeaderRef<'_>> for Header {
+    fn from(header: HeaderRef<'_>) -> Self {
+        Self { name: header.name.to_vec(), value: header.value.map(<[u8]>::to_vec) }
+    }
+}
+
 /// A record of a batch, written as a [`Record`] would be, without a copy of its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordView<'a> {
@@ -69,7 +77,7 @@ pub struct RecordView<'a> {
 }
 
 /// The answer to a read, on the reading side.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Records {
     /// The records, in order.
     pub records: Vec<Record>,
@@ -153,25 +161,80 @@ impl Serialize for HeaderView<'_> {
     }
 }
 
-/// What serde reads. A misspelt field is an error: as a missing value it would quietly become a tombstone.
-#[derive(Deserialize)]
+/// What is answered. Bytes that are not UTF-8 are `key_base64` and `value_base64` instead.
+impl JsonSchema for Record {
+    fn schema_name() -> Cow<'static, str> {
+        "Record".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let bytes = json_schema!({"type": "string", "contentEncoding": "base64"});
+        json_schema!({
+            "type": "object",
+            "description": "A record. Bytes that are not UTF-8 stand under `key_base64` and `value_base64`.",
+            "properties": {
+                "topic": {"type": "string"},
+                "partition": generator.subschema_for::<u32>(),
+                "offset": generator.subschema_for::<i64>(),
+                "timestamp": {"type": "integer", "format": "int64", "description": "Milliseconds since 1970-01-01 UTC."},
+                "key": {"type": ["string", "null"]},
+                "key_base64": bytes,
+                "value": {"type": ["string", "null"], "description": "Null is a tombstone."},
+                "value_base64": bytes,
+                "headers": generator.subschema_for::<Vec<Header>>(),
+            },
+            "required": ["topic", "partition", "offset", "timestamp", "headers"],
+        })
+    }
+}
+
+impl JsonSchema for Header {
+    fn schema_name() -> Cow<'static, str> {
+        "Header".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A header: a pair of texts, or, where a part of it is not UTF-8, an object.",
+            "anyOf": [
+                {"type": "array", "prefixItems": [{"type": "string"}, {"type": ["string", "null"]}], "minItems": 2, "maxItems": 2},
+                {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": ["string", "null"]},
+                        "name_base64": {"type": ["string", "null"], "contentEncoding": "base64"},
+                        "value": {"type": ["string", "null"]},
+                        "value_base64": {"type": ["string", "null"], "contentEncoding": "base64"},
+                    },
+                    "anyOf": [{"required": ["name"]}, {"required": ["name_base64"]}],
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
+
+/// What is sent. A misspelt field is an error: as a missing value it would quietly become a tombstone.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Form {
+pub(in crate::api) struct NewRecord {
     topic: Option<String>,
     partition: Option<u32>,
     offset: Option<i64>,
     timestamp: Option<i64>,
     key: Option<String>,
+    #[schemars(extend("contentEncoding" = "base64"))]
     key_base64: Option<String>,
     value: Option<String>,
+    #[schemars(extend("contentEncoding" = "base64"))]
     value_base64: Option<String>,
     headers: Option<Vec<Header>>,
 }
 
-impl TryFrom<Form> for Record {
+impl TryFrom<NewRecord> for Record {
     type Error = String;
 
-    fn try_from(form: Form) -> Result<Self, String> {
+    fn try_from(form: NewRecord) -> Result<Self, String> {
         Ok(Self {
             topic: form.topic,
             partition: form.partition,

@@ -1,11 +1,12 @@
 //! Where a link goes on because a person has said so.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
 
 /// The body of a reset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResetRequest {
     /// The source topic.
@@ -21,7 +22,7 @@ pub struct ResetRequest {
 }
 
 /// Where a partition goes on: `"earliest"`, `"latest"`, or an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected \"earliest\", \"latest\" or an offset")]
 pub enum ResetPlace {
     /// At one of its ends.
@@ -31,7 +32,7 @@ pub enum ResetPlace {
 }
 
 /// An end of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ResetEnd {
     /// The first record that is there.
@@ -41,7 +42,7 @@ pub enum ResetEnd {
 }
 
 /// A reset that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reset {
     /// When.
     pub time: Time,
@@ -57,7 +58,7 @@ pub struct Reset {
 }
 
 /// A partition that goes on elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MovedPartition {
     /// The source topic.
     pub topic: String,

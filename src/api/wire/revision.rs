@@ -1,12 +1,13 @@
 //! Revisions: what was published, when, and from which offsets on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Time, word};
 use crate::model::Digest;
 
 /// A revision of what a link does to records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Revision {
     /// Its number within the link.
     pub number: u64,
@@ -33,7 +34,7 @@ pub struct Revision {
 }
 
 /// Where a revision came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RevisionOrigin {
     /// The configuration file.
@@ -49,7 +50,7 @@ pub enum RevisionOrigin {
 word!(RevisionOrigin { Toml = "toml", Publish = "publish", Rollback = "rollback", Automatic = "automatic" });
 
 /// How far a revision has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RevisionState {
     /// Durable, but some lane has not committed under it yet.
@@ -63,7 +64,7 @@ pub enum RevisionState {
 word!(RevisionState { Pending = "pending", Complete = "complete", Superseded = "superseded" });
 
 /// What a revision does without plugins, in the shape of the configuration. What is always the same in a link stands for its variables.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionBuiltins {
     /// Which records go on; missing: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +75,7 @@ pub struct RevisionBuiltins {
 }
 
 /// A stage of a revision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionStage {
     /// Its name, unique in the link.
     pub stage: String,
@@ -88,8 +89,26 @@ pub struct RevisionStage {
     pub config: serde_json::Value,
 }
 
+/// What a revision of a link has as one of its stages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageRevision {
+    /// The number of the revision within the link.
+    pub number: u64,
+    /// When it was made durable.
+    pub time: Time,
+    /// Who published it.
+    pub by: String,
+    /// Where it came from.
+    pub origin: RevisionOrigin,
+    /// How far it has come.
+    pub state: RevisionState,
+    /// What the stage is.
+    #[serde(flatten)]
+    pub stage: RevisionStage,
+}
+
 /// The first offset of a source partition that a revision handled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FirstOffset {
     /// The topic.
     pub topic: String,
@@ -100,7 +119,7 @@ pub struct FirstOffset {
 }
 
 /// What a publish or a rollback has done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Swap {
     /// The number of the new revision.
     pub revision: u64,
@@ -118,7 +137,7 @@ pub struct Swap {
 }
 
 /// The body of a rollback.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
     /// The revision whose content comes back; without it, the one before the present one.

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A topic in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TopicSummary {
     /// Its name.
     pub name: String,
@@ -15,7 +16,7 @@ pub struct TopicSummary {
 }
 
 /// A topic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Topic {
     /// Its name.
     pub name: String,
@@ -26,7 +27,7 @@ pub struct Topic {
 }
 
 /// What is in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionStatus {
     /// Its number, from 0.
     pub partition: u32,
@@ -39,7 +40,7 @@ pub struct PartitionStatus {
 }
 
 /// How long records stay. Null: as long as there is room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Retention {
     /// Older records may go, in milliseconds.
     pub age_ms_max: Option<u64>,
@@ -48,7 +49,7 @@ pub struct Retention {
 }
 
 /// The body that makes a topic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTopic {
     /// Its name.
@@ -63,7 +64,7 @@ fn one() -> u32 {
 }
 
 /// What a produce request has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProduceAnswer {
     /// How many records are durable.
     pub records: u64,
@@ -72,7 +73,7 @@ pub struct ProduceAnswer {
 }
 
 /// Records that a produce request has appended to a partition, one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Appended {
     /// The partition.
     pub partition: u32,

@@ -1,11 +1,12 @@
 //! Verifications: whether a target holds what the pipeline makes of the source.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Time, Trouble, word};
 
 /// A verification of a link.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
     /// The link.
     pub link: String,
@@ -26,7 +27,7 @@ pub struct Verification {
 }
 
 /// Whether a verification is under way, or how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VerificationState {
     /// It reads and compares.
@@ -42,7 +43,7 @@ pub enum VerificationState {
 word!(VerificationState { Running = "running", Done = "done", Cancelled = "cancelled", Failed = "failed" });
 
 /// What has come of a verification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Everything was compared, and is what it should be.
@@ -56,7 +57,7 @@ pub enum Verdict {
 word!(Verdict { Fine = "fine", Differences = "differences", NotCovered = "not covered" });
 
 /// How far a verification is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerificationProgress {
     /// Source offsets that were replayed.
     pub offsets_done: u64,
@@ -69,7 +70,7 @@ pub struct VerificationProgress {
 }
 
 /// What a verification has found out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VerificationReport {
     /// Source records that were replayed.
     pub records_replayed: u64,
@@ -94,7 +95,7 @@ pub struct VerificationReport {
 }
 
 /// A record that is not what it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// missing, unexpected, doubled, different or out-of-order.
     pub kind: String,
@@ -113,7 +114,7 @@ pub struct Difference {
 }
 
 /// Where a record is in the target, or should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetPlace {
     /// The topic.
     pub topic: String,
@@ -124,7 +125,7 @@ pub struct TargetPlace {
 }
 
 /// What could not be compared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotCovered {
     /// `source` or `target`.
     pub side: String,
@@ -143,7 +144,7 @@ pub struct NotCovered {
 }
 
 /// What was compared of a source partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceCovered {
     /// The topic.
     pub topic: String,
@@ -160,7 +161,7 @@ pub struct SourceCovered {
 }
 
 /// What was compared of a target partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetCovered {
     /// The topic.
     pub topic: String,

@@ -5,6 +5,7 @@ use clap::Subcommand;
 use super::definitions::{CreateArgs, DeleteArgs, ThrottleArgs, UpdateArgs, WaitArgs};
 use super::failover::{FailbackArgs, FailoverArgs, FailoversArgs};
 use super::{LinkArgs, Remote, ResetArgs};
+use crate::cli::events::EventsArgs;
 use crate::cli::lanes::{RelaneArgs, UpgradeArgs};
 
 /// `link …`.
@@ -49,11 +50,15 @@ pub enum LinkCommand {
     Show(LinkArgs),
     /// What happened to a link lately, oldest first: revisions, bad records, lanes that failed, and what the daemon did by itself.
     ///
-    /// The daemon keeps the last 256 events, until it ends. Bad records of the same stage are one event, with a count.
+    /// The daemon keeps the last 256 events, until it ends. Bad records of the same stage are one event, with a count; with --follow each time that there are more.
     #[command(after_help = "Examples:
   tidegate link events orders
+  tidegate link events orders --follow --json | jq -c 'select(.kind == \"lane-failed\")'
   tidegate link events orders --json | jq 'map(select(.kind == \"record-not-handled\"))'")]
-    Events(LinkArgs),
+    Events(EventsArgs),
+    /// How far a link has come in each source partition, as its target has it: what it would go on with after a crash.
+    #[command(after_help = "Examples:\n  tidegate link checkpoints orders\n  tidegate link checkpoints orders --json")]
+    Checkpoints(LinkArgs),
     /// Say where partitions go on, and start what has failed: after a loss, which a link never passes over by itself.
     ///
     /// It is written into the link's history, which `--list` prints. Earlier records come once more, later ones are left out.

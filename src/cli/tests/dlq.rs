@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::letter as letters;
 use super::{Scene, told};
 use crate::api::fake::DEAD_LETTERS;
+use crate::api::wire::letter as letters;
 use crate::api::wire::{Header, Record};
 
 /// A topic of dead letters with two partitions.

@@ -37,7 +37,7 @@ stage mask: redact 1.0.0, stateful-transform, on_error dead-letter
 
 fn event(kind: &str, count: u64, message: &str) -> Event {
     let (kind, message) = (kind.to_owned(), message.to_owned());
-    Event { time: Time(1_000), kind, code: None, count, message, stage: None, place: None }
+    Event { id: String::new(), time: Time(1_000), kind, code: None, count, message, stage: None, place: None }
 }
 
 #[test]

@@ -135,6 +135,7 @@ fn what_strangers_have_written_steers_no_terminal() {
     watched.link = evil.into();
     watched.health.issues.push(evil.into());
     let event = Event {
+        id: evil.into(),
         time: Time(0),
         kind: evil.into(),
         code: None,

@@ -104,14 +104,17 @@ fn need_maven() -> Result<()> {
     if Command::new("mvn").arg("--version").output().is_ok() {
         return Ok(());
     }
-    install("maven", "Maven")
+    install("maven", "Maven, which brings the Kafka of the tests")
 }
 
 /// Install a package of Debian, if we may.
-fn install(package: &str, what: &str) -> Result<()> {
+///
+/// # Errors
+/// We may not: what to do instead. Or it cannot be installed.
+pub fn install(package: &str, what: &str) -> Result<()> {
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
         return Err(format!(
-            "{what} is missing, which runs the Kafka of the tests; install it, on Debian with \
+            "{what}, is missing; install it, on Debian with \
              `apt-get update && apt-get install --no-install-recommends {package}`"
         ));
     }

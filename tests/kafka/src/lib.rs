@@ -17,7 +17,7 @@ mod wire;
 pub use access::{Resource, authorizer};
 pub use broker::Broker;
 pub use cluster::{Cluster, Options};
-pub use jars::{Jars, home};
+pub use jars::{Jars, home, install};
 pub use port::free as free_port;
 pub use process::start as start_child;
 pub use proxy::{Catch, Deed, Proxy, Side, Wan};

@@ -1,62 +1,63 @@
 //! A dead letter: a record that was put aside, and what its headers say about that.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::api::wire::{Header, Record, Time};
+use super::{Header, Record, Time};
 
 /// How the names of all headers begin that say why a record was put aside.
 const PREFIX: &str = "tidegate.dlq.";
 
 /// A record in a topic of dead letters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Letter {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Letter {
     /// Where the letter is: its partition.
-    pub(super) partition: u32,
+    pub partition: u32,
     /// Where the letter is: its offset.
-    pub(super) offset: i64,
+    pub offset: i64,
     /// Its own timestamp.
-    pub(super) time: Time,
-    /// Why the record was put aside; `None` where that cannot be said.
-    pub(super) reason: Option<Reason>,
+    pub time: Time,
+    /// Why the record was put aside; null where that cannot be said.
+    pub reason: Option<LetterReason>,
     /// Why it cannot be said: somebody else has written here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) problem: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// With a reason, the record as the stage was given it, with the place that the link read it from. Without one, the record as
     /// it is in the topic of dead letters.
-    pub(super) record: Record,
+    pub record: Record,
 }
 
 /// Why a record was put aside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Reason {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LetterReason {
     /// The link that read the record.
-    pub(super) link: String,
+    pub link: String,
     /// The cluster that it was read from.
-    pub(super) cluster: String,
+    pub cluster: String,
     /// Which of the siblings that earlier stages split the record into, from 0.
-    pub(super) ordinal: u64,
+    pub ordinal: u64,
     /// The stage that could not handle it.
-    pub(super) stage: String,
+    pub stage: String,
     /// Name and version of the stage's plugin.
-    pub(super) plugin: String,
+    pub plugin: String,
     /// The digest of the plugin.
-    pub(super) digest: String,
+    pub digest: String,
     /// The revision of the link.
-    pub(super) revision: u64,
+    pub revision: u64,
     /// A stable word for what is wrong.
-    pub(super) code: String,
+    pub code: String,
     /// What is wrong.
-    pub(super) message: String,
+    pub message: String,
     /// How often it was tried.
-    pub(super) tries: u64,
+    pub tries: u64,
     /// What was cut off, if the letter was too large for its topic.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cut: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<String>,
 }
 
 impl Letter {
     /// The letter that a record in a topic of dead letters is.
-    pub(super) fn new(record: Record) -> Self {
+    pub fn new(record: Record) -> Self {
         let (partition, offset) = (record.partition.unwrap_or_default(), record.offset.unwrap_or_default());
         let time = Time(record.timestamp.unwrap_or_default());
         let (reason, problem, record) = match read(&record) {
@@ -68,14 +69,14 @@ impl Letter {
 }
 
 /// The reason, and the record as it was.
-fn read(record: &Record) -> Result<(Reason, Record), String> {
+fn read(record: &Record) -> Result<(LetterReason, Record), String> {
     // The first of the headers is the link. A dead letter that a link has read and put aside again has them twice: the last are
     // its own, and the others belong to the record that was read.
     let first = format!("{PREFIX}link");
     let start = record.headers.iter().rposition(|header| header.name == first.as_bytes());
     let (before, own) = record.headers.split_at(start.ok_or_else(|| format!("it has no header {first}"))?);
     let own = Own(own);
-    let reason = Reason {
+    let reason = LetterReason {
         link: own.text("link")?,
         cluster: own.text("cluster")?,
         ordinal: own.number("ordinal")?,
@@ -126,7 +127,7 @@ impl<'a> Own<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn header(name: &str, value: &str) -> Header {
@@ -134,7 +135,7 @@ pub(super) mod tests {
     }
 
     /// The headers of a letter about a record at `offset` of `orders-2`.
-    pub(in crate::cli) fn headers(offset: i64, message: &str) -> Vec<Header> {
+    pub(crate) fn headers(offset: i64, message: &str) -> Vec<Header> {
         let offset = offset.to_string();
         [
             ("link", "orders"),
