@@ -96,11 +96,6 @@ impl Client {
 
     /// Errors: nobody answers. Then nothing is known of what the daemon did.
     pub fn try_send(&self, method: &str, path: &str, version: Option<&str>, body: &str) -> Result<Answer, ureq::Error> {
-        self.try_send(method, path, version, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
-    }
-
-    /// Errors: nobody answers. Then nothing is known of what the daemon did.
-    pub fn try_send(&self, method: &str, path: &str, version: Option<&str>, body: &str) -> Result<Answer, ureq::Error> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(version) = version {
             request = request.header("If-Match", version);
