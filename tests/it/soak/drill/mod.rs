@@ -484,7 +484,7 @@ impl<'d> Hand<'d> {
             }
             let mut after = model.clone();
             after.become_done(*deed);
-            if may_be_done && after.told != model.told || matches!(deed, Deed::Start | Deed::Resume) && may_be_done {
+            if may_be_done && (after.told != model.told || matches!(deed, Deed::Start | Deed::Resume)) {
                 may_be.push(after.told);
             }
             if may_be_done && matches!(deed, Deed::Change { .. }) {
