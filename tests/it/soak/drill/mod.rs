@@ -7,12 +7,14 @@ mod books;
 mod model;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+
+use tidegate::api::wire::Time;
 
 use crate::harness::{Answer, Daemon, Dice, LINKS, Site, comes_true, wait_until};
 use books::Books;
@@ -211,13 +213,23 @@ struct Hand<'d> {
     dice: Dice,
     seed: u64,
     models: Vec<(u64, Model)>,
+    /// What was asked of each link lately, and what was answered: for who has to find out what went wrong.
+    lately: Mutex<BTreeMap<u64, Vec<String>>>,
 }
 
 impl<'d> Hand<'d> {
     fn new(drill: &'d Drill<'d>, books: &'d Books, tally: &'d Tally, seed: u64, number: u64) -> Self {
         let mine = (0..drill.links).filter(|link| link % drill.hands == number);
         let models = mine.map(|link| (link, Model::new())).collect();
-        Self { drill, books, tally, dice: Dice::new(seed.wrapping_add(number * 7919 + 1)), seed, models }
+        Self {
+            drill,
+            books,
+            tally,
+            dice: Dice::new(seed.wrapping_add(number * 7919 + 1)),
+            seed,
+            models,
+            lately: Mutex::default(),
+        }
     }
 
     /// Do something to one of the links.
@@ -304,6 +316,10 @@ impl<'d> Hand<'d> {
         if answer.is_none() {
             self.tally.lost.fetch_add(1, Relaxed);
         }
+        let said = answer.as_ref().map(|answer| (answer.status, answer.body.chars().take(120).collect::<String>()));
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.entry(link).or_default().push(format!("{} {deed:?}: {said:?}", Time::now()));
+        drop(lately);
         answer.filter(|answer| !self.is_not_now(answer))
     }
 
@@ -429,6 +445,18 @@ impl<'d> Hand<'d> {
             if let Some(defined) = defined {
                 self.await_nothing_under_way(link, defined);
             }
+            if matches!(deed, Deed::FailOver | Deed::FailBack) {
+                // What would be done is said by what the target knows. The status follows that, and may be that of before for a moment.
+                let path = format!("{LINKS}/{}/failback?dry_run=true", name(link));
+                let Ok(plan) = self.drill.site.client.post(&path, "") else { continue };
+                if self.is_not_now(&plan) {
+                    continue;
+                }
+                let now = candidates.iter().find(|model| model.is_over == (plan.status == 200));
+                let now = now.unwrap_or_else(|| self.disagree(link, &format!("{candidates:?}: {}", plan.body)));
+                self.settle(link, now, matches!(deed, Deed::FailBack));
+                return now.clone();
+            }
             let Some(answer) = self.get(link, "").filter(|answer| answer.status == 200) else { continue };
             let found = answer.json();
             let is_it = |model: &&Model| {
@@ -548,7 +576,9 @@ impl<'d> Hand<'d> {
     /// The model and the daemon do not agree.
     fn disagree(&self, link: u64, what: &str) -> ! {
         let events = self.get(link, "/events").map(|answer| answer.body);
-        panic!("seed {}, {}: {what}\n{events:?}", self.seed, name(link));
+        let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = lately.get(&link).map(|all| all[all.len().saturating_sub(8)..].join("\n")).unwrap_or_default();
+        panic!("seed {}, {}: {what}\n{events:?}\n{lately}", self.seed, name(link));
     }
 }
 
