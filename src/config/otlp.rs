@@ -20,11 +20,8 @@ impl OtlpConfig {
         let endpoint = table.item("endpoint");
         let one_in = table.item("one_in");
         if let (None, Some(one_in)) = (&endpoint, &one_in) {
-            one_in.report.error_with_help(
-                &one_in.place,
-                "there is nobody who collects spans",
-                "write endpoint = \"http://127.0.0.1:4318\"",
-            );
+            let help = "write endpoint = \"http://127.0.0.1:4318\"";
+            one_in.report.warning(&one_in.place, "there is nobody who collects spans", help);
         }
         let one_in = one_in.map_or(Some(100), |item| item.integer(1..=1_000_000));
         table.finish();

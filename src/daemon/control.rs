@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::definitions::wrong_state;
+use super::definitions::{settle, wrong_state};
 use super::view::{self, Said, View};
 use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lifecycle, lock, verification};
@@ -90,6 +90,7 @@ impl Daemon {
     /// Have a link do something; `None`: it was just being replaced by what its definition says now.
     fn steer_once(&self, link: &str, transition: wire::LinkTransition) -> Result<Option<Arc<Hosted>>, ControlError> {
         let mut hosted = self.find_hosted(link)?;
+        settle(&hosted);
         let (state, _) = hosted.link.state();
         let Some(desired) = lifecycle::desired(transition, state) else {
             let message = format!("link {link} is {}: it cannot {transition}", view::status(state));

@@ -457,11 +457,16 @@ impl Daemon {
 
     fn shown(&self, id: &str) -> Result<wire::Link, ControlError> {
         let hosted = self.find_hosted(id)?;
-        let begun = Instant::now();
-        while hosted.link.state() == (LinkState::Starting, None) && begun.elapsed() < SETTLE_PATIENCE {
-            thread::sleep(LOOK_AGAIN_AFTER);
-        }
+        settle(&hosted);
         Ok(self.view(&hosted))
+    }
+}
+
+/// Wait until a link that was just begun has found out what it was told before, and whether its target has the source's place.
+pub(super) fn settle(hosted: &Hosted) {
+    let begun = Instant::now();
+    while hosted.link.state() == (LinkState::Starting, None) && begun.elapsed() < SETTLE_PATIENCE {
+        thread::sleep(LOOK_AGAIN_AFTER);
     }
 }
 

@@ -76,7 +76,7 @@ impl Daemon {
         loop {
             match link.failed_over() {
                 None => {
-                    let records = link.failovers().map_err(failure_error)?;
+                    let (records, _) = link.failovers().map_err(failure_error)?;
                     let name = format!("failback-{}", over.epoch);
                     if let Some(record) = records.iter().rev().find(|record| record.id() == name) {
                         return Ok(event(link, record));

@@ -87,15 +87,10 @@ impl Daemon {
     pub(super) fn link_failovers(&self, id: &str) -> Result<Vec<wire::FailoverEvent>, ControlError> {
         let hosted = self.find_region(id)?;
         let link = &hosted.link;
-        // From the target, and first: a daemon that has just been started has not looked there yet, and what is done meanwhile is among the records.
-        let over = link.known_genesis().map_err(failure_error)?.and_then(|genesis| genesis.failover);
-        let records = link.failovers().map_err(failure_error)?;
+        // From the target: a daemon that has just been started has not looked there yet.
+        let (records, over) = link.failovers().map_err(failure_error)?;
         let under_way = over.and_then(|over| self.under_way(link, &over));
-        let mut events: Vec<_> = records.iter().map(|record| event(link, record)).collect();
-        // What is listed counts when the genesis says so.
-        events.retain(|event| under_way.as_ref().is_none_or(|now| now.id != event.id));
-        events.extend(under_way);
-        Ok(events)
+        Ok(records.iter().map(|record| event(link, record)).chain(under_way).collect())
     }
 
     pub(super) fn link_failover(&self, id: &str, event: &str) -> Result<wire::FailoverDetails, ControlError> {

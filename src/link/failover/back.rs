@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions, overtaken};
 use crate::config::{LinkConfig, Rename, Start, TopicSelector, Topology};
@@ -142,9 +143,11 @@ impl Link {
         if !stored.genesis.failover.as_ref().is_some_and(is_ours) {
             return Err(overtaken().into());
         }
-        self.replace_genesis(&stored, stored.genesis.returned())?.ok_or_else(overtaken)?;
+        // Whoever dies in between has listed what counts as soon as somebody says so in the genesis.
         self.put_record(&record)?;
+        self.replace_genesis(&stored, stored.genesis.returned())?.ok_or_else(overtaken)?;
         self.see_genesis()?;
+        self.places.has_news.store(true, Relaxed);
         tracing::warn!(link = &*self.config().id, epoch = record.epoch, "the source has its place again");
         self.events.push(Event::new("failed-back", "the source has its place again"));
         Ok(record)

@@ -210,12 +210,10 @@ impl Link {
     /// # Errors
     /// The target cannot be read.
     pub fn untold(&self) -> Result<Option<FailoverRecord>, Failure> {
-        // What is listed counts when the genesis says so.
-        let is_fencing = self.failed_over().is_some_and(|over| over.phase == Phase::Fencing);
-        if is_fencing || !self.places.has_news.swap(false, Relaxed) {
+        if !self.places.has_news.swap(false, Relaxed) {
             return Ok(None);
         }
-        let read = || -> Result<_, Failure> { Ok((self.failovers()?.pop(), self.told()?)) };
+        let read = || -> Result<_, Failure> { Ok((self.failovers()?.0.pop(), self.told()?)) };
         let (last, told) = read().inspect_err(|_| self.places.has_news.store(true, Relaxed))?;
         Ok(last.filter(|last| told.is_none_or(|told| told != last.id())))
     }

@@ -150,6 +150,14 @@ impl FailoverRecord {
             Direction::Failback => format!("failback-{}", self.epoch),
         }
     }
+
+    /// Whether it is done, while the link is failed over in this way: what is listed counts when the genesis says so.
+    fn counts(&self, over: &FailedOver) -> bool {
+        match self.direction {
+            Direction::Failover => over.phase != Phase::Fencing || over.epoch != self.epoch,
+            Direction::Failback => over.epoch != self.epoch,
+        }
+    }
 }
 
 /// Where a link was when its target took the source's place.
@@ -206,12 +214,16 @@ fn ahead_key(epoch: u32) -> String {
 }
 
 impl Link {
-    /// The failovers and failbacks of the link, oldest first.
+    /// The failovers and failbacks of the link, oldest first, and who has whose place now.
     ///
     /// # Errors
     /// The target cannot be read.
-    pub fn failovers(&self) -> Result<Vec<FailoverRecord>, Failure> {
-        Ok(self.known_records()?.1)
+    pub fn failovers(&self) -> Result<(Vec<FailoverRecord>, Option<FailedOver>), Failure> {
+        // In this order: what is done between the two is among the records.
+        let over = self.known_genesis()?.and_then(|genesis| genesis.failover);
+        let mut records = self.known_records()?.1;
+        records.retain(|record| over.as_ref().is_none_or(|over| record.counts(over)));
+        Ok((records, over))
     }
 
     /// Where the link was at a failover.
@@ -240,13 +252,15 @@ impl Link {
         self.put_first(&ahead_key(epoch), positions)
     }
 
-    /// List a failover or failback; once, whoever else does it.
+    /// List a failover or failback; once, whoever else does it. Of failbacks that were called off the last counts.
     pub(super) fn put_record(&self, record: &FailoverRecord) -> Result<(), Failure> {
         loop {
             let (bytes, mut records) = self.known_records()?;
             self.places.has_news.store(true, Relaxed);
-            if records.iter().any(|known| known.id() == record.id()) {
-                return Ok(());
+            match (records.iter().position(|known| known.id() == record.id()), record.direction) {
+                (Some(_), Direction::Failover) => return Ok(()),
+                (Some(at), Direction::Failback) => drop(records.remove(at)),
+                (None, _) => {}
             }
             records.push(record.clone());
             records.drain(..records.len().saturating_sub(RECORDS_MAX));
