@@ -13,6 +13,9 @@ use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkTransition, Revision
 /// The longest filter or transform that is shown; `--json` has all of it.
 const BUILTIN_CHARS_MAX: usize = 400;
 
+/// How many links are asked for at once: as many as the API gives.
+const PAGE: usize = 1000;
+
 pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         LinkCommand::List(remote) => list(remote, out),
@@ -40,7 +43,7 @@ pub(super) fn link(command: &LinkCommand, out: &mut dyn Write) -> Result<(), Fai
 }
 
 fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
-    let links: Vec<Link> = Client::new(&remote.daemon)?.get(&["replication", "links"], &[])?;
+    let links = all(&Client::new(&remote.daemon)?)?;
     if remote.json {
         return print_json(out, &links);
     }
@@ -63,6 +66,20 @@ fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
     table(out, ["link", "name", "status", "from", "to", "revision", "out", "rate", "lag"], &rows)?;
     links.iter().try_for_each(|link| trouble(out, &format!("link {}", link.id), link.error.as_ref()))?;
     Ok(())
+}
+
+/// All links: an answer has as many as it may.
+fn all(client: &Client) -> Result<Vec<Link>, Failure> {
+    let mut links: Vec<Link> = Vec::new();
+    loop {
+        let last = links.last().map_or("", |link| &link.id).to_owned();
+        let page: Vec<Link> = client.get(&["replication", "links"], &[("after", last), ("limit", PAGE.to_string())])?;
+        let is_last = page.len() < PAGE;
+        links.extend(page);
+        if is_last {
+            return Ok(links);
+        }
+    }
 }
 
 fn show(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {

@@ -160,7 +160,7 @@ pub(super) fn read_compression(table: &mut Table<'_>, key: &'static str, otherwi
     let chosen = written.as_ref().map_or(Some(otherwise.codec()), |item| item.choice(&codecs));
     // Of a codec that is not known nobody knows the levels.
     let Some(codec) = chosen else { return otherwise };
-    let usual = if written.is_some() { Compression::usual(codec) } else { otherwise };
+    let usual = if codec == otherwise.codec() { otherwise } else { Compression::usual(codec) };
     let Some(level) = level else { return usual };
     let Some(levels) = codec.levels() else {
         let help = format!("remove it, or write {key} = \"zstd\"");

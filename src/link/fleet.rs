@@ -81,6 +81,8 @@ impl Link {
         if *lock(&self.followed) == Some(version) {
             return Ok(());
         }
+        // Whoever looks here must not be shown less than the lanes here know.
+        self.expect_news();
         let outlived = lock(&self.view).shared.as_ref().is_some_and(|shared| shared.outlived.load(Relaxed));
         let mut running = match self.running.try_lock() {
             Ok(running) => running,

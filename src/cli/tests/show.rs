@@ -4,8 +4,22 @@ use serde_json::{Value, json};
 
 use super::super::local::print_plugin;
 use super::{Scene, told};
+use crate::api::control::ControlPlane as _;
 use crate::api::wire::{Event, Inspection, Place, Time};
 use crate::model::{Digest, Limits};
+
+#[test]
+fn links_are_listed_however_many_there_are() {
+    let scene = Scene::new();
+    for number in 0..2000 {
+        let definition = json!({"topics": ["t"]});
+        let defined =
+            scene.fake.define(Some(&format!("l{number}")), definition.as_object().expect("an object").clone(), "ann");
+        defined.expect("defined");
+    }
+    let listed = scene.run(&["link", "list"]).expect("listed");
+    assert_eq!(listed.lines().filter(|line| line.starts_with(['l', 'o'])).count(), 2001);
+}
 
 #[test]
 fn a_stage_is_shown_with_what_it_may_use_beside_what_it_has_used() {
