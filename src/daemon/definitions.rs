@@ -428,6 +428,7 @@ impl Daemon {
     /// A link that was defined through the API, if it is the version that is expected.
     fn defined(&self, id: &str, expected: Option<u64>) -> Result<(Arc<Hosted>, Stored), ControlError> {
         let hosted = self.find_hosted(id)?;
+        settle(&hosted);
         let ManagedBy::Api(stored) = &hosted.managed_by else { return Err(in_file(id, ErrorKind::Conflict)) };
         if hosted.link.config().is_reverse {
             let message = format!("link {id} is the other way of one that goes both ways");

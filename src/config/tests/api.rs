@@ -7,10 +7,14 @@ use crate::config::{Config, Role, Subject};
 use super::{CLUSTERS, base_dir, check_with_clusters, config, parse, show};
 
 /// Files for tokens and certificates. What is in them is looked at elsewhere.
+/// Once: who writes a file anew empties it first, and tests read it at the same time.
 fn with_files() {
-    for name in ["ann.token", "tls.crt", "tls.key", "ca.crt"] {
-        std::fs::write(base_dir().join(name), "0123456789abcdef\n").expect("a file");
-    }
+    static WRITTEN: std::sync::Once = std::sync::Once::new();
+    WRITTEN.call_once(|| {
+        for name in ["ann.token", "tls.crt", "tls.key", "ca.crt"] {
+            std::fs::write(base_dir().join(name), "0123456789abcdef\n").expect("a file");
+        }
+    });
 }
 
 const TLS: &str = "tls_cert_file = 'tls.crt'\ntls_key_file = 'tls.key'\n";
