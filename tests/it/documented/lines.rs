@@ -291,12 +291,13 @@ fn start_and_look(ground: &Ground<'_>) {
 
 /// What Prometheus is told: help, type and labels of what is named.
 fn exposition(ground: &Ground<'_>) {
-    let id = ground.named("link-RUN");
+    let (id, topic) = (ground.named("link-RUN"), ground.named("orders-RUN"));
     let mut page = String::new();
-    // Nobody who scrapes waits for a cluster: lags are there once they were measured.
-    wait_until("lags were measured", || {
+    let lag = format!("tidegate_replication_lag_ms{{link_id=\"{id}\",topic=\"{topic}\",partition=\"0\"}} 0");
+    // Nobody who scrapes waits for a cluster: it is known once it was measured, and the last time it was behind.
+    wait_until("its lag was measured anew", || {
         page = ground.ask("GET", "/metrics", "").body;
-        page.contains("\ntidegate_replication_lag_ms{")
+        page.lines().any(|found| found == lag)
     });
     for (name, kind) in [
         ("tidegate_replication_lag_ms", "gauge"),
@@ -308,11 +309,9 @@ fn exposition(ground: &Ground<'_>) {
             "{page}"
         );
     }
-    let topic = ground.named("orders-RUN");
     for line in [
         format!("tidegate_replication_messages_total{{link_id=\"{id}\"}} 10"),
         format!("tidegate_replication_bytes_total{{link_id=\"{id}\"}} 50"),
-        format!("tidegate_replication_lag_ms{{link_id=\"{id}\",topic=\"{topic}\",partition=\"0\"}} 0"),
         format!("tidegate_source_cluster_reachable{{link_id=\"{id}\",cluster_id={}}} 1", ground.source["cluster_id"]),
         format!("tidegate_target_cluster_reachable{{link_id=\"{id}\",cluster_id={}}} 1", ground.target["cluster_id"]),
         format!("tidegate_replication_consecutive_failures{{link_id=\"{id}\"}} 0"),
