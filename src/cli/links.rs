@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::args::link::LinkCommand;
 use super::args::{LinkArgs, Remote};
-use super::client::Client;
+use super::client::{Client, RequestError};
 use super::failure::Failure;
 use super::table::{bytes, field, known, line, milliseconds, table};
 use super::{checkpoints, definitions, events, failover, lanes, plan, print_json, reset, stage};
@@ -69,7 +69,7 @@ fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// All links: an answer has as many as it may.
-fn all(client: &Client) -> Result<Vec<Link>, Failure> {
+pub(super) fn all(client: &Client) -> Result<Vec<Link>, RequestError> {
     let mut links: Vec<Link> = Vec::new();
     loop {
         let last = links.last().map_or("", |link| &link.id).to_owned();

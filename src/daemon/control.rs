@@ -14,6 +14,7 @@ use crate::api::exposition::Page;
 use crate::api::wire;
 use crate::config::{self, ClusterKind, Diagnostic, Severity, THROTTLE_RATES};
 use crate::connector::Error;
+use crate::link::genesis::FAILED_OVER;
 use crate::link::reset::{Reset, ResetError, ResetTo};
 use crate::link::sight::Look;
 use crate::link::supervisor::{LINK_REPLACED, LinkState, PublishError, VerifyError};
@@ -511,7 +512,7 @@ fn reset_error(error: ResetError) -> ControlError {
 
 /// What a link cannot do. As long as it is failed over, the same request does not work later either.
 pub(super) fn failure_error(failure: Failure) -> ControlError {
-    let kind = if failure.code == "failed-over" { ErrorKind::Conflict } else { ErrorKind::Unavailable };
+    let kind = if failure.code == FAILED_OVER { ErrorKind::Conflict } else { ErrorKind::Unavailable };
     ControlError::new(kind, failure.code, failure.message, failure.remedy)
 }
 

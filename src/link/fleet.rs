@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
+use super::genesis::Genesis;
 use super::orders::{Desired, Turn};
 use super::status::{LaneState, LaneStatus, Progress, lock};
 use super::supervisor::{Link, Running, Shared};
@@ -163,7 +164,11 @@ impl Link {
     /// # Errors
     /// It cannot be read.
     pub fn lanes_in_target(&self) -> Result<Vec<LaneStatus>, Failure> {
-        let known = self.known_genesis()?;
+        self.lanes_as(self.known_genesis()?.as_ref())
+    }
+
+    /// The same, of a link whose genesis was read.
+    pub(super) fn lanes_as(&self, known: Option<&Genesis>) -> Result<Vec<LaneStatus>, Failure> {
         let lanes = known.map_or((self.config().lanes, FIRST_GENERATION), |known| (known.lanes, known.generation));
         self.lanes_of(lanes.0, lanes.1)
     }

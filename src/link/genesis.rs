@@ -30,7 +30,7 @@ const RELANED: &str = "relaned";
 const NEWER_LAYOUT: &str = "newer-layout";
 
 /// The code of a link whose target has taken its source's place.
-pub(super) const FAILED_OVER: &str = "failed-over";
+pub const FAILED_OVER: &str = "failed-over";
 
 /// What is said to lanes that do not count any more.
 const OUTLIVED: [&str; 4] = [UNDER_WAY, RELANED, NEWER_LAYOUT, FAILED_OVER];

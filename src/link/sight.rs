@@ -104,10 +104,11 @@ impl Link {
 
     /// What cannot be read is as it was.
     fn ask_target(&self, before: &AtTarget) -> AtTarget {
+        let genesis = self.known_genesis().unwrap_or_else(|_| before.genesis.clone());
         let revision = self.history().map(|history| history.last().cloned());
-        let lanes = if self.has_lanes() { Ok(Vec::new()) } else { self.lanes_in_target() };
+        let lanes = if self.has_lanes() { Ok(Vec::new()) } else { self.lanes_as(genesis.as_ref()) };
         AtTarget {
-            genesis: self.known_genesis().unwrap_or_else(|_| before.genesis.clone()),
+            genesis,
             revision: revision.unwrap_or_else(|_| before.revision.clone()),
             throttle: self.throttle_order().unwrap_or_else(|_| before.throttle.clone()),
             daemons: self.daemons().unwrap_or_default(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::client::{Client, RequestError};
 use super::super::failure::Failure;
+use super::super::links;
 use crate::api::wire::{Event, Link, LinkHealth, LinkTransition, Status};
 
 /// What the daemon has answered, all in one round.
@@ -59,7 +60,7 @@ impl Look {
     /// Ask for everything.
     pub(super) fn take(client: &Client, watched: Option<&str>) -> Result<Self, RequestError> {
         let status = client.get(&["status"], &[])?;
-        let links = client.get(&["replication", "links"], &[])?;
+        let links = links::all(client)?;
         let watched = watched.map(|link| Watched::take(client, link)).transpose()?;
         Ok(Self { status, links, watched })
     }
