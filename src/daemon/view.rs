@@ -72,7 +72,7 @@ impl<'a> View<'a> {
     pub(super) fn link(&self, said: Said) -> wire::Link {
         let config = self.link.config();
         let counters = self.link.counters();
-        let (genesis, revision) = (self.at_target.genesis.as_ref(), self.at_target.revision.as_ref());
+        let (genesis, revision) = (self.at_target.genesis.as_ref(), self.at_target.history.last());
         wire::Link {
             id: config.id.to_string(),
             name: config.name.clone(),
@@ -133,7 +133,7 @@ impl<'a> View<'a> {
             status: status(self.state),
             source: config.source.to_string(),
             target: config.target.to_string(),
-            revision: self.at_target.revision.as_ref().map(|revision| revision.number.0),
+            revision: self.at_target.history.last().map(|revision| revision.number.0),
             records_out: summary.total_messages_replicated,
             messages_per_second: summary.messages_per_second,
             replication_lag: summary.replication_lag,

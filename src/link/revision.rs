@@ -109,6 +109,12 @@ pub struct History {
     stored: Option<Vec<u8>>,
 }
 
+/// What of a history is read first: a newer one may have another form.
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
 impl Default for History {
     fn default() -> Self {
         Self { v: VERSION_WITHOUT_BUILTINS, revisions: Vec::new(), stored: None }
@@ -121,12 +127,12 @@ impl History {
     /// # Errors
     /// A sentence that says why it cannot be read.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("the link's history: {error}"))?;
-        let version = value["v"].as_u64().unwrap_or(0);
-        if version > u64::from(HISTORY_VERSION) {
-            return Err(format!("the link's history has version {version}: a newer tidegate wrote it"));
+        let unreadable = |error| format!("the link's history: {error}");
+        let Version { v } = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if v > HISTORY_VERSION {
+            return Err(format!("the link's history has version {v}: a newer tidegate wrote it"));
         }
-        let history: Self = serde_json::from_value(value).map_err(|error| format!("the link's history: {error}"))?;
+        let history: Self = serde_json::from_slice(bytes).map_err(unreadable)?;
         Ok(Self { stored: Some(bytes.to_vec()), ..history })
     }
 

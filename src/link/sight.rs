@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::genesis::Genesis;
 use super::lag::ends_of;
-use super::revision::RevisionRecord;
+use super::revision::History;
 use super::status::{LaneStatus, lock};
 use super::supervisor::Link;
 use super::throttle::ThrottleOrder;
@@ -28,8 +28,8 @@ const PATIENCE_FOR_NEWS: Duration = Duration::from_secs(1);
 pub struct AtTarget {
     /// What the link was made with; `None`: it was never started.
     pub genesis: Option<Genesis>,
-    /// Its newest revision.
-    pub revision: Option<RevisionRecord>,
+    /// Its revisions.
+    pub history: Arc<History>,
     /// What people said of its rate.
     pub throttle: Option<ThrottleOrder>,
     /// The daemons that run it.
@@ -105,11 +105,10 @@ impl Link {
     /// What cannot be read is as it was.
     fn ask_target(&self, before: &AtTarget) -> AtTarget {
         let genesis = self.known_genesis().unwrap_or_else(|_| before.genesis.clone());
-        let revision = self.history().map(|history| history.last().cloned());
         let lanes = if self.has_lanes() { Ok(Vec::new()) } else { self.lanes_as(genesis.as_ref()) };
         AtTarget {
             genesis,
-            revision: revision.unwrap_or_else(|_| before.revision.clone()),
+            history: self.history_after(&before.history).unwrap_or_else(|_| before.history.clone()),
             throttle: self.throttle_order().unwrap_or_else(|_| before.throttle.clone()),
             daemons: self.daemons().unwrap_or_default(),
             lanes: lanes.unwrap_or_else(|_| before.lanes.clone()),

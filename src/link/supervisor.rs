@@ -430,6 +430,12 @@ impl Link {
         read_history(&*self.target, &self.config)
     }
 
+    /// The same for who looks often: what is stored is decoded only if it is not what `before` was read from.
+    pub(super) fn history_after(&self, before: &Arc<History>) -> Result<Arc<History>, Failure> {
+        let stored = self.target.metadata(&self.config.id, HISTORY)?;
+        if stored.as_deref() == before.stored() { Ok(before.clone()) } else { Ok(Arc::new(decode_history(stored)?)) }
+    }
+
     /// Where each revision began.
     ///
     /// # Errors
@@ -554,7 +560,11 @@ impl Link {
 }
 
 fn read_history(target: &dyn Cluster, config: &LinkConfig) -> Result<History, Failure> {
-    let Some(bytes) = target.metadata(&config.id, HISTORY)? else { return Ok(History::default()) };
+    decode_history(target.metadata(&config.id, HISTORY)?)
+}
+
+fn decode_history(stored: Option<Vec<u8>>) -> Result<History, Failure> {
+    let Some(bytes) = stored else { return Ok(History::default()) };
     History::decode(&bytes)
         .map_err(|message| Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate"))
 }

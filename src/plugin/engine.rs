@@ -35,6 +35,12 @@ const TABLE_ELEMENTS_MAX: usize = 1_000_000;
 /// What of a memory that was used stays with the process for the next instance, in bytes.
 const RESIDENT_BYTES: usize = 1 << 20;
 
+/// The same for a table: that of an interpreter has some thousand elements of eight bytes.
+const RESIDENT_TABLE_BYTES: usize = 128 << 10;
+
+/// Of so many memories that nobody uses this much stays with the process: one that traps is instantiated anew in its own.
+const WARM_SLOTS_MAX: u32 = 32;
+
 /// Compiles plugins and lets them run.
 #[derive(Clone)]
 pub struct PluginEngine(Arc<Inner>);
@@ -171,7 +177,8 @@ fn pooled(mut config: Config) -> Config {
         .max_core_instance_size(8 << 20)
         .max_component_instance_size(32 << 20)
         .linear_memory_keep_resident(RESIDENT_BYTES)
-        .table_keep_resident(RESIDENT_BYTES)
+        .table_keep_resident(RESIDENT_TABLE_BYTES)
+        .max_unused_warm_slots(WARM_SLOTS_MAX)
         .pagemap_scan(Enabled::Auto);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config

@@ -17,7 +17,7 @@ pub(crate) fn run() -> Result<()> {
     // Most tests wait for brokers more than they work.
     let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get() * 3 / 2).to_string();
     let threads = [("RUST_TEST_THREADS", &*threads)];
-    step("tests", || crate::cargo_with(&["test", "--release", "--workspace"], &threads))
+    step("tests", || crate::cargo_with(&["test", "--release", "--workspace", "--no-fail-fast"], &threads))
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
