@@ -227,6 +227,25 @@ fn health_is_said_in_words_and_follows_what_happens() {
 }
 
 #[test]
+fn a_topic_that_is_not_there_is_told_until_it_is() {
+    let link =
+        "[links.copy]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"in\", \"later\"]\ntopic_refresh = \"1s\"\n";
+    let site = Site::new(&(CLUSTERS.to_owned() + link));
+    let _daemon = site.start();
+    let is_told = || site.client.link("copy").notices.iter().any(|it| it.code == "source-topic-missing");
+    wait_until("it is told", is_told);
+    let degraded = || health(&site, "copy");
+    wait_until("it is a warning", || {
+        degraded().warnings.iter().any(|text| text.contains("no topic later at the source"))
+    });
+    assert_eq!(degraded().status, HealthStatus::Degraded);
+    site.client.post("/api/v1/clusters/east/topics", r#"{"name":"later","partitions":1}"#).expect("an answer");
+    site.client.produce("east", "later", &[record(1_000, "")]);
+    wait_until("it is there", || !is_told() && site.client.is_caught_up("copy"));
+    assert_eq!(site.client.ends("west", "later").iter().sum::<i64>(), 1);
+}
+
+#[test]
 fn a_link_that_stopped_by_itself_is_unhealthy_and_says_what_to_do() {
     let strict = LINKS_WITH_PLUGINS
         .replace("lanes = LANES", "")

@@ -4,8 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Dice, Site, wait_until};
-use crate::secured::{ANN, Authority, configure, tokens};
+use rustix::process::Signal;
+
+use crate::harness::{Client, Dice, LINKS, Site, wait_until};
+use crate::secured::{ANN, Authority, RON, configure, tokens};
 
 /// How long a daemon may take to give up a client whose time is a second: only what is broken takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -101,6 +103,70 @@ fn whoever_does_not_take_the_answer_is_given_up() {
     // The connection is over when nothing more can be sent on it.
     wait_until("it is given up", || stream.write_all(b"GET").is_err());
     assert!(site.client.is_ready());
+}
+
+/// A stream of the link's events, of which only the beginning was read.
+fn follow(site: &Site) -> TcpStream {
+    let mut stream = connect(site);
+    let head = format!(
+        "GET {LINKS}/flow/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {RON}\r\naccept: text/event-stream\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 200");
+    stream
+}
+
+#[test]
+fn whoever_follows_events_gives_way_to_those_that_ask() {
+    let site = Site::new("");
+    configure(&site, "127.0.0.1", &format!("connections_max = 8\n{}", tokens(&site)));
+    let _daemon = site.start();
+    let streams: Vec<TcpStream> = (0..8).map(|_| follow(&site)).collect();
+    for _ in 0..3 {
+        let ann = Client::known(site.port, Some(ANN), None);
+        assert_eq!(ann.get("/api/v1/status").expect("an answer").status, 200);
+    }
+    drop(streams);
+}
+
+#[test]
+fn events_end_for_those_who_may_not_see_them_any_more() {
+    let mut site = Site::new("");
+    let all = tokens(&site);
+    configure(&site, "127.0.0.1", &all);
+    site.client = Client::known(site.port, Some(ANN), None);
+    let daemon = site.start();
+    let stream = follow(&site);
+    let without_ron = all.split_once("[[daemon.api.tokens]]\nname = \"ron\"").expect("ron is the last").0;
+    configure(&site, "127.0.0.1", without_ron);
+    daemon.signal(Signal::HUP);
+    let events = rest(stream);
+    assert!(events.contains("text/event-stream"), "{events}");
+    daemon.terminate();
+}
+
+#[test]
+fn whoever_came_just_before_tokens_changed_is_answered() {
+    let mut site = Site::new("");
+    let all = tokens(&site);
+    configure(&site, "127.0.0.1", &all);
+    site.client = Client::known(site.port, Some(ANN), None);
+    let _daemon = site.start();
+    let without_ron = all.split_once("[[daemon.api.tokens]]\nname = \"ron\"").expect("ron is the last").0;
+    let mut is_with_ron = true;
+    // Its time is short, and this machine may be slow.
+    wait_until("it is answered", || {
+        let mut stream = connect(&site);
+        // Connections are taken in their order.
+        assert!(Client::known(site.port, Some(ANN), None).is_ready());
+        is_with_ron = !is_with_ron;
+        configure(&site, "127.0.0.1", if is_with_ron { &all } else { without_ron });
+        assert_eq!(site.client.send("POST", "/api/v1/reload", None, "").status, 200);
+        let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).is_ok() && rest(stream).starts_with("HTTP/1.1 200")
+    });
 }
 
 #[test]

@@ -25,7 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
@@ -54,6 +54,9 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// How long, and how much, a client is listened to that has been told to go, so that it hears why.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES_MAX: usize = 256 << 10;
+
+/// How long a connection that was made while certificates or tokens changed may take for its first request: it is on its way, most likely.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 #[derive(Clone)]
@@ -174,7 +177,9 @@ async fn converse(
     mut generation: watch::Receiver<u64>,
     limits: ApiLimits,
 ) {
+    let asked = Notify::new();
     let service = service_fn(|mut request: Request<Incoming>| {
+        asked.notify_one();
         request.extensions_mut().insert(peer.clone());
         house.router.clone().call(request)
     });
@@ -185,10 +190,14 @@ async fn converse(
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut ending = house.ending.clone();
+    let outdated = async {
+        drop(generation.changed().await);
+        drop(timeout(FIRST_REQUEST, asked.notified()).await);
+    };
     tokio::select! {
         served = connection.as_mut() => return log_end(&peer, served),
         _ = ending.wait_for(|ending| *ending) => {}
-        _ = generation.changed() => {}
+        () = outdated => {}
     }
     // What is under way is answered.
     connection.as_mut().graceful_shutdown();

@@ -94,6 +94,8 @@ impl Link {
         let (_, not_made) = shared.find_topics()?;
         let notices = not_made.into_iter().map(|(chosen, failure)| Notice::of(&chosen.target, failure)).collect();
         self.topics.notices.replace(About::Targets, notices, &self.events);
+        let missing = not_there(self.config(), |topic| lock(&self.topics.names).contains_key(topic));
+        self.topics.notices.missing(missing, &self.events);
         Ok(())
     }
 
@@ -177,7 +179,7 @@ impl Link {
             notices.extend(without);
         }
         let deleted = self.deleted(&there)?;
-        let missing = not_there(config, &there).into_iter();
+        let missing = not_there(config, |topic| there.contains(topic)).into_iter();
         notices.extend(missing.filter(|notice| !deleted.iter().any(|known| known.topic == notice.topic)));
         notices.extend(deleted);
         notices.extend(left_out(config, source, &there)?);
@@ -252,12 +254,12 @@ fn left_out(config: &LinkConfig, source: &dyn Cluster, there: &BTreeSet<Arc<str>
 }
 
 /// The topics that the link names and that are not there.
-fn not_there(config: &LinkConfig, there: &BTreeSet<Arc<str>>) -> Vec<Notice> {
+fn not_there(config: &LinkConfig, is_there: impl Fn(&Arc<str>) -> bool) -> Vec<Notice> {
     let names = config.topics.iter().filter_map(|selector| match selector {
         TopicSelector::Name(name) => Some(name),
         TopicSelector::Pattern(_) => None,
     });
-    let missing = names.filter(|name| !there.contains(*name));
+    let missing = names.filter(|name| !is_there(name));
     let notice = |topic: &Arc<str>| Notice {
         code: "source-topic-missing",
         message: format!("there is no topic {topic} at the source"),

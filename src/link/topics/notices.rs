@@ -32,6 +32,8 @@ impl Notice {
 pub(in crate::link) enum About {
     /// Topics of the source that are gone.
     Sources,
+    /// Topics that the link names and the source never had.
+    Missing,
     /// Topics of the target that could not be made.
     Targets,
     /// Settings that could not be kept in step.
@@ -54,6 +56,13 @@ impl Notices {
     /// All there are, in order.
     pub(in crate::link) fn all(&self) -> Vec<Notice> {
         lock(&self.notices).values().cloned().collect()
+    }
+
+    /// What is known now of topics that are not there. Of one that is gone it is known already.
+    pub(in crate::link) fn missing(&self, mut now: Vec<Notice>, events: &Events) {
+        let gone = |notice: &Notice| lock(&self.notices).contains_key(&(About::Sources, notice.topic.clone()));
+        now.retain(|notice| !gone(notice));
+        self.replace(About::Missing, now, events);
     }
 
     /// What is known now about these things; what was known before and is not among it has gone away. What is new becomes an event.

@@ -211,6 +211,18 @@ fn a_notice_is_an_event_once_and_stays_until_it_is_over() {
 }
 
 #[test]
+fn a_topic_that_is_gone_is_not_said_to_be_missing_too() {
+    let (notices, events) = (Notices::default(), Events::default());
+    notices.source_gone(&"a".into(), &events);
+    let missing = |topic: &str| Notice::of(&topic.into(), Failure::fatal("source-topic-missing", topic, ""));
+    notices.missing(vec![missing("a"), missing("b")], &events);
+    let shown = || notices.all().iter().map(|notice| (notice.code, notice.topic.to_string())).collect::<Vec<_>>();
+    assert_eq!(shown(), [("source-topic-deleted", "a".to_owned()), ("source-topic-missing", "b".to_owned())]);
+    notices.missing(Vec::new(), &events);
+    assert_eq!(shown(), [("source-topic-deleted", "a".to_owned())]);
+}
+
+#[test]
 fn five_thousand_topics_are_chosen_from_in_no_time() {
     let link = link("topics = ['/(topic|other)-[0-9]{1,5}(\\.x)?/']");
     let names: Vec<String> = (0..5_000).map(|number| format!("topic-{number}")).collect();
