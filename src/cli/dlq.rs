@@ -46,7 +46,7 @@ fn list(args: &DlqListArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn row(letter: &Letter) -> [String; 6] {
     let place = format!("{} {}", letter.partition, letter.offset);
-    let time = letter.time.to_string();
+    let time = time(letter);
     let cells = match &letter.reason {
         Some(reason) => {
             [place, source(&letter.record), reason.stage.clone(), reason.code.clone(), reason.message.clone(), time]
@@ -59,6 +59,10 @@ fn row(letter: &Letter) -> [String; 6] {
     cells.map(|cell| line(&cell, MESSAGE_CHARS_MAX))
 }
 
+fn time(letter: &Letter) -> String {
+    letter.time.map_or_else(|| NOTHING.to_owned(), |time| time.to_string())
+}
+
 fn show(args: &DlqShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let client = Client::new(&args.remote.daemon)?;
     let mailbox = Mailbox::open(&client, &args.link)?;
@@ -67,7 +71,7 @@ fn show(args: &DlqShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
         return print_json(out, &letter);
     }
     writeln!(out, "letter {} {} in {}", letter.partition, letter.offset, mailbox.name())?;
-    field(out, "time", &letter.time.to_string())?;
+    field(out, "time", &time(&letter))?;
     match &letter.reason {
         Some(reason) => print_reason(reason, &letter.record, out)?,
         None => field(out, "problem", letter.problem.as_deref().unwrap_or_default())?,

@@ -155,18 +155,17 @@ fn whoever_came_just_before_tokens_changed_is_answered() {
     site.client = Client::known(site.port, Some(ANN), None);
     let _daemon = site.start();
     let without_ron = all.split_once("[[daemon.api.tokens]]\nname = \"ron\"").expect("ron is the last").0;
-    let mut is_with_ron = true;
-    // Its time is short, and this machine may be slow.
-    wait_until("it is answered", || {
+    // Its time is short, and this machine may be slow: one of some is answered.
+    let is_answered = |attempt: u32| {
         let mut stream = connect(&site);
         // Connections are taken in their order.
         assert!(Client::known(site.port, Some(ANN), None).is_ready());
-        is_with_ron = !is_with_ron;
-        configure(&site, "127.0.0.1", if is_with_ron { &all } else { without_ron });
+        configure(&site, "127.0.0.1", if attempt % 2 == 0 { without_ron } else { &all });
         assert_eq!(site.client.send("POST", "/api/v1/reload", None, "").status, 200);
         let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         stream.write_all(request).is_ok() && rest(stream).starts_with("HTTP/1.1 200")
-    });
+    };
+    assert!((0..5).any(is_answered));
 }
 
 #[test]

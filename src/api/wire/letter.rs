@@ -15,8 +15,8 @@ pub struct Letter {
     pub partition: u32,
     /// Where the letter is: its offset.
     pub offset: i64,
-    /// Its own timestamp.
-    pub time: Time,
+    /// Its own timestamp; null where producers gave it none that a calendar has.
+    pub time: Option<Time>,
     /// Why the record was put aside; null where that cannot be said.
     pub reason: Option<LetterReason>,
     /// Why it cannot be said: somebody else has written here.
@@ -59,7 +59,7 @@ impl Letter {
     /// The letter that a record in a topic of dead letters is.
     pub fn new(record: Record) -> Self {
         let (partition, offset) = (record.partition.unwrap_or_default(), record.offset.unwrap_or_default());
-        let time = Time(record.timestamp.unwrap_or_default());
+        let time = record.timestamp.and_then(Time::of_record);
         let (reason, problem, record) = match read(&record) {
             Ok((reason, original)) => (Some(reason), None, original),
             Err(problem) => (None, Some(format!("not a dead letter: {problem}")), record),

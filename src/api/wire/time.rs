@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,12 @@ use crate::model::time::{parse_rfc3339, rfc3339};
 #[serde(into = "String", try_from = "String")]
 pub struct Time(pub i64);
 
+/// The times that RFC 3339 can write: its years have four digits.
+const RFC_3339: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
+
+/// What a record of Kafka has that nobody gave a time.
+const NO_TIMESTAMP: i64 = -1;
+
 /// A text that is not a [`Time`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a time: write it like 2024-01-15T10:00:00.000Z")]
@@ -26,6 +33,11 @@ impl Time {
     pub fn now() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// A record's timestamp, in milliseconds. Producers choose it: it may be none, or beyond all calendars.
+    pub fn of_record(timestamp: i64) -> Option<Self> {
+        (timestamp != NO_TIMESTAMP && RFC_3339.contains(&timestamp)).then_some(Self(timestamp))
     }
 }
 
@@ -72,6 +84,22 @@ impl TryFrom<String> for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_may_have_a_time_that_no_calendar_has() {
+        for (timestamp, written) in [
+            (0, Some("1970-01-01T00:00:00.000Z")),
+            (253_402_300_799_999, Some("9999-12-31T23:59:59.999Z")),
+            (253_402_300_800_000, None),
+            (-62_167_219_200_000, Some("0000-01-01T00:00:00.000Z")),
+            (-62_167_219_200_001, None),
+            (i64::MAX, None),
+            (i64::MIN, None),
+            (-1, None),
+        ] {
+            assert_eq!(Time::of_record(timestamp).map(|time| time.to_string()).as_deref(), written, "{timestamp}");
+        }
+    }
 
     #[test]
     fn known_times_are_written_right() {
