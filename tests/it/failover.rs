@@ -9,7 +9,9 @@ use std::thread;
 use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tidegate::api::wire::{FailoverDetails, FailoverEvent, FailoverPhase, FailoverPlan, LinkStatus, ManagedBy};
+use tidegate::api::wire::{
+    FailoverDetails, FailoverEvent, FailoverPhase, FailoverPlan, LinkStatus, ManagedBy, Verdict, Verification,
+};
 
 use crate::harness::{Daemon, Dice, LINKS, Site, wait_until};
 
@@ -129,6 +131,7 @@ fn a_link_goes_there_and_back_and_nothing_is_lost_or_doubled() {
         site.client.await_caught_up("copy");
         check_both_have_all(&site, &all, round);
     }
+    check_verified(&site, 2);
     let links: Vec<Value> = site.client.read(LINKS);
     assert_eq!(links.len(), 1, "the way back is gone: {links:?}");
     let again = site.client.post(&path("failback"), "").expect("an answer");
@@ -138,6 +141,16 @@ fn a_link_goes_there_and_back_and_nothing_is_lost_or_doubled() {
     let details: FailoverDetails = site.client.read(&path("failovers/failover-2"));
     assert_eq!((details.partitions.len(), details.target_partitions.len()), (2, 2));
     daemon.terminate();
+}
+
+/// What others have written to the target while it had the source's place is not held against the link; all else is.
+fn check_verified(site: &Site, rounds: usize) {
+    let verified: Verification = serde_json::from_slice(&site.cli(&["verify", "copy", "--json"]).stdout).expect("JSON");
+    let report = verified.report.expect("a report");
+    assert_eq!((verified.verdict, report.differences_total), (Some(Verdict::NotCovered), 0), "{report:#?}");
+    let others = report.not_covered.iter().filter(|it| it.reason.contains("others"));
+    let records: i64 = others.clone().map(|it| it.to.expect("an end") - it.from.expect("a beginning")).sum();
+    assert_eq!((others.count(), records), (2 * rounds, 57 * rounds as i64), "{report:#?}");
 }
 
 /// Links that are stopped and paused fail over too; one that was never started has nothing to take over.

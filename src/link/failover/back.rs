@@ -143,6 +143,7 @@ impl Link {
         if !stored.genesis.failover.as_ref().is_some_and(is_ours) {
             return Err(overtaken().into());
         }
+        self.put_returned(over.epoch, &self.target_now(over.epoch)?)?;
         // Whoever dies in between has listed what counts as soon as somebody says so in the genesis.
         self.put_record(&record)?;
         self.replace_genesis(&stored, stored.genesis.returned())?.ok_or_else(overtaken)?;
@@ -168,6 +169,13 @@ impl Link {
         };
         let mut topics = known.topics.iter().map(|(name, topic)| (name.clone(), now(topic))).collect();
         self.fill_source_ends(&mut topics)?;
+        Ok(Positions::new(topics))
+    }
+
+    /// Where the target ends now in the topics that were known at a failover.
+    fn target_now(&self, epoch: u32) -> Result<Positions, Failure> {
+        let mut topics = self.positions(epoch)?.unwrap_or_default().topics;
+        self.fill_target_ends(&mut topics)?;
         Ok(Positions::new(topics))
     }
 

@@ -8,9 +8,10 @@
 //! As with lanes that become others (`relane`), each change of the genesis is one comparison and writing, and whoever opens a lane looks there after having fenced.
 //! What is between two of them may be done again: by the same daemon when it comes back, by another one when nothing comes on for a while.
 //!
-//! Reading order: `record` (what is kept), this file, `back` (the way back), `trigger` (when it happens by itself).
+//! Reading order: `record` (what is kept), this file, `back` (the way back), `others` (whose records the target has), `trigger` (when it happens by itself).
 
 mod back;
+pub(super) mod others;
 mod record;
 mod trigger;
 

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::connector::{Class, Error};
+use crate::connector::{Class, Cluster, Error};
 use crate::link::failure::Failure;
 use crate::link::genesis::FAILED_OVER;
 use crate::link::supervisor::Link;
+use crate::model::LinkId;
 
 /// Where failovers and failbacks are listed.
 const RECORDS: &str = "failovers";
@@ -213,6 +214,29 @@ fn ahead_key(epoch: u32) -> String {
     format!("failback-{epoch}")
 }
 
+fn returned_key(epoch: u32) -> String {
+    format!("returned-{epoch}")
+}
+
+/// Where a link was at a failover.
+pub(super) fn positions_of(target: &dyn Cluster, link: &LinkId, epoch: u32) -> Result<Option<Positions>, Failure> {
+    read_json(target, link, &positions_key(epoch), |positions: &Positions| positions.v)
+}
+
+/// Where the target ended when the source got its place back.
+pub(super) fn returned_of(target: &dyn Cluster, link: &LinkId, epoch: u32) -> Result<Option<Positions>, Failure> {
+    read_json(target, link, &returned_key(epoch), |positions: &Positions| positions.v)
+}
+
+fn read_json<T: DeserializeOwned>(
+    target: &dyn Cluster,
+    link: &LinkId,
+    key: &str,
+    version: fn(&T) -> u32,
+) -> Result<Option<T>, Failure> {
+    target.metadata(link, key)?.map(|bytes| decode(key, &bytes, version)).transpose()
+}
+
 impl Link {
     /// The failovers and failbacks of the link, oldest first, and who has whose place now.
     ///
@@ -231,7 +255,7 @@ impl Link {
     /// # Errors
     /// The target cannot be read.
     pub fn positions(&self, epoch: u32) -> Result<Option<Positions>, Failure> {
-        self.read_json(&positions_key(epoch), |positions: &Positions| positions.v)
+        positions_of(&**self.target(), &self.config().id, epoch)
     }
 
     /// What the source had at a failback, by topic and partition, that was not replicated before the failover: from one offset to the one behind the last.
@@ -250,6 +274,11 @@ impl Link {
     /// The same for what the source has: who does it first does it before anything has gone back.
     pub(super) fn put_written_at_source(&self, epoch: u32, positions: Positions) -> Result<Positions, Failure> {
         self.put_first(&ahead_key(epoch), positions)
+    }
+
+    /// Write down where the target ends. Whoever does it last is right: the target can be written to until then.
+    pub(super) fn put_returned(&self, epoch: u32, positions: &Positions) -> Result<(), Failure> {
+        self.store(&returned_key(epoch), &serde_json::to_vec(positions).unwrap_or_default())
     }
 
     /// List a failover or failback; once, whoever else does it. Of failbacks that were called off the last counts.
@@ -278,8 +307,7 @@ impl Link {
     }
 
     fn read_json<T: DeserializeOwned>(&self, key: &str, version: fn(&T) -> u32) -> Result<Option<T>, Failure> {
-        let bytes = self.target().metadata(&self.config().id, key)?;
-        bytes.map(|bytes| decode(key, &bytes, version)).transpose()
+        read_json(&**self.target(), &self.config().id, key, version)
     }
 
     fn put_first(&self, key: &str, positions: Positions) -> Result<Positions, Failure> {

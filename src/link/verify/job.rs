@@ -270,7 +270,7 @@ impl Work<'_> {
         let why = match self.found.read(&place.partition, next) {
             Ok(Some(batch)) => {
                 open.moved = Instant::now();
-                let records = batch.records().filter(|record| record.offset() < place.end);
+                let records = batch.records().filter(|record| place.covers(record.offset()));
                 return open.sheet.find(records.map(|record| stage.printer.line(record)), batch.next_offset);
             }
             Ok(None) if open.moved.elapsed() < patience => return,

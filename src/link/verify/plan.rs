@@ -5,6 +5,7 @@
 //! for is below that second end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::sheet::Terms;
 use crate::config::LinkConfig;
 use crate::connector::{Cluster, PartitionRange, RevisionStart, Topic};
 use crate::link::components::Components;
+use crate::link::failover::others::{Others, written_by_others};
 use crate::link::failure::Failure;
 use crate::link::genesis::{self, of_lanes};
 use crate::link::pipeline::Pipeline;
@@ -49,6 +51,15 @@ pub(super) struct Place {
     pub(super) from: i64,
     /// Everything that the checkpoints stand for is below.
     pub(super) end: i64,
+    /// What others may have written.
+    pub(super) others: Vec<Range<i64>>,
+}
+
+impl Place {
+    /// Whether a record is to be compared.
+    pub(super) fn covers(&self, offset: i64) -> bool {
+        offset < self.end && !self.others.iter().any(|range| range.contains(&offset))
+    }
 }
 
 /// What is compared with what.
@@ -113,14 +124,11 @@ impl Survey<'_> {
                     floor_end,
                     exactly_once: config.config.enable_exactly_once,
                 };
-                plan.places.push(Place {
-                    partition: TopicPartition::new(topic.clone(), partition),
-                    terms,
-                    from: range.log_start,
-                    end,
-                });
+                let partition = TopicPartition::new(topic.clone(), partition);
+                plan.places.push(Place { partition, terms, from: range.log_start, end, others: Vec::new() });
             }
         }
+        plan.leave_out_others(written_by_others(self.target, link)?);
         for place in plan.places.iter().filter(|place| place.terms.head_lost) {
             let reason = "retention has taken these from the target";
             plan.not_covered.push(not_covered(Side::Target, &place.partition, 0, place.from, reason));
@@ -211,6 +219,20 @@ impl Survey<'_> {
 }
 
 impl Plan {
+    /// Others write to a target that has the source's place. Where they began was written down before they could.
+    fn leave_out_others(&mut self, mut others: Others) {
+        for place in &mut self.places {
+            place.others = others.remove(&place.partition).unwrap_or_default();
+            for range in &place.others {
+                let (from, to) = (range.start.max(place.from), range.end.min(place.end));
+                if from < to {
+                    let reason = "the target had the source's place: others may have written these";
+                    self.not_covered.push(not_covered(Side::Target, &place.partition, from, to, reason));
+                }
+            }
+        }
+    }
+
     /// The topics of the target that the link writes.
     fn topics(&self, sources: &[Topic], config: &LinkConfig) -> BTreeSet<Arc<str>> {
         let mapped = sources.iter().map(|topic| config.target_topic(&topic.name).into());
