@@ -185,7 +185,7 @@ pub trait ControlPlane: Send + Sync + 'static {
     fn fail_over(&self, link: &str, drain: Option<Duration>, by: &str) -> Result<FailoverEvent, ControlError>;
 
     /// What a failover would do. Changes nothing.
-    fn plan_failover(&self, link: &str) -> Result<FailoverPlan, ControlError>;
+    fn plan_failover(&self, link: &str, drain: Option<Duration>) -> Result<FailoverPlan, ControlError>;
 
     /// Give the source of a link its place back. Answers when that is done, or after a bounded wait. A link that has not failed over is a `Conflict`.
     fn fail_back(&self, link: &str, by: &str) -> Result<FailoverEvent, ControlError>;

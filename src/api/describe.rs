@@ -14,7 +14,8 @@ use super::error::ApiError;
 use super::events::{STREAM, Stream};
 use super::reply::{Either, Numbers, Page, Placed, Status, Versioned, Written};
 use super::server::{
-    Accept, Api, Body, By, Component, IfMatch, LastEventId, ManyRecords, OnlyBy, Params, Segments, Sent, SentOrDefault,
+    Accept, Api, Body, By, Component, IfMatch, LastEventId, ManyRecords, NoBody, NoKeys, OnlyBy, Params, Segments,
+    Sent, SentOrDefault,
 };
 use super::wire::{Link, NewRecord};
 
@@ -291,6 +292,13 @@ impl<T: JsonSchema> Part for Sent<T> {
 impl<T: JsonSchema> Part for SentOrDefault<T> {
     fn describe(operation: &mut Operation<'_>) {
         let shape = operation.shapes.sent::<T>();
+        operation.takes(false, &[(JSON, shape)]);
+    }
+}
+
+impl Part for NoBody {
+    fn describe(operation: &mut Operation<'_>) {
+        let shape = operation.shapes.sent::<NoKeys>();
         operation.takes(false, &[(JSON, shape)]);
     }
 }

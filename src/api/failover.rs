@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::access::Caller;
 use super::error::ApiError;
 use super::reply::{Accepted, Answer, Either, Status};
-use super::server::{Api, By, Params, Segments};
+use super::server::{Api, By, NoBody, Params, Segments};
 use super::wire::{FailoverDetails, FailoverEvent, FailoverPlan};
 use crate::config::parse_duration;
 
@@ -64,11 +64,12 @@ pub(super) async fn fail_over(
     Segments(link): Segments<String>,
     caller: Caller,
     Params(params): Params<FailoverParams>,
+    _: NoBody,
 ) -> Changed {
     let drain = params.drain()?;
     let by = caller.by(params.by);
     if params.dry_run {
-        return api.ask(move |control| control.plan_failover(&link)).await.map(Json).map(Either::This);
+        return api.ask(move |control| control.plan_failover(&link, drain)).await.map(Json).map(Either::This);
     }
     api.ask(move |control| control.fail_over(&link, drain, &by)).await.map(answer)
 }
@@ -78,6 +79,7 @@ pub(super) async fn fail_back(
     Segments(link): Segments<String>,
     caller: Caller,
     Params(params): Params<FailbackParams>,
+    _: NoBody,
 ) -> Changed {
     let by = caller.by(params.by);
     if params.dry_run {
@@ -86,7 +88,12 @@ pub(super) async fn fail_back(
     api.ask(move |control| control.fail_back(&link, &by)).await.map(answer)
 }
 
-pub(super) async fn call_off(State(api): State<Api>, Segments(link): Segments<String>, _: By) -> Answer<FailoverEvent> {
+pub(super) async fn call_off(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    _: By,
+    _: NoBody,
+) -> Answer<FailoverEvent> {
     api.ask(move |control| control.call_off_failback(&link)).await.map(Json)
 }
 

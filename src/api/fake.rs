@@ -311,7 +311,7 @@ impl ControlPlane for Fake {
         Ok(FailoverEvent { by: by.to_owned(), warnings, ..shapes::failover(FailoverType::Failover) })
     }
 
-    fn plan_failover(&self, link: &str) -> Result<FailoverPlan, ControlError> {
+    fn plan_failover(&self, link: &str, _: Option<Duration>) -> Result<FailoverPlan, ControlError> {
         self.link(link).map(|_| shapes::failover_plan(FailoverType::Failover))
     }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::error::ApiError;
 use super::reply::{Accepted, Answer, Either, Page, Status, Versioned};
-use super::server::{Api, By, Params, Segments, Sent};
+use super::server::{Api, By, NoBody, Params, Segments, Sent};
 use super::wire::{
     Checkpoint, Lane, Link, LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Plan, Reset, ResetRequest, Throttle,
     ThrottleRequest,
@@ -46,19 +46,19 @@ pub(super) async fn show(State(api): State<Api>, Segments(link): Segments<String
 /// A link that is where it should be, or on its way.
 type Steered = Result<Either<Versioned, Accepted<Versioned>>, ApiError>;
 
-pub(super) async fn start(State(api): State<Api>, Segments(link): Segments<String>, _: By) -> Steered {
+pub(super) async fn start(State(api): State<Api>, Segments(link): Segments<String>, _: By, _: NoBody) -> Steered {
     steer(api, link, LinkTransition::Start).await
 }
 
-pub(super) async fn stop(State(api): State<Api>, Segments(link): Segments<String>, _: By) -> Steered {
+pub(super) async fn stop(State(api): State<Api>, Segments(link): Segments<String>, _: By, _: NoBody) -> Steered {
     steer(api, link, LinkTransition::Stop).await
 }
 
-pub(super) async fn pause(State(api): State<Api>, Segments(link): Segments<String>, _: By) -> Steered {
+pub(super) async fn pause(State(api): State<Api>, Segments(link): Segments<String>, _: By, _: NoBody) -> Steered {
     steer(api, link, LinkTransition::Pause).await
 }
 
-pub(super) async fn resume(State(api): State<Api>, Segments(link): Segments<String>, _: By) -> Steered {
+pub(super) async fn resume(State(api): State<Api>, Segments(link): Segments<String>, _: By, _: NoBody) -> Steered {
     steer(api, link, LinkTransition::Resume).await
 }
 

@@ -267,6 +267,34 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for SentOrDefault<T> {
     }
 }
 
+/// Nothing to say: no body, or an object without keys. What somebody says in vain they must hear of: it may have been `dry_run`.
+pub(super) struct NoBody;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoKeys {}
+
+/// A body that is to say nothing, whatever it is said to be.
+struct Silence;
+
+impl BodyKind for Silence {
+    fn bytes_max(limits: &ApiLimits) -> usize {
+        limits.body_bytes_max
+    }
+}
+
+impl FromRequest<Api> for NoBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let body = Body::<Silence>::from_request(request, api).await?;
+        if !body.0.trim_ascii().is_empty() {
+            let NoKeys {} = document::request(&body.0)?;
+        }
+        Ok(Self)
+    }
+}
+
 /// The version of a link that a change was made for, if it says so.
 pub(super) struct IfMatch(pub(super) Option<u64>);
 

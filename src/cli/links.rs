@@ -8,7 +8,7 @@ use super::client::{Client, RequestError};
 use super::failure::Failure;
 use super::table::{bytes, field, known, line, milliseconds, table};
 use super::{checkpoints, definitions, events, failover, lanes, plan, print_json, reset, stage};
-use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkTransition, RevisionBuiltins, Stage, Trouble};
+use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkStatus, LinkTransition, RevisionBuiltins, Stage, Trouble};
 
 /// The longest filter or transform that is shown; `--json` has all of it.
 const BUILTIN_CHARS_MAX: usize = 400;
@@ -95,11 +95,19 @@ fn steer(args: &LinkArgs, transition: LinkTransition, out: &mut dyn Write) -> Re
     let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, transition.word()];
     let link: Link = client.post(&path, &[], "application/json", b"")?;
+    let is_to_run = matches!(transition, LinkTransition::Start | LinkTransition::Resume);
     if args.remote.json {
-        return print_json(out, &link);
+        print_json(out, &link)?;
+    } else {
+        writeln!(out, "{} is {}", link.id, link.status)?;
     }
-    writeln!(out, "{} is {}", link.id, link.status)?;
-    Ok(trouble(out, &format!("link {}", link.id), link.error.as_ref())?)
+    match &link.error {
+        Some(error) if is_to_run && link.status == LinkStatus::Failed => {
+            Err(Failure::new(format!("link {}: {} ({})", link.id, error.message, error.code), error.remedy.clone()))
+        }
+        _ if args.remote.json => Ok(()),
+        error => Ok(trouble(out, &format!("link {}", link.id), error.as_ref())?),
+    }
 }
 
 fn rate(link: &Link) -> String {
@@ -132,7 +140,8 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
         value.as_ref().map_or(Ok(()), |value| field(out, title, &line(&value.to_string(), BUILTIN_CHARS_MAX)))?;
     }
     lanes::print(link, out)?;
-    let records: Option<u64> = link.lanes.iter().flat_map(|lane| &lane.partitions).map(|partition| partition.lag).sum();
+    let mut partitions = link.lanes.iter().flat_map(|lane| &lane.partitions).map(|partition| partition.lag).peekable();
+    let records: Option<u64> = partitions.peek().copied().and_then(|_| partitions.sum());
     let lag = known(link.metrics.replication_lag.map(milliseconds));
     writeln!(out, "  lag       {lag}, {} records", known(records))?;
     if let Some(Latency { p50_ms, p99_ms, heartbeats }) = link.latency {

@@ -8,7 +8,7 @@ use crate::model::ClusterId;
 use super::cluster::ClusterConfig;
 use super::link::{LinkConfig, ReadLink, Topology};
 use super::report::Report;
-use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector};
+use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, is_internal};
 
 /// The most steps that are followed from one topic. Sensible links need a few; every two links with different
 /// prefixes that follow each other double the number of names.
@@ -50,6 +50,7 @@ pub(super) fn refuse_circles<'a>(
     let mut search = Search { links: &links, circles: BTreeSet::new() };
     for read in &links {
         refuse_own_dead_letters(read, report);
+        refuse_names_of_others(read, report);
         for (selector, place) in read.link.topics.iter().zip(&read.topic_places) {
             for flow in flows(&read.link, selector, clusters) {
                 if let Some(circle) = search.follow(Step { link: &read.link, flow }) {
@@ -97,6 +98,32 @@ fn refuse_own_dead_letters(read: &ReadLink, report: &Report<'_>) {
         let help = "set dead_letters to a topic that it does not read, or choose other topics";
         report.error_if_all_was_read(&read.dead_letters_place, message, help);
     }
+}
+
+/// Report a link that would write records where something else is kept: what programs keep for themselves, or what was put aside.
+fn refuse_names_of_others(read: &ReadLink, report: &Report<'_>) {
+    let link = &read.link;
+    for (selector, place) in link.topics.iter().zip(&read.topic_places) {
+        let TopicSelector::Name(name) = selector else { continue };
+        let target = link.target_topic(name);
+        // Of one that goes round it is said already.
+        if let Some(message) = misplaced(link, &target).filter(|_| !would_loop(link, &target)) {
+            report.error_if_all_was_read(place, message, "choose another `rename`, `topic_prefix` or `dead_letters`");
+        }
+    }
+    if link.has_dead_letters() && is_internal(&link.dead_letters) {
+        let message = format!("{:?} is a topic that a program keeps for itself", link.dead_letters);
+        report.error_if_all_was_read(&read.dead_letters_place, message, "choose another name");
+    }
+}
+
+/// Why a link must not copy to a topic of its target, if it must not.
+pub fn misplaced(link: &LinkConfig, target_topic: &str) -> Option<String> {
+    if is_internal(target_topic) {
+        return Some(format!("its copy would be {target_topic:?}, which a program keeps for itself"));
+    }
+    let is_letters = link.has_dead_letters() && *target_topic == *link.dead_letters;
+    is_letters.then(|| format!("its copy would be {target_topic:?}, where the link puts dead letters"))
 }
 
 /// What a selector lets in: itself, and the declared topics that it matches.

@@ -54,7 +54,7 @@ use crate::model::{ClusterId, LinkId};
 
 pub use api::{ApiConfig, ApiLimits, ApiTls, AuditConfig, ClientConfig, Role, Subject, TokenConfig};
 pub use breaker::{BreakerAction, BreakerConfig};
-pub use circle::would_loop;
+pub use circle::{misplaced, would_loop};
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
 pub use daemon::{DaemonConfig, LogFormat};
 pub use definition::{Defined, Surroundings, json_path, new_id, read_definition};

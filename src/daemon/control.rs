@@ -95,7 +95,11 @@ impl Daemon {
         let (state, _) = hosted.link.state();
         let Some(desired) = lifecycle::desired(transition, state) else {
             let message = format!("link {link} is {}: it cannot {transition}", view::status(state));
-            return Err(wrong_state(message, format!("`tidegate link start {link}` starts it"), state));
+            let remedy = match state {
+                LinkState::FailedOver => format!("`tidegate link failback {link}` gives the source its place back"),
+                _ => format!("`tidegate link start {link}` starts it"),
+            };
+            return Err(wrong_state(message, remedy, state));
         };
         if desired == Desired::Running {
             hosted = self.catch_up(hosted)?;
@@ -266,8 +270,8 @@ impl ControlPlane for Daemon {
         self.fail_link_over(link, drain, by)
     }
 
-    fn plan_failover(&self, link: &str) -> Result<wire::FailoverPlan, ControlError> {
-        self.plan_link_failover(link)
+    fn plan_failover(&self, link: &str, drain: Option<Duration>) -> Result<wire::FailoverPlan, ControlError> {
+        self.plan_link_failover(link, drain)
     }
 
     fn fail_back(&self, link: &str, by: &str) -> Result<wire::FailoverEvent, ControlError> {

@@ -133,6 +133,7 @@ impl Daemon {
         let (state, _) = hosted.link.state();
         if !matches!(state, LinkState::Paused | LinkState::Stopped | LinkState::Failed)
             && !is_settled_elsewhere(&hosted)
+            && !is_out_of_reach(&hosted)
         {
             let message = format!("link {id} is {}: it can be changed while it is paused or stopped", status(state));
             return Err(wrong_state(message, format!("`tidegate link pause {id}` pauses it"), state));
@@ -176,7 +177,7 @@ impl Daemon {
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
         let (state, _) = hosted.link.state();
-        if state != LinkState::Stopped && !is_settled_elsewhere(&hosted) {
+        if state != LinkState::Stopped && !is_settled_elsewhere(&hosted) && !is_out_of_reach(&hosted) {
             let message = format!("link {id} is {}: only one that is stopped can be deleted", status(state));
             return Err(wrong_state(message, format!("`tidegate link stop {id}` stops it"), state));
         }
@@ -547,6 +548,11 @@ fn no_home() -> ControlError {
 /// Whether the target has the source's place, and nothing is under way about that.
 fn is_settled_elsewhere(hosted: &Hosted) -> bool {
     hosted.link.failed_over().is_some_and(|over| over.phase == Phase::Over)
+}
+
+/// Whether it can be told nothing, as its target does not answer, and moves nothing here. Its definition may be what is wrong.
+fn is_out_of_reach(hosted: &Hosted) -> bool {
+    hosted.link.target_answer().is_some_and(|answer| !answer.is_reachable()) && !hosted.link.has_lanes()
 }
 
 fn unavailable(error: super::Error) -> ControlError {

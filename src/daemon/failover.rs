@@ -63,12 +63,17 @@ impl Daemon {
         Ok(event(link, &record))
     }
 
-    pub(super) fn plan_link_failover(&self, id: &str) -> Result<wire::FailoverPlan, ControlError> {
+    pub(super) fn plan_link_failover(
+        &self,
+        id: &str,
+        drain: Option<Duration>,
+    ) -> Result<wire::FailoverPlan, ControlError> {
         let hosted = self.find_region(id)?;
         let link = &hosted.link;
         let preview = link.preview_failover().map_err(|error| refused(link, error))?;
-        let steps = failover_steps(link, &preview);
-        let Preview { positions, source_answers, groups, warnings } = preview;
+        let drain = drain.unwrap_or(link.config().failover.drain_timeout);
+        let steps = failover_steps(link, &preview, drain);
+        let Preview { positions, source_answers, groups, warnings, .. } = preview;
         let (partitions, target_partitions) = places(&positions);
         Ok(wire::FailoverPlan {
             link_id: id.to_owned(),
@@ -195,7 +200,9 @@ impl Daemon {
         let link = &hosted.link;
         let config = &link.config().failover;
         // A person who has failed it over, or has called a failback off, decides about the rest, too.
-        let is_ours = over.is_some_and(|over| *over.daemon == *self.name && over.reason != Reason::Manual);
+        // And a source that was only too fast is no better for being there: it would go to and fro.
+        let is_ours =
+            over.is_some_and(|over| *over.daemon == *self.name && !matches!(over.reason, Reason::Manual | Reason::Lag));
         if !(config.enabled && config.auto_failback && is_ours) {
             return;
         }
@@ -284,11 +291,13 @@ pub(super) fn places(positions: &Positions) -> (Vec<wire::FailoverPartition>, Ve
     (partitions, targets)
 }
 
-fn failover_steps(link: &Link, preview: &Preview) -> Vec<String> {
+fn failover_steps(link: &Link, preview: &Preview, drain: Duration) -> Vec<String> {
     let config = link.config();
-    let drain = config.failover.drain_timeout;
     let drain = match (preview.source_answers, preview.positions.left()) {
         (false, _) => "skip waiting for records: the source does not answer".to_owned(),
+        (true, left) if !preview.runs && left != Some(0) => {
+            "skip waiting for records: the link does not run, so none would come".to_owned()
+        }
         (true, Some(0)) => "wait for nothing: everything is over".to_owned(),
         (true, Some(left)) => format!("wait for at most {left} records, up to {} ms", drain.as_millis()),
         (true, None) => format!("wait for what the source still has, up to {} ms", drain.as_millis()),

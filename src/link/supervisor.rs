@@ -413,7 +413,7 @@ impl Link {
     }
 
     /// Whether any lane is known here without asking the target.
-    pub(super) fn has_lanes(&self) -> bool {
+    pub fn has_lanes(&self) -> bool {
         lock(&self.view).shared.is_some()
     }
 

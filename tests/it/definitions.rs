@@ -334,3 +334,20 @@ fn links_come_in_pages() {
     assert_eq!((ids(&second), second.headers.get("link")), (vec!["c".to_owned()], None));
     problem(&site.client.send("GET", &format!("{LINKS}?limit=0"), None, ""), 400, "bad-query");
 }
+
+/// Nothing can be told to a link whose target does not answer. A typo must not stay for ever.
+#[test]
+fn a_link_whose_target_is_out_of_reach_can_be_mended_and_deleted() {
+    let site = Site::new(CLUSTERS);
+    let _daemon = site.start();
+    let with_brokers = |broker: &str| json!({ "cluster_id": "nowhere", "brokers": [broker], "request_timeout": "2s" });
+    let mut link = definition();
+    link["id"] = json!("typo");
+    link["target_cluster"] = with_brokers("127.0.0.1:9");
+    assert_eq!(site.client.send("POST", LINKS, None, &link.to_string()).status, 201);
+    let path = format!("{LINKS}/typo");
+    let change = |patch: &Value| site.client.send("PUT", &path, None, &patch.to_string()).status;
+    wait_until("it can be mended", || change(&json!({ "target_cluster": with_brokers("127.0.0.1:10") })) == 200);
+    wait_until("it can be deleted", || site.client.delete(&path).expect("an answer").status == 204);
+    assert_eq!(site.client.get(&path).expect("an answer").status, 404);
+}

@@ -153,6 +153,54 @@ fn check_verified(site: &Site, rounds: usize) {
     assert_eq!((others.count(), records), (2 * rounds, 57 * rounds as i64), "{report:#?}");
 }
 
+/// What is said in vain is refused: somebody may rely on it.
+#[test]
+fn what_is_said_in_the_wrong_place_does_nothing() {
+    let site = Site::new(&link(""));
+    let _daemon = site.start();
+    write(&site, "east", "orders", "first", 3);
+    site.client.await_caught_up("copy");
+    for said in ["failover", "failback", "pause", "stop", "start", "resume"] {
+        for body in [r#"{"dry_run":true}"#, "garbage"] {
+            let answer = site.client.post(&path(said), body).expect("an answer");
+            assert_eq!(answer.status, 400, "{said} {body}: {}", answer.body);
+        }
+    }
+    assert_eq!((status(&site), events(&site).len()), (LinkStatus::Active, 0));
+    assert_eq!(site.client.post(&path("pause"), "{}").expect("an answer").status, 200);
+
+    // Nothing comes of a link that is paused, and nobody waits for it.
+    write(&site, "east", "orders", "left", 5);
+    let plan: FailoverPlan = post(&site, "failover?dry_run=true&drain_timeout=7s", 200);
+    assert!(plan.steps[0].contains("does not run"), "{plan:?}");
+    let event: FailoverEvent = post(&site, "failover?drain_timeout=1h", 200);
+    assert_eq!((event.drained, event.records_left), (Some(false), Some(5)));
+    assert!(event.warnings.iter().any(|warning| warning.contains("5 records")), "{event:?}");
+    let refused = site.client.post(&path("start"), "").expect("an answer").json();
+    assert!(refused["remedy"].as_str().is_some_and(|remedy| remedy.contains("link failback copy")), "{refused}");
+}
+
+#[test]
+fn a_topic_that_was_just_made_is_waited_for() {
+    let site = Site::new(&link("").replace("[\"orders\"]", "[\"orders\", \"new\"]"));
+    let _daemon = site.start();
+    write(&site, "east", "orders", "first", 3);
+    site.client.await_caught_up("copy");
+    for round in 0..3 {
+        if round == 0 {
+            site.client.post("/api/v1/clusters/east/topics", r#"{"name":"new","partitions":2}"#).expect("an answer");
+        }
+        write(&site, "east", "new", &format!("new-{round}"), 20);
+        let plan: FailoverPlan = post(&site, "failover?dry_run=true&drain_timeout=7s", 200);
+        assert!(plan.steps[0].contains("wait for nothing") || plan.steps[0].contains("7000 ms"), "{plan:?}");
+        let event: FailoverEvent = post(&site, "failover", 200);
+        assert_eq!((event.drained, event.records_left), (Some(true), Some(0)), "{event:?}");
+        assert_eq!(site.client.ends("west", "dr.new").iter().sum::<i64>(), 20 * (round + 1));
+        post::<Value>(&site, "failback", 200);
+        wait_until("the link runs again", || status(&site) == LinkStatus::Active);
+    }
+}
+
 /// Links that are stopped and paused fail over too; one that was never started has nothing to take over.
 #[test]
 fn a_link_that_does_not_run_fails_over_as_it_is() {

@@ -183,6 +183,21 @@ fn a_link_does_not_read_its_own_dead_letters() {
 }
 
 #[test]
+fn no_link_writes_where_something_else_is_kept() {
+    let help = "choose another `rename`, `topic_prefix` or `dead_letters`";
+    let ours = link("l", "east", "west", "'meta'", "__tidegate.");
+    let message = "its copy would be \"__tidegate.meta\", which a program keeps for itself";
+    check_with_clusters(&ours, &[&format!("4:11 error links.l.topics[0]: {message} | {help}")]);
+    let letters = staged("l", "east", "west", "'t'", "dead_letters = 't'\n");
+    let message = "its copy would be \"t\", where the link puts dead letters";
+    check_with_clusters(&letters, &[&format!("6:11 error links.l.topics[0]: {message} | {help}")]);
+    let letters = staged("l", "east", "west", "'t'", "dead_letters = '__tidegate.meta'\n");
+    let message = "\"__tidegate.meta\" is a topic that a program keeps for itself";
+    check_with_clusters(&letters, &[&format!("7:16 error links.l.dead_letters: {message} | choose another name")]);
+    check_with_clusters(&letters.replace("redact.wasm'", "redact.wasm', on_error = 'skip'"), &[]);
+}
+
+#[test]
 fn another_link_may_read_dead_letters_but_not_bring_them_back() {
     let there = |topics| staged("there", "east", "west", topics, "");
     let back = link("back", "west", "east", "'/.*dead-letters/'", "");

@@ -15,7 +15,7 @@ pub(super) mod others;
 mod record;
 mod trigger;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::channel;
@@ -68,6 +68,8 @@ pub struct Preview {
     pub positions: Positions,
     /// Whether the source answers.
     pub source_answers: bool,
+    /// Whether the link runs: else nothing would come that is waited for.
+    pub runs: bool,
     /// What would become of the groups that go along; `None`: there are none, or that cannot be said.
     pub groups: Option<Vec<GroupPlan>>,
     /// What a person should look at.
@@ -259,7 +261,7 @@ impl Link {
             let planned = self.plan_groups(Selected { groups: selected, rewinds: false });
             planned.inspect_err(|failure| warnings.push(format!("groups: {failure}"))).ok()
         };
-        Ok(Preview { positions, source_answers, groups, warnings })
+        Ok(Preview { positions, source_answers, runs: self.desired()? == Desired::Running, groups, warnings })
     }
 
     /// See to it that the target takes the source's place, if that is for us to do now.
@@ -292,6 +294,12 @@ impl Link {
         let mut warnings = Vec::new();
         let positions = self.positions_now(&stored.genesis, &mut warnings)?;
         let positions = self.put_positions(over.epoch, positions)?;
+        let left = warnings.is_empty().then(|| positions.left()).flatten();
+        if let Some(left) = left.filter(|left| *left > 0) {
+            warnings.push(format!(
+                "at most {left} records of the source are not at the target: they come after a failback"
+            ));
+        }
         let (groups_moved, of_groups) = self.move_groups();
         warnings.extend(of_groups);
         let record = FailoverRecord {
@@ -303,7 +311,7 @@ impl Link {
             begun_ms: over.since_ms,
             done_ms: now_ms(),
             drained: over.drained,
-            left: positions.left(),
+            left,
             groups_moved,
             warnings,
         };
@@ -351,12 +359,16 @@ impl Link {
         if !self.source_answers() {
             return None;
         }
-        let known = self.committed().ok()?;
-        let ends = self.ends_at_source(known.into_keys()).ok()?;
+        let ends = self.ends_of_all().ok()?;
+        // Lanes may not have heard of a topic that was just made.
+        self.topics.alarm.ring();
         let begun = Instant::now();
         loop {
             let at = self.committed().ok()?;
-            if ends.iter().all(|(partition, end)| at.get(partition).is_some_and(|next| next >= end)) {
+            let is_over = |(partition, end): &(TopicPartition, i64)| {
+                *end == 0 || at.get(partition).is_some_and(|next| next >= end)
+            };
+            if ends.iter().all(is_over) {
                 return Some(true);
             }
             if !self.source_answers() {
@@ -367,6 +379,16 @@ impl Link {
             }
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Where the source ends now, in all its topics that the link reads.
+    fn ends_of_all(&self) -> Result<Vec<(TopicPartition, i64)>, Failure> {
+        self.source().look(Duration::ZERO)?;
+        let mut partitions: BTreeSet<TopicPartition> = self.committed()?.into_keys().collect();
+        for topic in self.source().topics()?.into_iter().filter(|topic| self.config().selects(&topic.name)) {
+            partitions.extend((0..topic.partitions).map(|number| TopicPartition::new(topic.name.clone(), number)));
+        }
+        self.ends_at_source(partitions.into_iter())
     }
 
     /// The next offset of each partition: as lanes say, or the target where none run.

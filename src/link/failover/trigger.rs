@@ -23,6 +23,8 @@ pub struct Signs {
 pub struct Trigger {
     unreachable: Option<Instant>,
     behind: Option<Instant>,
+    /// Whether it was seen not to be too far behind: a first copy is no reason.
+    was_level: bool,
     failing: Option<Instant>,
     back: Option<Instant>,
 }
@@ -32,7 +34,8 @@ impl Trigger {
     pub fn look(&mut self, signs: Signs, config: &FailoverConfig, now: Instant) -> Option<(Reason, String)> {
         let unreachable = lasting(&mut self.unreachable, signs.source_answers == Some(false), now);
         let too_far = signs.lag_records.filter(|lag| *lag > config.lag_records_max);
-        let behind = lasting(&mut self.behind, too_far.is_some(), now);
+        self.was_level |= signs.lag_records.is_some() && too_far.is_none();
+        let behind = lasting(&mut self.behind, self.was_level && too_far.is_some(), now);
         let fails = signs.consecutive_failures > config.consecutive_failures_max;
         let failing = lasting(&mut self.failing, fails, now);
         if signs.target_answers != Some(true) {
@@ -87,6 +90,7 @@ mod tests {
     /// What comes of seeing the same for so many seconds.
     fn after(signs: Signs, seconds: u64) -> Option<Reason> {
         let (mut trigger, begun) = (Trigger::default(), Instant::now());
+        trigger.look(CALM, &config(), begun);
         let looks = (0..=seconds).map(|second| trigger.look(signs, &config(), begun + Duration::from_secs(second)));
         looks.last().flatten().map(|(reason, _)| reason)
     }
@@ -113,6 +117,21 @@ mod tests {
                 assert_eq!(after(Signs { target_answers, ..signs }, seconds), None, "{signs:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_first_copy_is_no_reason() {
+        let (mut trigger, begun) = (Trigger::default(), Instant::now());
+        let mut look = |lag, second| {
+            let signs = Signs { lag_records: lag, ..CALM };
+            trigger.look(signs, &config(), begun + Duration::from_secs(second)).is_some()
+        };
+        assert!((0..1000).all(|second| !look(Some(101), second)));
+        assert!(!look(None, 1000), "unknown is not level");
+        assert!((1001..2000).all(|second| !look(Some(101), second)));
+        assert!(!look(Some(100), 2000));
+        assert!(!look(Some(101), 2001));
+        assert!(look(Some(101), 2061));
     }
 
     #[test]

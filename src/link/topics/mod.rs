@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use self::notices::Notices;
 use super::failure::Failure;
 use super::warden::Alarm;
-use crate::config::{LinkConfig, check_topic_name, would_loop};
+use crate::config::{LinkConfig, check_topic_name, misplaced, would_loop};
 use crate::connector::Topic;
 
 /// A topic that the link reads.
@@ -78,6 +78,14 @@ fn refusal(config: &LinkConfig, topic: &str, target: &str, other: Option<&Arc<st
     }
     if would_loop(config, target) {
         return Some(loops(topic, target));
+    }
+    if let Some(why) = misplaced(config, target) {
+        let message = format!("topic {topic}: {why}");
+        return Some(Failure::fatal(
+            "invalid-topic-name",
+            message,
+            "change `rename`, `topic_prefix` or `dead_letters`",
+        ));
     }
     check_topic_name(target).err().map(|why| {
         let message = format!("{topic} would become {target:?}: {why}");
