@@ -13,6 +13,9 @@ use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkStatus, LinkTransiti
 /// The longest filter or transform that is shown; `--json` has all of it.
 const BUILTIN_CHARS_MAX: usize = 400;
 
+/// The longest name that is shown.
+const NAME_CHARS_MAX: usize = 80;
+
 /// How many links are asked for at once: as many as the API gives.
 const PAGE: usize = 1000;
 
@@ -52,7 +55,7 @@ fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
         .map(|link| {
             [
                 link.id.clone(),
-                link.name.clone(),
+                line(&link.name, NAME_CHARS_MAX),
                 link.status.to_string(),
                 link.source.clone(),
                 link.target.clone(),
@@ -116,14 +119,16 @@ fn rate(link: &Link) -> String {
 
 fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
     let counters = link.counters;
-    let since = link.started_at.map(|time| format!(" since {time}")).unwrap_or_default();
+    let runs = matches!(link.status, LinkStatus::Active | LinkStatus::Degraded);
+    let word = if runs { " since" } else { ", started" };
+    let since = link.started_at.map(|time| format!("{word} {time}")).unwrap_or_default();
     let prefix = if link.topic_prefix.is_empty() { String::new() } else { format!(", as {}…", link.topic_prefix) };
     let up = |reachable: Option<bool>| match reachable {
         Some(true) => "reachable",
         Some(false) => "not reachable",
         None => "not asked yet",
     };
-    writeln!(out, "{}: {}", link.id, link.name)?;
+    writeln!(out, "{}: {}", link.id, line(&link.name, NAME_CHARS_MAX))?;
     writeln!(out, "  status    {}{since}", link.status)?;
     writeln!(
         out,

@@ -90,6 +90,40 @@ pub(super) fn refuse_second_hubs<'a>(
     }
 }
 
+/// Report every link that goes both ways between two clusters where another one does so with the same topics: each would take what the other has brought.
+pub(super) fn refuse_doubles<'a>(
+    links: impl Iterator<Item = &'a ReadLink>,
+    known: impl Iterator<Item = &'a LinkConfig>,
+    report: &Report<'_>,
+) {
+    let goes_both_ways = |link: &&LinkConfig| link.topology == Topology::ActiveActive && !link.is_reverse;
+    let mut before: Vec<&LinkConfig> = known.filter(goes_both_ways).collect();
+    for read in links.filter(|read| goes_both_ways(&&read.link)) {
+        let link = &read.link;
+        let (one, other) = (&link.source, &link.target);
+        let is_double = |it: &&&LinkConfig| {
+            let (from, to) = (&it.source, &it.target);
+            ((from, to) == (one, other) || (to, from) == (one, other)) && share_topics(it, link)
+        };
+        if let Some(double) = before.iter().find(is_double) {
+            let message = format!("{one} and {other} have a way to each other already, by links.{}", double.id);
+            let help = "records would come twice: leave out of one of them the topics that both have";
+            report.error_if_all_was_read(&read.target_place, message, help);
+        }
+        before.push(link);
+    }
+}
+
+/// Whether two links have a topic in common under one name at the target, as far as names tell: of two expressions only that they are the same.
+fn share_topics(one: &LinkConfig, other: &LinkConfig) -> bool {
+    let has = |link: &LinkConfig, selector: &TopicSelector| match selector {
+        TopicSelector::Name(name) => link.selects(name),
+        TopicSelector::Pattern(_) => link.topics.contains(selector),
+    };
+    one.topic_prefix == other.topic_prefix
+        && (one.topics.iter().any(|topic| has(other, topic)) || other.topics.iter().any(|topic| has(one, topic)))
+}
+
 /// Report a link that would read the records that it put aside.
 fn refuse_own_dead_letters(read: &ReadLink, report: &Report<'_>) {
     let link = &read.link;

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use toml::de::DeTable;
 
-use super::circle::{refuse_circles, refuse_second_hubs};
+use super::circle::{refuse_circles, refuse_doubles, refuse_second_hubs};
 use super::cluster::{ClusterConfig, ClusterKind};
 use super::diagnostic::{Diagnostic, Place, Source};
 use super::link::{Around, Form, IN_PLACE, LinkConfig, ReadLink};
@@ -108,6 +108,7 @@ fn read(
     let reverse = read.reverse.clone().map(ReadLink::known);
     refuse_circles(std::iter::once(&read).chain(&reverse).chain(&others), &clusters, report);
     refuse_second_hubs(std::iter::once(&read), around.links.iter(), report);
+    refuse_doubles(std::iter::once(&read), around.links.iter(), report);
     let links = std::iter::once(read.link).chain(read.reverse).map(|mut link| {
         let declared = clusters.get(&link.target).into_iter().flat_map(|cluster| cluster.topics.keys());
         link.following.declared = declared.cloned().collect();

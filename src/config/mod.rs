@@ -164,6 +164,7 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
     }
     circle::refuse_circles(links.values(), &clusters, root.report);
     circle::refuse_second_hubs(links.values(), std::iter::empty(), root.report);
+    circle::refuse_doubles(links.values(), std::iter::empty(), root.report);
     root.finish();
     let mut links: BTreeMap<LinkId, LinkConfig> = links.into_iter().map(|(id, read)| (id, read.link)).collect();
     for link in links.values_mut() {

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::check::{CheckedStage, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
+use super::failover::way_back;
 use super::lifecycle::allowed;
 use super::run::{open_cluster, open_own_store};
 use super::view::status;
@@ -130,7 +131,7 @@ impl Daemon {
     ) -> Result<Option<u32>, ControlError> {
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
-        let (state, _) = hosted.link.state();
+        let state = self.state_of_both(&hosted);
         if !matches!(state, LinkState::Paused | LinkState::Stopped | LinkState::Failed)
             && !is_settled_elsewhere(&hosted)
             && !is_out_of_reach(&hosted)
@@ -176,7 +177,7 @@ impl Daemon {
     pub(super) fn delete_link(&self, id: &str, expected: Option<u64>, by: &str) -> Result<(), ControlError> {
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
-        let (state, _) = hosted.link.state();
+        let state = self.state_of_both(&hosted);
         if state != LinkState::Stopped && !is_settled_elsewhere(&hosted) && !is_out_of_reach(&hosted) {
             let message = format!("link {id} is {}: only one that is stopped can be deleted", status(state));
             return Err(wrong_state(message, format!("`tidegate link stop {id}` stops it"), state));
@@ -357,11 +358,6 @@ impl Daemon {
         Ok(())
     }
 
-    /// The link that goes the other way, if one goes with this one.
-    pub(super) fn reverse_of(&self, hosted: &Hosted) -> Option<Arc<Hosted>> {
-        self.world().links.get(&hosted.link.config().reverse_id()?).cloned()
-    }
-
     /// A link between clusters that are open.
     pub(super) fn link_of(&self, config: LinkConfig, stages: Vec<CheckedStage>) -> Result<Link, super::Error> {
         let cluster = |id: &ClusterId| -> Result<Arc<dyn Cluster>, super::Error> {
@@ -430,7 +426,11 @@ impl Daemon {
     fn defined(&self, id: &str, expected: Option<u64>) -> Result<(Arc<Hosted>, Stored), ControlError> {
         let hosted = self.find_hosted(id)?;
         settle(&hosted);
-        let ManagedBy::Api(stored) = &hosted.managed_by else { return Err(in_file(id, ErrorKind::Conflict)) };
+        let stored = match &hosted.managed_by {
+            ManagedBy::Api(stored) => stored,
+            ManagedBy::File(_) => return Err(in_file(id, ErrorKind::Conflict)),
+            ManagedBy::Failback => return Err(way_back(id)),
+        };
         if hosted.link.config().is_reverse {
             let message = format!("link {id} is the other way of one that goes both ways");
             let remedy = "change or delete that one: its id has no `.reverse` at the end";

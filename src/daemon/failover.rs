@@ -36,9 +36,7 @@ impl Daemon {
     pub(super) fn find_region(&self, id: &str) -> Result<Arc<Hosted>, ControlError> {
         let hosted = self.find_hosted(id)?;
         if hosted.managed_by == ManagedBy::Failback {
-            let message = format!("link {id} is the way back of another one");
-            let remedy = "fail over or back the link that it belongs to";
-            return Err(ControlError::new(ErrorKind::Conflict, "way-back", message, remedy));
+            return Err(way_back(id));
         }
         let config = hosted.link.config();
         if config.topology.is_both_ways() || config.builtins.provenance.is_some() {
@@ -221,6 +219,13 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Nobody has defined it, and it goes with the failback.
+pub(super) fn way_back(id: &str) -> ControlError {
+    let message = format!("link {id} is the way back of another one");
+    let remedy = "fail over or back, or change, the link that it belongs to";
+    ControlError::new(ErrorKind::Conflict, "way-back", message, remedy)
 }
 
 fn signs(link: &Link) -> Signs {

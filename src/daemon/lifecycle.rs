@@ -1,8 +1,37 @@
 //! What a person can make a link do in each of its states.
 
+use std::sync::Arc;
+
+use super::Daemon;
+use super::world::Hosted;
 use crate::api::wire::LinkTransition;
 use crate::link::Desired;
 use crate::link::supervisor::LinkState;
+
+impl Daemon {
+    /// The link that goes the other way, if one goes with this one.
+    pub(super) fn reverse_of(&self, hosted: &Hosted) -> Option<Arc<Hosted>> {
+        self.world().links.get(&hosted.link.config().reverse_id()?).cloned()
+    }
+
+    /// The other one of two that go both ways together, whichever this is.
+    pub(super) fn other_half(&self, hosted: &Hosted) -> Option<Arc<Hosted>> {
+        let config = hosted.link.config();
+        let forward = config.is_reverse.then(|| config.id.strip_suffix(".reverse")).flatten();
+        forward.map_or_else(|| self.reverse_of(hosted), |forward| self.world().links.get(forward).cloned())
+    }
+
+    /// Its state; of two that go both ways together, that of the one which is at work more.
+    pub(super) fn state_of_both(&self, hosted: &Hosted) -> LinkState {
+        let work = |state: &LinkState| match state {
+            LinkState::Stopped => 0,
+            LinkState::Failed | LinkState::Paused | LinkState::FailedOver => 1,
+            LinkState::Starting | LinkState::Active | LinkState::Degraded => 2,
+        };
+        let (own, other) = (hosted.link.state().0, self.other_half(hosted).map(|other| other.link.state().0));
+        other.into_iter().chain([own]).max_by_key(work).unwrap_or(own)
+    }
+}
 
 /// What the link is told, if the transition has a sense now. One that leads to where the link is already has.
 pub(super) fn desired(transition: LinkTransition, state: LinkState) -> Option<Desired> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use tidegate::api::wire::{Link, LinkStatus};
+use tidegate::api::wire::{Link, LinkStatus, Verdict, Verification};
 
 use crate::harness::{LINKS, Site, wait_until};
 
@@ -60,6 +60,10 @@ fn everything_comes_everywhere_once(net: &Net<'_>) {
     for cluster in clusters {
         assert!(values(&site, cluster).values().all(|count| *count == 1), "{cluster} has something twice");
     }
+    for link in links {
+        let verified: Verification = site.cli_json(&["verify", &link.id]);
+        assert_eq!(verified.verdict, Some(Verdict::Fine), "{}: {verified:#?}", link.id);
+    }
 }
 
 #[test]
@@ -80,6 +84,32 @@ fn a_star() {
     let links = &[("hub", "east"), ("hub", "west"), ("hub", "north"), ("north", "pole")];
     let clusters = &["hub", "east", "west", "north", "pole"];
     everything_comes_everywhere_once(&Net { clusters, links, says: "type = \"star\"" });
+}
+
+#[test]
+fn neither_half_of_an_active_active_link_is_left_alone() {
+    let site = Net { clusters: &["east", "west"], links: &[], says: "" }.site();
+    let _daemon = site.start();
+    let link = json!({
+        "id": "pair", "type": "active-active", "topics": ["orders"],
+        "source_cluster": { "cluster_id": "east" }, "target_cluster": { "cluster_id": "west" },
+    });
+    assert_eq!(site.client.send("POST", LINKS, None, &link.to_string()).status, 201);
+    let say = |what: &str| site.client.send("POST", &format!("{LINKS}/{what}"), None, "").status;
+    let both = |status: LinkStatus| {
+        wait_until("both do the same", || {
+            ["pair", "pair.reverse"].iter().all(|id| site.client.link(id).status == status)
+        });
+    };
+    assert_eq!(say("pair.reverse/start"), 200);
+    both(LinkStatus::Active);
+    let pair = format!("{LINKS}/pair");
+    assert_eq!(site.client.delete(&pair).expect("an answer").status, 409);
+    assert_eq!(site.client.send("PUT", &pair, None, r#"{"config":{"batch_size":7}}"#).status, 409);
+    assert_eq!(say("pair/stop"), 200);
+    both(LinkStatus::Stopped);
+    assert_eq!(site.client.delete(&pair).expect("an answer").status, 204);
+    assert_eq!(site.client.get(&format!("{pair}.reverse")).expect("an answer").status, 404);
 }
 
 /// One object with both directions: in the file, and by REST.

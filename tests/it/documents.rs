@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use regex::Regex;
+use tidegate::api::wire::CODES;
 use tidegate::cli::args::Cli;
 
 /// What stands for a number in documents.
@@ -147,6 +148,13 @@ fn every_command_is_in_the_readme() {
         let begun = |text: &str| table.contains(&format!("`{text}`")) || table.contains(&format!("`{text} "));
         assert!(begun(&path) || begun(&name), "the README does not say what `{path}` does");
     }
+}
+
+#[test]
+fn every_code_of_a_refusal_is_in_the_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    let missing: Vec<_> = CODES.iter().filter(|code| !readme.contains(&format!("`{code}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn whoever_came_just_before_tokens_changed_is_answered() {
         let mut stream = connect(&site);
         // Connections are taken in their order.
         assert!(Client::known(site.port, Some(ANN), None).is_ready());
-        configure(&site, "127.0.0.1", if attempt % 2 == 0 { without_ron } else { &all });
+        configure(&site, "127.0.0.1", if attempt.is_multiple_of(2) { without_ron } else { &all });
         assert_eq!(site.client.send("POST", "/api/v1/reload", None, "").status, 200);
         let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         stream.write_all(request).is_ok() && rest(stream).starts_with("HTTP/1.1 200")

@@ -117,6 +117,7 @@ fn together(view: &View) -> String {
         LinkStatus::Starting,
         LinkStatus::Degraded,
         LinkStatus::Failed,
+        LinkStatus::FailedOver,
         LinkStatus::Paused,
         LinkStatus::Stopped,
     ];

@@ -188,9 +188,9 @@ fn no_link_writes_where_something_else_is_kept() {
     let ours = link("l", "east", "west", "'meta'", "__tidegate.");
     let message = "its copy would be \"__tidegate.meta\", which a program keeps for itself";
     check_with_clusters(&ours, &[&format!("4:11 error links.l.topics[0]: {message} | {help}")]);
-    let letters = staged("l", "east", "west", "'t'", "dead_letters = 't'\n");
-    let message = "its copy would be \"t\", where the link puts dead letters";
-    check_with_clusters(&letters, &[&format!("6:11 error links.l.topics[0]: {message} | {help}")]);
+    let letters = staged("l", "east", "west", "'t'", "dead_letters = 'copy.t'\n");
+    let message = "its copy would be \"copy.t\", where the link puts dead letters";
+    check_with_clusters(&letters, &[&format!("4:11 error links.l.topics[0]: {message} | {help}")]);
     let letters = staged("l", "east", "west", "'t'", "dead_letters = '__tidegate.meta'\n");
     let message = "\"__tidegate.meta\" is a topic that a program keeps for itself";
     check_with_clusters(&letters, &[&format!("7:16 error links.l.dead_letters: {message} | choose another name")]);
@@ -214,6 +214,26 @@ fn another_link_may_read_dead_letters_but_not_bring_them_back() {
 }
 
 /// Whatever is written anywhere comes everywhere on one way.
+#[test]
+fn no_two_links_go_both_ways_with_one_topic() {
+    let both = |id: &str, from: &str, to: &str, topics: &str, prefix: &str| {
+        link(id, from, to, topics, prefix) + "type = 'active-active'\n"
+    };
+    let first = both("a", "east", "west", "'t', '/u.*/'", "");
+    for (second, is_double) in [
+        (both("b", "west", "east", "'t'", ""), true),
+        (both("b", "east", "west", "'u1'", ""), true),
+        (both("b", "east", "west", "'/u.*/'", ""), true),
+        (both("b", "west", "east", "'v'", ""), false),
+    ] {
+        let found = super::parse(&format!("{first}{second}{CLUSTERS}"));
+        let errors = found.map_or_else(|errors| errors, |_| Vec::new());
+        let messages: Vec<&str> = errors.iter().map(|error| &*error.message).collect();
+        let is_told = messages.iter().any(|message| message.ends_with("to each other already, by links.a"));
+        assert_eq!((is_told, messages.is_empty()), (is_double, !is_double), "{second}: {messages:?}");
+    }
+}
+
 #[test]
 fn the_hub_of_a_spoke_is_one() {
     let star = |id: &str, hub: &str, spoke: &str| link(id, hub, spoke, "'t'", "") + "type = 'star'\n";

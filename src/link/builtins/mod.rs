@@ -14,6 +14,7 @@ mod transform;
 use crate::model::{self, Batch};
 use filter::Filter;
 use provenance::Via;
+pub(in crate::link) use provenance::has as has_come_through;
 use transform::Transform;
 
 /// The built-ins of a revision, ready for work.

@@ -49,7 +49,7 @@ impl Via {
 }
 
 /// Whether a record has come through a cluster.
-fn has(record: RecordRef<'_>, cluster: &str) -> bool {
+pub(in crate::link) fn has(record: RecordRef<'_>, cluster: &str) -> bool {
     let names = |name: &[u8]| name == VIA_HEADER.as_bytes();
     record.headers().any(|header| names(header.name) && header.value == Some(cluster.as_bytes()))
 }

@@ -15,11 +15,12 @@ use super::report::{NotCovered, Progress, Report, Side, SourceCovered, TargetCov
 use super::sheet::{Lost, Outcome, Sheet, Step, Stream};
 use crate::config::LinkConfig;
 use crate::connector::{Class, Cluster};
+use crate::link::builtins::has_come_through;
 use crate::link::components::Components;
 use crate::link::failure::Failure;
 use crate::link::memory::Memory;
 use crate::link::revision::History;
-use crate::model::{Batch, RevisionNumber, TopicPartition};
+use crate::model::{Batch, RecordRef, RevisionNumber, TopicPartition};
 
 /// From so many records on, sheets go on with what they know.
 const HELD_MANY: usize = 100_000;
@@ -82,6 +83,13 @@ impl Job<'_> {
             work.compare(&mut plan, &mut stage, &feeds, &places)?;
         }
         self.report(plan, stage, work)
+    }
+
+    /// What all records of the link have in a partition of the target, if others may write there too. A plugin may take it away again.
+    fn mark_of(&self, partition: &TopicPartition) -> Option<&str> {
+        let config = self.config;
+        let is_marked = config.pipeline.is_empty() && *partition.topic != *config.dead_letters;
+        config.builtins.provenance.as_ref().filter(|_| is_marked)?.mark.as_deref()
     }
 
     fn report(&self, plan: Plan, mut stage: Stage<'_>, work: Work<'_>) -> Result<Report, Ended> {
@@ -270,7 +278,9 @@ impl Work<'_> {
         let why = match self.found.read(&place.partition, next) {
             Ok(Some(batch)) => {
                 open.moved = Instant::now();
-                let records = batch.records().filter(|record| place.covers(record.offset()));
+                let mark = self.job.mark_of(&place.partition);
+                let is_ours = |record: &RecordRef<'_>| mark.is_none_or(|mark| has_come_through(*record, mark));
+                let records = batch.records().filter(|record| place.covers(record.offset()) && is_ours(record));
                 return open.sheet.find(records.map(|record| stage.printer.line(record)), batch.next_offset);
             }
             Ok(None) if open.moved.elapsed() < patience => return,
