@@ -110,14 +110,17 @@ fn busy_site() -> (Site, crate::harness::Daemon) {
 fn a_daemon_shows_all_metrics_that_are_documented_and_no_others() {
     let (site, _daemon) = busy_site();
     let documented = documented();
+    let flow = [("link_id", "flow")];
     wait_until("everything is shown", || {
         let scrape = scrape(&site.client);
-        scrape.0.len() == documented.len() && scrape.count("tidegate_heartbeat_latency_seconds", &[]) > 0.0
+        // Of each link lags are measured by itself.
+        let is_measured = scrape.value("tidegate_replication_partitions_folded", &flow).is_some();
+        let has_latency = scrape.count("tidegate_heartbeat_latency_seconds", &[]) > 0.0;
+        scrape.0.len() == documented.len() && is_measured && has_latency
     });
     let seen = scrape(&site.client);
     assert_eq!(shown(&seen), documented);
 
-    let flow = [("link_id", "flow")];
     for (name, value) in [
         ("tidegate_replication_messages_total", 3.0),
         ("tidegate_records_read_total", 5.0),
