@@ -10,12 +10,12 @@ mod common;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{batch, component, median, percentile};
+use common::{batch, component, median, percentile, spawn};
 use serde_json::Value;
 use tidegate::connector::Cluster;
 use tidegate::connector::embedded::EmbeddedCluster;
@@ -113,9 +113,7 @@ impl Daemon {
              [clusters.east]\nkind = \"embedded\"\n[clusters.west]\nkind = \"embedded\"\n{links}"
         );
         fs::write(dir.join("tidegate.toml"), config).expect("written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.arg("run").current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("a daemon");
+        let child = spawn(dir);
         let client = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build().into();
         let daemon = Self { child, client, base: format!("http://127.0.0.1:{port}") };
         while daemon.try_copied().is_none_or(|copied| copied == 0) {

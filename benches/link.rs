@@ -12,12 +12,11 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{Filtered, batch, byte_filter, component, median, percentile, process_cpu_time};
+use common::{Filtered, batch, byte_filter, component, median, percentile, process_cpu_time, spawn};
 use tidegate::config::Config;
 use tidegate::connector::Cluster;
 use tidegate::connector::embedded::EmbeddedCluster;
@@ -184,12 +183,6 @@ fn daemon(dir: &Path) {
         kib / 1024.0
     );
     child.kill().and_then(|()| child.wait()).expect("killed");
-}
-
-fn spawn(dir: &Path) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.arg("run").current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("a daemon")
 }
 
 /// Wait until the checkpoints are beyond `seen`; what they are then.

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,13 @@ pub(crate) fn native_filter(batch: &mut Batch) {
         .map(|record| u8::from(record.value().and_then(<[u8]>::last).is_some_and(|byte| byte % 8 != 0)))
         .collect();
     batch.retain(&keep);
+}
+
+/// A daemon with the configuration in `dir`.
+pub(crate) fn spawn(dir: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.arg("run").current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("a daemon")
 }
 
 pub(crate) fn median(values: &mut [f64]) -> f64 {

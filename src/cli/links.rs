@@ -98,19 +98,17 @@ fn steer(args: &LinkArgs, transition: LinkTransition, out: &mut dyn Write) -> Re
     let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, transition.word()];
     let link: Link = client.post(&path, &[], "application/json", b"")?;
-    let is_to_run = matches!(transition, LinkTransition::Start | LinkTransition::Resume);
+    let wants_to_run = matches!(transition, LinkTransition::Start | LinkTransition::Resume);
+    let failed = link.error.as_ref().filter(|_| wants_to_run && link.status == LinkStatus::Failed);
     if args.remote.json {
         print_json(out, &link)?;
     } else {
         writeln!(out, "{} is {}", link.id, link.status)?;
+        trouble(out, &format!("link {}", link.id), link.error.as_ref().filter(|_| failed.is_none()))?;
     }
-    match &link.error {
-        Some(error) if is_to_run && link.status == LinkStatus::Failed => {
-            Err(Failure::new(format!("link {}: {} ({})", link.id, error.message, error.code), error.remedy.clone()))
-        }
-        _ if args.remote.json => Ok(()),
-        error => Ok(trouble(out, &format!("link {}", link.id), error.as_ref())?),
-    }
+    failed.map_or(Ok(()), |error| {
+        Err(Failure::new(format!("link {}: {} ({})", link.id, error.message, error.code), error.remedy.clone()))
+    })
 }
 
 fn rate(link: &Link) -> String {
@@ -145,8 +143,10 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
         value.as_ref().map_or(Ok(()), |value| field(out, title, &line(&value.to_string(), BUILTIN_CHARS_MAX)))?;
     }
     lanes::print(link, out)?;
-    let mut partitions = link.lanes.iter().flat_map(|lane| &lane.partitions).map(|partition| partition.lag).peekable();
-    let records: Option<u64> = partitions.peek().copied().and_then(|_| partitions.sum());
+    let lags: Vec<Option<u64>> =
+        link.lanes.iter().flat_map(|lane| &lane.partitions).map(|partition| partition.lag).collect();
+    // Of no partition the sum would be 0, and nothing is known.
+    let records: Option<u64> = if lags.is_empty() { None } else { lags.into_iter().sum() };
     let lag = known(link.metrics.replication_lag.map(milliseconds));
     writeln!(out, "  lag       {lag}, {} records", known(records))?;
     if let Some(Latency { p50_ms, p99_ms, heartbeats }) = link.latency {

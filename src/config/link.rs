@@ -41,6 +41,9 @@ pub const THROTTLE_RATES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 40;
 /// How often heartbeats may be sent, in milliseconds.
 const HEARTBEATS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 
+/// What the id of a link ends with that goes the other way of the one named before.
+const REVERSE: &str = ".reverse";
+
 /// Which way records go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Topology {
@@ -180,8 +183,11 @@ impl LinkConfig {
     }
 
     /// The id of the link that goes the other way, if one goes with this one.
-    pub fn reverse_id(&self) -> Option<LinkId> {
-        (self.topology.is_both_ways() && !self.is_reverse).then(|| format!("{}.reverse", self.id).as_str().into())
+    pub fn other_way_id(&self) -> Option<LinkId> {
+        match self.id.strip_suffix(REVERSE).filter(|_| self.is_reverse) {
+            Some(forward) => Some(forward.into()),
+            None => self.topology.is_both_ways().then(|| format!("{}{REVERSE}", self.id).as_str().into()),
+        }
     }
 
     /// Whether a stage puts records aside.
@@ -335,7 +341,7 @@ impl ReadLink {
         let (topics, topic_places) = topics.map(|item| read_topics(&item)).unwrap_or_default();
         let dead_letters = dead_letters.map_or_else(|| Some(format!("{id}.dead-letters")), |item| topic_name(&item));
         let (source, target) = (source?, target?);
-        let reverse_id = format!("{id}.reverse");
+        let reverse_id = format!("{id}{REVERSE}");
         let reverse_transform = transform
             .clone()
             .filter(|_| topology.is_both_ways())
@@ -406,7 +412,7 @@ impl ReadLink {
             link.topics_exclude.push(copies);
         }
         let mark = Provenance { leave_out: link.source.to_string(), mark: Some(link.target.to_string()) };
-        self.reverse = link.reverse_id().map(|id| LinkConfig {
+        self.reverse = link.other_way_id().map(|id| LinkConfig {
             id,
             is_reverse: true,
             name: format!("{}, the other way", link.name),

@@ -104,7 +104,7 @@ impl Daemon {
         if desired == Desired::Running {
             hosted = self.catch_up(hosted)?;
         }
-        for one in [Some(hosted.clone()), self.other_half(&hosted)].into_iter().flatten() {
+        for one in [Some(hosted.clone()), self.other_way(&hosted)].into_iter().flatten() {
             match one.link.order(desired) {
                 Err(failure) if failure.code == LINK_REPLACED => return Ok(None),
                 done => done.map_err(failure_error)?,

@@ -89,7 +89,7 @@ impl Daemon {
             return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, "choose another id"));
         }
         let examined = self.examine(&id, &definition)?;
-        if let Some(taken) = examined.defined.link.reverse_id().filter(|id| self.world().links.contains_key(id)) {
+        if let Some(taken) = examined.defined.link.other_way_id().filter(|id| self.world().links.contains_key(id)) {
             let message = format!("there is a link {taken} already, which this one needs for its other way");
             return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, "choose another id"));
         }
@@ -164,7 +164,7 @@ impl Daemon {
     /// Have a link run with as many lanes as its definition says now. What it says of them counts by itself only for a link that is new.
     fn have_lanes(&self, id: &str, lanes: u32, by: &str) {
         let Ok(hosted) = self.find_hosted(id) else { return };
-        for hosted in self.reverse_of(&hosted).into_iter().chain([hosted]) {
+        for hosted in self.other_way(&hosted).into_iter().chain([hosted]) {
             match hosted.link.relane(lanes, by) {
                 Ok(_) | Err(RelaneError::NotStarted) => {}
                 // The link shows a notice that says what to do.
@@ -296,7 +296,7 @@ impl Daemon {
                         unusable.insert(id.clone(), error);
                     }
                     let present = self.world().links.get(&id).cloned();
-                    wanted.extend(present.and_then(|present| present.link.config().reverse_id()));
+                    wanted.extend(present.and_then(|present| present.link.config().other_way_id()));
                 }
                 Err(error) => drop(unusable.insert(id.clone(), error)),
             }
@@ -326,7 +326,7 @@ impl Daemon {
         }
         let examined = self.examine(id, stored.definition.as_ref().unwrap_or(&Map::new()))?;
         if let Some(present) = present {
-            let reverse = self.reverse_of(&present);
+            let reverse = self.other_way(&present);
             present.end();
             if let Some(reverse) = reverse {
                 reverse.end();
@@ -374,8 +374,8 @@ impl Daemon {
         let settings = self.settings();
         let (clusters, in_place, links) = {
             let world = self.world();
-            let reverse: LinkId = format!("{id}.reverse").as_str().into();
-            let is_own = |link: &LinkConfig| link.id == *id || link.is_reverse && link.id == reverse;
+            let is_own =
+                |link: &LinkConfig| link.id == *id || link.is_reverse && link.other_way_id().as_ref() == Some(id);
             // A way back marks what it copies, and its link leaves that out: nothing goes round.
             let stays = |hosted: &&Arc<Hosted>| hosted.managed_by != ManagedBy::Failback;
             let others = world.links.values().filter(stays).map(|hosted| hosted.link.config());

@@ -10,15 +10,8 @@ use crate::link::supervisor::LinkState;
 
 impl Daemon {
     /// The link that goes the other way, if one goes with this one.
-    pub(super) fn reverse_of(&self, hosted: &Hosted) -> Option<Arc<Hosted>> {
-        self.world().links.get(&hosted.link.config().reverse_id()?).cloned()
-    }
-
-    /// The other one of two that go both ways together, whichever this is.
-    pub(super) fn other_half(&self, hosted: &Hosted) -> Option<Arc<Hosted>> {
-        let config = hosted.link.config();
-        let forward = config.is_reverse.then(|| config.id.strip_suffix(".reverse")).flatten();
-        forward.map_or_else(|| self.reverse_of(hosted), |forward| self.world().links.get(forward).cloned())
+    pub(super) fn other_way(&self, hosted: &Hosted) -> Option<Arc<Hosted>> {
+        self.world().links.get(&hosted.link.config().other_way_id()?).cloned()
     }
 
     /// Its state; of two that go both ways together, that of the one which is at work more.
@@ -28,7 +21,7 @@ impl Daemon {
             LinkState::Failed | LinkState::Paused | LinkState::FailedOver => 1,
             LinkState::Starting | LinkState::Active | LinkState::Degraded => 2,
         };
-        let (own, other) = (hosted.link.state().0, self.other_half(hosted).map(|other| other.link.state().0));
+        let (own, other) = (hosted.link.state().0, self.other_way(hosted).map(|other| other.link.state().0));
         other.into_iter().chain([own]).max_by_key(work).unwrap_or(own)
     }
 }

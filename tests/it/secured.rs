@@ -32,6 +32,11 @@ pub fn tokens(site: &Site) -> String {
     [("ann", "admin", ANN), ("olga", "operate", OLGA), ("ron", "read", RON)].map(token).concat()
 }
 
+/// The same lines, or more that end with them, without Ron's token.
+pub fn without_ron(lines: &str) -> &str {
+    lines.split_once("[[daemon.api.tokens]]\nname = \"ron\"").expect("ron is the last").0
+}
+
 /// The whole configuration: `[daemon]` with this address, `[daemon.api]` with these lines, and some clusters with a link.
 pub fn configure(site: &Site, address: &str, api: &str) {
     let port = site.port;
@@ -291,7 +296,7 @@ fn certificates_and_tokens_are_replaced_while_the_daemon_runs() {
     wait_until("the new token is known", || status(renewed).is_ok_and(|answer| answer.status == 200));
     assert_eq!(status(ANN).expect("an answer").status, 401);
 
-    let without_ron = api.split_once("[[daemon.api.tokens]]\nname = \"ron\"").expect("ron is the last").0;
+    let without_ron = without_ron(&api);
     configure(&site, "127.0.0.1", without_ron);
     assert_eq!(status(RON).expect("an answer").status, 200);
     daemon.signal(Signal::HUP);

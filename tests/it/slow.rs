@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::harness::{Client, Dice, LINKS, Site, wait_until};
-use crate::secured::{ANN, Authority, RON, configure, tokens};
+use crate::secured::{ANN, Authority, RON, configure, tokens, without_ron};
 
 /// How long a daemon may take to give up a client whose time is a second: only what is broken takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -139,7 +139,7 @@ fn events_end_for_those_who_may_not_see_them_any_more() {
     site.client = Client::known(site.port, Some(ANN), None);
     let daemon = site.start();
     let stream = follow(&site);
-    let without_ron = all.split_once("[[daemon.api.tokens]]\nname = \"ron\"").expect("ron is the last").0;
+    let without_ron = without_ron(&all);
     configure(&site, "127.0.0.1", without_ron);
     daemon.signal(Signal::HUP);
     let events = rest(stream);
@@ -154,7 +154,7 @@ fn whoever_came_just_before_tokens_changed_is_answered() {
     configure(&site, "127.0.0.1", &all);
     site.client = Client::known(site.port, Some(ANN), None);
     let _daemon = site.start();
-    let without_ron = all.split_once("[[daemon.api.tokens]]\nname = \"ron\"").expect("ron is the last").0;
+    let without_ron = without_ron(&all);
     // Its time is short, and this machine may be slow: one of some is answered.
     let is_answered = |attempt: u32| {
         let mut stream = connect(&site);

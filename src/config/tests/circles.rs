@@ -213,18 +213,16 @@ fn another_link_may_read_dead_letters_but_not_bring_them_back() {
     );
 }
 
-/// Whatever is written anywhere comes everywhere on one way.
 #[test]
 fn no_two_links_go_both_ways_with_one_topic() {
-    let both = |id: &str, from: &str, to: &str, topics: &str, prefix: &str| {
-        link(id, from, to, topics, prefix) + "type = 'active-active'\n"
-    };
-    let first = both("a", "east", "west", "'t', '/u.*/'", "");
+    let both =
+        |id: &str, from: &str, to: &str, topics: &str| link(id, from, to, topics, "") + "type = 'active-active'\n";
+    let first = both("a", "east", "west", "'t', '/u.*/'");
     for (second, is_double) in [
-        (both("b", "west", "east", "'t'", ""), true),
-        (both("b", "east", "west", "'u1'", ""), true),
-        (both("b", "east", "west", "'/u.*/'", ""), true),
-        (both("b", "west", "east", "'v'", ""), false),
+        (both("b", "west", "east", "'t'"), true),
+        (both("b", "east", "west", "'u1'"), true),
+        (both("b", "east", "west", "'/u.*/'"), true),
+        (both("b", "west", "east", "'v'"), false),
     ] {
         let found = super::parse(&format!("{first}{second}{CLUSTERS}"));
         let errors = found.map_or_else(|errors| errors, |_| Vec::new());
@@ -234,6 +232,7 @@ fn no_two_links_go_both_ways_with_one_topic() {
     }
 }
 
+/// Whatever is written anywhere comes everywhere on one way.
 #[test]
 fn the_hub_of_a_spoke_is_one() {
     let star = |id: &str, hub: &str, spoke: &str| link(id, hub, spoke, "'t'", "") + "type = 'star'\n";

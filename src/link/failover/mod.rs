@@ -294,6 +294,7 @@ impl Link {
         let mut warnings = Vec::new();
         let positions = self.positions_now(&stored.genesis, &mut warnings)?;
         let positions = self.put_positions(over.epoch, positions)?;
+        // So far nothing else is warned of than a source that could not be asked.
         let left = warnings.is_empty().then(|| positions.left()).flatten();
         if let Some(left) = left.filter(|left| *left > 0) {
             warnings.push(format!(

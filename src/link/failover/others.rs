@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::record::{Positions, TopicPositions, positions_of, returned_of};
+use super::record::{Positions, positions_of, returned_of};
 use crate::connector::Cluster;
 use crate::link::failure::Failure;
 use crate::model::{LinkId, TopicPartition};
@@ -23,7 +23,7 @@ pub(in crate::link) fn written_by_others(target: &dyn Cluster, link: &LinkId) ->
 
 fn add(others: &mut Others, left: &Positions, found: Option<&Positions>) {
     for (name, topic) in &left.topics {
-        let ends = found.map(|found| found.topics.get(name).map_or(&[][..], ends_of));
+        let ends = found.map(|found| found.topics.get(name).map(|topic| &*topic.target_ends).unwrap_or_default());
         let partitions = topic.target_ends.len().max(ends.map_or(0, <[i64]>::len));
         for number in 0..partitions {
             // A partition that was not there yet was made by others.
@@ -36,13 +36,10 @@ fn add(others: &mut Others, left: &Positions, found: Option<&Positions>) {
     }
 }
 
-fn ends_of(topic: &TopicPositions) -> &[i64] {
-    &topic.target_ends
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::failover::TopicPositions;
 
     fn positions(target_ends: &[i64]) -> Positions {
         let topic = TopicPositions {
