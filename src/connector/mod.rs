@@ -221,6 +221,11 @@ pub trait Cluster: Send + Sync {
         Ok(BTreeMap::new())
     }
 
+    /// Whether the cluster has consumer groups.
+    fn has_groups(&self) -> bool {
+        false
+    }
+
     /// All consumer groups, by name; `None`: the cluster has no such thing.
     fn groups(&self) -> Result<Option<Vec<Group>>, Error> {
         Ok(None)

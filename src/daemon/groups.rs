@@ -73,6 +73,7 @@ fn partition((target, planned): (&TopicPartition, &PlannedOffset)) -> wire::Grou
             Certainty::Exact => wire::GroupCertainty::Exact,
             Certainty::Shared => wire::GroupCertainty::Shared,
             Certainty::Ahead => wire::GroupCertainty::Ahead,
+            Certainty::Nearest => wire::GroupCertainty::Nearest,
             Certainty::Uncommitted => wire::GroupCertainty::Uncommitted,
             Certainty::Forgotten => wire::GroupCertainty::Forgotten,
         },

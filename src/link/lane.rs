@@ -247,13 +247,16 @@ impl Session {
             Some(begun) => interval.saturating_sub(begun.elapsed()).min(IDLE_WAIT),
             None => IDLE_WAIT,
         };
-        let held = self.link.throttle.wait(Instant::now(), || self.link.orders.share(self.link.config.lanes));
+        let (throttle, lanes) = (&self.link.throttle, self.link.config.lanes);
+        let held = throttle.wait(Instant::now(), || self.link.orders.share(lanes));
         if !held.is_zero() {
             self.link.orders.wait_while(self.lane, Desired::Running, held.min(wait.max(TURN)));
             return if self.is_due(interval) { self.commit() } else { Ok(()) };
         }
-        let (records, bytes) = (config.batch_size as usize, config.max_bytes as usize);
-        let polled = match self.sink.passing().filter(|_| self.run.pipeline().copies()) {
+        let records = config.batch_size as usize;
+        let bytes = throttle.read_bytes(config.max_bytes as usize, lanes);
+        let copies = self.run.pipeline().copies() && throttle.lets_whole(lanes);
+        let polled = match self.sink.passing().filter(|_| copies) {
             Some(passing) => self.source.poll_passing(passing, records, bytes, wait),
             None => self.source.poll(records, bytes, wait).map(|batch| batch.map(Polled::Batch)),
         };

@@ -1,7 +1,7 @@
 //! How fast a link may write, and how fast it does.
 //!
-//! A bucket of tokens, one a byte, for the lanes of this daemon: they pay for what they have written, and do not read on while the bucket owes. So a batch is
-//! never cut, and what is written is committed in time. A link that several daemons run gives each the share of its lanes, so together they keep to the rate
+//! A bucket of tokens, one a byte, for the lanes of this daemon: they pay for what they have written, and do not read on while the bucket owes. So what was read is
+//! written and committed in time; and since a lane reads little at once, little is owed, and little is forgiven who is killed. A link that several daemons run gives each the share of its lanes, so together they keep to the rate
 //! whoever has which.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,6 +17,12 @@ use super::supervisor::Link;
 
 /// What may be saved up: a tenth of a second, so that the rate is kept in any second.
 const SAVED_SECONDS: f64 = 0.1;
+
+/// How much lanes may read at once, all together: a quarter of a second's worth.
+const READ_SECONDS: f64 = 0.25;
+
+/// A lane that may read so many bytes at once may also read record batches whole, whatever their size: few are larger.
+const WHOLE_BYTES: usize = 1 << 20;
 
 /// Where a rate that was set while the link runs is kept in the target.
 const THROTTLE: &str = "throttle";
@@ -60,6 +66,17 @@ impl Throttle {
     pub(super) fn set(&self, rate: Option<u64>) {
         self.rate.store(rate.unwrap_or(0), Relaxed);
         *lock(&self.bucket) = Bucket::default();
+    }
+
+    /// How many bytes a lane may read at once that may read `max` otherwise.
+    pub(super) fn read_bytes(&self, max: usize, lanes: u32) -> usize {
+        let Some(rate) = self.rate() else { return max };
+        ((rate as f64 * READ_SECONDS / f64::from(lanes.max(1))) as usize).clamp(1, max)
+    }
+
+    /// Whether it may read record batches that are not to be cut.
+    pub(super) fn lets_whole(&self, lanes: u32) -> bool {
+        self.read_bytes(WHOLE_BYTES, lanes) == WHOLE_BYTES
     }
 
     /// Pay for what was written at `now`.
@@ -158,6 +175,21 @@ mod tests {
         throttle.set(None);
         throttle.spend(1 << 40);
         assert_eq!(throttle.wait(now, || 1.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn little_is_read_at_once() {
+        let throttle = Throttle::new(Some(1_000_000));
+        assert_eq!(throttle.read_bytes(1 << 20, 10), 25_000);
+        assert_eq!(throttle.read_bytes(1 << 10, 10), 1 << 10);
+        assert!(!throttle.lets_whole(1));
+        throttle.set(Some(1));
+        assert_eq!(throttle.read_bytes(1 << 20, 10), 1, "a record, whatever its size");
+        throttle.set(Some(10 << 20));
+        assert!(throttle.lets_whole(2) && !throttle.lets_whole(3));
+        throttle.set(None);
+        assert_eq!(throttle.read_bytes(1 << 20, 10), 1 << 20);
+        assert!(throttle.lets_whole(100));
     }
 
     #[test]

@@ -265,6 +265,34 @@ fn a_link_keeps_to_its_rate_and_is_let_go_while_it_runs() {
     assert_eq!((configured.throttle_rate_bytes_per_sec, configured.set_by), (Some(50_000), None));
 }
 
+/// Neither what the first batch of each lane has, nor what a daemon owes that is killed, is over the rate by more than a record.
+#[test]
+fn a_rate_is_kept_from_the_first_record_on_and_over_a_kill() {
+    let site = Site::new(CLUSTERS);
+    let mut daemon = site.start();
+    let mut throttled = definition();
+    throttled["id"] = "slow".into();
+    throttled["config"] = json!({ "throttle_rate_bytes_per_sec": 2_000 });
+    assert_eq!(site.client.send("POST", LINKS, None, &throttled.to_string()).status, 201);
+    let value = "x".repeat(1_000);
+    let records: Vec<Value> = (0..400).map(|number| json!({ "partition": number % 2, "value": value })).collect();
+    site.client.produce("east", "orders", &records);
+    let begun = Instant::now();
+    say(&site, "slow", "start");
+    let over = || site.client.ends("west", "orders").iter().sum::<i64>();
+    for kills in 0..3 {
+        let before = over();
+        wait_until("some are over", || over() > before + 2);
+        let found = over();
+        // Two records a second, and one of each partition whenever a daemon begins.
+        let most = begun.elapsed().as_secs_f64() * 2.0 + f64::from(2 * (kills + 1));
+        assert!(found as f64 <= most, "{found} records where {most} may be");
+        daemon.kill();
+        daemon = site.start();
+    }
+    daemon.terminate();
+}
+
 fn link(id: &str, more: &str) -> String {
     format!(
         "[links.{id}]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\ntopic_prefix = \"{id}.\"\n{more}"

@@ -87,9 +87,11 @@ pub enum GroupCertainty {
     Shared,
     /// The group is ahead of the link, and reads again what is copied later.
     Ahead,
+    /// It was too long ago to know exactly: it goes on at the nearest earlier place that was noted, and may read some records again.
+    Nearest,
     /// It has no offset in a source partition that goes here: all records of that one are read.
     Uncommitted,
-    /// It was too long ago to know: all that is there is read.
+    /// It was too long ago, and no earlier place was noted: all that is there is read.
     Forgotten,
 }
 
@@ -97,6 +99,7 @@ word!(GroupCertainty {
     Exact = "exact",
     Shared = "shared",
     Ahead = "ahead",
+    Nearest = "nearest",
     Uncommitted = "uncommitted",
     Forgotten = "forgotten",
 });

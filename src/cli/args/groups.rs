@@ -15,8 +15,8 @@ pub enum GroupsCommand {
     /// Where in the target groups would go on, partition by partition. Nothing is changed.
     ///
     /// `exact`: a group misses nothing and reads nothing again. `shared`: several source partitions go to this one, so some records may be read again. `ahead`: the group is
-    /// ahead of the link, and reads again what is copied later. `uncommitted`: it has no offset in a source partition that goes here. `forgotten`: it was too long ago
-    /// to know, so it reads all that is there.
+    /// ahead of the link, and reads again what is copied later. `nearest`: it was too long ago to know exactly, so it goes on at the nearest earlier place that was noted.
+    /// `uncommitted`: it has no offset in a source partition that goes here. `forgotten`: no earlier place was noted, so it reads all that is there.
     #[command(after_help = "Examples:
   tidegate groups translate orders
   tidegate groups translate orders billing '/audit-.*/'")]

@@ -301,6 +301,10 @@ impl Cluster for KafkaCluster {
         group::daemons(&self.client, link)
     }
 
+    fn has_groups(&self) -> bool {
+        true
+    }
+
     fn groups(&self) -> Result<Option<Vec<Group>>, Error> {
         groups::all(&self.client).map(Some)
     }

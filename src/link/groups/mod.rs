@@ -1,6 +1,7 @@
 //! Consumer groups of the source that go along to the target.
 //!
-//! Reading order: [`translate`] (where a group goes on, pure), this file (what would be done about each group, and doing it).
+//! Reading order: [`translate`] (where a group goes on, pure), this file (what would be done about each group, and doing it), [`waypoints`] (what is known of times
+//! long ago).
 //!
 //! Invariants
 //! - A group that has members at the target is never moved: its cluster refuses that, whatever we believe.
@@ -8,6 +9,7 @@
 //! - What a plan shows and what is done comes from one function.
 
 pub mod translate;
+pub mod waypoints;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -188,15 +190,25 @@ impl Link {
         lock(&self.groups.last).clone()
     }
 
-    /// Move the groups that the configuration names, again and again, until [`Link::dismiss`]. Work for the whole link: one daemon does it.
+    /// Move the groups that the configuration names, again and again, until [`Link::dismiss`], and note now and then where the link is. Work for the whole link: one
+    /// daemon does it.
     pub fn follow_groups(&self) {
         let config = &self.config().groups;
-        if config.groups.is_empty() {
+        let has_groups = self.source().has_groups() && self.target().has_groups();
+        if config.groups.is_empty() && !has_groups {
             return;
         }
         let mut wait = AGAIN_AFTER.min(config.interval);
+        let mut noted = None;
         while self.groups.alarm.wait(wait) {
             if self.at_work().is_none() || !self.leads() {
+                continue;
+            }
+            if let Err(failure) = self.note_waypoint(&mut noted) {
+                tracing::debug!(link = &*self.config().id, code = failure.code, "no waypoint: {failure}");
+            }
+            if config.groups.is_empty() {
+                wait = config.interval;
                 continue;
             }
             let begun = Instant::now();
@@ -261,6 +273,12 @@ impl Link {
         };
         known.copied = copied.partitions.into_iter().filter_map(of_topics).collect();
         known.ranges = copied.ranges;
+        let is_forgotten = |(partition, offsets): (_, &BTreeSet<i64>)| {
+            offsets.first().is_some_and(|earliest| known.is_forgotten(partition, *earliest))
+        };
+        if sought.iter().any(is_forgotten) {
+            known.waypoints = self.waypoints()?;
+        }
         Ok(known)
     }
 

@@ -4,6 +4,8 @@
 //! offset of *s* or behind it: so it misses nothing. Nothing that it had comes again either, if the records there are of that source partition alone. Where several
 //! source partitions feed one, the earliest of their places is taken.
 //!
+//! Where that first record is, is known of the last days. Of what is older it is known now and then ([`Waypoint`]): the nearest earlier place is taken.
+//!
 //! Which source partitions feed one is known as long as it is known where their records went. What is older than that may have gone anywhere, if the link has ever had plugins.
 //!
 //! A group that is as far as the link, in a partition, goes on at the end: a record that comes later stands for what comes later in the source.
@@ -12,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::waypoints::Waypoint;
 use crate::connector::{CopiedPartition, GroupOffset, GroupOffsets, PartitionRange};
 use crate::model::TopicPartition;
 
@@ -24,9 +27,11 @@ pub enum Certainty {
     Shared,
     /// The group is ahead of the link: what it has read already and the link has not copied yet, it reads again.
     Ahead,
+    /// Where the records are is not known exactly any more, because it was too long ago: the group goes on at the nearest earlier place that was noted.
+    Nearest,
     /// The group has not committed an offset of a source partition that feeds this one: all records of that partition are read.
     Uncommitted,
-    /// Where the records are is not known any more, because it was too long ago: everything in the partition is read.
+    /// Where the records are is not known any more, nor where any before them are: everything in the partition is read.
     Forgotten,
 }
 
@@ -56,6 +61,8 @@ pub struct Known {
     pub usual: BTreeMap<TopicPartition, TopicPartition>,
     /// Whether records may have gone elsewhere.
     pub spreads: bool,
+    /// Where the target was long ago.
+    pub waypoints: Vec<Waypoint>,
 }
 
 impl Known {
@@ -120,7 +127,9 @@ impl Known {
             return (range.end, if at <= known.end { Certainty::Exact } else { Certainty::Ahead });
         }
         if sought < known.start {
-            return (range.log_start, Certainty::Forgotten);
+            let nearest = self.waypoints.iter().filter_map(|waypoint| waypoint.before(source, sought, target)).max();
+            return nearest
+                .map_or((range.log_start, Certainty::Forgotten), |at| (at.min(range.end), Certainty::Nearest));
         }
         let first = self.copied.get(source).and_then(|copied| copied.first.get(target)?.get(&sought));
         (first.copied().unwrap_or(range.end), Certainty::Exact)
@@ -135,7 +144,8 @@ impl Known {
         })
     }
 
-    fn is_forgotten(&self, source: &TopicPartition, at: i64) -> bool {
+    /// Whether it is not known exactly where a group goes on that is at this offset.
+    pub fn is_forgotten(&self, source: &TopicPartition, at: i64) -> bool {
         self.sought(source, at) < self.known(source).start
     }
 }
@@ -144,7 +154,9 @@ impl Known {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::waypoints::Ends;
     use super::*;
+    use crate::model::TopicId;
 
     fn source(partition: u32) -> TopicPartition {
         TopicPartition::new("in", partition)
@@ -168,6 +180,8 @@ mod tests {
         next: Vec<i64>,
         /// From where on it is known.
         known_from: Vec<i64>,
+        /// One for each five steps.
+        waypoints: Vec<Waypoint>,
     }
 
     impl World {
@@ -178,8 +192,12 @@ mod tests {
                 ends: vec![0; 2],
                 next: vec![0; 2],
                 known_from: cut.to_vec(),
+                waypoints: Vec::new(),
             };
-            for (of, skipped, outputs, others) in steps {
+            for (number, (of, skipped, outputs, others)) in steps.iter().enumerate() {
+                if number % 5 == 4 {
+                    world.waypoints.push(world.waypoint());
+                }
                 let offset = world.next[*of] + skipped;
                 let places = outputs.iter().map(|to| {
                     let end = &mut world.ends[*to as usize];
@@ -196,8 +214,14 @@ mod tests {
             world
         }
 
+        fn waypoint(&self) -> Waypoint {
+            let ends = Ends { id: TopicId(1), ends: self.ends.clone() };
+            let next = self.next.iter().map(|next| Some(*next)).collect();
+            Waypoint { at_ms: 0, next: [("in".into(), next)].into(), ends: [("out".into(), ends)].into() }
+        }
+
         fn known(&self, sought: [i64; 2]) -> Known {
-            let mut known = Known::default();
+            let mut known = Known { waypoints: self.waypoints.clone(), ..Known::default() };
             for (number, records) in (0..).zip(&self.records) {
                 let (from, next) = (self.known_from[number as usize], self.next[number as usize]);
                 let mut first: BTreeMap<TopicPartition, BTreeMap<i64, i64>> = BTreeMap::new();
@@ -265,6 +289,23 @@ mod tests {
         assert_eq!((to.offset, *certainty), (0, Certainty::Uncommitted));
         assert_eq!(*from, [(source(0), Some(2)), (source(1), None)].into());
         assert_eq!(translated.get(&target(1)), None, "the group is in nothing that goes there");
+    }
+
+    #[test]
+    fn what_was_too_long_ago_is_read_from_the_nearest_earlier_waypoint() {
+        let steps: Vec<_> = (0..20).map(|_| (0, 0, vec![0], 0)).collect();
+        let known = World::build(&steps, [18, 0]).known([19, 0]);
+        let place = |offset| known.translate(&[(source(0), at(offset))].into(), &known.feeders())[&target(0)].clone();
+        let places = [3, 4, 8, 13, 17, 18].map(|offset| (place(offset).to.offset, place(offset).certainty));
+        let nearest = |offset| (offset, Certainty::Nearest);
+        let expected = [(0, Certainty::Forgotten), nearest(4), nearest(4), nearest(9), nearest(14)];
+        assert_eq!(places[..5], expected);
+        assert_eq!(place(19).certainty, Certainty::Exact);
+        // Whoever has cut the target off leaves nobody beyond its end.
+        let mut cut = known;
+        cut.ranges.insert(target(0), PartitionRange { log_start: 0, end: 7 });
+        let translated = cut.translate(&[(source(0), at(13))].into(), &cut.feeders());
+        assert_eq!(translated[&target(0)].to.offset, 7);
     }
 
     #[test]

@@ -17,7 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a broker is looked at while something is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How much of the log is shown when a broker does not start, in lines.
-const LOG_LINES_SHOWN: usize = 20;
+const LOG_LINES_SHOWN: usize = 12;
+/// How much of a line, in characters: a broker says its whole state in each line of an election.
+const LOG_LINE_SHOWN: usize = 160;
 
 /// One broker, which is a controller too. It ends when this is dropped.
 #[derive(Debug)]
@@ -250,11 +252,11 @@ impl Broker {
         self.dir.join("log")
     }
 
-    /// The last lines of the log.
+    /// The last lines of the log, each without what is beyond a screen's width.
     fn log(&self) -> String {
         let text = fs::read(self.log_file()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
+        let lines: Vec<String> = text.lines().map(|line| line.chars().take(LOG_LINE_SHOWN).collect()).collect();
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
 

@@ -7,6 +7,7 @@ mod books;
 mod hand;
 mod model;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -94,7 +95,8 @@ impl Drill<'_> {
             is_over.store(true, Relaxed);
             writer.join().expect("the writer");
             let daemon = killer.join().expect("the killer");
-            let hands: Vec<Hand> = hands.into_iter().map(|hand| hand.expect("the model agrees")).collect();
+            let hands: Vec<Hand> =
+                hands.into_iter().map(|hand| hand.unwrap_or_else(|said| panic!("{}", text(&*said)))).collect();
             (daemon, hands)
         });
         let mut models: Vec<(u64, Model)> = Vec::new();
@@ -189,6 +191,11 @@ impl Drill<'_> {
             wait_until("the daemon answers", || client.get("/api/v1/healthz").is_ok_and(|answer| answer.status == 200));
         }
     }
+}
+
+/// What somebody said who gave up: once more, where it is the last that is seen of the test.
+fn text(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic")
 }
 
 fn name(link: u64) -> String {
