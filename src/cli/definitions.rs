@@ -1,5 +1,6 @@
 //! Links that are defined through the API, and what they need.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::thread;
@@ -16,11 +17,15 @@ use super::plugins::whoami;
 use super::print_json;
 use super::table::bytes;
 use crate::api::wire::{
-    Inspection, Link, LinkDefinition, LinkStatus, LinkTransition, Reloaded, Throttle, ThrottleRequest,
+    Inspection, Link, LinkDefinition, LinkStatus, LinkTransition, Plan, PlannedAction, Reloaded, Throttle,
+    ThrottleRequest, Time,
 };
 
 /// How often a link is looked at that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often it is asked which topics are still to be made: that is more work.
+const PLAN_EVERY: Duration = Duration::from_secs(1);
 
 /// The exit status of a wait that was in vain.
 const IN_VAIN: u8 = 3;
@@ -64,9 +69,16 @@ pub(super) fn definition(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Fai
 pub(super) fn wait(args: &WaitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let client = Client::new(&args.remote.daemon)?;
     let until = Instant::now() + args.timeout;
+    let mut level = Level::default();
     loop {
         let link: Link = client.get(&["replication", "links", &args.link], &[])?;
-        if is_there(&link, args.status) {
+        let is_there = match args.status {
+            Awaited::Active => link.status == LinkStatus::Active,
+            Awaited::Paused => link.status == LinkStatus::Paused,
+            Awaited::Stopped => link.status == LinkStatus::Stopped,
+            Awaited::CaughtUp => level.is_reached(&client, &link),
+        };
+        if is_there {
             return tell(&link, args.remote.json, out);
         }
         let hopeless = link.status == LinkStatus::Failed && args.status != Awaited::Stopped;
@@ -97,15 +109,34 @@ pub(super) fn throttle(args: &ThrottleArgs, out: &mut dyn Write) -> Result<(), F
     Ok(())
 }
 
-fn is_there(link: &Link, awaited: Awaited) -> bool {
-    match awaited {
-        Awaited::Active => link.status == LinkStatus::Active,
-        Awaited::Paused => link.status == LinkStatus::Paused,
-        Awaited::Stopped => link.status == LinkStatus::Stopped,
-        Awaited::CaughtUp => {
-            let mut partitions = link.lanes.iter().flat_map(|lane| &lane.partitions);
-            link.status == LinkStatus::Active && partitions.all(|partition| partition.lag == Some(0))
+/// Whether a link has copied all that its source had when that was asked first.
+#[derive(Default)]
+struct Level {
+    /// Whether the link reads all topics that it should.
+    has_all_topics: bool,
+    /// When lags were measured, since then.
+    measured: BTreeSet<Time>,
+}
+
+impl Level {
+    fn is_reached(&mut self, client: &Client, link: &Link) -> bool {
+        if link.status != LinkStatus::Active {
+            return false;
         }
+        if !self.has_all_topics {
+            // A topic that was just made is in no lane yet, so it has no lag either.
+            let plan = client.get(&["replication", "links", &link.id, "plan"], &[]);
+            let has_all = |plan: Plan| plan.topics.iter().all(|topic| topic.action == PlannedAction::Keep);
+            self.has_all_topics = plan.is_ok_and(has_all);
+            if !self.has_all_topics {
+                thread::sleep(PLAN_EVERY);
+            }
+            return false;
+        }
+        self.measured.extend(link.metrics.lag_measured_at);
+        let mut partitions = link.lanes.iter().flat_map(|lane| &lane.partitions);
+        // What was measured first may be older than the question, and what was measured next may have been begun before it.
+        self.measured.len() > 2 && partitions.all(|partition| partition.lag == Some(0))
     }
 }
 

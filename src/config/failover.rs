@@ -1,5 +1,6 @@
 //! `[links.ID.failover_config]`: when the target of a link takes the place of its source, and who is told.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -95,12 +96,19 @@ impl Webhook {
         };
         let secret = secret.and_then(|item| Secret::parse(&item, base_dir));
         let allows_private = private.and_then(|item| item.flag()).unwrap_or(false);
-        Some(Self {
-            url: web_address(&url, "https://HOST/PATH", "the message is signed with notification_secret")?,
-            secret,
-            allows_private,
-        })
+        let address = web_address(&url, "https://HOST/PATH", "the message is signed with notification_secret")?;
+        if !allows_private && is_known_to_be_private(&address) {
+            let message = "nobody will be told: this is a private address";
+            url.report.warning(&url.place, message, "set notification_allow_private = true if that is intended");
+        }
+        Some(Self { url: address, secret, allows_private })
     }
+}
+
+/// Whether an address is private whatever a name server says.
+fn is_known_to_be_private(address: &Uri) -> bool {
+    let host = address.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| is_private(ip.to_canonical()))
 }
 
 /// The address of something that takes HTTP. `help` says where what is secret stands instead.
@@ -116,4 +124,56 @@ pub(super) fn web_address(item: &Item<'_>, form: &str, help: &str) -> Option<Uri
         _ => Err(wrong()),
     });
     item.parsed(parsed)
+}
+
+/// Whether an address is of this machine or of a network that the world does not see.
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
+            ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_broadcast()
+                || ip.is_multicast()
+                || shared
+        }
+        IpAddr::V6(ip) => {
+            ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_networks_are_known() {
+        for (text, expected) in [
+            ("127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("172.16.0.1", true),
+            ("172.32.0.1", false),
+            ("192.168.1.1", true),
+            ("169.254.169.254", true),
+            ("100.64.0.1", true),
+            ("100.128.0.1", false),
+            ("0.0.0.0", true),
+            ("8.8.8.8", false),
+            ("::1", true),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("::ffff:10.0.0.1", true),
+            ("2001:4860:4860::8888", false),
+        ] {
+            let ip: IpAddr = text.parse().expect("an address");
+            assert_eq!(is_private(ip.to_canonical()), expected, "{text}");
+        }
+    }
 }

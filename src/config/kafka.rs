@@ -171,6 +171,26 @@ pub(super) fn read_compression(table: &mut Table<'_>, key: &'static str, otherwi
     level.and_then(|level| Compression::with_level(codec, level as i32)).unwrap_or(usual)
 }
 
+/// The compression of a link, if it says any of its own.
+pub(super) fn read_own_compression(table: &mut Table<'_>) -> Option<Compression> {
+    let enabled = table.item("enable_compression");
+    let chosen = table.peek("compression_type").is_some();
+    let says = enabled.is_some() || chosen || table.peek("compression_level").is_some();
+    let read = read_compression(table, "compression_type", Compression::usual(Codec::Zstd));
+    let enables = enabled.as_ref().and_then(Item::flag);
+    let contradiction = match enables {
+        Some(true) if read == Compression::NONE => Some("nothing is compressed: compression_type says so"),
+        Some(false) if chosen && read != Compression::NONE => {
+            Some("nothing is compressed, whatever compression_type says")
+        }
+        _ => None,
+    };
+    if let (Some(item), Some(message)) = (enabled, contradiction) {
+        item.report.warning(&item.place, message, "remove enable_compression: compression_type is enough");
+    }
+    if enables == Some(false) { Some(Compression::NONE) } else { says.then_some(read) }
+}
+
 impl SecurityConfig {
     fn read(mut table: Table<'_>, base_dir: &Path) -> Option<Self> {
         let place = table.place.clone();

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::model::{
-    Builtins, ClusterId, Codec, Compression, Digest, Limits, LinkId, OnError, Provenance, TransformSpec,
-};
+use crate::model::{Builtins, ClusterId, Compression, Digest, Limits, LinkId, OnError, Provenance, TransformSpec};
 
 use super::breaker::BreakerConfig;
 use super::check_id;
@@ -19,7 +17,7 @@ use super::following::Following;
 use super::groups::GroupSync;
 use super::health::HealthConfig;
 use super::json::written;
-use super::kafka::read_compression;
+use super::kafka::read_own_compression;
 use super::probation::ProbationConfig;
 use super::reader::{Item, Table, suggest};
 use super::rename::Rename;
@@ -475,7 +473,7 @@ impl TransferConfig {
         }
         // The link has read it: see `read_lanes`.
         table.item("concurrent_partitions");
-        let compression = compression(&mut table);
+        let compression = read_own_compression(&mut table);
         let default = Self::default();
         let config = Self {
             batch_size: table.integer("batch_size", default.batch_size.into(), 1..=100_000) as u32,
@@ -497,17 +495,6 @@ impl TransferConfig {
 }
 
 /// What the link says of compression, if it says anything.
-fn compression(table: &mut Table<'_>) -> Option<Compression> {
-    let enabled = table.item("enable_compression");
-    let says =
-        enabled.is_some() || ["compression_type", "compression_level"].iter().any(|key| table.peek(key).is_some());
-    let read = read_compression(table, "compression_type", Compression::usual(Codec::Zstd));
-    match enabled.and_then(|item| item.flag()) {
-        Some(false) => Some(Compression::NONE),
-        _ => says.then_some(read),
-    }
-}
-
 fn exactly_once(table: &mut Table<'_>, target_is_kafka: bool) -> Option<bool> {
     let item = table.item("enable_exactly_once")?;
     let flag = item.flag()?;

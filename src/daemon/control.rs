@@ -457,14 +457,19 @@ fn cluster_status(running: &RunningCluster) -> wire::ClusterStatus {
         ClusterKind::Embedded(embedded) => ("embedded", Some(embedded.path.clone()), None),
         ClusterKind::Kafka(kafka) => ("kafka", None, Some(kafka.brokers.iter().map(ToString::to_string).collect())),
     };
-    let failure = running.store.as_ref().and_then(|store| store.failure()).map(Error::from);
+    let failure = running.trouble();
+    let state = match (&failure, &running.store) {
+        (None, _) => "open",
+        (Some(_), Some(_)) => "failed",
+        (Some(_), None) => "unreachable",
+    };
     wire::ClusterStatus {
         id: running.config.id.to_string(),
         kind: kind.to_owned(),
         path,
         brokers,
-        state: if failure.is_some() { "failed" } else { "open" }.to_owned(),
-        error: failure.map(|error| view::trouble(&Failure::from(error))),
+        state: state.to_owned(),
+        error: failure.as_ref().map(view::trouble),
     }
 }
 

@@ -57,7 +57,7 @@ fn upgrade_error(error: UpgradeError) -> ControlError {
 
 fn relane_error(link: &str, error: RelaneError) -> ControlError {
     let (code, remedy) = match error {
-        RelaneError::NotStarted => ("link-not-made", "set `lanes` in the file, and start the link".to_owned()),
+        RelaneError::NotStarted => ("link-not-made", "set `lanes` where the link is defined, and start it".to_owned()),
         RelaneError::LayoutTooOld(_) => ("layout-too-old", format!("upgrade it first: `tidegate link upgrade {link}`")),
         RelaneError::UnderWay(lanes) => {
             let remedy = format!("wait for that, or call it off: say as many lanes as it has; or say {lanes}");

@@ -162,7 +162,10 @@ pub(super) fn open_cluster(config: ClusterConfig) -> Result<RunningCluster, Erro
             (cluster, None)
         }
     };
-    Ok(RunningCluster { config, in_place: None, cluster, store })
+    let opened = RunningCluster { config, in_place: None, cluster, store, probe: Arc::default() };
+    // Whoever asks for its state finds that it was asked already.
+    opened.trouble();
+    Ok(opened)
 }
 
 /// The store that keeps definitions of links where no cluster was named for it. Without `make`, only if it is there.

@@ -181,6 +181,7 @@ impl<'a> View<'a> {
             messages_per_second: rates.records,
             bytes_per_second: rates.bytes,
             replication_lag: self.lag_ms(),
+            lag_measured_at: self.link.lags().map(|lags| wire::Time(lags.at_ms)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -10,6 +11,8 @@ use super::definitions::Stored;
 use crate::config::ClusterConfig;
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
+use crate::link::failure::Failure;
+use crate::link::probe::Probe;
 use crate::model::{ClusterId, LinkId};
 use crate::store::Store;
 
@@ -61,9 +64,23 @@ pub(super) struct RunningCluster {
     pub(super) cluster: Arc<dyn Cluster>,
     /// What is behind an embedded cluster, for what only that has: retention that we see to, and failures that last.
     pub(super) store: Option<Arc<Store>>,
+    /// Whether it answers, where it is elsewhere.
+    pub(super) probe: Arc<Probe>,
 }
 
+/// How often a cluster elsewhere is asked whether it answers, while somebody wants to know.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
 impl RunningCluster {
+    /// Why the cluster cannot be used now: as an embedded one has failed, or as one elsewhere has answered last.
+    pub(super) fn trouble(&self) -> Option<Failure> {
+        let Some(store) = &self.store else {
+            self.probe.ask(&self.cluster, ASK_EVERY);
+            return self.probe.answer()?.trouble;
+        };
+        Some(connector::Error::from(store.failure()?).into())
+    }
+
     pub(super) fn topic(&self, name: &str) -> Result<Option<Topic>, connector::Error> {
         match &self.store {
             Some(store) => Ok(store.topic(name).map(Topic::from)),

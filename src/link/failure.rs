@@ -60,6 +60,11 @@ impl Failure {
         Self { class: Class::Fatal, code, message, remedy, stage: None, place: None, lost: None }
     }
 
+    /// All of it, for a sentence.
+    pub(super) fn in_full(&self) -> String {
+        format!("{} ({}); {}", self.message, self.code, self.remedy)
+    }
+
     /// The same, in a stage.
     pub(super) fn at_stage(self, stage: &str) -> Self {
         Self { stage: Some(stage.to_owned()), ..self }

@@ -96,7 +96,7 @@ fn judge(config: &LinkConfig, facts: &Facts) -> Health {
         [("source", &config.source, &facts.source), ("target", &config.target, &facts.target)]
     {
         if let Some(trouble) = answer.as_ref().and_then(|answer| answer.trouble.as_ref()) {
-            issues.push(format!("the {which} cluster {cluster} does not answer: {trouble}"));
+            issues.push(format!("the {which} cluster {cluster} does not answer: {}", trouble.in_full()));
         }
     }
     judge_state(facts, &mut issues, &mut warnings);

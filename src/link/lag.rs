@@ -37,6 +37,8 @@ pub struct Lag {
 pub struct Lags {
     /// When that was.
     at: Instant,
+    /// The same, in milliseconds since 1970-01-01 UTC.
+    pub at_ms: i64,
     /// The partitions of the lanes of this daemon whose ends are known.
     pub partitions: BTreeMap<TopicPartition, Lag>,
     /// Those of lanes that run elsewhere, or nowhere.
@@ -55,6 +57,7 @@ impl Lags {
         let waiting = since.map(|since| (0, since)).into_iter().collect();
         Self {
             at: Instant::now(),
+            at_ms: now_ms(),
             partitions: (0..).zip(lags).map(name).collect(),
             elsewhere: BTreeMap::new(),
             unknown,
@@ -190,7 +193,7 @@ impl Memory {
         let (partitions, elsewhere): (BTreeMap<_, _>, BTreeMap<_, _>) =
             behind.iter().map(lag).partition(|(partition, _)| is_here.contains(partition));
         let unknown = here().count() - partitions.len();
-        Lags { at: Instant::now(), unknown, partitions, elsewhere, waiting }
+        Lags { at: Instant::now(), at_ms: now, unknown, partitions, elsewhere, waiting }
     }
 
     /// Find out when the next records of some partitions were written: of those first that were asked for longest ago. Who has not come on since then

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::failure::Failure;
 use super::lane::now_ms;
 use super::observer::Aside;
 use super::status::lock;
-use crate::connector::{Cluster, Error};
+use crate::connector::Cluster;
 
 /// A cluster that has not answered for so long does not answer. It may be asked for longer: a connection may take 30 s.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -16,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Answer {
     /// When that was, in milliseconds since 1970-01-01 UTC.
     pub at_ms: i64,
-    /// Why it does not answer, and what to do about it; `None`: it does.
-    pub trouble: Option<String>,
+    /// Why it does not answer; `None`: it does.
+    pub trouble: Option<Failure>,
 }
 
 impl Answer {
@@ -29,27 +30,27 @@ impl Answer {
 
 /// Asks a cluster now and then.
 #[derive(Debug, Default)]
-pub(super) struct Probe {
+pub struct Probe {
     aside: Aside,
     last: Mutex<Option<Answer>>,
 }
 
 impl Probe {
     /// Ask, if it is time to.
-    pub(super) fn ask(self: &Arc<Self>, cluster: &Arc<dyn Cluster>, interval: Duration) {
+    pub fn ask(self: &Arc<Self>, cluster: &Arc<dyn Cluster>, interval: Duration) {
         if !self.aside.is_due(|_| interval) {
             return;
         }
         let (me, cluster) = (self.clone(), cluster.clone());
         self.aside.begin("probe", move || {
-            let trouble = cluster.probe().err().map(|error| in_words(&error));
+            let trouble = cluster.probe().err().map(Failure::from);
             *lock(&me.last) = Some(Answer { at_ms: now_ms(), trouble });
             me.aside.end();
         });
     }
 
     /// What came of it last. Who lets us wait for too long does not answer.
-    pub(super) fn answer(&self) -> Option<Answer> {
+    pub fn answer(&self) -> Option<Answer> {
         match self.aside.under_way() {
             Some(waited) if waited > PATIENCE => Some(silence(waited)),
             _ => lock(&self.last).clone(),
@@ -57,11 +58,8 @@ impl Probe {
     }
 }
 
-fn in_words(error: &Error) -> String {
-    format!("{error} ({}); {}", error.code, error.remedy)
-}
-
 fn silence(waited: Duration) -> Answer {
-    let trouble = format!("it has said nothing for {} s; look at its brokers and at the network", waited.as_secs());
+    let message = format!("it has said nothing for {} s", waited.as_secs());
+    let trouble = Failure::fatal("no-answer", message, "look at its brokers and at the network");
     Answer { at_ms: now_ms(), trouble: Some(trouble) }
 }

@@ -231,6 +231,32 @@ fn a_defined_link_has_plugins_that_were_stored() {
     assert_eq!(in_vain.status.code(), Some(3), "{in_vain:?}");
 }
 
+/// A topic that was just made is in no lane yet, and what was just written is in no lag that was measured.
+#[test]
+fn who_waits_until_a_link_has_caught_up_has_all_that_the_source_had() {
+    let site = Site::new(CLUSTERS);
+    let _daemon = site.start();
+    let mut link = definition();
+    link["id"] = "all".into();
+    (link["topics"], link["topic_refresh"]) = (json!(["/.*/"]), json!("1s"));
+    assert_eq!(site.client.send("POST", LINKS, None, &link.to_string()).status, 201);
+    say(&site, "all", "start");
+    for number in 0..3 {
+        let topic = format!("new-{number}");
+        let topics = "/api/v1/clusters/east/topics";
+        let made = site.client.send("POST", topics, None, &json!({ "name": topic, "partitions": 1 }).to_string());
+        assert_eq!(made.status, 201, "{}", made.body);
+        site.client.produce("east", &topic, &[json!({ "partition": 0, "value": "1" })]);
+        site.client.produce("east", "orders", &[json!({ "partition": 0, "value": "1" })]);
+        let caught_up = site.cli(&["link", "wait", "all", "--for", "caught-up"]);
+        assert!(caught_up.status.success(), "{caught_up:?}");
+        assert_eq!(
+            (site.client.ends("west", &topic), site.client.ends("west", "orders")),
+            (vec![1], vec![number + 1, 0])
+        );
+    }
+}
+
 /// A rate is a bound from below on how long something takes: no machine is too slow for it.
 #[test]
 fn a_link_keeps_to_its_rate_and_is_let_go_while_it_runs() {
@@ -248,7 +274,7 @@ fn a_link_keeps_to_its_rate_and_is_let_go_while_it_runs() {
     wait_until("half of it is over", || site.client.ends("west", "orders").iter().sum::<i64>() >= 100);
     assert!(begun.elapsed() > Duration::from_millis(1_500), "100 kB at 50 kB a second, {:?}", begun.elapsed());
     let place = format!("{LINKS}/slow/throttle");
-    for wrong in [r#"{"throttle_rate_bytes_per_sec":1}"#, r#"{"rate":1}"#, ""] {
+    for wrong in [r#"{"throttle_rate_bytes_per_sec":1}"#, r#"{"rate":1}"#, "{}", ""] {
         assert_eq!(site.client.send("POST", &place, None, wrong).status, 400, "{wrong}");
     }
     let slower: Throttle = site.cli_json(&["link", "throttle", "slow", "1KiB"]);

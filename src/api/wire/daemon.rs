@@ -45,9 +45,9 @@ pub struct ClusterStatus {
     pub path: Option<PathBuf>,
     /// Where a Kafka cluster's brokers are asked for: `host:port`.
     pub brokers: Option<Vec<String>>,
-    /// `open`, or `failed`.
+    /// `open`; `failed`: an embedded one cannot be used any more; `unreachable`: a Kafka cluster did not answer when it was asked last.
     pub state: String,
-    /// Why it failed.
+    /// Why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Trouble>,
 }

@@ -117,7 +117,9 @@ pub struct Throttle {
 /// How fast a link is to write from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["throttle_rate_bytes_per_sec"]))]
 pub struct ThrottleRequest {
-    /// Bytes a second; null: as fast as it can.
+    /// Bytes a second; null: as fast as it can. It has to be there: a slip must not let a link go.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub throttle_rate_bytes_per_sec: Option<u64>,
 }

@@ -204,6 +204,8 @@ pub struct MetricsSummary {
     pub bytes_per_second: f64,
     /// Milliseconds behind the source: the worst of all partitions. Null if it is not known of one.
     pub replication_lag: Option<u64>,
+    /// When lags were measured last, in records and in time. Null if that was too long ago.
+    pub lag_measured_at: Option<Time>,
 }
 
 /// How long heartbeats took from the source to where a reader of the target sees them.

@@ -14,36 +14,44 @@ pub(super) struct Code(pub(super) i16);
 
 impl Code {
     pub(super) const NONE: Self = Self(0);
-    pub(super) const OFFSET_OUT_OF_RANGE: Self = Self(1);
-    pub(super) const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
-    pub(super) const LEADER_NOT_AVAILABLE: Self = Self(5);
-    pub(super) const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
-    pub(super) const COORDINATOR_LOADING: Self = Self(14);
-    pub(super) const COORDINATOR_NOT_AVAILABLE: Self = Self(15);
-    pub(super) const NOT_COORDINATOR: Self = Self(16);
-    pub(super) const ILLEGAL_GENERATION: Self = Self(22);
-    pub(super) const INCONSISTENT_GROUP_PROTOCOL: Self = Self(23);
-    pub(super) const UNKNOWN_MEMBER_ID: Self = Self(25);
-    pub(super) const REBALANCE_IN_PROGRESS: Self = Self(27);
-    pub(super) const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
-    pub(super) const GROUP_AUTHORIZATION_FAILED: Self = Self(30);
-    pub(super) const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
-    pub(super) const TOPIC_EXISTS: Self = Self(36);
-    pub(super) const INVALID_PARTITIONS: Self = Self(37);
-    pub(super) const OUT_OF_ORDER_SEQUENCE_NUMBER: Self = Self(45);
-    pub(super) const INVALID_PRODUCER_EPOCH: Self = Self(47);
-    pub(super) const INVALID_TXN_STATE: Self = Self(48);
-    pub(super) const CONCURRENT_TRANSACTIONS: Self = Self(51);
-    pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
-    pub(super) const SECURITY_DISABLED: Self = Self(54);
-    pub(super) const OPERATION_NOT_ATTEMPTED: Self = Self(55);
-    pub(super) const FETCH_SESSION_NOT_FOUND: Self = Self(70);
-    pub(super) const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
-    pub(super) const FENCED_LEADER_EPOCH: Self = Self(74);
-    pub(super) const UNKNOWN_LEADER_EPOCH: Self = Self(76);
-    pub(super) const FENCED_INSTANCE_ID: Self = Self(82);
-    pub(super) const PRODUCER_FENCED: Self = Self(90);
-    pub(super) const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
+    pub(super) const OFFSET_OUT_OF_RANGE: Self = Self::of(ResponseError::OffsetOutOfRange);
+    pub(super) const UNKNOWN_TOPIC_OR_PARTITION: Self = Self::of(ResponseError::UnknownTopicOrPartition);
+    pub(super) const LEADER_NOT_AVAILABLE: Self = Self::of(ResponseError::LeaderNotAvailable);
+    pub(super) const NOT_LEADER_OR_FOLLOWER: Self = Self::of(ResponseError::NotLeaderOrFollower);
+    pub(super) const REPLICA_NOT_AVAILABLE: Self = Self::of(ResponseError::ReplicaNotAvailable);
+    pub(super) const COORDINATOR_LOADING: Self = Self::of(ResponseError::CoordinatorLoadInProgress);
+    pub(super) const COORDINATOR_NOT_AVAILABLE: Self = Self::of(ResponseError::CoordinatorNotAvailable);
+    pub(super) const NOT_COORDINATOR: Self = Self::of(ResponseError::NotCoordinator);
+    pub(super) const ILLEGAL_GENERATION: Self = Self::of(ResponseError::IllegalGeneration);
+    pub(super) const INCONSISTENT_GROUP_PROTOCOL: Self = Self::of(ResponseError::InconsistentGroupProtocol);
+    pub(super) const UNKNOWN_MEMBER_ID: Self = Self::of(ResponseError::UnknownMemberId);
+    pub(super) const REBALANCE_IN_PROGRESS: Self = Self::of(ResponseError::RebalanceInProgress);
+    pub(super) const TOPIC_AUTHORIZATION_FAILED: Self = Self::of(ResponseError::TopicAuthorizationFailed);
+    pub(super) const GROUP_AUTHORIZATION_FAILED: Self = Self::of(ResponseError::GroupAuthorizationFailed);
+    pub(super) const CLUSTER_AUTHORIZATION_FAILED: Self = Self::of(ResponseError::ClusterAuthorizationFailed);
+    pub(super) const TOPIC_EXISTS: Self = Self::of(ResponseError::TopicAlreadyExists);
+    pub(super) const INVALID_PARTITIONS: Self = Self::of(ResponseError::InvalidPartitions);
+    pub(super) const OUT_OF_ORDER_SEQUENCE_NUMBER: Self = Self::of(ResponseError::OutOfOrderSequenceNumber);
+    pub(super) const INVALID_PRODUCER_EPOCH: Self = Self::of(ResponseError::InvalidProducerEpoch);
+    pub(super) const INVALID_TXN_STATE: Self = Self::of(ResponseError::InvalidTxnState);
+    pub(super) const CONCURRENT_TRANSACTIONS: Self = Self::of(ResponseError::ConcurrentTransactions);
+    pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self =
+        Self::of(ResponseError::TransactionalIdAuthorizationFailed);
+    pub(super) const SECURITY_DISABLED: Self = Self::of(ResponseError::SecurityDisabled);
+    pub(super) const OPERATION_NOT_ATTEMPTED: Self = Self::of(ResponseError::OperationNotAttempted);
+    pub(super) const STORAGE_ERROR: Self = Self::of(ResponseError::KafkaStorageError);
+    pub(super) const FETCH_SESSION_NOT_FOUND: Self = Self::of(ResponseError::FetchSessionIdNotFound);
+    pub(super) const INVALID_FETCH_SESSION_EPOCH: Self = Self::of(ResponseError::InvalidFetchSessionEpoch);
+    pub(super) const FENCED_LEADER_EPOCH: Self = Self::of(ResponseError::FencedLeaderEpoch);
+    pub(super) const UNKNOWN_LEADER_EPOCH: Self = Self::of(ResponseError::UnknownLeaderEpoch);
+    pub(super) const OFFSET_NOT_AVAILABLE: Self = Self::of(ResponseError::OffsetNotAvailable);
+    pub(super) const FENCED_INSTANCE_ID: Self = Self::of(ResponseError::FencedInstanceId);
+    pub(super) const PRODUCER_FENCED: Self = Self::of(ResponseError::ProducerFenced);
+    pub(super) const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self::of(ResponseError::FetchSessionTopicIdError);
+
+    const fn of(error: ResponseError) -> Self {
+        Self(error.code())
+    }
 
     /// Whether it is no error at all.
     pub(super) fn check(self) -> Result<(), Self> {
@@ -56,13 +64,17 @@ impl Code {
         self == Self::CONCURRENT_TRANSACTIONS || moving.contains(&self)
     }
 
-    /// Whether it goes away by itself because a partition moves, or was just made: brokers learn that one after the other.
+    /// Whether it goes away by itself because a partition moves, or was just made: brokers learn that one after the other, and a new leader does not know at once how
+    /// far the others are.
     pub(super) fn is_moving(self) -> bool {
         matches!(
             self,
             Self::UNKNOWN_TOPIC_OR_PARTITION
                 | Self::LEADER_NOT_AVAILABLE
                 | Self::NOT_LEADER_OR_FOLLOWER
+                | Self::REPLICA_NOT_AVAILABLE
+                | Self::STORAGE_ERROR
+                | Self::OFFSET_NOT_AVAILABLE
                 | Self::FENCED_LEADER_EPOCH
                 | Self::UNKNOWN_LEADER_EPOCH
         )
@@ -302,4 +314,17 @@ pub(super) fn broker_gone(broker: i32) -> Error {
 
 pub(super) fn no_brokers() -> Error {
     again("no-brokers", "the cluster has no broker to ask".to_owned(), "name some in `brokers`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By their numbers: a name can be that of another one.
+    #[test]
+    fn what_brokers_answer_while_a_partition_moves_is_waited_for() {
+        let moving: Vec<i16> = (-1..130).filter(|code| Code(*code).is_moving()).collect();
+        assert_eq!(moving, [3, 5, 6, 9, 56, 74, 75, 78]);
+        assert_eq!(Code::FENCED_INSTANCE_ID, Code(82));
+    }
 }

@@ -473,8 +473,8 @@ impl Link {
 
     fn fill_source_ends(&self, topics: &mut BTreeMap<String, TopicPositions>) -> Result<(), Failure> {
         if !self.source_answers() {
-            let answer = self.source_answer().and_then(|answer| answer.trouble);
-            let message = answer.unwrap_or_else(|| "it does not answer".to_owned());
+            let trouble = self.source_answer().and_then(|answer| answer.trouble);
+            let message = trouble.map_or_else(|| "it does not answer".to_owned(), |trouble| trouble.in_full());
             return Err(Failure::fatal("source-unreachable", message, "look at the source"));
         }
         let known: Vec<TopicPartition> = topics

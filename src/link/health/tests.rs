@@ -15,7 +15,7 @@ fn link() -> LinkConfig {
 }
 
 fn answer(at_ms: i64, trouble: Option<&str>) -> Option<Answer> {
-    Some(Answer { at_ms, trouble: trouble.map(str::to_owned) })
+    Some(Answer { at_ms, trouble: trouble.map(|message| Failure::fatal("refused", message, "start it")) })
 }
 
 fn lags(ms: &[Option<u64>], waited: Option<Duration>) -> Option<Arc<Lags>> {
