@@ -105,6 +105,9 @@ fn print_event(event: &FailoverEvent, out: &mut dyn Write) -> io::Result<()> {
         Some(left) => writeln!(out, "records left: at most {left}")?,
         None => writeln!(out, "records left: not known")?,
     }
+    if let Some(beside) = event.records_at_source.filter(|beside| *beside > 0) {
+        writeln!(out, "{source} had at most {beside} records beside: they are replicated now")?;
+    }
     if !event.groups_moved.is_empty() {
         writeln!(out, "groups moved: {}", event.groups_moved.join(", "))?;
     }

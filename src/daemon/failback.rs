@@ -2,7 +2,7 @@
 //!
 //! Another link, the way back, copies what was written to the target meanwhile. When the source has it all nobody may write to the target any more; what came last is
 //! copied too, and if nothing comes after that the source has its place again. How far it is stands in the genesis of the link, so that this
-//! daemon goes on with it after a restart, and another one can take it over (`link/failover/back.rs`).
+//! daemon goes on with it after a restart, and another one takes it over if this one does not come back (`link/failover/back.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::connector::Class;
-use crate::link::failover::{Phase, Reason, ReturnError, way_back_id};
+use crate::link::failover::{FailedOver, Phase, Reason, ReturnError, way_back_id};
 use crate::link::supervisor::LinkState;
 use crate::link::{Desired, Failure, Link};
 use crate::model::{LinkId, TopicPartition};
@@ -33,7 +33,13 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long what was written last may take to go back, before others may write to the target again.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The ways back that are gone here.
+/// How long a daemon that goes the way back may not be heard of until another one goes on: it may be starting, or about to end the way.
+const ABSENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How often it is listened for.
+const LISTEN_EVERY: Duration = Duration::from_secs(2);
+
+/// The ways back that are gone here, or seen to.
 #[derive(Default)]
 pub(super) struct Returns(Mutex<BTreeMap<LinkId, Progress>>);
 
@@ -126,6 +132,7 @@ impl Daemon {
             ],
             source_reachable: true,
             records_left: Some(back),
+            records_at_source: plan.at_source.left(),
             partitions,
             target_partitions,
             groups: None,
@@ -143,21 +150,51 @@ impl Daemon {
         })
     }
 
-    /// Go the way back of a link, if that is for this daemon to do and it does not yet.
+    /// Go the way back of a link, or see to it that the daemon does that goes it.
     pub(super) fn go_back(self: &Arc<Self>, hosted: &Arc<Hosted>) {
         let id = hosted.link.config().id.clone();
-        let is_ours = hosted.link.failed_over().is_some_and(|over| *over.daemon == *self.name);
-        if !is_ours || lock(&self.regions.returns.0).contains_key(&id) {
+        if lock(&self.regions.returns.0).contains_key(&id) {
             return;
         }
         self.regions.returns.note(&id, |_| {});
         let (me, hosted, name) = (self.clone(), hosted.clone(), id.clone());
         let spawned = thread::Builder::new().name("failback".to_owned()).spawn(move || {
-            me.return_to_source(&hosted);
+            if me.is_for_us(&hosted.link) {
+                me.return_to_source(&hosted);
+            }
             lock(&me.regions.returns.0).remove(&name);
         });
         if spawned.is_err() {
             lock(&self.regions.returns.0).remove(&id);
+        }
+    }
+
+    /// Wait until it is for this daemon to go the way back of a link: when it is told to, or when the one is gone that was. Not if it is over before.
+    fn is_for_us(&self, link: &Link) -> bool {
+        let mut heard = Instant::now();
+        loop {
+            let Some(over) = link.failed_over().filter(FailedOver::is_returning) else { return false };
+            if *over.daemon == *self.name {
+                return true;
+            }
+            if is_heard_of(link, &over) {
+                heard = Instant::now();
+            }
+            if heard.elapsed() > ABSENCE_MAX {
+                tracing::warn!(
+                    link = &*link.config().id,
+                    daemon = over.daemon,
+                    "goes on with a failback whose daemon is gone"
+                );
+                if let Err(error) = link.begin_return(over.reason, &over.by) {
+                    tracing::warn!(link = &*link.config().id, "failing back: {error}");
+                }
+                heard = Instant::now();
+            } else if link.is_dismissed() {
+                return false;
+            } else {
+                thread::sleep(LISTEN_EVERY);
+            }
         }
     }
 
@@ -260,6 +297,12 @@ impl Daemon {
         link.end_return(groups_moved, warnings)?;
         Ok(())
     }
+}
+
+/// Whether the daemon that goes a way back runs lanes there. A source that cannot be asked says nothing against it.
+fn is_heard_of(link: &Link, over: &FailedOver) -> bool {
+    let back = way_back_id(&link.config().id, over.epoch);
+    link.source().daemons(&back.into()).map_or(true, |daemons| daemons.contains_key(&*over.daemon))
 }
 
 /// The ends of all partitions that the way back reads, with what open transactions have written: that has to go back, too.

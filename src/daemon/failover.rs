@@ -79,6 +79,7 @@ impl Daemon {
             steps,
             source_reachable: source_answers,
             records_left: positions.left(),
+            records_at_source: None,
             partitions,
             target_partitions,
             groups: groups.map(|groups| groups.iter().map(groups::group).collect()),
@@ -135,7 +136,8 @@ impl Daemon {
             groups_moved: Vec::new(),
             warnings: progress.warnings,
         };
-        Some(wire::FailoverEvent { success: None, phase: Some(phase), ..event(link, &record) })
+        let (records_left, event) = (record.left, event(link, &record));
+        Some(wire::FailoverEvent { success: None, phase: Some(phase), records_left, records_at_source: None, ..event })
     }
 
     /// Whether records may be written to a topic by others than links: not if it is to stand in for another one and has not yet its place.
@@ -239,6 +241,7 @@ fn signs(link: &Link) -> Signs {
 
 pub(super) fn event(link: &Link, record: &FailoverRecord) -> wire::FailoverEvent {
     let config = link.config();
+    let is_back = record.direction == Direction::Failback;
     wire::FailoverEvent {
         id: record.id(),
         link_id: config.id.to_string(),
@@ -262,7 +265,8 @@ pub(super) fn event(link: &Link, record: &FailoverRecord) -> wire::FailoverEvent
         duration: seconds(record.done_ms - record.begun_ms),
         phase: None,
         drained: record.drained,
-        records_left: record.left,
+        records_left: if is_back { Some(0) } else { record.left },
+        records_at_source: record.left.filter(|_| is_back),
         groups_moved: record.groups_moved.clone(),
         warnings: record.warnings.clone(),
     }

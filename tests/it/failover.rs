@@ -120,12 +120,12 @@ fn a_link_goes_there_and_back_and_nothing_is_lost_or_doubled() {
         all.push(write(&site, "east", "orders", &format!("meanwhile-{round}"), 6));
         let plan: FailoverPlan = post(&site, "failback?dry_run=true", 200);
         let at_source: i64 = plan.partitions.iter().map(|at| at.source_end.expect("it answers") - at.next_offset).sum();
-        assert_eq!((plan.records_left, at_source), (Some(57), 6), "{plan:?}");
+        assert_eq!((plan.records_left, plan.records_at_source, at_source), (Some(57), Some(6), 6), "{plan:?}");
         assert!(plan.warnings[0].contains("6 records"), "{plan:?}");
         let answer = site.client.post(&path("failback?by=bob"), "").expect("an answer");
         assert!([200, 202].contains(&answer.status), "{}", answer.body);
         let event = await_done(&site, &format!("failback-{round}"));
-        assert_eq!((&*event.by, event.records_left), ("bob", Some(6)), "{event:?}");
+        assert_eq!((&*event.by, event.records_left, event.records_at_source), ("bob", Some(0), Some(6)), "{event:?}");
         wait_until("the link runs again", || status(&site) == LinkStatus::Active);
         all.push(write(&site, "east", "orders", &format!("after-{round}"), 10));
         site.client.await_caught_up("copy");

@@ -189,6 +189,7 @@ pub(super) fn failover(direction: FailoverType) -> FailoverEvent {
         phase: None,
         drained: Some(true),
         records_left: Some(0),
+        records_at_source: None,
         groups_moved: vec!["billing".into()],
         warnings: Vec::new(),
     }
@@ -201,6 +202,7 @@ pub(super) fn failover_plan(direction: FailoverType) -> FailoverPlan {
         steps: vec!["fence all lanes".into()],
         source_reachable: true,
         records_left: Some(3),
+        records_at_source: None,
         partitions: vec![FailoverPartition {
             topic: "orders".into(),
             partition: 0,

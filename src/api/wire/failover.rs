@@ -94,9 +94,11 @@ pub struct FailoverEvent {
     pub phase: Option<FailoverPhase>,
     /// Whether everything was over that the first side had at the beginning; null if it could not be asked.
     pub drained: Option<bool>,
-    /// Of a failover, the records of the source that are not at the target; of a failback, those that the source had beside, which are replicated
-    /// afterwards; of one that is under way, those that have not gone back yet. At most: markers of transactions count too. Null if it is not known.
+    /// Records that one side has and the other one has not: of a failover, those of the source; of a failback, those that have not gone back yet. At most: markers of
+    /// transactions count too. Null if it is not known.
     pub records_left: Option<u64>,
+    /// Of a failback that is done: the records that the source had beside, at most, which are replicated afterwards. Null if it is not known.
+    pub records_at_source: Option<u64>,
     /// The consumer groups that were moved.
     pub groups_moved: Vec<String>,
     /// What a person should look at.
@@ -151,8 +153,10 @@ pub struct FailoverPlan {
     pub steps: Vec<String>,
     /// Whether the source answers.
     pub source_reachable: bool,
-    /// Records that one side has and the other one has not, at most; null if it is not known.
+    /// Records that one side has and the other one has not: of a failover, those of the source; of a failback, those that would go back. At most; null if it is not known.
     pub records_left: Option<u64>,
+    /// Of a failback: the records that the source has beside, at most, which are replicated afterwards. Null if it is not known.
+    pub records_at_source: Option<u64>,
     /// The partitions of the source.
     pub partitions: Vec<FailoverPartition>,
     /// The partitions of the target, with their ends as they are now.

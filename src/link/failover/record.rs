@@ -78,7 +78,7 @@ pub enum Reason {
 
 impl FailedOver {
     /// Whether the source is being given its place back.
-    pub(super) fn is_returning(&self) -> bool {
+    pub fn is_returning(&self) -> bool {
         matches!(self.phase, Phase::Returning | Phase::Closing)
     }
 
