@@ -45,7 +45,7 @@ mod topics;
 mod verification;
 pub mod wire;
 
-pub use access::{Access, AccessError, Prepared};
+pub use access::{Access, AccessError, Prepared, SPANS};
 pub use control::{ControlError, ControlPlane, ErrorKind};
 pub use listen::serve;
 pub use openapi::openapi;

@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
@@ -16,10 +16,16 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::api::wire::Time;
 use crate::config::LogFormat;
-use crate::daemon::{Error, SPANS};
+use crate::daemon::Error;
+use crate::{api, daemon};
 
 /// The filter of the daemon's log, for example `debug` or `tidegate::link=debug,info`.
 const LOG_VARIABLE: &str = "TIDEGATE_LOG";
+
+/// Whether this is a span that is made for a collector.
+fn is_collected(metadata: &Metadata<'_>) -> bool {
+    [daemon::SPANS, api::SPANS].contains(&metadata.target())
+}
 
 /// Begin to write the log, and to make spans if there is a tracer for them.
 ///
@@ -32,11 +38,11 @@ pub(super) fn start(format: LogFormat, tracer: Option<SdkTracer>) -> Result<(), 
         Error::new(format!("{LOG_VARIABLE} is not a filter: {error}"), help)
     })?;
     // Each takes what the other leaves: spans that are made for a collector are no part of the log.
-    let filter = filter.and(filter_fn(|metadata| metadata.target() != SPANS));
+    let filter = filter.and(filter_fn(|metadata| !is_collected(metadata)));
     let spans = tracer.map(|tracer| {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
         let layer = layer.with_target(false).with_level(false).with_tracked_inactivity(false);
-        layer.with_context_activation(false).with_filter(filter_fn(|metadata| metadata.target() == SPANS))
+        layer.with_context_activation(false).with_filter(filter_fn(is_collected))
     });
     let registry = registry().with(spans);
     let started = match format {

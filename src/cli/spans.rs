@@ -5,12 +5,12 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::trace::{Link, SpanKind, TraceId, TracerProvider as _};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Sampler, SamplingResult, SdkTracer, SdkTracerProvider, ShouldSample};
 
 use super::identity;
 use crate::config::OtlpConfig;
@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the end of the daemon waits for the last ones to be sent.
 const END_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Spans that come once in a while.
+const RARE: [&str; 2] = ["publish", "failover"];
 
 /// Sends spans until it is dropped.
 pub(super) struct Spans(SdkTracerProvider);
@@ -42,7 +45,7 @@ impl Spans {
         about.extend(daemon.map(|name| KeyValue::new("service.instance.id", name.to_owned())));
         let resource = Resource::builder().with_service_name("tidegate").with_attributes(about).build();
         // Whether a transaction is traced goes for all of it.
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(1.0 / config.one_in as f64)));
+        let sampler = Sampler::ParentBased(Box::new(Chosen(Sampler::TraceIdRatioBased(1.0 / config.one_in as f64))));
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_sampler(sampler)
@@ -53,6 +56,25 @@ impl Spans {
 
     pub(super) fn tracer(&self) -> SdkTracer {
         self.0.tracer("tidegate")
+    }
+}
+
+/// Traces some of what there is much of, and all that is rare.
+#[derive(Clone, Debug)]
+struct Chosen(Sampler);
+
+impl ShouldSample for Chosen {
+    fn should_sample(
+        &self,
+        parent_context: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        span_kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let sampler = if RARE.contains(&name) { &Sampler::AlwaysOn } else { &self.0 };
+        sampler.should_sample(parent_context, trace_id, name, span_kind, attributes, links)
     }
 }
 

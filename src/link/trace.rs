@@ -1,4 +1,5 @@
-//! What a lane does and how long it takes, as spans: a transaction, the batches in it, what each stage does with them, and the commit.
+//! What a lane does and how long it takes, as spans: a transaction, the batches in it, what each stage does with them, and the commit. And what is rare and takes
+//! longer: a component that is published, a failover with its steps.
 //!
 //! Nobody wants them unless the configuration says so, and then they cost a look at a flag each. They have a target of their own, by which the log leaves
 //! them out.
@@ -50,4 +51,19 @@ pub(super) fn stage(name: &str, records: usize) -> Span {
 /// From the beginning of a commit until the target has confirmed it.
 pub(super) fn commit(transaction: &Span) -> Span {
     info_span!(target: TARGET, parent: transaction, "commit")
+}
+
+/// A component that becomes part of a link, from its compilation until lanes run it.
+pub(super) fn publish(link: &LinkConfig, stage: &str) -> Span {
+    info_span!(target: TARGET, parent: None, "publish", link = &*link.id, stage)
+}
+
+/// The target takes the source's place.
+pub(super) fn failover(link: &LinkConfig, by: &str) -> Span {
+    info_span!(target: TARGET, parent: None, "failover", link = &*link.id, source = &*link.source, target = &*link.target, by)
+}
+
+/// A step of that.
+pub(super) fn step(name: &'static str) -> Span {
+    info_span!(target: TARGET, "step", step = name)
 }

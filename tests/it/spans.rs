@@ -98,6 +98,10 @@ fn a_transaction_is_told_with_what_was_done_in_it() {
     assert!(commits.iter().any(|span| span.parent == transaction.id && span.trace == stage.trace));
     let out = |span: &Span| span.attributes.get("records_out").and_then(|count| count.parse::<u64>().ok());
     assert_eq!(spans.iter().filter_map(out).sum::<u64>(), 10, "all transactions together");
+    // And who has asked for what.
+    let posted = spans.iter().find(|span| span.name == "request" && span.attributes["method"] == "POST");
+    let posted = &posted.expect("a request").attributes;
+    assert_eq!((&*posted["route"], &*posted["status"]), ("/api/v1/clusters/{cluster}/topics/{topic}/records", "200"));
 }
 
 /// One that refuses, one that is not there, and one that takes them and never answers.

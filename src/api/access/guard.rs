@@ -14,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::time::timeout_at;
+use tracing::{Instrument as _, field, info_span};
 
 use super::audit::Entry;
 use super::credentials::Identity;
@@ -47,8 +48,20 @@ impl From<ApiError> for Refusal {
     }
 }
 
-/// Refuse a request, or let it go on with its [`Caller`].
-pub(in crate::api) async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+/// The target of spans of requests, which are made to be collected and are no part of the log.
+pub const SPANS: &str = "tidegate::api::trace";
+
+/// Refuse a request, or let it go on with its [`Caller`]; and have a collector know how long it took.
+pub(in crate::api) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let (method, status) = (request.method().as_str(), field::Empty);
+    let span = info_span!(target: SPANS, parent: None, "request", method, route, status);
+    let answer = admit(gate, request, next).instrument(span.clone()).await;
+    span.record("status", answer.status().as_u16());
+    answer
+}
+
+async fn admit(gate: Gate, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return ApiError::internal().into_response();
     };

@@ -29,6 +29,7 @@ use self::rates::Rates;
 use crate::config::{ApiConfig, ApiLimits};
 
 pub(super) use self::credentials::{Caller, Names, Peer};
+pub use self::guard::SPANS;
 pub(super) use self::guard::{Gate, guard};
 
 /// Why settings of the API cannot be put in force.

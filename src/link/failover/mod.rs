@@ -32,6 +32,7 @@ use super::lane::{now_ms, settings};
 use super::orders::Desired;
 use super::status::lock;
 use super::supervisor::{Link, stop_lanes};
+use super::trace;
 use crate::connector::{Class, Error};
 use crate::model::TopicPartition;
 use crate::model::layout::LAYOUT_OF_FAILOVER;
@@ -169,8 +170,9 @@ impl Link {
             return Err(FailoverError::LayoutTooOld(self.layout_max()));
         }
         check(self.stored_genesis()?.as_ref())?;
+        let _told = trace::failover(self.config(), &wanted.by).entered();
         let since_ms = now_ms();
-        let drained = self.drain(wanted.drain);
+        let drained = trace::step("drain").in_scope(|| self.drain(wanted.drain));
         self.check_still_wanted(wanted)?;
         let over = loop {
             let stored = self.stored_genesis()?;
@@ -289,8 +291,10 @@ impl Link {
             let taken_up = stored.genesis.failing_over(over.clone());
             stored = self.replace_genesis(&stored, taken_up)?.ok_or_else(overtaken)?;
         }
-        self.part(&over);
-        self.fence(&stored.genesis, over.epoch)?;
+        trace::step("fence").in_scope(|| {
+            self.part(&over);
+            self.fence(&stored.genesis, over.epoch)
+        })?;
         let mut warnings = Vec::new();
         let positions = self.positions_now(&stored.genesis, &mut warnings)?;
         let positions = self.put_positions(over.epoch, positions)?;
@@ -301,7 +305,7 @@ impl Link {
                 "at most {left} records of the source are not at the target: they come after a failback"
             ));
         }
-        let (groups_moved, of_groups) = self.move_groups();
+        let (groups_moved, of_groups) = trace::step("groups").in_scope(|| self.move_groups());
         warnings.extend(of_groups);
         let record = FailoverRecord {
             direction: Direction::Failover,

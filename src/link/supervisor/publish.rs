@@ -13,6 +13,7 @@ use crate::link::lane::now_ms;
 use crate::link::pipeline::{Stage, check_limits, check_routes};
 use crate::link::revision::{Content, History, Origin, Publisher, RevisionRecord, StageSpec};
 use crate::link::status::{LaneState, lock};
+use crate::link::trace;
 use crate::link::watch::{Probation, Watch};
 use crate::model::RevisionNumber;
 use crate::plugin::Plugin;
@@ -63,6 +64,7 @@ impl Link {
         config: Option<Value>,
         by: &str,
     ) -> Result<Publication, PublishError> {
+        let _told = trace::publish(self.config(), stage).entered();
         // Compiling may take seconds: before the lock.
         let plugin =
             self.components.engine().load(bytes).map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
