@@ -153,8 +153,9 @@ pub(crate) fn groups() -> Result<()> {
             kafka_oracle::commit(&source.bootstrap(), &format!("grouped-{group}"), "grouped", &offsets)?;
         }
         let begun = Instant::now();
-        let done =
-            link.sync_groups(Selected { groups: &selector, rewinds: false }).map_err(|failure| failure.to_string())?;
+        let done = link
+            .sync_groups(Selected { groups: &selector, ..Selected::default() })
+            .map_err(|failure| failure.to_string())?;
         let took = begun.elapsed().as_secs_f64();
         let is_exact = |plan: &GroupPlan| {
             let exact = plan.partitions.values().filter(|place| place.translation.certainty == Certainty::Exact);

@@ -42,8 +42,12 @@ pub struct Copied {
 /// The same of a source partition.
 #[derive(Clone, Debug, Default)]
 pub struct CopiedPartition {
+    /// The link epoch under which that was: a reset begins a new one.
+    pub epoch: u64,
     /// The source offsets of which is known where their records are.
     pub known: Range<i64>,
     /// By partition of the target and source offset: the first record there that stands for this offset or one behind it. Where there is none, none was copied.
     pub first: BTreeMap<TopicPartition, BTreeMap<i64, i64>>,
+    /// By partition of the target: the offset behind the last record there that is known of.
+    pub last: BTreeMap<TopicPartition, i64>,
 }

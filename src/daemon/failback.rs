@@ -290,7 +290,8 @@ impl Daemon {
             return Err(still_written(link));
         }
         back.order(Desired::Stopped)?;
-        let (groups_moved, warnings) = back.move_groups();
+        let epoch = link.failed_over().ok_or_else(gone)?.epoch;
+        let (groups_moved, warnings) = back.move_groups(&link.unread_at_source(epoch)?);
         if ends_of(back)? != ends {
             return Err(still_written(link));
         }

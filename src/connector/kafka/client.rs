@@ -443,7 +443,8 @@ impl Client {
 }
 
 impl Client {
-    /// Where the records end that partitions have of leaders up to an epoch. Partitions are left out of which their brokers say nothing.
+    /// Where the records end that partitions have of leaders up to an epoch. Partitions are left out whose leaders know nothing of it; one that moves is waited for, since what
+    /// was lost when it moved is found out by this.
     ///
     /// # Errors
     /// A partition is not known, or a broker does not answer.
@@ -451,6 +452,27 @@ impl Client {
         &self,
         epochs: &[(TopicPartition, i32)],
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let deadline = Instant::now() + MOVE_PATIENCE;
+        let mut found = BTreeMap::new();
+        let mut asked = epochs.to_vec();
+        loop {
+            let refused = self.ends_of_epochs_now(&asked, &mut found)?;
+            let Some((place, code)) = refused.first_key_value() else { return Ok(found) };
+            if !refused.values().all(|code| code.is_moving()) || Instant::now() > deadline {
+                self.refresh()?;
+                return Err(code.error(&format!("the end of an epoch of {place}")));
+            }
+            asked.retain(|(partition, _)| refused.contains_key(partition));
+            self.refresh_in_a_moment()?;
+        }
+    }
+
+    /// The same without waiting. Answers the partitions whose brokers refuse to say.
+    fn ends_of_epochs_now(
+        &self,
+        epochs: &[(TopicPartition, i32)],
+        found: &mut BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, Code>, Error> {
         let metadata = self.metadata()?;
         let mut by_broker: BTreeMap<i32, BTreeMap<Arc<str>, Vec<OffsetForLeaderPartition>>> = BTreeMap::new();
         for (partition, epoch) in epochs {
@@ -461,7 +483,7 @@ impl Client {
                 .with_leader_epoch(*epoch);
             by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
         }
-        let mut found = BTreeMap::new();
+        let mut refused = BTreeMap::new();
         for (broker, topics) in by_broker {
             let topics = topics.into_iter().map(|(name, partitions)| {
                 OffsetForLeaderTopic::default().with_topic(topic_name(&name)).with_partitions(partitions)
@@ -469,14 +491,17 @@ impl Client {
             let request =
                 OffsetForLeaderEpochRequest::default().with_replica_id((-1).into()).with_topics(topics.collect());
             for topic in self.call_broker(broker, 3..=4, &request)?.topics {
-                for partition in topic.partitions.iter().filter(|found| found.error_code == 0 && found.end_offset >= 0)
-                {
+                for partition in topic.partitions {
                     let place = TopicPartition::new(topic.topic.0.as_str(), partition.partition as u32);
-                    found.insert(place, partition.end_offset);
+                    match Code(partition.error_code) {
+                        Code(0) if partition.end_offset < 0 => {}
+                        Code(0) => drop(found.insert(place, partition.end_offset)),
+                        code => drop(refused.insert(place, code)),
+                    }
                 }
             }
         }
-        Ok(found)
+        Ok(refused)
     }
 }
 

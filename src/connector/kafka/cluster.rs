@@ -344,7 +344,8 @@ impl Cluster for KafkaCluster {
                 inside.insert(partition.clone(), wanted.range(known.range()).copied().collect::<Vec<_>>());
             }
             let first = known.targets().map(|target| (target.clone(), BTreeMap::new()));
-            let of = CopiedPartition { known: known.range(), first: first.collect() };
+            let last = known.lasts().map(|(target, end)| (target.clone(), end)).collect();
+            let of = CopiedPartition { epoch: known.epoch(), known: known.range(), first: first.collect(), last };
             copied.partitions.insert(partition.clone(), of);
         }
         for (partition, first) in index.locate(&self.client, &inside)? {

@@ -19,6 +19,8 @@ impl Code {
     pub(super) const LEADER_NOT_AVAILABLE: Self = Self::of(ResponseError::LeaderNotAvailable);
     pub(super) const NOT_LEADER_OR_FOLLOWER: Self = Self::of(ResponseError::NotLeaderOrFollower);
     pub(super) const REPLICA_NOT_AVAILABLE: Self = Self::of(ResponseError::ReplicaNotAvailable);
+    pub(super) const INVALID_TIMESTAMP: Self = Self::of(ResponseError::InvalidTimestamp);
+    pub(super) const INVALID_RECORD: Self = Self::of(ResponseError::InvalidRecord);
     pub(super) const COORDINATOR_LOADING: Self = Self::of(ResponseError::CoordinatorLoadInProgress);
     pub(super) const COORDINATOR_NOT_AVAILABLE: Self = Self::of(ResponseError::CoordinatorNotAvailable);
     pub(super) const NOT_COORDINATOR: Self = Self::of(ResponseError::NotCoordinator);
@@ -32,6 +34,7 @@ impl Code {
     pub(super) const TOPIC_EXISTS: Self = Self::of(ResponseError::TopicAlreadyExists);
     pub(super) const INVALID_PARTITIONS: Self = Self::of(ResponseError::InvalidPartitions);
     pub(super) const OUT_OF_ORDER_SEQUENCE_NUMBER: Self = Self::of(ResponseError::OutOfOrderSequenceNumber);
+    pub(super) const POLICY_VIOLATION: Self = Self::of(ResponseError::PolicyViolation);
     pub(super) const INVALID_PRODUCER_EPOCH: Self = Self::of(ResponseError::InvalidProducerEpoch);
     pub(super) const INVALID_TXN_STATE: Self = Self::of(ResponseError::InvalidTxnState);
     pub(super) const CONCURRENT_TRANSACTIONS: Self = Self::of(ResponseError::ConcurrentTransactions);
@@ -132,6 +135,12 @@ pub(super) fn not_written(topic: &str, partition: u32, code: Code, message: Opti
             message: format!("we may not write to topic {topic}: the ACL that is missing is Write on it"),
             ..error
         },
+        Code::INVALID_RECORD | Code::INVALID_TIMESTAMP => Error {
+            class: Class::Fatal,
+            code: "record-refused",
+            remedy: "change what the topic takes (a compacted one wants keys; message.timestamp.after.max.ms), or have a filter or plugin drop or mend the record; then start the link",
+            ..error
+        },
         _ => error,
     }
 }
@@ -168,14 +177,16 @@ pub(super) fn not_created(topic: &str, code: Code, message: Option<&str>) -> Err
 /// The error that a topic of the target has too few partitions and does not get more.
 pub(super) fn not_widened(topic: &str, code: Code, message: Option<&str>) -> Error {
     let said = message.map(|message| format!(": {message}")).unwrap_or_default();
-    let message = match code {
+    let (class, message) = match code {
         Code::TOPIC_AUTHORIZATION_FAILED | Code::CLUSTER_AUTHORIZATION_FAILED => {
-            "we may not give it more: the ACL that is missing is Alter on it".to_owned()
+            (Class::Fatal, "we may not give it more: the ACL that is missing is Alter on it".to_owned())
         }
-        code => format!("it does not get more: {code}{said}"),
+        Code::POLICY_VIOLATION => (Class::Fatal, format!("a policy of the cluster forbids more{said}")),
+        // Quotas, controllers that move, brokers that are down.
+        code => (Class::Reopen, format!("it does not get more: {code}{said}")),
     };
     Error {
-        class: Class::Fatal,
+        class,
         code: "target-partitions",
         message: format!("{topic} has fewer partitions in the target than in the source, and {message}"),
         remedy: "grant Alter on the target topic, or give it as many partitions as the source has (kafka-topics.sh --alter); then start the link",

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
@@ -24,19 +26,29 @@ const PROTOCOLS: [&str; 2] = ["consumer", ""];
 /// The states of a group without members.
 const WITHOUT_MEMBERS: [&str; 2] = ["Empty", "Dead"];
 
-/// How often a coordinator that has moved is looked for anew.
-const TRIES: usize = 3;
+/// How long a coordinator that has moved is looked for, or one that is loading what it knows is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
 
-/// All consumer groups, by name.
+/// How soon it is asked again.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// All consumer groups, by name. One whose coordinator just moves may be missing.
 ///
 /// # Errors
 /// A broker does not answer.
 pub(super) fn all(client: &Client) -> Result<Vec<Group>, Error> {
     let mut groups = BTreeMap::new();
+    let deadline = Instant::now() + PATIENCE;
     // Each broker knows those that it coordinates.
     for broker in client.refresh()?.brokers.keys() {
-        let answer = client.call_broker(*broker, 4..=5, &ListGroupsRequest::default())?;
-        Code(answer.error_code).check().map_err(error::groups_not_listed)?;
+        let answer = loop {
+            let answer = client.call_broker(*broker, 4..=5, &ListGroupsRequest::default())?;
+            match Code(answer.error_code) {
+                Code(0) => break answer,
+                code if code.is_passing() && Instant::now() < deadline => thread::sleep(AGAIN_AFTER),
+                code => return Err(error::groups_not_listed(code)),
+            }
+        };
         let consumers = answer.groups.into_iter().filter(|group| PROTOCOLS.contains(&group.protocol_type.as_str()));
         for group in consumers.filter(|group| matches!(group.group_type.as_str(), "" | "classic" | "consumer")) {
             let name: Arc<str> = group.group_id.0.as_str().into();
@@ -57,20 +69,19 @@ pub(super) fn offsets(
 ) -> Result<BTreeMap<Arc<str>, Result<GroupOffsets, Error>>, Error> {
     let mut found = BTreeMap::new();
     let mut asked = groups.to_vec();
-    for turn in 1..=TRIES {
-        let mut moved = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
         for (broker, groups) in coordinators(client, &asked, &mut found)? {
             for groups in groups.chunks(GROUPS_AT_ONCE) {
                 fetch(client, broker, groups, &mut found)?;
             }
-            let has_moved = |group: &&Arc<str>| matches!(found.get(*group), Some(Err(code)) if Code::is_passing(*code));
-            moved.extend(groups.iter().filter(has_moved).cloned());
         }
-        if moved.is_empty() || turn == TRIES {
+        asked.retain(|group| matches!(found.get(group), Some(Err(code)) if Code::is_passing(*code)));
+        if asked.is_empty() || Instant::now() > deadline {
             break;
         }
-        client.refresh_in_a_moment()?;
-        asked = moved;
+        thread::sleep(AGAIN_AFTER);
+        client.refresh()?;
     }
     let named = |(group, offsets): (Arc<str>, Result<GroupOffsets, Code>)| {
         let offsets = offsets.map_err(|code| error::group_refused(&group, "Describe", code));
@@ -148,24 +159,22 @@ pub(super) fn move_to(client: &Client, group: &str, offsets: &GroupOffsets) -> R
         .with_group_id(group_id(group))
         .with_generation_id_or_member_epoch(-1)
         .with_topics(topics.collect());
-    let mut refused = Code::NONE;
-    for _ in 0..TRIES {
-        let broker = match client.coordinator(CoordinatorOf::Group, group)? {
-            Ok(broker) => broker,
-            Err(code) => {
-                refused = code;
-                client.refresh_in_a_moment()?;
-                continue;
+    let deadline = Instant::now() + PATIENCE;
+    let refused = loop {
+        let refused = match client.coordinator(CoordinatorOf::Group, group)? {
+            Ok(broker) => {
+                let topics = client.call_broker(broker, 7..=9, &request)?.topics;
+                let mut codes = topics.iter().flat_map(|topic| &topic.partitions).map(|found| Code(found.error_code));
+                codes.find(|code| code.0 != 0).unwrap_or(Code::NONE)
             }
+            Err(code) => code,
         };
-        let answer = client.call_broker(broker, 7..=9, &request)?;
-        let codes = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|found| Code(found.error_code));
-        refused = codes.into_iter().find(|code| code.0 != 0).unwrap_or(Code::NONE);
-        if !refused.is_passing() {
-            break;
+        if !refused.is_passing() || Instant::now() > deadline {
+            break refused;
         }
-        client.refresh_in_a_moment()?;
-    }
+        thread::sleep(AGAIN_AFTER);
+        client.refresh()?;
+    };
     let has_members = [Code::UNKNOWN_MEMBER_ID, Code::ILLEGAL_GENERATION, Code::REBALANCE_IN_PROGRESS];
     match refused.check() {
         Ok(()) => Ok(true),

@@ -176,7 +176,23 @@ impl Link {
     fn target_now(&self, epoch: u32) -> Result<Positions, Failure> {
         let mut topics = self.positions(epoch)?.unwrap_or_default().topics;
         self.fill_target_ends(&mut topics)?;
+        // What has gone back is before these.
+        self.fill_source_ends(&mut topics)?;
         Ok(Positions::new(topics))
+    }
+
+    /// Offsets of the source behind which no group may go on that comes back: what is there nobody has read at the target.
+    ///
+    /// # Errors
+    /// The target does not answer.
+    pub fn unread_at_source(&self, epoch: u32) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+        let written = self.written_at_source(epoch)?.unwrap_or_default();
+        let unread = |(name, topic): (String, TopicPositions)| {
+            let TopicPositions { next, source_ends, .. } = topic;
+            let behind = next.into_iter().filter(move |(number, next)| source_ends.get(number) > Some(next));
+            behind.map(move |(number, next)| (TopicPartition::new(&*name, number), next))
+        };
+        Ok(written.topics.into_iter().flat_map(unread).collect())
     }
 
     /// A link that copies back what was written to the target since a failover.

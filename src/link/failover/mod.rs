@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use self::back::{ReturnError, ReturnPreview, way_back_id};
 pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
+pub(super) use self::record::{positions_of, returned_of};
 pub use self::trigger::{Signs, Trigger};
 use super::events::Event;
 use super::failure::Failure;
@@ -260,7 +261,7 @@ impl Link {
         let groups = if selected.is_empty() || !source_answers {
             None
         } else {
-            let planned = self.plan_groups(Selected { groups: selected, rewinds: false });
+            let planned = self.plan_groups(Selected { groups: selected, ..Selected::default() });
             planned.inspect_err(|failure| warnings.push(format!("groups: {failure}"))).ok()
         };
         Ok(Preview { positions, source_answers, runs: self.desired()? == Desired::Running, groups, warnings })
@@ -305,7 +306,7 @@ impl Link {
                 "at most {left} records of the source are not at the target: they come after a failback"
             ));
         }
-        let (groups_moved, of_groups) = trace::step("groups").in_scope(|| self.move_groups());
+        let (groups_moved, of_groups) = trace::step("groups").in_scope(|| self.move_groups(&BTreeMap::new()));
         warnings.extend(of_groups);
         let record = FailoverRecord {
             direction: Direction::Failover,
@@ -508,8 +509,8 @@ impl Link {
         Ok(asked.into_iter().zip(ranges.into_iter().map(|range| range.end)).collect())
     }
 
-    /// Have the groups that go along go on at the target: their names, and what a person should look at.
-    pub fn move_groups(&self) -> (Vec<String>, Vec<String>) {
+    /// Have the groups that go along go on at the target, but not behind `ceilings`: their names, and what a person should look at.
+    pub fn move_groups(&self, ceilings: &BTreeMap<TopicPartition, i64>) -> (Vec<String>, Vec<String>) {
         let groups = &self.config().groups.groups;
         if groups.is_empty() {
             return (Vec::new(), Vec::new());
@@ -518,7 +519,7 @@ impl Link {
             let warning = "groups are where they were moved to last: the source does not answer";
             return (Vec::new(), vec![warning.to_owned()]);
         }
-        let plans = match self.sync_groups(Selected { groups, rewinds: false }) {
+        let plans = match self.sync_groups(Selected { groups, ceilings: Some(ceilings), ..Selected::default() }) {
             Ok(plans) => plans,
             Err(failure) => return (Vec::new(), vec![format!("groups were not moved: {failure}")]),
         };

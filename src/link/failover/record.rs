@@ -219,12 +219,20 @@ fn returned_key(epoch: u32) -> String {
 }
 
 /// Where a link was at a failover.
-pub(super) fn positions_of(target: &dyn Cluster, link: &LinkId, epoch: u32) -> Result<Option<Positions>, Failure> {
+pub(in crate::link) fn positions_of(
+    target: &dyn Cluster,
+    link: &LinkId,
+    epoch: u32,
+) -> Result<Option<Positions>, Failure> {
     read_json(target, link, &positions_key(epoch), |positions: &Positions| positions.v)
 }
 
 /// Where the target ended when the source got its place back.
-pub(super) fn returned_of(target: &dyn Cluster, link: &LinkId, epoch: u32) -> Result<Option<Positions>, Failure> {
+pub(in crate::link) fn returned_of(
+    target: &dyn Cluster,
+    link: &LinkId,
+    epoch: u32,
+) -> Result<Option<Positions>, Failure> {
     read_json(target, link, &returned_key(epoch), |positions: &Positions| positions.v)
 }
 

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use self::translate::{Known, Translation};
+use self::translate::{Known, Returned, Translation};
+use super::failover::{positions_of, returned_of};
 use super::failure::Failure;
 use super::genesis::of_lanes;
 use super::lane::now_ms;
@@ -24,8 +25,8 @@ use super::supervisor::Link;
 use super::topics::notices::{About, Notice};
 use super::warden::Alarm;
 use crate::config::{GroupSelector, Start, is_own_group};
-use crate::connector::{CopiedPartition, Group, GroupOffsets};
-use crate::model::TopicPartition;
+use crate::connector::{Cluster, CopiedPartition, Group, GroupOffsets};
+use crate::model::{LinkId, TopicPartition};
 
 /// How soon it is tried again after a failure, unless groups are moved more often anyway.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -82,6 +83,8 @@ pub struct Selected<'a> {
     pub groups: &'a [GroupSelector],
     /// Whether a group may also be moved back.
     pub rewinds: bool,
+    /// Offsets of the target behind which no group goes on.
+    pub ceilings: Option<&'a BTreeMap<TopicPartition, i64>>,
 }
 
 /// What the last round of moving groups has done.
@@ -125,8 +128,8 @@ impl Link {
         let present: BTreeMap<Arc<str>, Group> = present.into_iter().map(|group| (group.name.clone(), group)).collect();
         let names: Vec<Arc<str>> = groups.iter().map(|group| group.name.clone()).collect();
         let mut at_source = self.source().group_offsets(&names)?;
-        let known_there: Vec<Arc<str>> = present.keys().filter(|name| at_source.contains_key(*name)).cloned().collect();
-        let mut at_target = self.target().group_offsets(&known_there)?;
+        // Also of those that were not listed: a coordinator that just moves leaves some out.
+        let mut at_target = self.target().group_offsets(&at_source.keys().cloned().collect::<Vec<_>>())?;
         for offsets in at_source.values_mut().flatten() {
             offsets.retain(|partition, _| self.config().selects(&partition.topic));
         }
@@ -152,7 +155,14 @@ impl Link {
                 Ok(here) => here,
                 Err(error) => return Some(GroupPlan { failure: Some(error.into()), ..plan }),
             };
-            plan.partitions = moves(known.translate(&offsets, &feeders), &here, selected.rewinds);
+            if let Some(topic) = offsets.keys().map(|partition| &partition.topic).find(|topic| self.is_mixed(topic)) {
+                return Some(GroupPlan { failure: Some(mixed(topic)), ..plan });
+            }
+            let mut translations = known.translate(&offsets, &feeders);
+            for (target, translation) in &mut translations {
+                translation.keep_below(selected.ceilings.and_then(|ceilings| ceilings.get(target)));
+            }
+            plan.partitions = moves(translations, &here, selected.rewinds);
             plan.fate = match plan.partitions.values().any(|partition| partition.moves) {
                 _ if there.is_some_and(|there| there.is_active) => Fate::Active,
                 true => Fate::Move,
@@ -212,7 +222,7 @@ impl Link {
                 continue;
             }
             let begun = Instant::now();
-            let done = self.sync_groups(Selected { groups: &config.groups, rewinds: false });
+            let done = self.sync_groups(Selected { groups: &config.groups, ..Selected::default() });
             wait = match &done {
                 Ok(_) => config.interval.saturating_sub(begun.elapsed()),
                 Err(_) => AGAIN_AFTER.min(config.interval),
@@ -237,6 +247,12 @@ impl Link {
         self.topics.notices.replace(About::Groups, notices, &self.events);
     }
 
+    /// Whether records of a source topic may come from the topic that it is copied to.
+    fn is_mixed(&self, topic: &str) -> bool {
+        let config = self.config();
+        config.builtins.provenance.is_some() && config.selects(&config.target_topic(topic))
+    }
+
     /// What is to be known of where records are, for groups with these offsets.
     fn known<'a>(&self, groups: impl Iterator<Item = &'a GroupOffsets>) -> Result<Known, Failure> {
         let (config, target) = (self.config(), self.target());
@@ -257,6 +273,9 @@ impl Link {
             *begin = start.offset.min(*begin);
         }
         known.next = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.next_offset)).collect();
+        known.epochs = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.link_epoch)).collect();
+        known.shows_early = !config.config.enable_exactly_once;
+        known.returned = returned(&**target, &config.id)?;
         let mut sought: BTreeMap<TopicPartition, BTreeSet<i64>> = BTreeMap::new();
         for (partition, at) in groups.flatten() {
             sought.entry(partition.clone()).or_default().insert(known.sought(partition, at.offset));
@@ -267,12 +286,25 @@ impl Link {
         let usual: Vec<TopicPartition> = known.usual.values().cloned().collect();
         let copied = target.copied(&config.id, &usual, &sought)?;
         let is_letter = |partition: &TopicPartition| *partition.topic == *config.dead_letters;
+        // What was copied before a reset says nothing of what comes after it.
+        let is_outdated = |partition: &TopicPartition, copied: &CopiedPartition| {
+            checkpoints.get(partition).is_some_and(|at| copied.epoch < at.link_epoch)
+        };
         let of_topics = |(partition, mut copied): (TopicPartition, CopiedPartition)| {
             copied.first.retain(|to, _| !is_letter(to));
-            topics.contains(&partition.topic).then_some((partition, copied))
+            let counts = topics.contains(&partition.topic) && !is_outdated(&partition, &copied);
+            counts.then_some((partition, copied))
         };
         known.copied = copied.partitions.into_iter().filter_map(of_topics).collect();
         known.ranges = copied.ranges;
+        let ids = self.target_ids()?;
+        let made_again = checkpoints.iter().filter_map(|(partition, at)| {
+            let target = config.target_topic(&partition.topic);
+            ids.get(&*target).is_some_and(|id| *id != at.target_topic_id).then_some(target)
+        });
+        // Nothing that is known holds for a topic that was made again: the lane stops for that, and so does this.
+        let made_again: BTreeSet<_> = made_again.collect();
+        known.ranges.retain(|target, _| !made_again.contains(&*target.topic));
         let is_forgotten = |(partition, offsets): (_, &BTreeSet<i64>)| {
             offsets.first().is_some_and(|earliest| known.is_forgotten(partition, *earliest))
         };
@@ -297,6 +329,36 @@ impl Link {
         }
         Ok(usual)
     }
+}
+
+/// What others wrote to the target while it had the source's place.
+fn returned(target: &dyn Cluster, link: &LinkId) -> Result<Vec<Returned>, Failure> {
+    let mut all = Vec::new();
+    for epoch in 1.. {
+        let Some(left) = positions_of(target, link, epoch)? else { break };
+        let found = returned_of(target, link, epoch)?;
+        for (name, topic) in left.topics {
+            let ends = found.as_ref().map(|found| found.topics.get(&name).map(|topic| topic.source_ends.clone()));
+            let until = match ends {
+                Some(ends) => ends.unwrap_or_default(),
+                // It has not come back: no group can have had it.
+                None => topic.next.keys().map(|number| (*number, i64::MAX)).collect(),
+            };
+            let (topic, target, begins) = (name.into(), topic.target.into(), topic.target_ends);
+            all.push(Returned { topic, until, target, begins });
+        }
+    }
+    Ok(all)
+}
+
+fn mixed(topic: &str) -> Failure {
+    Failure::fatal(
+        "groups-mixed",
+        format!(
+            "{topic} is written on both sides and goes both ways under one name: what a group has had of the other side's records is not known"
+        ),
+        "use a topic_prefix; or have the group begin at a time when it still read here (kafka-consumer-groups.sh --reset-offsets --to-datetime)",
+    )
 }
 
 /// Which offsets of a group change.

@@ -46,6 +46,16 @@ pub struct Translation {
     pub from: BTreeMap<TopicPartition, Option<i64>>,
 }
 
+impl Translation {
+    /// Go on no further than there, if that is said.
+    pub(super) fn keep_below(&mut self, ceiling: Option<&i64>) {
+        if let Some(ceiling) = ceiling.filter(|ceiling| **ceiling < self.to.offset) {
+            self.to.offset = *ceiling;
+            self.certainty = self.certainty.max(Certainty::Shared);
+        }
+    }
+}
+
 /// What has to be known to translate.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -63,6 +73,35 @@ pub struct Known {
     pub spreads: bool,
     /// Where the target was long ago.
     pub waypoints: Vec<Waypoint>,
+    /// The link epoch of source partitions, where it is not 0.
+    pub epochs: BTreeMap<TopicPartition, u64>,
+    /// Whether readers may see records before it is known what they stand for.
+    pub shows_early: bool,
+    /// Source offsets that are copies of what was written to the target while it had the source's place, and where that begins there.
+    pub returned: Vec<Returned>,
+}
+
+/// What others wrote to a topic of the target while it had the source's place. It went back to the source, and from there it was not copied again: so it stands for source
+/// offsets, and the link does not know for which.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Returned {
+    /// The source topic.
+    pub topic: Arc<str>,
+    /// By source partition, the offset behind the last one that may be such a copy.
+    pub until: BTreeMap<u32, i64>,
+    /// The topic of the target.
+    pub target: Arc<str>,
+    /// By partition of the target, where that begins.
+    pub begins: Vec<i64>,
+}
+
+impl Returned {
+    /// Where what has come back begins in a partition of the target, if a group at `offset` of a source partition may not have had it.
+    fn before(&self, source: &TopicPartition, offset: i64, target: &TopicPartition) -> Option<i64> {
+        let concerns = self.topic == source.topic && self.target == target.topic;
+        let until = self.until.get(&source.partition).filter(|until| concerns && offset < **until);
+        until.map(|_| self.begins.get(target.partition as usize).copied().unwrap_or(0))
+    }
 }
 
 impl Known {
@@ -120,19 +159,39 @@ impl Known {
         at: Option<i64>,
         range: PartitionRange,
     ) -> (i64, Certainty) {
+        let (offset, certainty) = self.place_of_copies(source, target, at, range);
+        let returned = self.returned.iter().filter_map(|returned| returned.before(source, at?, target)).min();
+        match returned {
+            Some(begin) if begin < offset => (begin, certainty.max(Certainty::Shared)),
+            _ => (offset, certainty),
+        }
+    }
+
+    fn place_of_copies(
+        &self,
+        source: &TopicPartition,
+        target: &TopicPartition,
+        at: Option<i64>,
+        range: PartitionRange,
+    ) -> (i64, Certainty) {
         let Some(at) = at else { return (range.log_start, Certainty::Uncommitted) };
         let known = self.known(source);
         let sought = self.sought(source, at);
+        if sought >= known.end && self.shows_early {
+            let last = self.copied.get(source).and_then(|copied| copied.last.get(target));
+            return (last.map_or(range.log_start, |last| *last.min(&range.end)), Certainty::Shared);
+        }
         if sought >= known.end {
             return (range.end, if at <= known.end { Certainty::Exact } else { Certainty::Ahead });
         }
         if sought < known.start {
+            let source = (source, self.epochs.get(source).copied().unwrap_or(0));
             let nearest = self.waypoints.iter().filter_map(|waypoint| waypoint.before(source, sought, target)).max();
             return nearest
                 .map_or((range.log_start, Certainty::Forgotten), |at| (at.min(range.end), Certainty::Nearest));
         }
         let first = self.copied.get(source).and_then(|copied| copied.first.get(target)?.get(&sought));
-        (first.copied().unwrap_or(range.end), Certainty::Exact)
+        (first.map_or(range.end, |first| *first.min(&range.end)), Certainty::Exact)
     }
 
     /// The source offsets of which is known where their records are, up to where the link has come.
@@ -216,7 +275,7 @@ mod tests {
 
         fn waypoint(&self) -> Waypoint {
             let ends = Ends { id: TopicId(1), ends: self.ends.clone() };
-            let next = self.next.iter().map(|next| Some(*next)).collect();
+            let next = self.next.iter().map(|next| Some((*next, 0))).collect();
             Waypoint { at_ms: 0, next: [("in".into(), next)].into(), ends: [("out".into(), ends)].into() }
         }
 
@@ -234,7 +293,9 @@ mod tests {
                         }
                     }
                 }
-                known.copied.insert(source(number), CopiedPartition { known: from..next, first });
+                known
+                    .copied
+                    .insert(source(number), CopiedPartition { known: from..next, first, ..CopiedPartition::default() });
                 known.usual.insert(source(number), target(number));
                 known.next.insert(source(number), next);
                 known.ranges.insert(target(number), PartitionRange { log_start: 0, end: self.ends[number as usize] });
@@ -306,6 +367,36 @@ mod tests {
         cut.ranges.insert(target(0), PartitionRange { log_start: 0, end: 7 });
         let translated = cut.translate(&[(source(0), at(13))].into(), &cut.feeders());
         assert_eq!(translated[&target(0)].to.offset, 7);
+    }
+
+    #[test]
+    fn what_came_back_is_not_passed_over() {
+        let steps: Vec<_> = (0..20).map(|_| (0, 0, vec![0], 0)).collect();
+        let mut known = World::build(&steps, [0, 0]).known([15, 0]);
+        let place = |known: &Known, offset| {
+            let translated = known.translate(&[(source(0), at(offset))].into(), &known.feeders());
+            (translated[&target(0)].to.offset, translated[&target(0)].certainty)
+        };
+        assert_eq!(place(&known, 15), (15, Certainty::Exact));
+        let (until, begins) = ([(0, 16)].into(), vec![12]);
+        known.returned = vec![Returned { topic: "in".into(), until, target: "out".into(), begins }];
+        assert_eq!(place(&known, 15), (12, Certainty::Shared));
+        assert_eq!(place(&known, 20), (20, Certainty::Exact), "it has had all of that");
+        known.returned[0].target = "other".into();
+        assert_eq!(place(&known, 15), (15, Certainty::Exact));
+    }
+
+    #[test]
+    fn what_readers_see_before_it_is_written_down_is_not_passed_over() {
+        let steps: Vec<_> = (0..20).map(|_| (0, 0, vec![0], 0)).collect();
+        let mut known = World::build(&steps, [0, 0]).known([20, 0]);
+        known.shows_early = true;
+        known.ranges.insert(target(0), PartitionRange { log_start: 3, end: 25 });
+        let place =
+            |known: &Known| known.translate(&[(source(0), at(20))].into(), &known.feeders())[&target(0)].clone();
+        assert_eq!((place(&known).to.offset, place(&known).certainty), (3, Certainty::Shared));
+        known.copied.entry(source(0)).or_default().last.insert(target(0), 20);
+        assert_eq!(place(&known).to.offset, 20);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Where the target was when the link was somewhere in the source: noted now and then, for groups at offsets that are older than all that is known exactly.
 //!
 //! First the ends of the target's partitions are read, as far as readers see them; then all is waited for that readers see by then, and the checkpoints are read. A record that
-//! stands for a source offset behind its checkpoint was not committed when the ends were read, so it is at or behind the end of its partition. That holds whatever plugins do, and also
-//! after a reset: a group that goes on there misses nothing, and reads again what was copied between the offset noted and its own.
+//! stands for a source offset behind its checkpoint was not committed when the ends were read, so it is at or behind the end of its partition, whatever plugins do. A group that goes on there
+//! misses nothing, and reads again what was copied between the offset noted and its own. After a reset what was noted before does not count: the target may have been cut off.
 //!
 //! Time is cut into periods. For each power of two there are four slots, taken in turn by the periods whose number it divides and the next power does not. So the older, the
 //! sparser; and what is found is at most two thirds older than what was looked for.
@@ -36,8 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Waypoint {
     /// When it was noted, in milliseconds since 1970-01-01 UTC.
     pub at_ms: i64,
-    /// By source topic: of each partition the next offset that the link copies; `None`: it has copied nothing.
-    pub next: BTreeMap<String, Vec<Option<i64>>>,
+    /// By source topic: of each partition the next offset that the link copies, and its link epoch; `None`: it has copied nothing.
+    pub next: BTreeMap<String, Vec<Option<(i64, u64)>>>,
     /// How far the topics of the target were.
     pub ends: BTreeMap<String, Ends>,
 }
@@ -53,10 +53,16 @@ pub struct Ends {
 
 impl Waypoint {
     /// Where in a partition of the target everything was still to come that stands for `offset` of a source partition, or for what is behind it.
-    pub(super) fn before(&self, source: &TopicPartition, offset: i64, target: &TopicPartition) -> Option<i64> {
-        let next = (*self.next.get(&*source.topic)?.get(source.partition as usize)?)?;
+    /// `epoch` is the link epoch of the source partition now: what was noted before a reset does not count.
+    pub(super) fn before(
+        &self,
+        (source, epoch): (&TopicPartition, u64),
+        offset: i64,
+        target: &TopicPartition,
+    ) -> Option<i64> {
+        let (next, of) = (*self.next.get(&*source.topic)?.get(source.partition as usize)?)?;
         let end = *self.ends.get(&*target.topic)?.ends.get(target.partition as usize)?;
-        (next <= offset).then_some(end)
+        (next <= offset && of == epoch).then_some(end)
     }
 }
 
@@ -86,7 +92,9 @@ impl Link {
     pub(super) fn note_waypoint(&self, last: &mut Option<u64>) -> Result<(), Failure> {
         let now = now_ms();
         let period = now.unsigned_abs() / PERIOD_MS;
-        if *last == Some(period) || !self.target().has_groups() || !self.source().has_groups() {
+        let has_groups = self.target().has_groups() && self.source().has_groups();
+        // Otherwise readers see records before the checkpoint says so.
+        if *last == Some(period) || !has_groups || !self.config().config.enable_exactly_once {
             return Ok(());
         }
         let Some(waypoint) = self.waypoint(now)? else { return Ok(()) };
@@ -104,7 +112,10 @@ impl Link {
             Ok(is_shown.then(|| target.checkpoints(id, generation)).transpose()?)
         })?;
         Ok(checkpoints.map(|checkpoints| {
-            let next = checkpoints.into_iter().map(|(partition, at)| (partition, Some(at.next_offset))).collect();
+            let next = checkpoints
+                .into_iter()
+                .map(|(partition, at)| (partition, Some((at.next_offset, at.link_epoch))))
+                .collect();
             Waypoint { at_ms, next: by_topic(next, &None), ends }
         }))
     }
@@ -130,7 +141,7 @@ impl Link {
             .collect())
     }
 
-    fn target_ids(&self) -> Result<BTreeMap<Arc<str>, TopicId>, Failure> {
+    pub(super) fn target_ids(&self) -> Result<BTreeMap<Arc<str>, TopicId>, Failure> {
         Ok(self.target().topics()?.into_iter().map(|topic| (topic.name, topic.id)).collect())
     }
 
@@ -156,7 +167,7 @@ mod tests {
     #[test]
     fn a_waypoint_says_what_was_still_to_come() {
         let place = TopicPartition::new;
-        let next = [(place("in", 0), Some(10)), (place("in", 2), Some(30))].into();
+        let next = [(place("in", 0), Some((10, 1))), (place("in", 2), Some((30, 1)))].into();
         let ends = [(place("out", 1), 500)].into();
         let waypoint = Waypoint {
             at_ms: 0,
@@ -164,14 +175,15 @@ mod tests {
             ends: [("out".into(), Ends { id: TopicId(1), ends: by_topic(ends, &0).remove("out").expect("a topic") })]
                 .into(),
         };
-        let before = |source, offset, target| waypoint.before(&place("in", source), offset, &place("out", target));
+        let before = |source, offset, target| waypoint.before((&place("in", source), 1), offset, &place("out", target));
         assert_eq!(before(0, 10, 1), Some(500));
         assert_eq!(before(0, 99, 0), Some(0), "an end that was not asked for");
         assert_eq!(before(0, 9, 1), None, "it was too late");
         assert_eq!(before(1, 99, 1), None, "nothing of it was copied");
         assert_eq!(before(2, 30, 1), Some(500));
         assert_eq!((before(3, 99, 1), before(0, 99, 2)), (None, None));
-        assert_eq!(waypoint.before(&place("in", 0), 99, &place("other", 0)), None);
+        assert_eq!(waypoint.before((&place("in", 0), 1), 99, &place("other", 0)), None);
+        assert_eq!(waypoint.before((&place("in", 0), 2), 99, &place("out", 1)), None, "it was reset since");
     }
 
     #[test]

@@ -190,6 +190,12 @@ impl Session {
         let range = ranges.source;
         self.remember(&partition)?;
         let checkpoint = self.checkpoints.get(&partition);
+        // A link may begin amid a transaction that is still open: what readers do not see yet is not lost.
+        let log_end = match checkpoint {
+            Some(checkpoint) if checkpoint.next_offset > range.end => self.log_end(&partition)?,
+            _ => range.end,
+        };
+        let ranges = Ranges { source: PartitionRange { end: log_end, ..range }, ..ranges };
         let next = match checkpoint {
             Some(checkpoint) => {
                 check(&partition, checkpoint, ranges, topic, target)?;

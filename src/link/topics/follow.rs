@@ -185,7 +185,7 @@ impl Link {
         notices.extend(left_out(config, source, &there)?);
         let groups = match &config.groups.groups[..] {
             [] => Vec::new(),
-            groups => self.plan_groups(Selected { groups, rewinds: false })?,
+            groups => self.plan_groups(Selected { groups, ..Selected::default() })?,
         };
         Ok(Plan { topics: plan(config, &chosen, &survey), groups, notices })
     }

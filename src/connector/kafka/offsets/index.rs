@@ -14,8 +14,8 @@ use crate::connector::kafka::client::{Client, EARLIEST, Isolation, LATEST};
 use crate::connector::kafka::log;
 use crate::model::TopicPartition;
 
-/// How long a transaction that is open may hold up the reading.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a transaction that is open may hold up the reading: lanes have one open from commit to commit, which are a minute apart at most.
+const PATIENCE: Duration = Duration::from_secs(75);
 
 /// How much of the topic is one piece, in bytes of values: what has to be read to find one offset.
 const PIECE_BYTES: usize = 1 << 20;
@@ -83,6 +83,8 @@ struct Piece {
     source: Range<i64>,
     /// Where the first one is in the target.
     target: i64,
+    /// Behind the last one.
+    target_end: i64,
 }
 
 /// Source offsets to be found between two partitions, with where they are, in the order of the source.
@@ -239,19 +241,33 @@ impl Known {
         self.targets.keys()
     }
 
+    /// The same, each with where the last record is that is known of, and one behind that.
+    pub(in crate::connector::kafka) fn lasts(&self) -> impl Iterator<Item = (&TopicPartition, i64)> {
+        let end = |pieces: &[Piece]| pieces.iter().map(|piece| piece.target_end).max();
+        self.targets.iter().filter_map(move |(target, pieces)| Some((target, end(pieces)?)))
+    }
+
+    /// The link epoch under which it was copied.
+    pub(in crate::connector::kafka) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     fn add(&mut self, mark: Mark, copies: Copies) {
         let run = self.run(mark, &copies.range);
         for (target, stretches) in copies.targets {
             let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else { continue };
+            let target_end = last.target + last.records;
             let pieces = self.targets.entry(target).or_default();
             if let Some(piece) = pieces.iter_mut().rev().find(|piece| piece.run == run) {
                 piece.end = mark.at + 1;
                 piece.source.end = piece.source.end.max(last.end());
+                piece.target_end = piece.target_end.max(target_end);
                 continue;
             }
             let place = pieces.partition_point(|piece| piece.source.start <= first.source);
             let source = first.source..last.end();
-            pieces.insert(place, Piece { run, at: mark.at, end: mark.at + 1, source, target: first.target });
+            let target = first.target;
+            pieces.insert(place, Piece { run, at: mark.at, end: mark.at + 1, source, target, target_end });
         }
     }
 
