@@ -5,7 +5,7 @@ use std::thread;
 
 use kafka_oracle::{Codec, Content, Plan, Record, Writer};
 use rustix::process::Signal;
-use tidegate::api::wire::{FailoverEvent, FailoverReason, LinkStatus};
+use tidegate::api::wire::{FailoverDetails, FailoverEvent, FailoverReason, LinkStatus};
 
 use crate::clusters::{Pair, Version};
 use crate::harness::{LINKS, Site, wait_until};
@@ -115,6 +115,12 @@ fn a_daemon_that_stood_still_cannot_write_into_the_new_source(version: Version) 
     writer.stop().expect("the writer");
     assert_eq!(kafka_oracle::count(&target, &link), Ok(there), "nobody has written since");
     write(&target, &link, 2, 3_000);
+    // A group that is at the end of the target has had nothing of what the source has beside.
+    let late = format!("{link}-g2");
+    let content = kafka_oracle::read(&target, &link).expect("a topic");
+    let end = |records: &Vec<kafka_oracle::Placed>| records.last().map_or(0, |last| last.offset + 1);
+    let ends = content.0.iter().map(|(partition, records)| (*partition, end(records))).collect();
+    kafka_oracle::commit(&target, &late, &link, &ends).expect("committed");
 
     // The daemon that gives the source its place back dies while somebody still writes to the target, and another one goes on with it.
     let writer = Writer::start(plan(&target, &link, 4));
@@ -127,7 +133,15 @@ fn a_daemon_that_stood_still_cannot_write_into_the_new_source(version: Version) 
         other.kill();
     });
     writer.stop().expect("the writer");
-    await_event(&first, &link, "failback-1");
+    let event = await_event(&first, &link, "failback-1");
+    assert!(event.groups_moved.contains(&late), "{event:?}");
+    let back = kafka_oracle::committed(&source, &late, &link, PARTITIONS).expect("a group");
+    let details: FailoverDetails = first.client.read(&format!("{LINKS}/{link}/failovers/failback-1"));
+    let beside = details.partitions.iter().filter(|at| at.source_end > Some(at.next_offset)).collect::<Vec<_>>();
+    assert!(!beside.is_empty(), "{details:?}");
+    for at in beside {
+        assert!(back[&(at.partition as i32)] <= at.next_offset, "{late} misses some: {at:?} {back:?}");
+    }
     wait_until("the link runs again", || first.client.link(&link).status == LinkStatus::Active);
     write(&source, &link, 3, 500);
     wait_until("both sides have the same", || {

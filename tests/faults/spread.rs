@@ -241,7 +241,8 @@ impl Scene {
     /// Wait until it is noted that the link has come to these offsets, and answer where the target's partitions ended then.
     fn await_waypoint(&self, next: &BTreeMap<i32, i64>) -> BTreeMap<(String, i32), i64> {
         let prefix = format!("link/{}/waypoint-", self.name);
-        let next: Vec<i64> = next.values().copied().collect();
+        // With the link epoch.
+        let next: Vec<(i64, u64)> = next.values().map(|next| (*next, 0)).collect();
         let mut found = None;
         wait_until("it is noted where the link is", || {
             let meta = kafka_oracle::read(&self.target, "__tidegate.meta").expect("the topic");

@@ -247,10 +247,11 @@ impl Link {
         self.topics.notices.replace(About::Groups, notices, &self.events);
     }
 
-    /// Whether records of a source topic may come from the topic that it is copied to.
+    /// Whether records of a source topic may come from the topic that it is copied to. What a way back reads does not: it begins behind all that came.
     fn is_mixed(&self, topic: &str) -> bool {
         let config = self.config();
-        config.builtins.provenance.is_some() && config.selects(&config.target_topic(topic))
+        let is_way_back = matches!(config.start, Start::Offsets(_));
+        !is_way_back && config.builtins.provenance.is_some() && config.selects(&config.target_topic(topic))
     }
 
     /// What is to be known of where records are, for groups with these offsets.
