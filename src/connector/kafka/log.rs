@@ -22,7 +22,8 @@ const MAX_WAIT: Duration = Duration::from_millis(100);
 /// What a record batch of ours may take when it is decompressed, in bytes.
 const BOUNDS: Bounds = Bounds { decompressed_bytes_max: 64 << 20, merge_bytes: 0 };
 
-/// Show `each` every record of `partition` in `range`, in order. Answers where to go on: the end of the range, or its start if it is empty.
+/// Show `each` every record of `partition` in `range`, in order. Answers where to go on: the end of the range, or its start if it is empty. A partition that moves is
+/// followed.
 ///
 /// # Errors
 /// `each` refuses one; or the end is not reached within `patience`: with [`Isolation::ReadCommitted`] a transaction that is open holds
@@ -40,11 +41,19 @@ pub(super) fn read(
     if next >= range.end {
         return Ok(next);
     }
-    let (broker, _) = client.metadata()?.leader(partition)?;
-    let mut connection = client.connect(broker)?;
+    let mut connection = client.connect(client.metadata()?.leader(partition)?.0)?;
     while next < range.end {
         let answer = connection.call(4..=12, &request(partition, next, isolation)).map_err(Error::from)?;
-        let Some(fetched) = fetched(answer, partition, next)? else { continue };
+        let fetched = match fetched(answer, partition, next) {
+            Ok(Some(fetched)) => fetched,
+            Ok(None) => continue,
+            Err(code) if code.is_moving() && Instant::now() < deadline => {
+                let metadata = client.refresh_in_a_moment()?;
+                connection = client.connect(metadata.leader(partition)?.0)?;
+                continue;
+            }
+            Err(code) => return Err(code.error(&format!("reading {partition}"))),
+        };
         let mut decoder = Decoder::new(fetched, BOUNDS);
         for batch in &mut decoder {
             let batch = batch.map_err(|error| undecodable(partition, &error))?;
@@ -77,15 +86,11 @@ fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> Fetch
         .with_topics(vec![topic])
 }
 
-fn fetched(answer: FetchResponse, partition: &TopicPartition, from: i64) -> Result<Option<Fetched>, Error> {
-    if answer.error_code != 0 {
-        return Err(Code(answer.error_code).error(&format!("reading {partition}")));
-    }
+fn fetched(answer: FetchResponse, partition: &TopicPartition, from: i64) -> Result<Option<Fetched>, Code> {
+    Code(answer.error_code).check()?;
     let data = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
     let Some(data) = data else { return Ok(None) };
-    if data.error_code != 0 {
-        return Err(Code(data.error_code).error(&format!("reading {partition}")));
-    }
+    Code(data.error_code).check()?;
     let aborted = data.aborted_transactions.unwrap_or_default().into_iter().map(|transaction| AbortedTransaction {
         producer_id: transaction.producer_id.0,
         first_offset: transaction.first_offset,
