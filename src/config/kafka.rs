@@ -186,7 +186,8 @@ pub(super) fn read_own_compression(table: &mut Table<'_>) -> Option<Compression>
         _ => None,
     };
     if let (Some(item), Some(message)) = (enabled, contradiction) {
-        item.report.warning(&item.place, message, "remove enable_compression: compression_type is enough");
+        let help = "compression_type is enough: \"none\" is no compression, any other is";
+        item.report.warning(&item.place, message, help);
     }
     if enables == Some(false) { Some(Compression::NONE) } else { says.then_some(read) }
 }

@@ -291,6 +291,7 @@ impl Session {
     fn handle(&mut self, batch: Batch) -> Result<(), Failure> {
         let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
         let (records_in, next_offset) = (batch.len() as u64, batch.next_offset);
+        let first = batch.offsets.first().copied();
         let _told = self.trace(&partition, batch.len());
         self.transaction.note_timestamp(batch.timestamps.first().copied());
         match self.process(&partition, batch, None) {
@@ -298,6 +299,9 @@ impl Session {
             Ok(processed) => self.write(&partition, processed, records_in, next_offset),
             Err(Stop::Halted(halted)) => {
                 let (batch, failure) = *halted;
+                if batch.offsets.first().copied() != first {
+                    return self.settle(Err(internal("a batch that was halted did not come back whole")));
+                }
                 let before = failure.place.as_ref().map_or(0, |place| place.offset);
                 let records = batch.offsets.partition_point(|offset| *offset < before);
                 let (fine, next) = (batch.slice(0..records), before);

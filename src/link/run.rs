@@ -141,8 +141,10 @@ impl Run {
     ) -> Result<Processed, Stop> {
         let stages = self.pipeline.stages.len();
         let has_builtins = !self.pipeline.builtins.is_empty();
-        // What stops a single stage has the whole batch in hand. Without any stage nothing stops.
-        let keeps = stages > 1 || search.is_some() || has_builtins && stages > 0;
+        // A plugin that traps in a single stage has the whole batch in hand, and without any stage nothing stops. A record that halts the lane is alone: those before it are in
+        // the original.
+        let may_halt = self.pipeline.stages.iter().any(|stage| stage.spec.on_error == OnError::Stop);
+        let keeps = stages > 1 || search.is_some() || has_builtins && stages > 0 || may_halt;
         let original = keeps.then(|| batch.clone());
         let mut done = Processed { tallies: vec![Tally::default(); stages], ..Processed::default() };
         if has_builtins {

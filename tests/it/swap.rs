@@ -86,6 +86,30 @@ fn component(site: &Site, name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// All that came with it in one batch and stands before it is in the target when the lane stops.
+#[test]
+fn what_precedes_a_record_that_stops_its_lane_is_committed() {
+    let config = r#"{ pointer = "/n", at_least = 10 }"#;
+    let filter = "[links.flow.filter]\nexclude_patterns = ['nothing like this']\n";
+    let second = "[[links.flow.pipeline]]\nstage = \"again\"\nplugin = \"PLUGINS/json-filter.wasm\"\nconfig = { pointer = \"/n\", at_least = 0 }\n";
+    for more in ["", filter, second] {
+        let site = Site::new(&(CLUSTERS.to_owned() + &link("flow", "", config) + more));
+        let daemon = site.start();
+        let say = |what: &str| assert!(site.cli(&["link", what, "flow"]).status.success());
+        say("pause");
+        let mut records: Vec<Value> =
+            (0..30).map(|n| json!({"partition": 0, "value": json!({"n": n}).to_string()})).collect();
+        records.insert(25, json!({ "partition": 0, "value": "nonsense" }));
+        site.client.produce("east", "in", &records);
+        say("resume");
+        wait_until("the lane has stopped", || site.client.link("flow").status == LinkStatus::Failed);
+        assert_eq!(copied(&site, "in"), (10..25).collect::<Vec<u64>>(), "{more}");
+        let verified = site.cli(&["verify", "flow"]);
+        assert_eq!(verified.status.code(), Some(0), "{more}: {}", String::from_utf8_lossy(&verified.stdout));
+        daemon.terminate();
+    }
+}
+
 #[test]
 fn a_publish_on_an_idle_link_is_complete_and_is_in_the_history() {
     let site = one_link();
