@@ -6,6 +6,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum as _;
+use clap::builder::PossibleValue;
 use serde_json::Value;
 
 use super::args::definitions::{Awaited, CreateArgs, DeleteArgs, Rate, StoreArgs, ThrottleArgs, UpdateArgs, WaitArgs};
@@ -84,6 +86,11 @@ pub(super) fn wait(args: &WaitArgs, out: &mut dyn Write) -> Result<(), Failure> 
         let hopeless = link.status == LinkStatus::Failed && args.status != Awaited::Stopped;
         if hopeless || Instant::now() > until {
             tell(&link, args.remote.json, out)?;
+            if !hopeless && !args.remote.json {
+                let wanted = args.status.to_possible_value();
+                let wanted = wanted.as_ref().map_or("so", PossibleValue::get_name);
+                writeln!(out, "it was not {wanted} within {:?}", args.timeout)?;
+            }
             return Err(Failure::Status(IN_VAIN));
         }
         thread::sleep(LOOK_EVERY);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ureq::http::Uri;
+use ureq::http::uri::Authority;
 
 use super::reader::{Item, Table};
 use super::secret::Secret;
@@ -105,10 +106,17 @@ impl Webhook {
     }
 }
 
+/// Whether something stands where a port does.
+fn has_port(authority: &Authority) -> bool {
+    authority.as_str().len() > authority.host().len()
+}
+
 /// Whether an address is private whatever a name server says.
 fn is_known_to_be_private(address: &Uri) -> bool {
-    let host = address.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| is_private(ip.to_canonical()))
+    let host = address.host().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse().is_ok_and(|ip: IpAddr| is_private(ip.to_canonical()))
 }
 
 /// The address of something that takes HTTP. `help` says where what is secret stands instead.
@@ -119,6 +127,9 @@ pub(super) fn web_address(item: &Item<'_>, form: &str, help: &str) -> Option<Uri
         // What stands there would be in each log and answer that names the address.
         (_, Some(authority)) if authority.as_str().contains('@') => {
             Err(format!("no password stands in an address: {help}"))
+        }
+        (_, Some(authority)) if authority.port_u16().is_none() && has_port(authority) => {
+            Err("a port is a number up to 65535".to_owned())
         }
         (Some("http" | "https"), Some(authority)) if !authority.host().is_empty() => Ok(url),
         _ => Err(wrong()),
@@ -152,6 +163,23 @@ pub fn is_private(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_private_is_known_without_asking() {
+        let is_private = |text: &str| is_known_to_be_private(&text.parse().expect("an address"));
+        for text in [
+            "http://LOCALHOST/",
+            "https://a.localhost:1/x",
+            "https://127.0.0.1./",
+            "http://[::1]:80/",
+            "http://10.1.1.1",
+        ] {
+            assert!(is_private(text), "{text}");
+        }
+        for text in ["https://example.com/", "https://localhost.example.com", "http://8.8.8.8:443/"] {
+            assert!(!is_private(text), "{text}");
+        }
+    }
 
     #[test]
     fn private_networks_are_known() {

@@ -148,8 +148,9 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
     let cluster_ids: Vec<&str> = table.keys().collect();
     let daemon = DaemonConfig::read(root.table("daemon"), &cluster_ids, base_dir);
     let clusters = cluster::read_clusters(table, &daemon.data_dir, base_dir);
-    let of_kafka = clusters.values().filter(|cluster| matches!(cluster.kind, ClusterKind::Kafka(_)));
-    let kafka = of_kafka.map(|cluster| &*cluster.id).collect();
+    // Of a cluster with an error nobody knows what it has not.
+    let is_embedded = |id: &str| clusters.get(id).is_some_and(|it| matches!(it.kind, ClusterKind::Embedded(_)));
+    let kafka = cluster_ids.iter().copied().filter(|id| !is_embedded(id)).collect();
     let around = link::Around {
         form: link::Form::File,
         clusters: &cluster_ids,
