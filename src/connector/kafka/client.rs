@@ -385,18 +385,31 @@ impl Client {
         at: i64,
         isolation: Isolation,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        let deadline = Instant::now() + MOVE_PATIENCE;
         let mut found = BTreeMap::new();
         let mut asked = partitions.to_vec();
-        loop {
+        self.until_settled("the offsets", || {
             let refused = self.offsets_now(&asked, at, isolation, &mut found)?;
-            let Some((place, code)) = refused.first() else { return Ok(found) };
-            if !refused.iter().all(|(_, code)| code.is_moving()) || Instant::now() > deadline {
+            asked = refused.keys().cloned().collect();
+            Ok(refused)
+        })?;
+        Ok(found)
+    }
+
+    /// Ask again and again as long as partitions are refused because they move. `ask` answers those whose brokers refuse to say; `what` is asked for.
+    fn until_settled(
+        &self,
+        what: &str,
+        mut ask: impl FnMut() -> Result<BTreeMap<TopicPartition, Code>, Error>,
+    ) -> Result<(), Error> {
+        let deadline = Instant::now() + MOVE_PATIENCE;
+        loop {
+            let refused = ask()?;
+            let Some((place, code)) = refused.first_key_value() else { return Ok(()) };
+            if !refused.values().all(|code| code.is_moving()) || Instant::now() > deadline {
                 self.refresh()?;
-                return Err(code.error(&format!("the offsets of {place}")));
+                return Err(code.error(&format!("{what} of {place}")));
             }
             self.refresh_in_a_moment()?;
-            asked = refused.into_iter().map(|(place, _)| place).collect();
         }
     }
 
@@ -407,7 +420,7 @@ impl Client {
         at: i64,
         isolation: Isolation,
         found: &mut BTreeMap<TopicPartition, i64>,
-    ) -> Result<Vec<(TopicPartition, Code)>, Error> {
+    ) -> Result<BTreeMap<TopicPartition, Code>, Error> {
         let metadata = self.metadata()?;
         let mut by_broker: BTreeMap<i32, BTreeMap<Arc<str>, Vec<ListOffsetsPartition>>> = BTreeMap::new();
         for partition in partitions {
@@ -418,7 +431,7 @@ impl Client {
                 .with_timestamp(at);
             by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
         }
-        let mut refused = Vec::new();
+        let mut refused = BTreeMap::new();
         for (broker, topics) in by_broker {
             let topics = topics.into_iter().map(|(name, partitions)| {
                 ListOffsetsTopic::default().with_name(topic_name(&name)).with_partitions(partitions)
@@ -433,7 +446,7 @@ impl Client {
                     let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);
                     match Code(partition.error_code) {
                         Code(0) => drop(found.insert(place, partition.offset)),
-                        code => refused.push((place, code)),
+                        code => drop(refused.insert(place, code)),
                     }
                 }
             }
@@ -452,19 +465,14 @@ impl Client {
         &self,
         epochs: &[(TopicPartition, i32)],
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        let deadline = Instant::now() + MOVE_PATIENCE;
         let mut found = BTreeMap::new();
         let mut asked = epochs.to_vec();
-        loop {
+        self.until_settled("the end of an epoch", || {
             let refused = self.ends_of_epochs_now(&asked, &mut found)?;
-            let Some((place, code)) = refused.first_key_value() else { return Ok(found) };
-            if !refused.values().all(|code| code.is_moving()) || Instant::now() > deadline {
-                self.refresh()?;
-                return Err(code.error(&format!("the end of an epoch of {place}")));
-            }
             asked.retain(|(partition, _)| refused.contains_key(partition));
-            self.refresh_in_a_moment()?;
-        }
+            Ok(refused)
+        })?;
+        Ok(found)
     }
 
     /// The same without waiting. Answers the partitions whose brokers refuse to say.

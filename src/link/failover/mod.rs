@@ -22,8 +22,8 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 pub use self::back::{ReturnError, ReturnPreview, way_back_id};
+pub(super) use self::record::places_of_all;
 pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
-pub(super) use self::record::{positions_of, returned_of};
 pub use self::trigger::{Signs, Trigger};
 use super::events::Event;
 use super::failure::Failure;

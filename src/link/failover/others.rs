@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::record::{Positions, positions_of, returned_of};
+use super::record::{Positions, places_of_all};
 use crate::connector::Cluster;
 use crate::link::failure::Failure;
 use crate::model::{LinkId, TopicPartition};
@@ -14,9 +14,8 @@ pub(in crate::link) type Others = BTreeMap<TopicPartition, Vec<Range<i64>>>;
 /// From where a failover has left a target to where the failback has found it; to its end if nobody has written down where that was.
 pub(in crate::link) fn written_by_others(target: &dyn Cluster, link: &LinkId) -> Result<Others, Failure> {
     let mut others = Others::new();
-    for epoch in 1.. {
-        let Some(left) = positions_of(target, link, epoch)? else { break };
-        add(&mut others, &left, returned_of(target, link, epoch)?.as_ref());
+    for (left, found) in places_of_all(target, link)? {
+        add(&mut others, &left, found.as_ref());
     }
     Ok(others)
 }

@@ -218,21 +218,26 @@ fn returned_key(epoch: u32) -> String {
     format!("returned-{epoch}")
 }
 
-/// Where a link was at a failover.
-pub(in crate::link) fn positions_of(
+/// Where a link was at each of its failovers, oldest first, and where the target ended when the source got its place back; nothing if it has not.
+pub(in crate::link) fn places_of_all(
     target: &dyn Cluster,
     link: &LinkId,
-    epoch: u32,
-) -> Result<Option<Positions>, Failure> {
+) -> Result<Vec<(Positions, Option<Positions>)>, Failure> {
+    let mut all = Vec::new();
+    for epoch in 1.. {
+        let Some(left) = positions_of(target, link, epoch)? else { break };
+        all.push((left, returned_of(target, link, epoch)?));
+    }
+    Ok(all)
+}
+
+/// Where a link was at a failover.
+fn positions_of(target: &dyn Cluster, link: &LinkId, epoch: u32) -> Result<Option<Positions>, Failure> {
     read_json(target, link, &positions_key(epoch), |positions: &Positions| positions.v)
 }
 
 /// Where the target ended when the source got its place back.
-pub(in crate::link) fn returned_of(
-    target: &dyn Cluster,
-    link: &LinkId,
-    epoch: u32,
-) -> Result<Option<Positions>, Failure> {
+fn returned_of(target: &dyn Cluster, link: &LinkId, epoch: u32) -> Result<Option<Positions>, Failure> {
     read_json(target, link, &returned_key(epoch), |positions: &Positions| positions.v)
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use self::translate::{Known, Returned, Translation};
-use super::failover::{positions_of, returned_of};
+use super::failover::places_of_all;
 use super::failure::Failure;
 use super::genesis::of_lanes;
 use super::lane::now_ms;
@@ -335,9 +335,7 @@ impl Link {
 /// What others wrote to the target while it had the source's place.
 fn returned(target: &dyn Cluster, link: &LinkId) -> Result<Vec<Returned>, Failure> {
     let mut all = Vec::new();
-    for epoch in 1.. {
-        let Some(left) = positions_of(target, link, epoch)? else { break };
-        let found = returned_of(target, link, epoch)?;
+    for (left, found) in places_of_all(target, link)? {
         for (name, topic) in left.topics {
             let ends = found.as_ref().map(|found| found.topics.get(&name).map(|topic| topic.source_ends.clone()));
             let until = match ends {
