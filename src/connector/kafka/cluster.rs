@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::admin::Admin;
-use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
+use super::client::{Client, Isolation, LATEST, lock};
 use super::error;
 use super::group::{self, Member};
 use super::groups;
@@ -80,14 +80,10 @@ impl KafkaCluster {
     }
 
     fn ask_ranges(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
-        let starts = self.client.offsets(partitions, EARLIEST, Isolation::ReadUncommitted)?;
         // What a reader can see: nothing behind the first open transaction.
-        let ends = self.client.offsets(partitions, LATEST, Isolation::ReadCommitted)?;
-        let range = |partition| {
-            let (log_start, end) = (starts.get(partition).copied()?, ends.get(partition).copied()?);
-            Some(PartitionRange { log_start, end })
-        };
-        partitions.iter().map(|partition| range(partition).ok_or_else(|| error::not_asked("ListOffsets"))).collect()
+        let found = self.client.ranges(partitions, Isolation::ReadCommitted)?;
+        let range = |partition| found.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"));
+        partitions.iter().map(range).collect()
     }
 
     /// Every record that the lanes of a link have written of themselves and that still counts.

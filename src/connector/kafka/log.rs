@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
 use super::client::{Client, Isolation, topic_name};
 use super::error::{Code, undecodable};
-use super::records::{AbortedTransaction, Bounds, Decoder, Fetched};
+use super::records::{Bounds, Decoder, Fetched};
+use super::source::answer::{BY_NAME, FetchAnswer};
 use crate::connector::{Class, Error};
 use crate::model::TopicPartition;
 use crate::model::batch::RecordRef;
@@ -43,7 +44,7 @@ pub(super) fn read(
     }
     let mut connection = client.connect(client.metadata()?.leader(partition)?.0)?;
     while next < range.end {
-        let answer = connection.call(4..=12, &request(partition, next, isolation)).map_err(Error::from)?;
+        let answer = connection.call_among(BY_NAME, &request(partition, next, isolation)).map_err(Error::from)?;
         let fetched = match fetched(answer, partition, next) {
             Ok(Some(fetched)) => fetched,
             Ok(None) => continue,
@@ -86,21 +87,16 @@ fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> Fetch
         .with_topics(vec![topic])
 }
 
-fn fetched(answer: FetchResponse, partition: &TopicPartition, from: i64) -> Result<Option<Fetched>, Code> {
-    Code(answer.error_code).check()?;
-    let data = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
-    let Some(data) = data else { return Ok(None) };
-    Code(data.error_code).check()?;
-    let aborted = data.aborted_transactions.unwrap_or_default().into_iter().map(|transaction| AbortedTransaction {
-        producer_id: transaction.producer_id.0,
-        first_offset: transaction.first_offset,
-    });
+fn fetched(answer: FetchAnswer, partition: &TopicPartition, from: i64) -> Result<Option<Fetched>, Code> {
+    answer.code.check()?;
+    let Some(data) = answer.partitions.into_iter().next() else { return Ok(None) };
+    data.code.check()?;
     Ok(Some(Fetched {
         topic: Arc::clone(&partition.topic),
         partition: partition.partition,
         from,
-        bytes: data.records.unwrap_or_default(),
-        aborted: aborted.collect(),
+        bytes: data.records,
+        aborted: data.aborted,
     }))
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::admin::Admin;
-use super::client::{Client, EARLIEST, Isolation, LATEST};
+use super::client::{Client, Isolation};
 use super::log;
 use crate::config::MirrorMaker;
 use crate::connector::{Class, Error};
@@ -36,14 +36,13 @@ pub(super) fn offsets(
         return Err(missing(format!("there is no topic {} in the target", from.topic)));
     };
     let partitions: Vec<_> = (0..partitions).map(|number| TopicPartition::new(from.topic.clone(), number)).collect();
-    let starts = client.offsets(&partitions, EARLIEST, Isolation::ReadUncommitted)?;
     // With what is in an open transaction: it may be about to be committed.
-    let ends = client.offsets(&partitions, LATEST, Isolation::ReadUncommitted)?;
+    let ranges = client.ranges(&partitions, Isolation::ReadUncommitted)?;
     let mut book = Book::new(from);
-    for partition in &partitions {
-        let at = |offsets: &BTreeMap<TopicPartition, i64>| offsets.get(partition).copied().unwrap_or_default();
-        let range = at(&starts)..at(&ends);
-        log::read(client, partition, range, Isolation::ReadCommitted, PATIENCE, |record| book.take(&record))?;
+    for (partition, range) in &ranges {
+        log::read(client, partition, range.log_start..range.end, Isolation::ReadCommitted, PATIENCE, |record| {
+            book.take(&record)
+        })?;
     }
     book.close()
 }

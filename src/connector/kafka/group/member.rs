@@ -12,14 +12,14 @@ use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest, SyncGroupResponse,
 };
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 
 use super::share::{Candidate, share};
 use super::{Subscribed, assigned, assignment, group_id, refused, subscription};
 use crate::connector::kafka::client::{Client, CoordinatorOf};
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout;
-use crate::connector::kafka::wire::{Answer, Connection, wait_readable};
+use crate::connector::kafka::wire::{Answer, Call, Connection, wait_readable};
 use crate::connector::{Error, LaneGroup, Membership, Standing};
 
 /// Who has not been heard of for so long has lost its lanes.
@@ -134,7 +134,7 @@ impl Member {
             .with_group_instance_id(Some(self.instance.clone()))
             .with_protocol_type(StrBytes::from_static_str(PROTOCOL_TYPE))
             .with_protocols(vec![protocol]);
-        self.phase = Phase::Joining(self.ask(5..=9, &request)?);
+        self.phase = Phase::Joining(self.ask(&request)?);
         Ok(())
     }
 
@@ -144,13 +144,13 @@ impl Member {
             .with_generation_id(self.generation)
             .with_member_id(self.id.clone())
             .with_group_instance_id(Some(self.instance.clone()));
-        self.phase = Phase::Beating(self.ask(3..=4, &request)?);
+        self.phase = Phase::Beating(self.ask(&request)?);
         Ok(())
     }
 
-    fn ask<R: Request>(&mut self, versions: std::ops::RangeInclusive<i16>, request: &R) -> Result<Asked, Error> {
+    fn ask<R: Call>(&mut self, request: &R) -> Result<Asked, Error> {
         let connection = self.connection.as_mut().ok_or_else(error::no_brokers)?;
-        let version = connection.version::<R>(versions)?;
+        let version = connection.version::<R>()?;
         connection.send(version, request)?;
         Ok(Asked { version, at: Instant::now() })
     }
@@ -234,7 +234,7 @@ impl Member {
             .with_protocol_type(Some(StrBytes::from_static_str(PROTOCOL_TYPE)))
             .with_protocol_name(Some(StrBytes::from_static_str(PROTOCOL)))
             .with_assignments(shares);
-        self.phase = Phase::Syncing(self.ask(3..=5, &request)?);
+        self.phase = Phase::Syncing(self.ask(&request)?);
         Ok(())
     }
 
@@ -244,7 +244,7 @@ impl Member {
     ) -> Vec<SyncGroupRequestAssignment> {
         // Members of another generation of lanes get none: they will come back as members of ours, or we of theirs.
         let candidates = members.into_iter().filter_map(|member| {
-            let said = Subscribed::read(&member.metadata).unwrap_or_default();
+            let said = Subscribed::read(member.metadata).unwrap_or_default();
             let is_ours = said.topic == self.topic.as_bytes();
             let Subscribed { owned, generation, .. } = said;
             is_ours.then(|| Candidate { id: member.member_id.to_string(), owned, generation })
@@ -259,7 +259,7 @@ impl Member {
     }
 
     fn synced(&mut self, answer: SyncGroupResponse) -> Result<(), Error> {
-        let assigned = assigned(&answer.assignment).ok_or_else(|| error::not_asked("SyncGroup"))?;
+        let assigned = assigned(answer.assignment).map_err(|_| error::not_asked("SyncGroup"))?;
         self.is_settled();
         let is_ours = assigned.topic == self.topic.as_bytes();
         self.owned = Some(if is_ours { assigned.lanes } else { Vec::new() });
@@ -302,7 +302,7 @@ impl Membership for Member {
         let request = LeaveGroupRequest::default().with_group_id(group_id(&self.group)).with_members(vec![identity]);
         let coordinator = self.client.coordinator(CoordinatorOf::Group, &self.group);
         if let Ok(Ok(broker)) = coordinator
-            && let Err(error) = self.client.call_broker(broker, 3..=5, &request)
+            && let Err(error) = self.client.call_broker(broker, &request)
         {
             tracing::debug!(group = self.group, "leaving: {error}");
         }

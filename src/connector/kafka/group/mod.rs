@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, CoordinatorOf, topic_name};
 use super::error::{self, Code};
 use super::layout;
-use super::wire::Fields;
+use super::wire::{Fields, Flaw, Reader};
 use crate::connector::{Class, Colleague, Error};
 use crate::model::layout::LAYOUT_OLDEST;
 
@@ -43,14 +43,14 @@ pub(super) fn daemons(client: &Client, link: &str) -> Result<BTreeMap<Arc<str>, 
     let group = layout::group(link);
     let broker = client.coordinator(CoordinatorOf::Group, &group)?.map_err(|code| refused(&group, code))?;
     let request = DescribeGroupsRequest::default().with_groups(vec![group_id(&group)]);
-    let answer = client.call_broker(broker, 4..=5, &request)?;
+    let answer = client.call_broker(broker, &request)?;
     let found = answer.groups.into_iter().next().ok_or_else(|| error::not_asked("DescribeGroups"))?;
     Code(found.error_code).check().map_err(|code| refused(&group, code))?;
     let members = found.members.into_iter().map(|member| {
         let name = member.group_instance_id.unwrap_or(member.member_id);
-        let lanes = assigned(&member.member_assignment).unwrap_or_default().lanes;
+        let lanes = assigned(member.member_assignment).unwrap_or_default().lanes;
         // A group that is being rebalanced shows nothing of its members.
-        let layout = Subscribed::read(&member.member_metadata).map(|said| said.layout);
+        let layout = Subscribed::read(member.member_metadata).map(|said| said.layout).ok();
         (name.as_str().into(), Colleague { lanes, layout })
     });
     Ok(members.collect())
@@ -91,17 +91,16 @@ struct Subscribed {
 }
 
 impl Subscribed {
-    fn read(subscription: &[u8]) -> Option<Self> {
-        let mut fields = Fields(subscription);
-        let version = fields.i16()?;
-        let mut topic = Vec::new();
-        for _ in 0..fields.i32()? {
-            topic = fields.string()?.to_vec();
-        }
-        let said: Option<UserData> = serde_json::from_slice(fields.bytes()?).ok();
-        let owned = if version >= 1 { Assigned::read(&mut fields)?.lanes } else { Vec::new() };
-        let generation = if version >= 2 { fields.i32()? } else { -1 };
-        Some(Self { topic, layout: said.map_or(LAYOUT_OLDEST, |said| said.layout), owned, generation })
+    fn read(subscription: Bytes) -> Result<Self, Flaw> {
+        let mut from = Reader::new(subscription, false);
+        let version: i16 = from.read(0)?;
+        let topics: Vec<StrBytes> = from.read(version)?;
+        let said: Option<Bytes> = from.read(version)?;
+        let said: Option<UserData> = said.and_then(|said| serde_json::from_slice(&said).ok());
+        let owned = if version >= 1 { Assigned::read(&mut from, version)?.lanes } else { Vec::new() };
+        let generation = if version >= 2 { from.read(version)? } else { -1 };
+        let topic = topics.last().map_or_else(Vec::new, |topic| topic.as_bytes().to_vec());
+        Ok(Self { topic, layout: said.map_or(LAYOUT_OLDEST, |said| said.layout), owned, generation })
     }
 }
 
@@ -114,15 +113,12 @@ struct Assigned {
 }
 
 impl Assigned {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let mut found = Self::default();
-        for _ in 0..fields.i32()? {
-            found.topic = fields.string()?.to_vec();
-            for _ in 0..fields.i32()? {
-                found.lanes.extend(u32::try_from(fields.i32()?));
-            }
-        }
-        Some(found)
+    fn read(from: &mut Reader, version: i16) -> Result<Self, Flaw> {
+        let of_topics = from.list(|from| Ok((from.read::<StrBytes>(version)?, from.read::<Vec<i32>>(version)?)))?;
+        let of_topics = of_topics.unwrap_or_default();
+        let topic = of_topics.last().map_or_else(Vec::new, |(topic, _)| topic.as_bytes().to_vec());
+        let lanes = of_topics.into_iter().flat_map(|(_, partitions)| partitions);
+        Ok(Self { topic, lanes: lanes.flat_map(u32::try_from).collect() })
     }
 }
 
@@ -133,13 +129,13 @@ fn assignment(topic: &str, lanes: &[u32]) -> Option<Bytes> {
 }
 
 /// What an assignment says. Nothing at all is no lane of no topic.
-fn assigned(assignment: &[u8]) -> Option<Assigned> {
+fn assigned(assignment: Bytes) -> Result<Assigned, Flaw> {
     if assignment.is_empty() {
-        return Some(Assigned::default());
+        return Ok(Assigned::default());
     }
-    let mut fields = Fields(assignment);
-    let _version = fields.i16()?;
-    Assigned::read(&mut fields)
+    let mut from = Reader::new(assignment, false);
+    let version = from.read(0)?;
+    Assigned::read(&mut from, version)
 }
 
 fn encode(message: &impl Encodable, version: i16) -> Option<Bytes> {
@@ -183,12 +179,12 @@ mod tests {
     fn what_is_said_in_a_group_is_understood() {
         let said = subscription("checkpoints", &[3, 7], 5, 2).expect("encoded");
         let expected = Subscribed { topic: b"checkpoints".into(), layout: 2, owned: vec![3, 7], generation: 5 };
-        assert_eq!(Subscribed::read(&said), Some(expected));
+        assert_eq!(Subscribed::read(said), Ok(expected));
         for lanes in [vec![0, 2], vec![]] {
             let said = assignment("checkpoints", &lanes).expect("encoded");
-            assert_eq!(assigned(&said), Some(Assigned { topic: b"checkpoints".into(), lanes }));
+            assert_eq!(assigned(said), Ok(Assigned { topic: b"checkpoints".into(), lanes }));
         }
-        assert_eq!(assigned(&[]), Some(Assigned::default()), "nothing");
+        assert_eq!(assigned(Bytes::new()), Ok(Assigned::default()), "nothing");
     }
 
     /// What version 0.1.0 said before it had user data.
@@ -196,16 +192,17 @@ mod tests {
     fn who_says_nothing_of_layouts_knows_the_oldest() {
         let silent = ConsumerProtocolSubscription::default().with_topics(vec![StrBytes::from_static_str("a")]);
         let said = encode(&silent, SUBSCRIPTION_VERSION).expect("encoded");
-        assert_eq!(Subscribed::read(&said).map(|said| said.layout), Some(1));
+        assert_eq!(Subscribed::read(said).map(|said| said.layout), Ok(1));
         let foreign = silent.with_user_data(Some(Bytes::from_static(b"rack-7")));
         let said = encode(&foreign, SUBSCRIPTION_VERSION).expect("encoded");
-        assert_eq!(Subscribed::read(&said).map(|said| said.layout), Some(1));
+        assert_eq!(Subscribed::read(said).map(|said| said.layout), Ok(1));
     }
 
     proptest! {
         #[test]
         fn anything_else_is_not_and_does_no_harm(bytes in any::<Vec<u8>>()) {
-            let _ = (Subscribed::read(&bytes), assigned(&bytes));
+            let bytes = Bytes::from(bytes);
+            let _ = (Subscribed::read(bytes.clone()), assigned(bytes));
         }
     }
 }

@@ -17,7 +17,7 @@ use super::outbox::Place;
 use super::session::{AGAIN_PATIENCE, Identity, Session};
 use super::{TargetTopic, Topics};
 use crate::connector::kafka::admin::Admin;
-use crate::connector::kafka::client::{Client, CoordinatorOf, EARLIEST, Isolation, LATEST};
+use crate::connector::kafka::client::{Client, CoordinatorOf, Isolation};
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout::{
     self, GENESIS, GenerationTopics, LaneGenesis, LaneRecord, StateRecord, StateRecordChange,
@@ -107,7 +107,7 @@ fn try_fence(client: &Client, id: Option<&str>, timeout: Duration) -> Result<Res
     let request = InitProducerIdRequest::default().with_producer_id((-1).into()).with_producer_epoch(-1);
     let Some(id) = id else {
         let request = request.with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
-        let answer = client.call_any(2..=4, &request)?;
+        let answer = client.call_any(&request)?;
         let identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
         return Ok(Code(answer.error_code).check().map(|()| (Mode::Idempotent, identity, None)));
     };
@@ -120,7 +120,7 @@ fn try_fence(client: &Client, id: Option<&str>, timeout: Duration) -> Result<Res
         .with_transactional_id(Some(TransactionalId(StrBytes::from_string(id.to_owned()))))
         .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
     let mode = if connection.transaction_version() >= 2 { Mode::Version2 } else { Mode::Version1 };
-    let answer = connection.call(2..=if mode == Mode::Version2 { 5 } else { 4 }, &request)?;
+    let answer = connection.call_among(2..=if mode == Mode::Version2 { 5 } else { 4 }, &request)?;
     let identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
     Ok(Code(answer.error_code).check().map(|()| (mode, identity, Some((connection, id.to_owned())))))
 }
@@ -232,9 +232,8 @@ pub(super) fn read_all(
     partition: &TopicPartition,
     each: impl FnMut(RecordRef<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let end = client.offset(partition, LATEST, Isolation::ReadUncommitted)?;
-    let start = client.offset(partition, EARLIEST, Isolation::ReadUncommitted)?;
-    log::read(client, partition, start..end, Isolation::ReadCommitted, READ_PATIENCE, each).map(drop)
+    let range = client.range(partition, Isolation::ReadUncommitted)?;
+    log::read(client, partition, range.log_start..range.end, Isolation::ReadCommitted, READ_PATIENCE, each).map(drop)
 }
 
 /// The error that a record of a lane's cannot be read.
@@ -397,9 +396,8 @@ pub(super) fn state_records(
 /// The keys in a partition that begin with `prefix`, those of entries that are gone included.
 fn keys_with(client: &Client, partition: &TopicPartition, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let mut keys = std::collections::BTreeSet::new();
-    let start = client.offset(partition, EARLIEST, Isolation::ReadUncommitted)?;
-    let end = client.offset(partition, LATEST, Isolation::ReadUncommitted)?;
-    log::read(client, partition, start..end, Isolation::ReadUncommitted, READ_PATIENCE, |record| {
+    let range = client.range(partition, Isolation::ReadUncommitted)?;
+    log::read(client, partition, range.log_start..range.end, Isolation::ReadUncommitted, READ_PATIENCE, |record| {
         if let Some(key) = record.key().filter(|key| key.starts_with(prefix)) {
             keys.insert(key.to_vec());
         }

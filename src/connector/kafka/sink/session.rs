@@ -410,7 +410,7 @@ impl Session {
         let Some(to) = self.brokers.get_mut(&broker) else { return Ok(()) };
         let joins = self.flow.mode() == Mode::Version2;
         let versions = if joins { produce::JOINING } else { produce::PLAIN };
-        let version = to.connection.version::<ProduceRequest>(versions)?;
+        let version = to.connection.version_among::<ProduceRequest>(versions)?;
         let (mut parts, mut sequences, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut request: Vec<TopicRecords<'_>> = Vec::new();
         let mut previous = None;
@@ -465,7 +465,7 @@ impl Session {
             .with_v3_and_below_producer_epoch(self.identity.epoch)
             .with_v3_and_below_topics(by_topic.collect());
         let coordinator = self.coordinator.as_mut().ok_or_else(error::no_coordinator)?;
-        let version = coordinator.connection.version::<AddPartitionsToTxnRequest>(1..=3)?;
+        let version = coordinator.connection.version::<AddPartitionsToTxnRequest>()?;
         coordinator.connection.send(version, &request)?;
         coordinator.asked = Some(Asked { what: Question::Register(new), version, at: Instant::now() });
         self.flow.registering();
@@ -486,7 +486,7 @@ impl Session {
             .with_committed(committed);
         let coordinator = self.coordinator.as_mut().ok_or_else(error::no_coordinator)?;
         let versions = if self.flow.mode() == Mode::Version2 { 5..=5 } else { 1..=4 };
-        let version = coordinator.connection.version::<EndTxnRequest>(versions)?;
+        let version = coordinator.connection.version_among::<EndTxnRequest>(versions)?;
         coordinator.connection.send(version, &request)?;
         coordinator.asked = Some(Asked { what: Question::End, version, at: Instant::now() });
         Ok(())

@@ -37,7 +37,7 @@ use self::faults::Meaning;
 use self::positions::{Index, Positions};
 use self::ready::Ready;
 use self::session::Outcome;
-use super::client::{Client, EARLIEST, Isolation, LATEST, Metadata};
+use super::client::{Client, Isolation, Metadata};
 use super::error::Code;
 use super::records::{self, Fetched, Passing};
 use super::wire::wait_readable;
@@ -302,11 +302,7 @@ impl Trouble {
 
 /// What is in a partition, open transactions included.
 fn range(client: &Client, partition: &TopicPartition) -> Result<PartitionRange, Error> {
-    let offset = |at| {
-        let found = client.offsets(std::slice::from_ref(partition), at, Isolation::ReadUncommitted)?;
-        found.get(partition).copied().ok_or_else(|| super::error::no_leader(partition))
-    };
-    Ok(PartitionRange { log_start: offset(EARLIEST)?, end: offset(LATEST)? })
+    client.range(partition, Isolation::ReadUncommitted)
 }
 
 impl Source for KafkaSource {

@@ -36,10 +36,9 @@ pub(in crate::connector::kafka) fn timestamp_at(
         .with_isolation_level(Isolation::ReadCommitted as i8)
         .with_topics(vec![topic.with_partitions(vec![wanted])]);
     let have_ids = !request.topics[0].topic_id.is_nil();
-    let answer = client.call_broker(broker, session::versions(have_ids), &request)?;
-    let code = Code(answer.error_code);
-    let found = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
-    let code = found.as_ref().map_or(code, |found| Code(found.error_code));
+    let answer = client.call_broker_among(broker, session::versions(have_ids), &request)?;
+    let found = answer.partitions.into_iter().next();
+    let code = found.as_ref().map_or(answer.code, |found| found.code);
     match code {
         Code::NONE => {}
         Code::OFFSET_OUT_OF_RANGE => return Ok(None),
@@ -48,6 +47,6 @@ pub(in crate::connector::kafka) fn timestamp_at(
             return Err(code.error(&format!("the record of {partition} at offset {offset}")));
         }
     }
-    let first = found.and_then(|found| RecordBatches::new(found.records?).next());
+    let first = found.and_then(|found| RecordBatches::new(found.records).next());
     Ok(first.and_then(Result::ok).map(|batch| batch.max_timestamp()))
 }

@@ -43,6 +43,9 @@ pub(crate) enum WireError {
     /// The answer is no answer.
     #[error("{address} sent what is no answer of Kafka: {what}")]
     Malformed { address: Arc<str>, what: String },
+    /// A request of ours cannot be written as Kafka has it.
+    #[error("{request} for {address} cannot be encoded: a text or the whole is too long for Kafka")]
+    Unencoded { address: Arc<str>, request: &'static str },
     /// The broker is too old or too new for what is needed.
     #[error("{address} does not offer {request} in a version that is known here")]
     Unsupported { address: Arc<str>, request: &'static str },
@@ -82,6 +85,7 @@ impl WireError {
             Self::Mechanism { .. } => "sasl-mechanism-unsupported",
             Self::Refused { .. } => "authentication-failed",
             Self::Malformed { .. } => "malformed-answer",
+            Self::Unencoded { .. } => "request-not-encoded",
             Self::Unsupported { .. } => "broker-unsupported",
         }
     }
@@ -100,7 +104,10 @@ impl WireError {
                 "set `mechanism` under `security.sasl` to one that the broker offers on this port"
             }
             Self::Refused { .. } => "check user, password or token, and that the broker knows them for this mechanism",
-            Self::Malformed { .. } => "check that `brokers` names Kafka's port, and whether it wants TLS",
+            Self::Malformed { .. } => {
+                "check that `brokers` names Kafka's port, whether it wants TLS, and what is between; it is tried again"
+            }
+            Self::Unencoded { .. } => "choose shorter names",
             Self::Unsupported { .. } => "use brokers of Kafka 2.8 or newer",
         }
     }
