@@ -173,11 +173,25 @@ impl ControlPlane for Daemon {
         let behind = |hosted: &&Arc<Hosted>| after.is_none_or(|after| *hosted.link.config().id > *after);
         let mut behind = links.iter().filter(behind);
         let looks: Vec<_> = behind.by_ref().take(limit).map(|hosted| (hosted, hosted.link.look())).collect();
-        let page = looks.iter().map(|(hosted, look)| self.view_of(hosted, look)).collect();
-        Ok((page, behind.next().is_none()))
+        let mut page: Vec<_> = looks.iter().map(|(hosted, look)| self.view_of(hosted, look)).collect();
+        let mut is_last = behind.next().is_none();
+        // Those that were set aside are few, if there are any: they are merged in where their ids belong.
+        for id in self.all_aside() {
+            let fits = is_last || page.last().is_some_and(|last| *id < *last.id);
+            if fits && after.is_none_or(|after| *id > *after) {
+                page.extend(self.shown_aside(&id));
+            }
+        }
+        page.sort_by(|one, other| one.id.cmp(&other.id));
+        is_last &= page.len() <= limit;
+        page.truncate(limit);
+        Ok((page, is_last))
     }
 
     fn link(&self, link: &str) -> Result<wire::Link, ControlError> {
+        if let Some(aside) = self.shown_aside(link) {
+            return Ok(aside);
+        }
         Ok(self.view(&*self.find_hosted(link)?))
     }
 
@@ -227,6 +241,9 @@ impl ControlPlane for Daemon {
     }
 
     fn steer(&self, link: &str, transition: wire::LinkTransition) -> Result<wire::Link, ControlError> {
+        if transition == wire::LinkTransition::Start {
+            self.try_again(link)?;
+        }
         for _ in 0..CHANGES_MET_MAX {
             match self.steer_once(link, transition)? {
                 Some(hosted) => return Ok(self.view(&hosted)),

@@ -3,14 +3,19 @@
 //! What is kept is what was said, not what it was understood as: each daemon reads it like its own file. A change is written first, if nobody else was
 //! faster, and then done by whoever finds it written, the daemon that was asked included.
 
+mod aside;
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::aside::SET_ASIDE;
+pub(super) use self::stored::Stored;
+use self::stored::{FORM, NAME, decode, read};
 use super::check::{CheckedStage, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
 use super::failover::way_back;
@@ -27,13 +32,7 @@ use crate::link::Link;
 use crate::link::failover::Phase;
 use crate::link::relane::RelaneError;
 use crate::link::supervisor::LinkState;
-use crate::model::{ClusterId, LinkId};
-
-/// What a definition is stored under, beside what else is known of a link.
-const NAME: &str = "definition";
-
-/// The version of the stored form.
-const FORM: u32 = 1;
+use crate::model::{ClusterId, Culprit, LinkId};
 
 /// How often is looked whether another daemon has changed a definition.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -42,20 +41,6 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// link is shown as starting.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
-
-/// A definition as it is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stored {
-    v: u32,
-    /// Grows with each change, also when the link is deleted and defined again.
-    pub(super) version: u64,
-    /// When the link was defined, in milliseconds since 1970-01-01 UTC.
-    pub(super) created_ms: i64,
-    changed_ms: i64,
-    by: String,
-    /// `None`: the link was deleted.
-    definition: Option<Map<String, Value>>,
-}
 
 /// What is known of definitions.
 #[derive(Default)]
@@ -66,6 +51,8 @@ pub(super) struct Definitions {
     read: Mutex<Option<u64>>,
     /// Those that this daemon cannot use, and why.
     unusable: Mutex<BTreeMap<LinkId, ControlError>>,
+    /// Those that the process died of too often.
+    aside: Mutex<BTreeMap<LinkId, Stored>>,
 }
 
 /// A definition that can be used.
@@ -114,6 +101,9 @@ impl Daemon {
         expected: Option<u64>,
         by: &str,
     ) -> Result<wire::Link, ControlError> {
+        if self.replace_aside(id, Some(patch), expected, by)? {
+            return self.shown(id);
+        }
         let lanes = self.change_definition(id, patch, expected, by)?;
         if let Some(lanes) = lanes {
             self.have_lanes(id, lanes, by);
@@ -175,6 +165,9 @@ impl Daemon {
 
     /// Forget a link that is stopped. What its target knows of it stays.
     pub(super) fn delete_link(&self, id: &str, expected: Option<u64>, by: &str) -> Result<(), ControlError> {
+        if self.replace_aside(id, None, expected, by)? {
+            return Ok(());
+        }
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
         let state = self.state_of_both(&hosted);
@@ -195,7 +188,10 @@ impl Daemon {
 
     /// The definition of a link, as it was said.
     pub(super) fn link_definition(&self, id: &str) -> Result<wire::LinkDefinition, ControlError> {
-        let (_, stored) = self.defined(id, None)?;
+        let stored = match self.aside(id) {
+            Some((_, stored)) => stored,
+            None => self.defined(id, None)?.1,
+        };
         Ok(wire::LinkDefinition {
             id: id.to_owned(),
             version: stored.version,
@@ -292,7 +288,9 @@ impl Daemon {
                 Ok(Stored { definition: None, .. }) => continue,
                 Ok(stored) => {
                     if let Err(error) = self.have(&id, stored) {
-                        tracing::error!(link = &*id, code = error.code, "the definition cannot be used: {error}");
+                        if error.code != SET_ASIDE {
+                            tracing::error!(link = &*id, code = error.code, "the definition cannot be used: {error}");
+                        }
                         unusable.insert(id.clone(), error);
                     }
                     let present = self.world().links.get(&id).cloned();
@@ -311,6 +309,7 @@ impl Daemon {
             world.links.remove(&hosted.link.config().id);
             world.tidy();
         }
+        lock(&self.definitions.aside).retain(|id, _| unusable.contains_key(id));
         *lock(&self.definitions.unusable) = unusable;
         *lock(&self.definitions.read) = Some(version);
         Ok(())
@@ -324,6 +323,14 @@ impl Daemon {
             Some(ManagedBy::Api(before)) if *before == stored => return Ok(()),
             _ => {}
         }
+        let culprit = Culprit::of(id, stored.version);
+        if self.crashes.forbid(culprit) {
+            return Err(self.set_aside(id, stored));
+        }
+        culprit.blamed_for(|| self.have_instead(id, stored, present))
+    }
+
+    fn have_instead(&self, id: &LinkId, stored: Stored, present: Option<Arc<Hosted>>) -> Result<(), ControlError> {
         let examined = self.examine(id, stored.definition.as_ref().unwrap_or(&Map::new()))?;
         if let Some(present) = present {
             let reverse = self.other_way(&present);
@@ -436,11 +443,7 @@ impl Daemon {
             let remedy = "change or delete that one: its id has no `.reverse` at the end";
             return Err(ControlError::new(ErrorKind::Conflict, "other-way", message, remedy));
         }
-        if let Some(expected) = expected.filter(|expected| *expected != stored.version) {
-            let message = format!("the definition of link {id} has version {}, not {expected}", stored.version);
-            let remedy = "somebody has changed it: look at it again, then change it";
-            return Err(ControlError::new(ErrorKind::Outdated, "version-outdated", message, remedy));
-        }
+        stored.check_version(id, expected)?;
         let stored = stored.clone();
         Ok((hosted, stored))
     }
@@ -470,29 +473,6 @@ pub(super) fn settle(hosted: &Hosted) {
     while hosted.link.state() == (LinkState::Starting, None) && begun.elapsed() < SETTLE_PATIENCE {
         thread::sleep(LOOK_AGAIN_AFTER);
     }
-}
-
-fn decode(id: &str, bytes: &[u8]) -> Result<Stored, ControlError> {
-    let unreadable = |why: String| {
-        let message = format!("the definition of link {id} cannot be read: {why}");
-        ControlError::new(
-            ErrorKind::Unavailable,
-            "definition-unreadable",
-            message,
-            "use a newer tidegate, or define it anew",
-        )
-    };
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-    if value["v"].as_u64() != Some(u64::from(FORM)) {
-        return Err(unreadable(format!("it has version {}", value["v"])));
-    }
-    serde_json::from_value(value).map_err(|error| unreadable(error.to_string()))
-}
-
-fn read(home: &dyn Cluster, id: &LinkId) -> Result<(Option<Vec<u8>>, Option<Stored>), ControlError> {
-    let bytes = home.metadata(id, NAME).map_err(cluster_error)?;
-    let stored = bytes.as_deref().map(|bytes| decode(id, bytes)).transpose()?;
-    Ok((bytes, stored))
 }
 
 /// Put a patch over an object (RFC 7396).

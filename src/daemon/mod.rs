@@ -1,12 +1,13 @@
 //! Puts the rooms together: the only room that knows all others.
 //!
 //! `run` starts everything that a configuration names and ends it in order; `world` is what runs; `definitions` are links that come through the API, `reload` is
-//! what comes of a changed file; `failover` and `failback` change the places of a link's clusters, and `webhook` tells somebody about it; [`check`] says what is wrong with a
+//! what comes of a changed file, [`crashes`] what keeps a deadly one from being hosted again; `failover` and `failback` change the places of a link's clusters, and `webhook` tells somebody about it; [`check`] says what is wrong with a
 //! configuration without starting it; `control` answers the REST API; `view` and
 //! `verification` turn what links know into what the wire shows, and `metrics` into numbers for Prometheus.
 
 mod check;
 mod control;
+mod crashes;
 mod definitions;
 mod failback;
 mod failover;
@@ -30,6 +31,7 @@ use std::time::Instant;
 use crate::api::Access;
 use crate::config::{DaemonConfig, Diagnostic};
 use crate::plugin::PluginEngine;
+use crashes::Crashes;
 use definitions::Definitions;
 use failover::Regions;
 use world::{Hosted, RunningCluster, World};
@@ -68,6 +70,8 @@ struct Daemon {
     settings: RwLock<Arc<DaemonConfig>>,
     world: RwLock<World>,
     definitions: Definitions,
+    /// Which of them this process died of.
+    crashes: Crashes,
     regions: Arc<Regions>,
     /// Who may use the API.
     access: Arc<Access>,

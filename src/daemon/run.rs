@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{CheckedConfig, with_plugins};
+use super::crashes::Crashes;
 use super::definitions::{self, Definitions};
 use super::{Daemon, Error, RunningCluster, World, name};
 use crate::api::{self, Access, Prepared, wire};
@@ -125,6 +126,13 @@ fn assemble(
     started: Instant,
 ) -> Result<Daemon, Error> {
     let CheckedConfig { config, stages, .. } = checked;
+    let data_dir = &config.daemon.data_dir;
+    let crashes = Crashes::watch(data_dir).map_err(|error| {
+        Error::new(
+            format!("the record of crashes in {}: {error}", data_dir.display()),
+            "make it writable, or remove it",
+        )
+    })?;
     let open = |(id, config)| Ok((id, Arc::new(open_cluster(config)?)));
     let clusters = config.clusters.into_iter().map(open).collect::<Result<_, Error>>()?;
     let daemon = Daemon {
@@ -136,6 +144,7 @@ fn assemble(
         settings: RwLock::new(Arc::new(config.daemon)),
         world: RwLock::new(World { clusters, ..World::default() }),
         definitions: Definitions::default(),
+        crashes,
         regions: Arc::default(),
         access,
         changing: Mutex::default(),

@@ -285,7 +285,7 @@ pub(super) fn throttle(link: &Link, order: Option<&ThrottleOrder>) -> wire::Thro
     }
 }
 
-fn transfer(config: &TransferConfig) -> wire::Transfer {
+pub(super) fn transfer(config: &TransferConfig) -> wire::Transfer {
     wire::Transfer {
         max_bytes: config.max_bytes,
         max_messages: config.max_messages,

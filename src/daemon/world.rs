@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
 use crate::link::failure::Failure;
 use crate::link::probe::Probe;
-use crate::model::{ClusterId, LinkId};
+use crate::model::{ClusterId, LinkId, culprit};
 use crate::store::Store;
 
 /// Who says what a link is.
@@ -41,9 +41,10 @@ impl Hosted {
         let duties = [Link::resume_desired, Link::guard, Link::follow, Link::follow_groups, Link::beat, Link::observe];
         let duty = |duty: fn(&Link)| {
             let link = link.clone();
-            thread::spawn(move || duty(&link))
+            // Without a thread it is not looked after, as little as the rest of the process is.
+            culprit::spawn("duty", move || duty(&link)).ok()
         };
-        let duties = Mutex::new(duties.map(duty).into());
+        let duties = Mutex::new(duties.map(duty).into_iter().flatten().collect());
         Arc::new(Self { link, managed_by, duties })
     }
 

@@ -4,7 +4,6 @@
 //! the end of the daemon.
 
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lag::{LagBoard, Lags, LaneView};
@@ -12,6 +11,7 @@ use super::probe::{Answer, Probe};
 use super::status::{LaneState, LaneStatus, lock};
 use super::supervisor::Link;
 use super::warden::Alarm;
+use crate::model::culprit;
 
 /// How often is looked what is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -42,7 +42,7 @@ impl Aside {
     /// Do it. Without a thread to be had it stays due. Who does it says when it is done: [`Aside::end`].
     pub(super) fn begin(&self, name: &str, work: impl FnOnce() + Send + 'static) {
         let mut turn = lock(&self.turn);
-        if thread::Builder::new().name(name.to_owned()).spawn(work).is_ok() {
+        if culprit::spawn(name, work).is_ok() {
             *turn = Turn { begun: Some(Instant::now()), took: None };
         }
     }

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::genesis::Genesis;
@@ -15,7 +14,7 @@ use super::status::{LaneStatus, lock};
 use super::supervisor::Link;
 use super::throttle::ThrottleOrder;
 use super::upgrade::Known;
-use crate::model::TopicPartition;
+use crate::model::{TopicPartition, culprit};
 
 /// How long an answer is waited for: most clusters need a few milliseconds, and whoever asks the REST API should not need more than 20.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -152,7 +151,7 @@ impl<T: Default + Send + Sync + 'static> Sight<T> {
             return state.begun + 1;
         }
         let me = self.clone();
-        if thread::Builder::new().name("look".to_owned()).spawn(move || me.run(ask)).is_ok() {
+        if culprit::spawn("look", move || me.run(ask)).is_ok() {
             state.begun += 1;
         }
         state.begun
@@ -243,8 +242,8 @@ mod tests {
         sight.seen(sight.begin(ask.clone()), later());
         sight.expect();
         let round = sight.begin(ask);
-        let slow = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(50));
+        let slow = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
             answers.send(2).unwrap();
             answers
         });

@@ -2,13 +2,14 @@
 //!
 //! Read [`batch`] first: a batch of records is the unit of everything else. [`checkpoint`] says how far a
 //! link has come, [`ids`] names things, [`partition`] says which lane and which partition a record belongs to,
-//! [`state`] is what a stateful stage remembers, [`layout`] is the form of all that, [`codec`] is how records are compressed, [`limits`] and [`policy`] are the settings of a stage that many rooms share, [`builtins`] are a link's own filter and transform, and [`time`]
+//! [`state`] is what a stateful stage remembers, [`layout`] is the form of all that, [`codec`] is how records are compressed, [`culprit`] says for which link a thread works, [`limits`] and [`policy`] are the settings of a stage that many rooms share, [`builtins`] are a link's own filter and transform, and [`time`]
 //! is how points in time are written.
 
 pub mod batch;
 pub mod builtins;
 pub mod checkpoint;
 pub mod codec;
+pub mod culprit;
 pub mod digest;
 pub mod ids;
 pub mod layout;
@@ -22,6 +23,7 @@ pub use batch::{Batch, BatchBuilder, HeaderRef, Placement, RecordRef, Span};
 pub use builtins::{Builtins, Condition, FilterSpec, Provenance, TransformSpec, VIA_HEADER};
 pub use checkpoint::Checkpoint;
 pub use codec::{Codec, Compression};
+pub use culprit::Culprit;
 pub use digest::Digest;
 pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};
 pub use limits::Limits;

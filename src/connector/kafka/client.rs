@@ -21,7 +21,7 @@ use super::produce::{self, TopicRecords};
 use super::records::{FinishedBatch, Stamp};
 use super::wire::{Call, Connection, Settings, WireError};
 use crate::connector::{Error, PartitionRange};
-use crate::model::TopicPartition;
+use crate::model::{TopicPartition, culprit};
 
 /// How old what is known of a cluster may be before it is asked again.
 const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
@@ -229,7 +229,7 @@ impl Client {
             }
             me.asks_aside.store(false, Relaxed);
         };
-        if thread::Builder::new().name("metadata".to_owned()).spawn(ask).is_err() {
+        if culprit::spawn("metadata", ask).is_err() {
             self.asks_aside.store(false, Relaxed);
         }
     }

@@ -346,7 +346,7 @@ impl Link {
             // Nobody may wait any more.
             let _gone = ended.send(());
         };
-        if std::thread::Builder::new().name("parting".to_owned()).spawn(end).is_ok() {
+        if crate::model::culprit::spawn("parting", end).is_ok() {
             let _late = is_ended.recv_timeout(PARTING_PATIENCE);
         }
         self.await_parting();

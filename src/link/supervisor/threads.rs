@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use super::Shared;
 use crate::connector::Membership;
@@ -10,6 +10,7 @@ use crate::link::failure::Failure;
 use crate::link::fleet::take_part;
 use crate::link::lane::Lane;
 use crate::link::status::{LaneState, lock};
+use crate::model::culprit;
 
 pub(super) fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>, leaving: bool) {
     shared.orders.stop(leaving);
@@ -57,7 +58,7 @@ fn spawn_lane(shared: &Arc<Shared>, number: u32) -> Result<JoinHandle<()>, Failu
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
-    thread::Builder::new().name(name.clone()).spawn(body).map_err(|error| {
+    culprit::spawn(&name, body).map_err(|error| {
         Failure::fatal("no-thread", format!("no thread for {name}: {error}"), "raise the limit of processes")
     })
 }

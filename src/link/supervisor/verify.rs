@@ -2,12 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use super::{Link, read_history};
 use crate::link::failure::Failure;
 use crate::link::status::lock;
 use crate::link::verify::{Ending, Subject, Verification};
+use crate::model::culprit;
 
 /// The verification of a link that was begun last.
 #[derive(Default)]
@@ -49,7 +50,7 @@ impl Link {
                 it.end(Ending::Failed(Failure::fatal("internal", message, "report this")));
             }
         };
-        let thread = thread::Builder::new().name("verify".to_owned()).spawn(body).map_err(|error| {
+        let thread = culprit::spawn("verify", body).map_err(|error| {
             let message = format!("no thread for a verification: {error}");
             VerifyError::Failed(Failure::fatal("no-thread", message, "raise the limit of processes"))
         })?;

@@ -63,13 +63,13 @@ impl Call for FetchRequest {
         if version >= SESSIONS {
             (code, session) = (from.read(version)?, from.read(version)?);
         }
-        let topics = from.list(|from| topic(from, version))?;
+        let topics = from.list(|from| topic(from, version))?.ok_or(Flaw::NoLength)?;
         from.tags(|_, _| Ok(()))?;
         Ok(FetchAnswer {
             throttle: Duration::from_millis(u64::try_from(throttle).unwrap_or(0)),
             code: Code(code),
             session,
-            partitions: topics.into_iter().flatten().flatten().collect(),
+            partitions: topics.into_iter().flatten().collect(),
         })
     }
 }
@@ -80,9 +80,9 @@ fn topic<F: Fields>(from: &mut F, version: i16) -> Result<Vec<PartitionAnswer>, 
     } else {
         TopicKey::Name(from.read::<StrBytes>(version)?.as_str().into())
     };
-    let partitions = from.list(|from| partition(from, &topic, version))?;
+    let partitions = from.list(|from| partition(from, &topic, version))?.ok_or(Flaw::NoLength)?;
     from.tags(|_, _| Ok(()))?;
-    Ok(partitions.unwrap_or_default())
+    Ok(partitions)
 }
 
 fn partition<F: Fields>(from: &mut F, topic: &TopicKey, version: i16) -> Result<PartitionAnswer, Flaw> {
