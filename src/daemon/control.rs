@@ -176,9 +176,9 @@ impl ControlPlane for Daemon {
         let mut page: Vec<_> = looks.iter().map(|(hosted, look)| self.view_of(hosted, look)).collect();
         let mut is_last = behind.next().is_none();
         // Those that were set aside are few, if there are any: they are merged in where their ids belong.
+        let until = page.last().map(|last| last.id.clone()).filter(|_| !is_last);
         for id in self.all_aside() {
-            let fits = is_last || page.last().is_some_and(|last| *id < *last.id);
-            if fits && after.is_none_or(|after| *id > *after) {
+            if after.is_none_or(|after| *id > *after) && until.as_deref().is_none_or(|until| *id < *until) {
                 page.extend(self.shown_aside(&id));
             }
         }

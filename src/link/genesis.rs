@@ -12,7 +12,7 @@ use super::failover::FailedOver;
 use super::failure::Failure;
 use super::lane::now_ms;
 use super::supervisor::{Link, Shared};
-use crate::config::{LinkConfig, Start};
+use crate::config::{LANES_MAX, LinkConfig, Start};
 use crate::connector::{Class, Cluster, Error, Topic};
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST, LAYOUT_OF_FAILOVER};
 use crate::model::{LinkId, TopicPartition};
@@ -228,13 +228,17 @@ pub(super) struct Stored {
 /// What the target has.
 pub(super) fn read(target: &dyn Cluster, link: &LinkId) -> Result<Option<Stored>, Error> {
     let Some(bytes) = target.metadata(link, GENESIS)? else { return Ok(None) };
-    let unreadable = |error: serde_json::Error| Error {
+    let unreadable = |what: String| Error {
         class: Class::Fatal,
         code: "genesis-unreadable",
-        message: format!("the link's genesis: {error}"),
+        message: format!("the link's genesis: {what}"),
         remedy: "restore the target",
     };
-    let genesis = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    let genesis: Genesis = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let lanes = genesis.relane.iter().map(|relane| relane.lanes).fold(genesis.lanes, u32::max);
+    if u64::from(lanes) > LANES_MAX {
+        return Err(unreadable(format!("it has {lanes} lanes, more than {LANES_MAX}")));
+    }
     Ok(Some(Stored { genesis, bytes }))
 }
 

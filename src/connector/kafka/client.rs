@@ -459,6 +459,7 @@ impl Client {
                 .with_timestamp(at);
             by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
         }
+        let asked: BTreeSet<&TopicPartition> = partitions.iter().collect();
         let mut refused = BTreeMap::new();
         for (broker, topics) in by_broker {
             let topics = topics.into_iter().map(|(name, partitions)| {
@@ -473,7 +474,7 @@ impl Client {
                 for partition in topic.partitions {
                     let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);
                     match Code(partition.error_code) {
-                        _ if !partitions.contains(&place) => return Err(error::not_asked("ListOffsets")),
+                        _ if !asked.contains(&place) => return Err(error::not_asked("ListOffsets")),
                         Code(0) if partition.offset < 0 => {
                             return Err(error::impossible(
                                 &place,
@@ -526,6 +527,7 @@ impl Client {
                 .with_leader_epoch(*epoch);
             by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
         }
+        let asked: BTreeMap<&TopicPartition, i32> = epochs.iter().map(|(place, epoch)| (place, *epoch)).collect();
         let mut refused = BTreeMap::new();
         for (broker, topics) in by_broker {
             let topics = topics.into_iter().map(|(name, partitions)| {
@@ -536,8 +538,13 @@ impl Client {
             for topic in self.call_broker(broker, &request)?.topics {
                 for partition in topic.partitions {
                     let place = TopicPartition::new(topic.topic.0.as_str(), partition.partition as u32);
+                    let epoch = *asked.get(&place).ok_or_else(|| error::not_asked("OffsetForLeaderEpoch"))?;
                     match Code(partition.error_code) {
                         Code(0) if partition.end_offset < 0 => {}
+                        Code(0) if partition.leader_epoch > epoch => {
+                            let found = partition.leader_epoch;
+                            return Err(error::impossible(&place, &format!("epoch {epoch} or one before is {found}")));
+                        }
                         Code(0) => drop(found.insert(place, partition.end_offset)),
                         code => drop(refused.insert(place, code)),
                     }

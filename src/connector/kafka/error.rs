@@ -345,6 +345,15 @@ pub(super) fn no_brokers() -> Error {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_a_broker_says_is_one_short_line() {
+        let error = not_written("orders", 0, Code(87), Some("first\nsecond \u{1b}[31m\u{202e}"));
+        assert!(error.message.contains("first") && error.message.contains("second"), "{error}");
+        assert!(!error.message.contains(['\n', '\u{1b}', '\u{202e}']), "{error}");
+        let error = not_created("orders", Code(87), Some(&"x".repeat(10_000)));
+        assert!(error.message.len() < 1_000, "{}", error.message.len());
+    }
+
     /// By their numbers: a name can be that of another one.
     #[test]
     fn what_brokers_answer_while_a_partition_moves_is_waited_for() {

@@ -124,7 +124,8 @@ fn fetch(client: &Client, broker: i32, groups: &[Arc<str>], found: &mut Found) -
         let mut offsets = GroupOffsets::new();
         for topic in group.topics {
             for partition in topic.partitions.into_iter().filter(|found| found.error_code == 0) {
-                let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);
+                let Ok(number) = u32::try_from(partition.partition_index) else { continue };
+                let place = TopicPartition::new(topic.name.0.as_str(), number);
                 let metadata = partition.metadata.as_deref().unwrap_or_default().into();
                 if partition.committed_offset >= 0 {
                     offsets.insert(place, GroupOffset { offset: partition.committed_offset, metadata });

@@ -76,10 +76,13 @@ fn key(slot: u64) -> String {
     format!("waypoint-{slot}")
 }
 
+/// The partitions of a topic of which anything is kept: a list has room for all that are before one.
+const PARTITIONS_MAX: u32 = 1 << 20;
+
 /// The values of partitions in a list each topic, of which those that are missing are `none`.
 fn by_topic<T: Clone>(values: BTreeMap<TopicPartition, T>, none: &T) -> BTreeMap<String, Vec<T>> {
     let mut topics: BTreeMap<String, Vec<T>> = BTreeMap::new();
-    for (partition, value) in values {
+    for (partition, value) in values.into_iter().filter(|(partition, _)| partition.partition < PARTITIONS_MAX) {
         let list = topics.entry(partition.topic.to_string()).or_default();
         list.resize(partition.partition as usize, none.clone());
         list.push(value);

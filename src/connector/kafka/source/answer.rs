@@ -46,6 +46,8 @@ pub(in crate::connector::kafka) struct PartitionAnswer {
     pub(in crate::connector::kafka) topic: TopicKey,
     pub(in crate::connector::kafka) partition: u32,
     pub(in crate::connector::kafka) code: Code,
+    /// The end of what all replicas had just before the answer was put together; negative if that is not known.
+    pub(in crate::connector::kafka) high_watermark: i64,
     /// Where its log ends since another leader took over, if that is before what was asked for.
     pub(in crate::connector::kafka) diverges_at: Option<i64>,
     pub(in crate::connector::kafka) aborted: Vec<AbortedTransaction>,
@@ -88,7 +90,7 @@ fn topic<F: Fields>(from: &mut F, version: i16) -> Result<Vec<PartitionAnswer>, 
 fn partition<F: Fields>(from: &mut F, topic: &TopicKey, version: i16) -> Result<PartitionAnswer, Flaw> {
     let partition = u32::try_from(from.read::<i32>(version)?).map_err(|_| Flaw::Impossible)?;
     let code = Code(from.read(version)?);
-    let _high_watermark: i64 = from.read(version)?;
+    let high_watermark = from.read(version)?;
     let _last_stable_offset: i64 = from.read(version)?;
     if version >= 5 {
         let _log_start: i64 = from.read(version)?;
@@ -107,7 +109,8 @@ fn partition<F: Fields>(from: &mut F, topic: &TopicKey, version: i16) -> Result<
         Ok(())
     })?;
     let (topic, records) = (topic.clone(), records.unwrap_or_default());
-    Ok(PartitionAnswer { topic, partition, code, diverges_at, aborted: aborted.unwrap_or_default(), records })
+    let aborted = aborted.unwrap_or_default();
+    Ok(PartitionAnswer { topic, partition, code, high_watermark, diverges_at, aborted, records })
 }
 
 impl Field for AbortedTransaction {
@@ -182,6 +185,7 @@ mod tests {
             let key =
                 if version >= TOPIC_IDS { TopicKey::Id(Uuid::from_u128(42)) } else { TopicKey::Name("orders".into()) };
             assert_eq!((&first.topic, first.partition, first.code), (&key, 7, Code(6)));
+            assert_eq!(first.high_watermark, 100);
             assert_eq!(first.diverges_at, (version >= FLEXIBLE).then_some(77));
             let aborted = |producer_id, first_offset| AbortedTransaction { producer_id, first_offset };
             assert_eq!(first.aborted, [aborted(3, 40), aborted(4, 50)]);
