@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Stored, lock, merge, no_home, now_ms, overtaken, read};
 use crate::api::control::{ControlError, ErrorKind, Fault};
 use crate::api::wire;
-use crate::config::TransferConfig;
+use crate::config::{Topology, TransferConfig};
 use crate::daemon::{Daemon, view};
 use crate::model::{Culprit, LinkId};
 
@@ -123,7 +123,7 @@ fn shown(id: &str, stored: &Stored, why: &ControlError) -> wire::Link {
     wire::Link {
         id: id.to_owned(),
         name: of("name").and_then(Value::as_str).unwrap_or(id).to_owned(),
-        kind: text(of("type")),
+        kind: of("type").and_then(Value::as_str).unwrap_or(Topology::ActivePassive.name()).to_owned(),
         status: wire::LinkStatus::Failed,
         created_at: Some(wire::Time(stored.created_ms)),
         started_at: None,
