@@ -7,7 +7,7 @@ use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 
 use super::client::{Client, Isolation, topic_name};
-use super::error::{Code, undecodable};
+use super::error::{Code, not_asked, undecodable};
 use super::records::{Bounds, Decoder, Fetched};
 use super::source::answer::{BY_NAME, FetchAnswer};
 use crate::connector::{Class, Error};
@@ -47,7 +47,8 @@ pub(super) fn read(
         let answer = connection.call_among(BY_NAME, &request(partition, next, isolation)).map_err(Error::from)?;
         let fetched = match fetched(answer, partition, next) {
             Ok(Some(fetched)) => fetched,
-            Ok(None) => continue,
+            Ok(None) if Instant::now() < deadline => continue,
+            Ok(None) => return Err(not_asked("Fetch")),
             Err(code) if code.is_moving() && Instant::now() < deadline => {
                 let metadata = client.refresh_in_a_moment()?;
                 connection = client.connect(metadata.leader(partition)?.0)?;
@@ -89,7 +90,9 @@ fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> Fetch
 
 fn fetched(answer: FetchAnswer, partition: &TopicPartition, from: i64) -> Result<Option<Fetched>, Code> {
     answer.code.check()?;
-    let Some(data) = answer.partitions.into_iter().next() else { return Ok(None) };
+    let Some(data) = answer.partitions.into_iter().find(|data| data.partition == partition.partition) else {
+        return Ok(None);
+    };
     data.code.check()?;
     Ok(Some(Fetched {
         topic: Arc::clone(&partition.topic),
