@@ -135,7 +135,7 @@ mod tests {
                 std::alloc::handle_alloc_error(layout)
             })
         });
-        drop(dying.expect("a thread").join().map(|()| ()));
+        drop(dying.expect("a thread").join());
     }
 
     #[test]
