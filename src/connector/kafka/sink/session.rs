@@ -13,7 +13,7 @@ use kafka_protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, Produce
 use kafka_protocol::protocol::StrBytes;
 
 use self::last::{Last, copied};
-use super::flow::{Flow, Mode, Step, Unsent};
+use super::flow::{Flow, Leave, Mode, Outcome, Step, Unsent};
 use super::ledger::Ledger;
 use super::outbox::{Outbox, Place};
 use super::{TargetTopic, Topics};
@@ -435,6 +435,8 @@ impl Session {
             }
         }
         let timeout = self.client.settings().request_timeout;
+        // If it fails, some of it may be on its way all the same.
+        self.flow.sent();
         produce::send(&mut to.connection, version, self.transactional_id.as_deref(), timeout, &request)?;
         drop(request);
         to.bytes += bytes;
@@ -442,7 +444,6 @@ impl Session {
         let kept = batches.into_iter().zip(sequences).filter(|_| may_be_refused);
         let kept = kept.map(|((place, batch), sequence)| Kept { place, sequence, batch }).collect();
         to.flights.push_back(Flight { at: Instant::now(), version, bytes, parts, kept });
-        self.flow.sent();
         Ok(())
     }
 
@@ -473,17 +474,15 @@ impl Session {
     }
 
     fn end(&mut self) -> Result<(), Error> {
-        self.ask_to_end(true)?;
-        self.flow.ending();
-        Ok(())
+        self.flow.end(Outcome::Committed).map_or(Ok(()), |leave| self.ask_to_end(leave))
     }
 
-    fn ask_to_end(&mut self, committed: bool) -> Result<(), Error> {
+    fn ask_to_end(&mut self, leave: Leave) -> Result<(), Error> {
         let request = EndTxnRequest::default()
             .with_transactional_id(self.transactional_id())
             .with_producer_id(self.identity.id.into())
             .with_producer_epoch(self.identity.epoch)
-            .with_committed(committed);
+            .with_committed(leave.outcome() == Outcome::Committed);
         let coordinator = self.coordinator.as_mut().ok_or_else(error::no_coordinator)?;
         let versions = if self.flow.mode() == Mode::Version2 { 5..=5 } else { 1..=4 };
         let version = coordinator.connection.version::<EndTxnRequest>(versions)?;
@@ -542,13 +541,12 @@ impl Session {
     }
 }
 
-/// A lane that stops with an open transaction says so, so that readers of the target need not wait for it to time out. If the word is lost,
-/// whoever opens the lane next ends it.
+/// A lane that stops with an open transaction says so if it may, so that readers of the target need not wait for it to time out. If it
+/// may not, or the word is lost, whoever opens the lane next ends it.
 impl Drop for Session {
     fn drop(&mut self) {
-        let asked = self.coordinator.as_ref().is_none_or(|coordinator| coordinator.asked.is_some());
-        if self.flow.is_open() && !asked {
-            drop(self.ask_to_end(false));
+        if let Some(leave) = self.flow.end(Outcome::Aborted) {
+            drop(self.ask_to_end(leave));
         }
     }
 }
