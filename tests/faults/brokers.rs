@@ -88,7 +88,7 @@ fn lose(scene: &Scene, cluster: &mut Cluster, which: &dyn Fn(&Cluster) -> i32, l
 fn elect(scene: &Scene, cluster: &Cluster) {
     // A replica can be elected once it has caught up, and until then this fails.
     for _ in 0..60 {
-        let mut tool: Command = cluster.jars().java("org.apache.kafka.tools.LeaderElectionCommand", &[]);
+        let mut tool: Command = cluster.jars().tool("LeaderElectionCommand");
         tool.args(["--bootstrap-server", &cluster.internal_bootstrap()]);
         tool.args(["--election-type", "preferred", "--all-topic-partitions"]);
         let done = tool.output().expect("the tool runs");
@@ -110,7 +110,7 @@ fn leader(cluster: &Cluster, topic: &str, partition: i32) -> Option<i32> {
 }
 
 /// The broker that coordinates a transactional id: the leader of the partition that Java's hash of its name picks.
-fn coordinator(cluster: &Cluster, transactional_id: &str) -> i32 {
+pub fn coordinator(cluster: &Cluster, transactional_id: &str) -> i32 {
     let hash =
         transactional_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
     let partition = hash.checked_abs().unwrap_or(0) % TRANSACTION_STATE_PARTITIONS;
