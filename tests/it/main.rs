@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod both_ways;
+mod breaks;
 mod builtins;
 mod compiler;
 mod crash;
