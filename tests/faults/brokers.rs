@@ -12,8 +12,17 @@ use crate::scene::{Scene, Setup, long};
 const TRANSACTION_STATE_PARTITIONS: i32 = 6;
 
 for_each_version! {
-    brokers_of_the_target_go_and_come_back,
     brokers_of_the_source_go_and_come_back,
+}
+
+/// Not with old brokers: before Kafka 3.8 a transaction that is being ended while its coordinator's
+/// partition gets another leader epoch, as it does when a replica dies, may stay so until the
+/// coordinator moves, whoever the producer is (KAFKA-16352). Here that came with two kills of three.
+mod target {
+    use super::brokers_of_the_target_go_and_come_back;
+
+    at!(version_2, Two: brokers_of_the_target_go_and_come_back);
+    at_length!(upgraded, Upgraded: brokers_of_the_target_go_and_come_back);
 }
 
 /// What is done to a broker.
