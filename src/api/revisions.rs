@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::reply::{Accepted, Answer, Created, Either, Status};
 use super::server::{Api, Body, By, Component, Params, Segments, SentOrDefault};
 use super::wire::{Revision, RevisionState, RollbackRequest, Swap};
-use crate::model::RevisionNumber;
+use crate::model::{Json as Value, RevisionNumber};
 
 type Swapped = Result<Either<Created<Json<Swap>>, Accepted<Json<Swap>>>, ApiError>;
 
@@ -36,8 +36,8 @@ pub(super) async fn publish(
     caller: Caller,
     Body(component, _): Body<Component>,
 ) -> Swapped {
-    let config = params.config.as_deref().map(serde_json::from_str).transpose().map_err(|error| {
-        ApiError::malformed("bad-json", format!("config is not JSON: {error}"), "write it as JSON, percent-encoded")
+    let config = params.config.as_deref().map(Value::parse).transpose().map_err(|error| {
+        ApiError::malformed("bad-json", format!("config: {error}"), "write it as JSON, percent-encoded")
     })?;
     let publish = Publish { stage, component, config, by: caller.by(params.by) };
     api.ask(move |control| control.publish(&link, publish)).await.map(swapped)

@@ -25,6 +25,7 @@ use self::top::TopArgs;
 
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
 use crate::config::LogFormat;
+use crate::model::Json;
 
 /// Replicate streams of records between clusters, exactly once, with WebAssembly plugins in the middle.
 #[derive(Debug, Parser)]
@@ -467,7 +468,7 @@ pub struct PublishArgs {
     pub file: PathBuf,
     /// The plugin's configuration. Without it the stage keeps the one it has.
     #[arg(long, value_name = "JSON", value_parser = json)]
-    pub config: Option<serde_json::Value>,
+    pub config: Option<Json>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub remote: Remote,
@@ -491,8 +492,8 @@ fn header(text: &str) -> Result<(String, String), &'static str> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn json(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+fn json(text: &str) -> Result<Json, String> {
+    Json::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

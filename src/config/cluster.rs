@@ -163,7 +163,8 @@ impl TopicConfig {
         if let (Some(_), Some(retention)) = (&in_ms, &retention) {
             table.report.error(&retention.place, "\"retention_ms\" says the same: write one of the two");
         }
-        let retention_ms = in_ms.map_or_else(|| retention?.duration_ms(), |item: Item<'_>| item.integer(1..=MS_MAX));
+        let retention_ms =
+            in_ms.map_or_else(|| retention?.duration_ms_in(1..=MS_MAX), |item: Item<'_>| item.integer(1..=MS_MAX));
         let retention_bytes = table.item("retention_bytes").and_then(|item| item.size(1..=BYTES_MAX));
         table.finish();
         Self { partitions, retention_ms, retention_bytes }

@@ -10,6 +10,7 @@ use crate::model::{Builtins, ClusterId, Compression, Digest, Limits, LinkId, OnE
 
 use super::breaker::BreakerConfig;
 use super::check_id;
+use super::cluster::ClusterConfig;
 use super::diagnostic::Place;
 use super::failover::FailoverConfig;
 use super::filter::read_filter;
@@ -22,6 +23,7 @@ use super::probation::ProbationConfig;
 use super::reader::{Item, Table, suggest};
 use super::rename::Rename;
 use super::report::Report;
+use super::rules::{self, Subject};
 use super::stage::{StageConfig, read_pipeline};
 use super::start::Start;
 use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name, is_internal};
@@ -212,6 +214,8 @@ pub(super) struct Around<'a> {
     pub(super) clusters: &'a [&'a str],
     /// Those of them that are of Kafka.
     pub(super) kafka: &'a BTreeSet<&'a str>,
+    /// Those of them that have no error, by id.
+    pub(super) known: &'a BTreeMap<ClusterId, ClusterConfig>,
     /// What the plugins of a stage may use unless the stage says otherwise.
     pub(super) limits: &'a Limits,
     /// What paths are relative to.
@@ -331,6 +335,7 @@ impl ReadLink {
         let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, around)).unwrap_or_default();
         let place_of = |item: &Option<Item<'_>>| item.as_ref().map_or(&table.place, |item| &item.place).clone();
         let (dead_letters_place, target_place) = (place_of(&dead_letters), place_of(&target));
+        let written = table.written();
         table.finish();
 
         // All before any `?`, so that all their errors are reported.
@@ -380,6 +385,10 @@ impl ReadLink {
             read.go_both_ways(reverse_transform, &place, report);
         }
         read.check_names(report);
+        let back = topology.is_both_ways() || read.link.failover.enabled;
+        let targets = std::iter::once(&read.link.target).chain(Some(&read.link.source).filter(|_| back));
+        let targets = targets.filter_map(|id| around.known.get(id)).collect();
+        rules::check(&Subject { link: &read.link, targets }, &written);
         Some(read)
     }
 

@@ -10,7 +10,7 @@
 //! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
 //!
 //! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
-//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
+//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together; `rules` has the settings that do not fit each other. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
 pub mod api;
@@ -35,6 +35,7 @@ pub mod probation;
 mod reader;
 pub mod rename;
 mod report;
+mod rules;
 pub mod secret;
 pub mod stage;
 pub mod start;
@@ -155,6 +156,7 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
         form: link::Form::File,
         clusters: &cluster_ids,
         kafka: &kafka,
+        known: &clusters,
         limits: &daemon.limits,
         base_dir,
     };

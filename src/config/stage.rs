@@ -75,7 +75,10 @@ impl StageConfig {
         let plugin = table.required("plugin", "write plugin = \"path/to/plugin.wasm\"");
         let digest = table.item("digest").and_then(|item| digest(&item));
         let on_error = table.item("on_error").and_then(|item| item.choice(&OnError::ALL)).unwrap_or_default();
-        let config = table.item("config").map(|item| PluginConfig::read(&item));
+        let config = table.item("config").map(|item| match around.form {
+            Form::File => PluginConfig::read(&item),
+            Form::Definition => PluginConfig::parse(&item),
+        });
         let limits = read_limits(table.table("limits"), around.limits);
         let place = table.place.clone();
         table.finish();

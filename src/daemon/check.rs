@@ -12,7 +12,7 @@ use crate::config::{
 use crate::connector;
 use crate::link::StageSpec;
 use crate::link::pipeline::{check_limits, check_routes};
-use crate::model::{Digest, Limits};
+use crate::model::{Digest, Json, Limits};
 use crate::plugin::{ConfigError, Plugin, PluginEngine, StageMetrics};
 
 /// What a check found.
@@ -168,14 +168,13 @@ pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
 pub(super) fn inspect_bytes(engine: &PluginEngine, bytes: &[u8]) -> Result<wire::Inspection, String> {
     let plugin = engine.load(bytes).map_err(|refusal| refusal.to_string())?;
     let description = plugin.description();
-    let schema = serde_json::from_str(&description.config_schema);
     Ok(wire::Inspection {
         world: plugin.world().to_string(),
         state_version: plugin.state_version(),
         name: description.name.clone(),
         version: description.version.clone(),
         needs: description.needs.names().into_iter().map(str::to_owned).collect(),
-        config_schema: schema.unwrap_or(serde_json::Value::Null),
+        config_schema: Json::parse(&description.config_schema).unwrap_or_default(),
         imports: plugin.imports().to_vec(),
         exports: plugin.exports().to_vec(),
         size_bytes: plugin.size_bytes() as u64,

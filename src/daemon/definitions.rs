@@ -9,7 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::check::{CheckedStage, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
@@ -27,7 +26,7 @@ use crate::link::Link;
 use crate::link::failover::Phase;
 use crate::link::relane::RelaneError;
 use crate::link::supervisor::LinkState;
-use crate::model::{ClusterId, LinkId};
+use crate::model::{ClusterId, JsonObject, LinkId, json};
 
 /// What a definition is stored under, beside what else is known of a link.
 const NAME: &str = "definition";
@@ -54,7 +53,13 @@ pub(super) struct Stored {
     changed_ms: i64,
     by: String,
     /// `None`: the link was deleted.
-    definition: Option<Map<String, Value>>,
+    definition: Option<JsonObject>,
+}
+
+/// What of a definition is read first: a newer one may have another form.
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
 }
 
 /// What is known of definitions.
@@ -79,7 +84,7 @@ impl Daemon {
     pub(super) fn define_link(
         &self,
         id: Option<&str>,
-        definition: Map<String, Value>,
+        definition: JsonObject,
         by: &str,
     ) -> Result<wire::Link, ControlError> {
         let id: LinkId = id.map_or_else(config::new_id, LinkId::from);
@@ -110,7 +115,7 @@ impl Daemon {
     pub(super) fn redefine_link(
         &self,
         id: &str,
-        patch: &Map<String, Value>,
+        patch: &JsonObject,
         expected: Option<u64>,
         by: &str,
     ) -> Result<wire::Link, ControlError> {
@@ -125,7 +130,7 @@ impl Daemon {
     fn change_definition(
         &self,
         id: &str,
-        patch: &Map<String, Value>,
+        patch: &JsonObject,
         expected: Option<u64>,
         by: &str,
     ) -> Result<Option<u32>, ControlError> {
@@ -140,7 +145,7 @@ impl Daemon {
             return Err(wrong_state(message, format!("`tidegate link pause {id}` pauses it"), state));
         }
         let mut definition = before.definition.clone().unwrap_or_default();
-        merge(&mut definition, patch);
+        json::merge(&mut definition, patch);
         let id = hosted.link.config().id.clone();
         let examined = self.examine(&id, &definition)?;
         refuse_other_clusters(hosted.link.config(), &examined.defined.link)?;
@@ -324,7 +329,7 @@ impl Daemon {
             Some(ManagedBy::Api(before)) if *before == stored => return Ok(()),
             _ => {}
         }
-        let examined = self.examine(id, stored.definition.as_ref().unwrap_or(&Map::new()))?;
+        let examined = self.examine(id, stored.definition.as_ref().unwrap_or(&JsonObject::new()))?;
         if let Some(present) = present {
             let reverse = self.other_way(&present);
             present.end();
@@ -370,7 +375,7 @@ impl Daemon {
     }
 
     /// Read a definition as if it were to be used now.
-    fn examine(&self, id: &LinkId, definition: &Map<String, Value>) -> Result<Examined, ControlError> {
+    fn examine(&self, id: &LinkId, definition: &JsonObject) -> Result<Examined, ControlError> {
         let settings = self.settings();
         let (clusters, in_place, links) = {
             let world = self.world();
@@ -482,33 +487,17 @@ fn decode(id: &str, bytes: &[u8]) -> Result<Stored, ControlError> {
             "use a newer tidegate, or define it anew",
         )
     };
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-    if value["v"].as_u64() != Some(u64::from(FORM)) {
-        return Err(unreadable(format!("it has version {}", value["v"])));
+    let Version { v } = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+    if v != FORM {
+        return Err(unreadable(format!("it has version {v}")));
     }
-    serde_json::from_value(value).map_err(|error| unreadable(error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))
 }
 
 fn read(home: &dyn Cluster, id: &LinkId) -> Result<(Option<Vec<u8>>, Option<Stored>), ControlError> {
     let bytes = home.metadata(id, NAME).map_err(cluster_error)?;
     let stored = bytes.as_deref().map(|bytes| decode(id, bytes)).transpose()?;
     Ok((bytes, stored))
-}
-
-/// Put a patch over an object (RFC 7396).
-fn merge(object: &mut Map<String, Value>, patch: &Map<String, Value>) {
-    for (key, change) in patch {
-        match (change, object.get_mut(key)) {
-            (Value::Null, _) => drop(object.remove(key)),
-            (Value::Object(change), Some(Value::Object(inner))) => merge(inner, change),
-            (Value::Object(change), _) => {
-                let mut inner = Map::new();
-                merge(&mut inner, change);
-                object.insert(key.clone(), Value::Object(inner));
-            }
-            (change, _) => drop(object.insert(key.clone(), change.clone())),
-        }
-    }
 }
 
 /// Its checkpoints say how far it is in one source, and are kept in one target.
@@ -561,35 +550,4 @@ fn unavailable(error: super::Error) -> ControlError {
 
 fn now_ms() -> i64 {
     wire::Time::now().0
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_patch_changes_what_it_names() {
-        let apply = |object: Value, patch: Value| {
-            let (Value::Object(mut object), Value::Object(patch)) = (object, patch) else { unreachable!("objects") };
-            merge(&mut object, &patch);
-            Value::Object(object)
-        };
-        // The examples of RFC 7396 that are objects.
-        for (object, patch, expected) in [
-            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
-            (json!({"a": "b"}), json!({"a": null}), json!({})),
-            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
-            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
-            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
-            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
-        ] {
-            assert_eq!(apply(object, patch), expected);
-        }
-    }
 }

@@ -5,22 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::definitions::Stored;
 use crate::config::ClusterConfig;
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
 use crate::link::failure::Failure;
 use crate::link::probe::Probe;
-use crate::model::{ClusterId, LinkId};
+use crate::model::{ClusterId, Json, LinkId};
 use crate::store::Store;
 
 /// Who says what a link is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ManagedBy {
     /// The configuration file; this is what stands there of it.
-    File(Value),
+    File(serde_json::Value),
     /// Whoever uses the API.
     Api(Stored),
     /// A failback of another link.
@@ -60,7 +58,7 @@ impl Hosted {
 pub(super) struct RunningCluster {
     pub(super) config: ClusterConfig,
     /// What it was defined by, if a link has brought it.
-    pub(super) in_place: Option<Value>,
+    pub(super) in_place: Option<Json>,
     pub(super) cluster: Arc<dyn Cluster>,
     /// What is behind an embedded cluster, for what only that has: retention that we see to, and failures that last.
     pub(super) store: Option<Arc<Store>>,

@@ -1,9 +1,8 @@
 //! Revisions: numbered pipelines, and the history of a link.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::model::{Builtins, Digest, Limits, OnError, RevisionNumber};
+use crate::model::{Builtins, Digest, Json, Limits, OnError, RevisionNumber};
 
 /// The newest version of [`History`]'s encoding.
 const HISTORY_VERSION: u32 = 2;
@@ -22,7 +21,7 @@ pub struct StageSpec {
     /// The plugin's own version.
     pub plugin_version: String,
     /// What it is configured with.
-    pub config: Value,
+    pub config: Json,
     /// What becomes of a record that it cannot handle. The first histories had no word for it, and stopped.
     #[serde(default = "stop")]
     pub on_error: OnError,
@@ -195,7 +194,7 @@ impl Content {
     /// The digest of everything that decides what is done to a record. Without built-ins it is that of the stages alone, as it was before there
     /// were any.
     pub fn digest(&self) -> Digest {
-        // Objects of serde_json are sorted by key, so the same content has the same text.
+        // One value has one text (`model::json`), so the same content has the same digest.
         let stages = serde_json::to_vec(&self.stages);
         let text = match self.builtins.is_empty() {
             true => stages,
@@ -216,7 +215,7 @@ mod tests {
             plugin_digest: Digest::of(b"component"),
             plugin_name: "p".to_owned(),
             plugin_version: "1.0.0".to_owned(),
-            config: serde_json::json!({"b": 1, "a": 2}),
+            config: serde_json::json!({"b": 1, "a": 2}).into(),
             on_error: OnError::Stop,
             limits: Limits { memory_bytes: 1, time_ms: 2, output_bytes: 3, log_lines_per_s: 4, ..Limits::default() },
         }
@@ -257,6 +256,32 @@ mod tests {
         let again = History::decode(&history(&["a"]).encode()).expect("readable");
         assert_eq!(again.revisions, history(&["a"]).revisions);
         assert!(history(&["a"]).encode().starts_with(br#"{"v":1,"#), "a program of before can read it");
+    }
+
+    /// A daemon that is upgraded must not find that its file says something new.
+    #[test]
+    fn the_digest_of_a_configuration_is_what_it_was_before_numbers_kept_their_digits() {
+        let stored = r#"{"a":[1,100.0,-0.5,0.25,null,"é"],"b":{"c":18446744073709551615,"d":-9223372036854775808}}"#;
+        let component = Digest::of(b"component");
+        let text = format!(
+            r#"[{{"name":"a","plugin_digest":"{component}","plugin_name":"p","plugin_version":"1.0.0","config":{stored},"on_error":"stop","time_ms":2,"record_time_ms":100,"memory_bytes":1,"table_elements":100000,"instances":64,"handles":10000,"output_bytes":3,"records_per_input":10000,"host_calls_per_record":1000,"log_lines_per_s":4,"metric_names":64,"state_bytes":67108864,"component_bytes":67108864}}]"#
+        );
+        for written in [
+            stored,
+            r#"{"b": {"d": -9223372036854775808, "c": 18446744073709551615}, "a": [1, 1e2, -0.50, 25e-2, null, "\u00e9"]}"#,
+        ] {
+            let config = Json::parse(written).expect("JSON");
+            let stages = vec![StageSpec { config, ..stage("a") }];
+            let content = Content { stages, ..Content::default() };
+            assert_eq!(content.digest(), Digest::of(text.as_bytes()), "{written}");
+        }
+        let config = Json::parse(&stored.replace("18446744073709551615", "18446744073709551617")).expect("JSON");
+        let content = Content { stages: vec![StageSpec { config, ..stage("a") }], ..Content::default() };
+        assert_ne!(content.digest(), Digest::of(text.as_bytes()));
+        let mut history = History::default();
+        history.push(content.clone(), Publisher { origin: Origin::Publish, by: "test", reason: None }, 7);
+        let read = History::decode(&history.encode()).expect("readable");
+        assert_eq!(read.revisions[0].content(), content, "each digit is stored");
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub struct Limits {
     pub component_bytes: u64,
 }
 
+/// How many instances of plugins a daemon has room for, of all stages and lanes. What is set aside for them is addresses, not memory.
+pub const INSTANCES_MAX: u32 = 4000;
+
 const MIB: u64 = 1 << 20;
 
 impl Default for Limits {

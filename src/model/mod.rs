@@ -2,7 +2,7 @@
 //!
 //! Read [`batch`] first: a batch of records is the unit of everything else. [`checkpoint`] says how far a
 //! link has come, [`ids`] names things, [`partition`] says which lane and which partition a record belongs to,
-//! [`state`] is what a stateful stage remembers, [`layout`] is the form of all that, [`codec`] is how records are compressed, [`limits`] and [`policy`] are the settings of a stage that many rooms share, [`builtins`] are a link's own filter and transform, and [`time`]
+//! [`state`] is what a stateful stage remembers, [`layout`] is the form of all that, [`codec`] is how records are compressed, [`json`] is JSON that keeps its digits, [`limits`] and [`policy`] are the settings of a stage that many rooms share, [`builtins`] are a link's own filter and transform, and [`time`]
 //! is how points in time are written.
 
 pub mod batch;
@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod codec;
 pub mod digest;
 pub mod ids;
+pub mod json;
 pub mod layout;
 pub mod limits;
 pub mod partition;
@@ -24,6 +25,7 @@ pub use checkpoint::Checkpoint;
 pub use codec::{Codec, Compression};
 pub use digest::Digest;
 pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};
+pub use json::{Json, JsonNumber, JsonObject, NotJson};
 pub use limits::Limits;
 pub use policy::OnError;
 pub use state::{StateChange, StateHead, StateRow, StoredState};

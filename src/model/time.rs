@@ -12,17 +12,18 @@ pub fn rfc3339(ms: i64) -> String {
 }
 
 /// The milliseconds since 1970-01-01 UTC of a text like `2024-01-15T10:00:00Z` or `2024-01-15T11:00:00.5+01:00`. What is finer than a
-/// millisecond is cut.
+/// millisecond is dropped, but it must be digits. Every byte of the text is checked; leap seconds are refused.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    let (date, clock) = text.split_once('T')?;
-    let [year, month, day] = numbers(date, '-')?;
-    let (clock, zone_minutes) = match clock.strip_suffix('Z') {
+    let (date, clock) = text.split_once(['T', 't'])?;
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let (clock, zone_minutes) = match clock.strip_suffix(['Z', 'z']) {
         Some(clock) => (clock, 0),
         None => zone(clock)?,
     };
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-    let [hour, minute, second] = numbers(clock, ':')?;
-    let milliseconds: i64 = format!("{fraction:0<3}").get(..3).and_then(digits)?;
+    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
+    digits(fraction, fraction.len())?;
+    let milliseconds = fraction.bytes().chain(*b"00").take(3).fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
     let in_range = (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
     let days = days_of(year, month, day);
     if !in_range || date_of(days) != (year, month, day) {
@@ -41,7 +42,7 @@ fn zone(clock: &str) -> Option<(&str, i64)> {
         _ => return None,
     };
     let (hours, minutes) = zone[1..].split_once(':')?;
-    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+    let (hours, minutes) = (number(hours, 2)?, number(minutes, 2)?);
     (hours < 24 && minutes < 60).then_some((clock, sign * (hours * 60 + minutes)))
 }
 
@@ -66,18 +67,22 @@ fn days_of(year: i64, month: i64, day: i64) -> i64 {
     cycle * 146_097 + 365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year - 719_468
 }
 
-fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
-    let mut parts = text.split(separator).map(digits);
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(Some(first)), Some(Some(second)), Some(Some(third)), None) => Some([first, second, third]),
-        _ => None,
-    }
+/// Three numbers of so many digits each.
+fn numbers(text: &str, separator: char, lengths: [usize; 3]) -> Option<[i64; 3]> {
+    let parts: Vec<&str> = text.split(separator).collect();
+    let [first, second, third] = parts[..] else { return None };
+    Some([number(first, lengths[0])?, number(second, lengths[1])?, number(third, lengths[2])?])
 }
 
-/// A number of at most four digits, without a sign.
-fn digits(text: &str) -> Option<i64> {
-    let plain = (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| text.parse().ok()).flatten()
+/// A number of so many digits, without a sign.
+fn number(text: &str, length: usize) -> Option<i64> {
+    digits(text, length)?.parse().ok()
+}
+
+/// The text, if it is so many digits, one at least.
+fn digits(text: &str, length: usize) -> Option<&str> {
+    let are_digits = length > 0 && text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits.then_some(text)
 }
 
 #[cfg(test)]
@@ -96,6 +101,24 @@ mod tests {
             ("2024-01-15T10:00:00+1:00", None),
             ("2024-01-15T10:00:00+24:00", None),
             ("2024-01-15T10:00:00ü1:00", None),
+            ("2024-01-15t10:00:00z", Some(ten)),
+            ("2024-01-15T10:00:00.123456789Z", Some(ten + 123)),
+            ("2024-01-15T10:00:00.1Z", Some(ten + 100)),
+            ("2024-01-15T10:00:00.123abcZ", None),
+            ("2024-01-15T10:00:00.12 Z", None),
+            ("2024-01-15T10:00:00.1234+Z", None),
+            ("2024-01-15T10:00:00.Z", None),
+            ("2024-01-15T10:00:00.1.2Z", None),
+            ("2024-1-15T10:00:00Z", None),
+            ("02024-01-15T10:00:00Z", None),
+            ("2024-01-15T10:0:00Z", None),
+            ("2024-01-15T10:00:000Z", None),
+            ("+024-01-15T10:00:00Z", None),
+            ("2024-01-15T10:00:00Z ", None),
+            ("2024-01-15T10:00:00ZZ", None),
+            ("2024-01-15T10:00:00+01:0", None),
+            ("2024-02-30T10:00:00Z", None),
+            ("2024-01-15T23:59:60Z", None),
         ] {
             assert_eq!(parse_rfc3339(text), ms, "{text}");
         }

@@ -16,12 +16,10 @@ use super::compiler::Compiler;
 use super::component::{Plugin, Refusal};
 use super::text::one_line;
 use crate::model::Digest;
+use crate::model::limits::INSTANCES_MAX;
 
 /// How often a running plugin is looked at. A time limit is kept to within about this much.
 const TICK: Duration = Duration::from_millis(10);
-
-/// How many instances there can be at a time, of all plugins, stages and lanes.
-const INSTANCES_MAX: u32 = 4000;
 
 /// The largest memory of an instance, in bytes: all that 32 bits can address.
 const MEMORY_BYTES_MAX: usize = 4 << 30;

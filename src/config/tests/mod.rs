@@ -3,12 +3,15 @@
 mod api;
 mod builtins;
 mod circles;
+mod corners;
+mod definitions;
 mod errors;
 mod failover;
 mod following;
 mod fuzz;
 mod kafka;
 mod reference;
+mod rules;
 mod settings;
 mod start;
 pub(super) mod survey;

@@ -43,7 +43,7 @@ const SECTIONS: [(&str, &[&str]); 21] = [
 ];
 
 /// A text with every key: a key that is not here has no kind, and the test says so.
-const FULL: &str = r#"
+pub(super) const FULL: &str = r#"
 [daemon]
 data_dir = "data"
 name = "a"
@@ -260,7 +260,7 @@ fn rows(text: &str) -> Vec<(usize, Row)> {
     rows
 }
 
-fn survey(text: &str) -> Survey {
+pub(super) fn survey(text: &str) -> Survey {
     let source = Source::new("tidegate.toml", text);
     let (tree, errors) = DeTable::parse_recoverable(text);
     let report = Report::new(&source, &errors).with_files(Files::Rehearsed);

@@ -38,6 +38,7 @@ impl Code {
     pub(super) const INVALID_PRODUCER_EPOCH: Self = Self::of(ResponseError::InvalidProducerEpoch);
     pub(super) const INVALID_TXN_STATE: Self = Self::of(ResponseError::InvalidTxnState);
     pub(super) const CONCURRENT_TRANSACTIONS: Self = Self::of(ResponseError::ConcurrentTransactions);
+    pub(super) const INVALID_TRANSACTION_TIMEOUT: Self = Self::of(ResponseError::InvalidTransactionTimeout);
     pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self =
         Self::of(ResponseError::TransactionalIdAuthorizationFailed);
     pub(super) const SECURITY_DISABLED: Self = Self::of(ResponseError::SecurityDisabled);
@@ -151,6 +152,11 @@ pub(super) fn not_taken_over(id: &str, code: Code) -> Error {
     match code {
         Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => Error {
             message: format!("we may not use transactional id {id}: the ACL that is missing is Write on it"),
+            ..error
+        },
+        Code::INVALID_TRANSACTION_TIMEOUT => Error {
+            message: format!("the brokers let no transaction live as long as transaction_timeout_ms says ({id})"),
+            remedy: "lower transaction_timeout_ms of the link, or raise transaction.max.timeout.ms of the brokers",
             ..error
         },
         _ => error,

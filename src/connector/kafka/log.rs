@@ -42,8 +42,10 @@ pub(super) fn read(
         return Ok(next);
     }
     let mut connection = client.connect(client.metadata()?.leader(partition)?.0)?;
+    // A broker that waits for as long as it has for an answer is one that does not answer.
+    let wait = MAX_WAIT.min(client.settings().request_timeout / 2);
     while next < range.end {
-        let answer = connection.call(4..=12, &request(partition, next, isolation)).map_err(Error::from)?;
+        let answer = connection.call(4..=12, &request(partition, next, isolation, wait)).map_err(Error::from)?;
         let fetched = match fetched(answer, partition, next) {
             Ok(Some(fetched)) => fetched,
             Ok(None) => continue,
@@ -68,7 +70,7 @@ pub(super) fn read(
     Ok(range.end)
 }
 
-fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> FetchRequest {
+fn request(partition: &TopicPartition, from: i64, isolation: Isolation, wait: Duration) -> FetchRequest {
     let wanted = FetchPartition::default()
         .with_partition(partition.partition as i32)
         .with_current_leader_epoch(-1)
@@ -77,7 +79,7 @@ fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> Fetch
     let topic = FetchTopic::default().with_topic(topic_name(&partition.topic)).with_partitions(vec![wanted]);
     FetchRequest::default()
         .with_replica_id((-1).into())
-        .with_max_wait_ms(MAX_WAIT.as_millis() as i32)
+        .with_max_wait_ms(wait.as_millis() as i32)
         .with_min_bytes(1)
         .with_max_bytes(FETCH_BYTES)
         .with_isolation_level(isolation as i8)

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::{HISTORY, Link, Running, SWAP_PATIENCE, Shared};
 use crate::link::events::Event;
 use crate::link::failure::Failure;
@@ -15,7 +13,7 @@ use crate::link::revision::{Content, History, Origin, Publisher, RevisionRecord,
 use crate::link::status::{LaneState, lock};
 use crate::link::trace;
 use crate::link::watch::{Probation, Watch};
-use crate::model::RevisionNumber;
+use crate::model::{Json, RevisionNumber};
 use crate::plugin::Plugin;
 
 /// How often a publish is tried while other daemons publish too.
@@ -61,7 +59,7 @@ impl Link {
         &self,
         stage: &str,
         bytes: &[u8],
-        config: Option<Value>,
+        config: Option<Json>,
         by: &str,
     ) -> Result<Publication, PublishError> {
         let _told = trace::publish(self.config(), stage).entered();
@@ -78,7 +76,7 @@ impl Link {
         stage: &str,
         plugin: &Arc<Plugin>,
         bytes: &[u8],
-        config: Option<&Value>,
+        config: Option<&Json>,
         by: &str,
     ) -> Result<Publication, PublishError> {
         // What the file says comes first, or it would replace what is published at the next start.
