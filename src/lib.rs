@@ -6,6 +6,7 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`model`] | the nouns: batch, checkpoint, digest, ids |
+//! | [`files`] | how files are opened, and how our own are made |
 //! | [`config`] | TOML text to validated settings, every error at once |
 //! | [`plugin`] | the WebAssembly host: compile, check, limit, call |
 //! | [`store`] | the embedded durable store |
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod connector;
 pub mod daemon;
+pub mod files;
 pub mod import;
 pub mod link;
 pub mod model;

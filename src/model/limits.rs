@@ -5,6 +5,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The largest component that is accepted, in bytes. Plugins in JavaScript or Python carry their interpreter: 12–18 MiB.
+pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
+
 /// The limits of one stage. Those that name no other scope hold for one call of one instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

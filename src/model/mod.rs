@@ -2,8 +2,9 @@
 //!
 //! Read [`batch`] first: a batch of records is the unit of everything else. [`checkpoint`] says how far a
 //! link has come, [`ids`] names things, [`partition`] says which lane and which partition a record belongs to,
-//! [`state`] is what a stateful stage remembers, [`layout`] is the form of all that, [`codec`] is how records are compressed, [`limits`] and [`policy`] are the settings of a stage that many rooms share, [`builtins`] are a link's own filter and transform, and [`time`]
-//! is how points in time are written.
+//! [`state`] is what a stateful stage remembers, [`layout`] is the form of all that, [`codec`] is how records are compressed, [`limits`] and [`policy`] are the settings of a stage that many rooms share, [`builtins`] are a link's own filter and transform, [`time`]
+//! is how points in time are written, [`text`] is how text from outside is shown, and [`json`] what is
+//! said of JSON that is none.
 
 pub mod batch;
 pub mod builtins;
@@ -11,11 +12,13 @@ pub mod checkpoint;
 pub mod codec;
 pub mod digest;
 pub mod ids;
+pub mod json;
 pub mod layout;
 pub mod limits;
 pub mod partition;
 pub mod policy;
 pub mod state;
+pub mod text;
 pub mod time;
 
 pub use batch::{Batch, BatchBuilder, HeaderRef, Placement, RecordRef, Span};

@@ -72,6 +72,13 @@ impl PluginEngine {
         Self::with(cache_dir, Some(Compiler::default()))
     }
 
+    /// From now on a compiling process may have so many bytes of memory.
+    pub fn set_compile_memory(&self, bytes: u64) {
+        if let Some(compiler) = &self.0.compiler {
+            compiler.set_memory(bytes);
+        }
+    }
+
     fn with(cache_dir: Option<&Path>, compiler: Option<Compiler>) -> io::Result<Self> {
         // Where addresses are scarce (a limit of the process), instances are mapped one by one: slower after a trap, and no less safe.
         let engine = Engine::new(&pooled(config())).or_else(|error| {

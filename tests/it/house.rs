@@ -4,17 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name of the others.
-const TABLE: [(&str, &[&str]); 10] = [
+const TABLE: [(&str, &[&str]); 11] = [
     ("model", &[]),
-    ("config", &["model"]),
-    ("import", &["config"]),
-    ("plugin", &["model"]),
-    ("store", &["model"]),
-    ("connector", &["model", "config", "store"]),
+    ("files", &[]),
+    ("config", &["files", "model"]),
+    ("import", &["config", "model"]),
+    ("plugin", &["files", "model"]),
+    ("store", &["files", "model"]),
+    ("connector", &["files", "model", "config", "store"]),
     ("link", &["model", "config", "plugin", "connector"]),
-    ("api", &["model", "config"]),
-    ("cli", &["api", "config", "import", "model", "daemon"]),
-    ("daemon", &["api", "cli", "config", "connector", "link", "model", "plugin", "store"]),
+    ("api", &["files", "model", "config"]),
+    ("cli", &["api", "config", "files", "import", "model", "daemon"]),
+    ("daemon", &["api", "cli", "config", "connector", "files", "link", "model", "plugin", "store"]),
 ];
 
 /// The only rooms that name these crates.
@@ -135,6 +136,47 @@ fn no_file_is_too_long_to_be_read() {
         .map(|file| format!("src/{}: {} lines", file.name, file.lines))
         .collect();
     assert!(long.is_empty(), "more than {LINES_MAX} lines: {}", long.join(", "));
+}
+
+/// What only some files may say: elsewhere it would open a pipe, make a file that others can read, or quote a file in an error.
+const WORDS: [(&[&str], &[&str]); 3] = [
+    // The command line writes where its user says.
+    (
+        &["File::create", "OpenOptions", "fs::write(", "fs::create_dir"],
+        &["files/private.rs", "files/given.rs", "cli/manual.rs", "cli/import.rs"],
+    ),
+    // It reads what its user names, too; the others read what the system makes.
+    (
+        &["fs::read(", "fs::read_to_string(", "File::open("],
+        &[
+            "files/private.rs",
+            "cli/",
+            "daemon/metrics/process.rs",
+            "daemon/name.rs",
+            "plugin/cache.rs",
+            "store/open.rs",
+            "api/access/audit.rs",
+        ],
+    ),
+    (&["pki_types::pem", "parse_pem", "from_pem"], &["files/pem.rs", "cli/identity.rs"]),
+];
+
+#[test]
+fn files_are_opened_and_parsed_in_one_place() {
+    let mut found = Vec::new();
+    for file in source_files().into_iter().filter(|file| !file.name.contains("tests")) {
+        let code = file.code.split("#[cfg(test)]").next().unwrap_or_default();
+        for (words, places) in WORDS {
+            let is_allowed = places.iter().any(|place| file.name.starts_with(place));
+            found.extend(
+                words
+                    .iter()
+                    .filter(|word| !is_allowed && code.contains(**word))
+                    .map(|word| format!("src/{}: {word}", file.name)),
+            );
+        }
+    }
+    assert!(found.is_empty(), "use src/files: {found:?}");
 }
 
 /// What was built for a version of the contract must run for ever: a change, even of a comment, is a new folder.
