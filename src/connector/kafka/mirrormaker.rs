@@ -18,6 +18,7 @@ use crate::config::MirrorMaker;
 use crate::connector::{Class, Error};
 use crate::model::TopicPartition;
 use crate::model::batch::RecordRef;
+use crate::model::json::without_values;
 
 /// How long a broker may take to show what is there. An open transaction of a MirrorMaker 2 that was killed is in the way for longer: the link tries again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -95,7 +96,7 @@ impl<'m> Book<'m> {
         }
         let offset: Option<SourceOffset> = match record.value().map(serde_json::from_slice) {
             Some(Ok(offset)) => offset,
-            Some(Err(error)) => return Err(unreadable(self.from, key, &error)),
+            Some(Err(error)) => return Err(unreadable(self.from, &error)),
             None => None,
         };
         // A negative one is none: so it is for MirrorMaker 2.
@@ -139,9 +140,10 @@ fn missing(message: String) -> Error {
     Error { class: Class::Fatal, code: "mirrormaker-offsets-missing", message, remedy }
 }
 
-fn unreadable(from: &MirrorMaker, key: &[u8], error: &serde_json::Error) -> Error {
-    let message =
-        format!("topic {}: the offset of {} is not understood: {error}", from.topic, String::from_utf8_lossy(key));
+/// Nothing of the record is said: this may be a topic of somebody else's.
+fn unreadable(from: &MirrorMaker, error: &serde_json::Error) -> Error {
+    let why = without_values(&error.to_string());
+    let message = format!("topic {}: a record is no offset of MirrorMaker 2: {why}", from.topic);
     let remedy = "is this MirrorMaker 2's topic of offsets? Name it in the link's `start`";
     Error { class: Class::Fatal, code: "mirrormaker-offsets-unreadable", message, remedy }
 }

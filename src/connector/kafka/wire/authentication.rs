@@ -10,6 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::connection::Connection;
 use super::error::WireError;
 use super::greeting;
+use super::logins::Logins;
 use super::sasl::{self, Exchange, Failure};
 use crate::config::SaslConfig;
 
@@ -29,6 +30,23 @@ const ILLEGAL_SASL_STATE: i16 = 34;
 /// # Errors
 /// The broker refuses us, or the connection is of no use any more.
 pub(super) fn authenticate(
+    connection: &mut Connection,
+    config: &SaslConfig,
+    logins: &Logins,
+    deadline: Instant,
+) -> Result<Option<Duration>, WireError> {
+    let done = exchange(connection, config, deadline);
+    match (&done, sasl::secret(config)) {
+        (Ok(_), _) => logins.taken(),
+        (Err(error @ WireError::Refused { .. }), Ok(secret)) => {
+            logins.refused(&secret, error.clone(), Instant::now());
+        }
+        _ => {}
+    }
+    done
+}
+
+fn exchange(
     connection: &mut Connection,
     config: &SaslConfig,
     deadline: Instant,

@@ -132,6 +132,7 @@ impl Connection {
     /// Whatever keeps it from being of use.
     pub(crate) fn open(address: &Arc<str>, settings: &Settings) -> Result<Self, WireError> {
         let deadline = Instant::now() + settings.connect_timeout;
+        settings.admit_login()?;
         let stream = Stream::connect(address, settings, deadline)?;
         let mut connection = Self {
             address: address.clone(),
@@ -161,7 +162,8 @@ impl Connection {
     fn authenticate(&mut self, deadline: Instant) -> Result<(), WireError> {
         let Some(sasl) = self.settings.sasl.clone() else { return Ok(()) };
         let begun = Instant::now();
-        let lifetime = authenticate(self, &sasl, deadline)?;
+        let logins = self.settings.logins.clone();
+        let lifetime = authenticate(self, &sasl, &logins, deadline)?;
         let soonest = Instant::now() + RENEWAL_MIN;
         // The last fifth is for what keeps a broker busy, or this thread.
         self.renew_at = lifetime.and_then(|lifetime| begun.checked_add(lifetime * 4 / 5)).map(|at| at.max(soonest));

@@ -37,6 +37,9 @@ pub(crate) enum WireError {
     /// The broker does not believe who we are, or we do not believe the broker.
     #[error("{address} does not take {who} by {mechanism}: {what}")]
     Refused { address: Arc<str>, mechanism: &'static str, who: String, what: String },
+    /// The same was said before, and it is too soon to ask again.
+    #[error("{error} ({times} times in a row: the next try is {} s after the last)", wait.as_secs())]
+    LoginWaits { error: Box<WireError>, times: u32, wait: Duration },
     /// Nothing came, or went, in time.
     #[error("{address} did not {what} within {} ms", after.as_millis())]
     TimedOut { address: Arc<str>, what: &'static str, after: Duration },
@@ -80,7 +83,7 @@ impl WireError {
             Self::WantsTls { .. } => "tls-required",
             Self::NoSecret { .. } => "secret-unreadable",
             Self::Mechanism { .. } => "sasl-mechanism-unsupported",
-            Self::Refused { .. } => "authentication-failed",
+            Self::Refused { .. } | Self::LoginWaits { .. } => "authentication-failed",
             Self::Malformed { .. } => "malformed-answer",
             Self::Unsupported { .. } => "broker-unsupported",
         }
@@ -99,7 +102,9 @@ impl WireError {
             Self::Mechanism { .. } => {
                 "set `mechanism` under `security.sasl` to one that the broker offers on this port"
             }
-            Self::Refused { .. } => "check user, password or token, and that the broker knows them for this mechanism",
+            Self::Refused { .. } | Self::LoginWaits { .. } => {
+                "check user, password or token, and that the broker knows them for this mechanism"
+            }
             Self::Malformed { .. } => "check that `brokers` names Kafka's port, and whether it wants TLS",
             Self::Unsupported { .. } => "use brokers of Kafka 2.8 or newer",
         }

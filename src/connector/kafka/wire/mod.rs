@@ -3,7 +3,7 @@
 //! Messages are those of the crate `kafka-protocol`; frames are Kafka's: four bytes of length, then the header and the body
 //! (<https://kafka.apache.org/protocol.html>).
 //!
-//! Reading order: [`Connection`] for what can be done, [`stream`] and [`tls`] for how bytes travel, [`greeting`], [`authentication`] and [`sasl`] for who both
+//! Reading order: [`Connection`] for what can be done, [`stream`] and [`tls`] for how bytes travel, [`greeting`], [`authentication`], [`sasl`] and [`logins`] for who both
 //! sides are,
 //! [`error`] for what can go wrong, [`settings`] for what is asked for.
 //!
@@ -18,6 +18,7 @@ mod connection;
 mod error;
 mod fields;
 mod greeting;
+mod logins;
 mod sasl;
 mod settings;
 mod stream;

@@ -42,6 +42,7 @@ pub(super) fn client(cluster: &Cluster) -> Arc<Client> {
         request_timeout: Duration::from_secs(10),
         tls: None,
         sasl: None,
+        logins: Arc::default(),
     };
     Client::new(cluster.bootstrap().split(',').map(Arc::from).collect(), settings)
 }
