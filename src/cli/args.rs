@@ -23,6 +23,7 @@ use self::manual::{CompletionsArgs, ManArgs};
 use self::token::TokenCommand;
 use self::top::TopArgs;
 
+use crate::api;
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
 use crate::config::LogFormat;
 
@@ -359,8 +360,11 @@ pub struct ConsumeArgs {
     #[arg(long)]
     pub follow: bool,
     /// Print each record as a JSON object, as `produce --json` takes it, with topic, partition and offset.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "raw")]
     pub json: bool,
+    /// Write the bytes of values to a terminal as they are, escape sequences included. Elsewhere they always are.
+    #[arg(long)]
+    pub raw: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub daemon: Address,
@@ -492,7 +496,7 @@ fn header(text: &str) -> Result<(String, String), &'static str> {
 }
 
 fn json(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+    api::json_value(text).map_err(|error| format!("not as it should be: {error}"))
 }
 
 #[cfg(test)]
