@@ -9,6 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use super::control::{ControlError, Fault};
 use super::error::ApiError;
+use crate::model::json::without_values;
 
 /// What JSON is called. The last three are what `curl -d` and many libraries say of every text that they send.
 const TYPES: [&str; 5] = [
@@ -24,16 +25,28 @@ const TYPES: [&str; 5] = [
 /// # Errors
 /// It is no JSON object, or a name is in one of its objects twice.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    let (value, twice) = read(body).map_err(|why| not_json(&why))?;
+    let Value::Object(object) = value else { return Err(not_json("it is not an object")) };
+    if twice.is_empty() { Ok(object) } else { Err(ControlError::faults(twice).into()) }
+}
+
+/// The value that a text is.
+///
+/// # Errors
+/// It is no JSON, or a name is in one of its objects twice.
+pub fn value(text: &str) -> Result<Value, String> {
+    let (value, twice) = read(text.as_bytes())?;
+    twice.first().map_or(Ok(value), |Fault { path, message, .. }| Err(format!("{path}: {message}")))
+}
+
+/// The value, and the names that are in an object twice.
+fn read(text: &[u8]) -> Result<(Value, Vec<Fault>), String> {
     let twice = RefCell::new(Vec::new());
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let mut json = serde_json::Deserializer::from_slice(text);
     let read = Node { path: "$".to_owned(), twice: &twice }.deserialize(&mut json);
     let value = read.and_then(|value| json.end().map(|()| value));
-    let value = value.map_err(|error| not_json(&error.to_string()))?;
-    let Value::Object(object) = value else { return Err(not_json("it is not an object")) };
-    match twice.into_inner() {
-        twice if twice.is_empty() => Ok(object),
-        twice => Err(ControlError::faults(twice).into()),
-    }
+    let value = value.map_err(|error| without_values(&error.to_string()))?;
+    Ok((value, twice.into_inner()))
 }
 
 /// The request in a body.
@@ -79,8 +92,10 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if is_json && charset.is_none_or(|charset| ["utf-8", "us-ascii"].contains(&charset.trim_matches('"'))) {
         return Ok(());
     }
-    let detail = format!("this path takes JSON in UTF-8, and not {said}");
-    Err(unsupported(detail, "send JSON, with the header content-type: application/json"))
+    Err(unsupported(
+        "this path takes JSON in UTF-8, and the header content-type says something else",
+        "send JSON, with the header content-type: application/json",
+    ))
 }
 
 /// Whether a body comes as it is.
@@ -90,14 +105,13 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
     match headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?")) {
         None | Some("" | "identity") => Ok(()),
-        Some(said) => {
-            let detail = format!("bodies come as they are, and not in the encoding {said}");
-            Err(unsupported(detail, "send it without content-encoding"))
+        Some(_) => {
+            Err(unsupported("bodies come as they are, and not in an encoding", "send it without content-encoding"))
         }
     }
 }
 
-fn unsupported(detail: String, remedy: &str) -> ApiError {
+fn unsupported(detail: &str, remedy: &str) -> ApiError {
     ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-body", detail, remedy)
 }
 
@@ -115,10 +129,10 @@ fn plainly(message: &str) -> String {
     let types = ["u8", "u16", "u32", "u64", "usize", "i16", "i32", "i64"];
     for kind in types {
         if let Some(before) = message.strip_suffix(&format!("expected {kind}")) {
-            return format!("{before}expected a whole number, and not too large a one");
+            return format!("{}expected a whole number, and not too large a one", without_values(before));
         }
     }
-    message.replace("missing field", "missing key").replace("unknown field", "unknown key")
+    without_values(message).replace("missing field", "missing key").replace("unknown field", "unknown key")
 }
 
 /// A value at a path. Of names that are in an object twice serde_json would keep the last, and nobody would hear of the first.
@@ -243,9 +257,9 @@ mod tests {
         assert_eq!(
             faults(read),
             [
-                format!("$.count: invalid type: string \"many\", {number}"),
-                format!("$.inner.many[1]: invalid value: integer `-1`, {number}"),
-                "$.name: invalid type: integer `1`, expected a string".to_owned(),
+                format!("$.count: invalid type: a string, {number}"),
+                format!("$.inner.many[1]: invalid value: a number, {number}"),
+                "$.name: invalid type: a number, expected a string".to_owned(),
                 "$.other: unknown key `other`, expected one of `name`, `count`, `inner`".to_owned(),
             ]
         );
@@ -260,6 +274,8 @@ mod tests {
         let twice = |path: &str| format!("{path}: this key is here twice");
         assert_eq!(found, [twice("$.a.x"), twice("$.a"), twice("$.b[0].\"c d\"")]);
         assert!(object(br#"{"a":{"x":1},"b":{"x":1}}"#).is_ok());
+        assert_eq!(value(r#"[1,{"a":1,"a":2}]"#), Err("$[1].a: this key is here twice".to_owned()));
+        assert_eq!(value("7"), Ok(7.into()));
     }
 
     #[test]

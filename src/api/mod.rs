@@ -47,6 +47,7 @@ pub mod wire;
 
 pub use access::{Access, AccessError, Prepared, SPANS};
 pub use control::{ControlError, ControlPlane, ErrorKind};
+pub use document::value as json_value;
 pub use listen::serve;
 pub use openapi::openapi;
 pub use routes::{Endpoint, endpoints};

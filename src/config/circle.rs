@@ -14,6 +14,9 @@ use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, is_internal};
 /// prefixes that follow each other double the number of names.
 const STEPS_MAX: usize = 10_000;
 
+/// The same for all topics of all links together, so that no definition keeps a core for long.
+const ALL_STEPS_MAX: usize = 200_000;
+
 /// Whether the link would read what it writes to this topic of its target. For topics that are found while the link runs, and
 /// for topics that plugins route to: what the configuration names itself was checked when it was read.
 pub fn would_loop(link: &LinkConfig, target_topic: &str) -> bool {
@@ -40,19 +43,28 @@ struct Step<'a> {
     flow: Flow,
 }
 
-/// Report every circle of links. Topics are known as far as links or clusters name them.
+/// Report every circle that one of these links is part of, together with those that are known already. Topics are known as far as links or clusters name them.
 pub(super) fn refuse_circles<'a>(
     links: impl Iterator<Item = &'a ReadLink>,
+    known: impl Iterator<Item = &'a ReadLink>,
     clusters: &BTreeMap<ClusterId, ClusterConfig>,
     report: &Report<'_>,
 ) {
-    let links: Vec<_> = links.collect();
-    let mut search = Search { links: &links, circles: BTreeSet::new() };
-    for read in &links {
+    let new: Vec<_> = links.collect();
+    for read in &new {
         refuse_own_dead_letters(read, report);
         refuse_names_of_others(read, report);
+    }
+    let all: Vec<_> = new.iter().copied().chain(known).collect();
+    let near = Circular::of(&new, &all);
+    let mut search = Search::new(&near.links);
+    for read in &near.links {
+        let mut followed = BTreeSet::new();
         for (selector, place) in read.link.topics.iter().zip(&read.topic_places) {
             for flow in flows(&read.link, selector, clusters) {
+                if !followed.insert(flow.clone()) {
+                    continue;
+                }
                 if let Some(circle) = search.follow(Step { link: &read.link, flow }) {
                     let help = match &*circle {
                         [_] => "set a topic_prefix, or choose other topics",
@@ -65,6 +77,44 @@ pub(super) fn refuse_circles<'a>(
             }
         }
     }
+}
+
+/// The links that can be part of a circle with a new one, by their clusters alone: most links are part of none, and nothing of theirs is followed.
+struct Circular<'a> {
+    links: Vec<&'a ReadLink>,
+}
+
+impl<'a> Circular<'a> {
+    fn of(new: &[&'a ReadLink], all: &[&'a ReadLink]) -> Self {
+        let mut targets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for read in all {
+            targets.entry(&read.link.source).or_default().insert(&read.link.target);
+        }
+        let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for read in all {
+            let from: &str = &read.link.target;
+            reached.entry(from).or_insert_with(|| reach(from, &targets));
+        }
+        let leads = |one: &ReadLink, other: &ReadLink| reached[&*one.link.target].contains(&*other.link.source);
+        let mut circular: Vec<&ReadLink> = Vec::new();
+        for read in new.iter().filter(|read| leads(read, read)) {
+            // Those of one circle have the same links around them, so one of each is enough.
+            if !circular.iter().any(|known| leads(read, known) && leads(known, read)) {
+                circular.push(read);
+            }
+        }
+        let near = |read: &&&ReadLink| circular.iter().any(|new| leads(read, new) && leads(new, read));
+        Self { links: all.iter().filter(near).copied().collect() }
+    }
+}
+
+/// The clusters that records at one can come to, that one included.
+fn reach<'a>(from: &'a str, targets: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<&'a str> {
+    let (mut found, mut waiting) = (BTreeSet::from([from]), vec![from]);
+    while let Some(next) = waiting.pop() {
+        waiting.extend(targets.get(next).into_iter().flatten().copied().filter(|target| found.insert(target)));
+    }
+    found
 }
 
 /// Report every spoke that has two hubs, and every hub that is a spoke of its own spokes. What is left are trees: there is one way only from each cluster
@@ -174,18 +224,79 @@ fn flows(link: &LinkConfig, selector: &TopicSelector, clusters: &BTreeMap<Cluste
 }
 
 struct Search<'a> {
-    links: &'a [&'a ReadLink],
+    /// The links that read a cluster.
+    readers: BTreeMap<&'a str, Readers<'a>>,
+    /// How many steps may still be followed, from all topics together.
+    steps_left: usize,
     /// The ids of the links of each circle found, so that it is reported once and not once for each of its links.
     circles: BTreeSet<BTreeSet<&'a str>>,
 }
 
+/// The links that read a cluster, with their places in the order of all, by what lets something in.
+#[derive(Default)]
+struct Readers<'a> {
+    by_name: BTreeMap<&'a str, Vec<(usize, &'a LinkConfig)>>,
+    by_expression: BTreeMap<&'a str, Vec<(usize, &'a LinkConfig)>>,
+    /// Those that have any expression.
+    with_expressions: Vec<(usize, &'a LinkConfig)>,
+}
+
+impl<'a> Readers<'a> {
+    fn add(&mut self, index: usize, link: &'a LinkConfig) {
+        let mut has_expressions = false;
+        for selector in &link.topics {
+            let found = match selector {
+                TopicSelector::Name(name) => self.by_name.entry(name).or_default(),
+                TopicSelector::Pattern(pattern) => {
+                    has_expressions = true;
+                    self.by_expression.entry(pattern.expression()).or_default()
+                }
+            };
+            found.push((index, link));
+        }
+        if has_expressions {
+            self.with_expressions.push((index, link));
+        }
+    }
+
+    /// Those that let a flow in, in the order of all links.
+    fn of(&self, flow: &Flow) -> Vec<&'a LinkConfig> {
+        let listed = |list: Option<&Vec<(usize, &'a LinkConfig)>>| list.into_iter().flatten().copied().collect();
+        let mut found: Vec<(usize, &LinkConfig)> = match flow {
+            Flow::Name(name) => {
+                let mut named: Vec<_> = listed(self.by_name.get(&**name));
+                named.extend(&self.with_expressions);
+                named.retain(|(_, link)| link.selects(name));
+                named
+            }
+            Flow::Matching(expression) => {
+                let mut same: Vec<_> = listed(self.by_expression.get(&**expression));
+                same.extend(self.by_expression.get(".*").into_iter().flatten());
+                same
+            }
+        };
+        found.sort_unstable_by_key(|(index, _)| *index);
+        found.dedup_by_key(|(index, _)| *index);
+        found.into_iter().map(|(_, link)| link).collect()
+    }
+}
+
 impl<'a> Search<'a> {
+    fn new(links: &[&'a ReadLink]) -> Self {
+        let mut readers: BTreeMap<&str, Readers<'_>> = BTreeMap::new();
+        for (index, read) in links.iter().enumerate() {
+            readers.entry(&read.link.source).or_default().add(index, &read.link);
+        }
+        Self { readers, steps_left: ALL_STEPS_MAX, circles: BTreeSet::new() }
+    }
+
     /// Follow a flow through all links behind `start`, and answer a circle that was not known yet.
     fn follow(&mut self, start: Step<'a>) -> Option<Vec<Step<'a>>> {
         let mut seen = BTreeSet::new();
         let mut paths = vec![vec![start]];
-        for _ in 0..STEPS_MAX {
+        for _ in 0..STEPS_MAX.min(self.steps_left) {
             let path = paths.pop()?;
+            self.steps_left -= 1;
             let Some(last) = path.last() else { continue };
             for (link, flow) in self.next(last) {
                 if let Some(first) = path.iter().position(|step| step.link.id == link.id) {
@@ -207,11 +318,9 @@ impl<'a> Search<'a> {
     /// The links that read what comes out of a step, and what goes into each.
     fn next(&self, step: &Step<'a>) -> Vec<(&'a LinkConfig, Flow)> {
         let readers = |flow: Option<Flow>| {
-            let lets_in = |link: &LinkConfig, flow: &Flow| link.source == step.link.target && lets_in(link, flow);
-            flow.into_iter().flat_map(move |flow| {
-                let links = self.links.iter().map(|read| &read.link).filter(|link| lets_in(link, &flow));
-                links.map(|link| (link, flow.clone())).collect::<Vec<_>>()
-            })
+            let flow = flow.filter(|flow| !matches!(flow, Flow::Name(name) if name.len() > TOPIC_NAME_BYTES_MAX));
+            let found = flow.and_then(|flow| Some((self.readers.get(&*step.link.target)?.of(&flow), flow)));
+            found.into_iter().flat_map(|(links, flow)| links.into_iter().map(move |link| (link, flow.clone())))
         };
         // A link that reads its own dead letters is reported by itself.
         let of_others = readers(step.dead_letters()).filter(|(link, _)| link.id != step.link.id);
@@ -229,30 +338,18 @@ fn ends_by_itself(circle: &[Step<'_>]) -> bool {
 impl Step<'_> {
     /// What comes out for the records that go on. `None` if that cannot be said.
     fn output(&self) -> Option<Flow> {
-        let flow = match &self.flow {
+        match &self.flow {
             Flow::Name(name) => Some(Flow::Name(self.link.target_topic(name).into())),
             Flow::Matching(_) => {
                 let keeps_names = self.link.topic_prefix.is_empty() && self.link.rename.is_empty();
                 keeps_names.then(|| self.flow.clone())
             }
-        };
-        let too_long = |flow: &Flow| matches!(flow, Flow::Name(name) if name.len() > TOPIC_NAME_BYTES_MAX);
-        flow.filter(|flow| !too_long(flow))
+        }
     }
 
     /// What comes out for the records that are put aside, if any are.
     fn dead_letters(&self) -> Option<Flow> {
         self.link.has_dead_letters().then(|| Flow::Name(self.link.dead_letters.as_str().into()))
-    }
-}
-
-fn lets_in(link: &LinkConfig, flow: &Flow) -> bool {
-    match flow {
-        Flow::Name(name) => link.selects(name),
-        Flow::Matching(expression) => link.topics.iter().any(|selector| match selector {
-            TopicSelector::Pattern(pattern) => [&**expression, ".*"].contains(&pattern.expression()),
-            TopicSelector::Name(_) => false,
-        }),
     }
 }
 

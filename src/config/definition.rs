@@ -15,7 +15,7 @@ use super::cluster::{ClusterConfig, ClusterKind};
 use super::diagnostic::{Diagnostic, Place, Source};
 use super::link::{Around, Form, IN_PLACE, LinkConfig, ReadLink};
 use super::reader::Table;
-use super::report::{Files, Report};
+use super::report::{Files, Report, Within};
 use crate::model::{ClusterId, Limits, LinkId};
 
 /// The deepest nesting of a definition.
@@ -34,6 +34,8 @@ pub struct Surroundings<'a> {
     pub limits: &'a Limits,
     /// The directory of files with secrets and certificates that a definition may use; `None`: it may use none.
     pub secrets_dir: Option<&'a Path>,
+    /// Whether passwords and tokens may be sent in the clear to other machines.
+    pub insecure_plaintext: bool,
 }
 
 /// A link, and what it brings with it.
@@ -65,7 +67,8 @@ pub fn read_definition(
     let text = toml::to_string(&table).unwrap_or_default();
     let source = Source::new(id, &text);
     let (tree, syntax_errors) = DeTable::parse_recoverable(&text);
-    let report = Report::new(&source, &syntax_errors).with_files(Files::Within(around.secrets_dir));
+    let report = Report::new(&source, &syntax_errors)
+        .with_files(Files::Within(Within { dir: around.secrets_dir, sends_in_the_clear: around.insecure_plaintext }));
     for (place, message) in misfits {
         report.error(&place, message);
     }
@@ -106,7 +109,7 @@ fn read(
     let read = ReadLink::read(table, id, &around_link)?;
     let others: Vec<ReadLink> = around.links.iter().cloned().map(ReadLink::known).collect();
     let reverse = read.reverse.clone().map(ReadLink::known);
-    refuse_circles(std::iter::once(&read).chain(&reverse).chain(&others), &clusters, report);
+    refuse_circles(std::iter::once(&read).chain(&reverse), others.iter(), &clusters, report);
     refuse_second_hubs(std::iter::once(&read), around.links.iter(), report);
     refuse_doubles(std::iter::once(&read), around.links.iter(), report);
     let links = std::iter::once(read.link).chain(read.reverse).map(|mut link| {

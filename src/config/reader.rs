@@ -170,6 +170,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The text, if it is one. Nothing is said of what it is not.
+    pub(super) fn as_text(&self) -> Option<&'a str> {
+        if let DeValue::String(text) = self.value { Some(text) } else { None }
+    }
+
     /// True or false.
     pub(super) fn flag(&self) -> Option<bool> {
         self.note(|| "`true` or `false`".to_owned());

@@ -18,7 +18,16 @@ pub(super) enum Files<'a> {
     /// None is looked at: the text is read as on a machine that has all of them.
     Rehearsed,
     /// Files in this directory; without one, nothing.
-    Within(Option<&'a Path>),
+    Within(Within<'a>),
+}
+
+/// What a definition may use of this machine.
+#[derive(Clone, Copy)]
+pub(super) struct Within<'a> {
+    /// The directory of the files that it may name; `None`: it may name none.
+    pub(super) dir: Option<&'a Path>,
+    /// Whether it may have secrets sent in the clear to other machines.
+    pub(super) sends_in_the_clear: bool,
 }
 
 /// The diagnostics of one file so far. Reading goes on after an error, so that all of them are reported at once.

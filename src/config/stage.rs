@@ -1,12 +1,12 @@
 //! `[[links.ID.pipeline]]`: the stages that a link's records go through.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::files::given;
 use crate::model::digest::NotADigest;
+use crate::model::limits::COMPONENT_BYTES_MAX;
 use crate::model::{Digest, Limits, OnError};
 
 use super::daemon::path;
@@ -126,10 +126,12 @@ fn stored_plugin(item: &Item<'_>) -> Option<PluginSource> {
 /// The path of the component, which is there, can be read, and has the digest that it is pinned to.
 fn plugin_file(item: &Item<'_>, base_dir: &Path, pin: Option<&(Digest, Place)>) -> Option<PathBuf> {
     let file = base_dir.join(path(item)?);
-    let read = open(&file).and_then(|opened| match pin {
-        Some((pin, place)) => read_all(opened).map(|bytes| Some((*pin, Digest::of(&bytes), place))),
-        None => Ok(None),
-    });
+    let read = match pin {
+        Some((pin, place)) => {
+            given::read(&file, COMPONENT_BYTES_MAX as u64).map(|bytes| Some((*pin, Digest::of(&bytes), place)))
+        }
+        None => given::open(&file).map(|_| None),
+    };
     match read {
         Ok(None) => Some(file),
         Ok(Some((pin, found, _))) if pin == found => Some(file),
@@ -144,15 +146,4 @@ fn plugin_file(item: &Item<'_>, base_dir: &Path, pin: Option<&(Digest, Place)>) 
             None
         }
     }
-}
-
-fn open(file: &Path) -> std::io::Result<File> {
-    // Asked before opening: to open a pipe waits for its other end.
-    if std::fs::metadata(file)?.is_file() { File::open(file) } else { Err(std::io::Error::other("not a file")) }
-}
-
-fn read_all(mut file: File) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -1,6 +1,5 @@
 //! A configuration and all that it names, without starting anything.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +9,10 @@ use crate::config::{
     ApiConfig, ClusterConfig, ClusterKind, Config, Diagnostic, LinkConfig, PluginSource, Source, StageConfig,
 };
 use crate::connector;
+use crate::files::given;
 use crate::link::StageSpec;
 use crate::link::pipeline::{check_limits, check_routes};
+use crate::model::limits::COMPONENT_BYTES_MAX;
 use crate::model::{Digest, Limits};
 use crate::plugin::{ConfigError, Plugin, PluginEngine, StageMetrics};
 
@@ -62,6 +63,7 @@ pub(super) fn with_plugins(
     warnings: Vec<Diagnostic>,
     engine: &PluginEngine,
 ) -> Result<CheckedConfig, Vec<Diagnostic>> {
+    engine.set_compile_memory(config.daemon.compile_memory);
     let mut errors: Vec<_> =
         config.clusters.values().filter_map(|cluster| check_cluster(&config.source, cluster)).collect();
     errors.extend(check_api(&config.source, &config.daemon.api));
@@ -123,7 +125,7 @@ pub(super) fn check_stage(
 /// The bytes of a component that a file holds.
 pub(super) fn read_component(of: &PluginSource) -> Result<Vec<u8>, String> {
     match of {
-        PluginSource::File(path) => fs::read(path).map_err(|error| error.to_string()),
+        PluginSource::File(path) => given::read(path, COMPONENT_BYTES_MAX as u64).map_err(|error| error.to_string()),
         PluginSource::Stored(_) => Err("a configuration file names files".to_owned()),
     }
 }
@@ -157,7 +159,8 @@ fn spec(stage: &StageConfig, plugin: &Plugin) -> StageSpec {
 /// The file cannot be read, or is not a plugin.
 pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
     let file = path.display();
-    let bytes = fs::read(path).map_err(|error| Error::new(format!("{file}: {error}"), "name a component's file"))?;
+    let bytes = given::read(path, COMPONENT_BYTES_MAX as u64)
+        .map_err(|error| Error::new(format!("{file}: {error}"), "name a component's file"))?;
     let engine = PluginEngine::compiling_in_child(None)
         .map_err(|error| Error::new(format!("no WebAssembly engine: {error}"), ""))?;
     inspect_bytes(&engine, &bytes)

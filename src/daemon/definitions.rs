@@ -15,18 +15,21 @@ use super::check::{CheckedStage, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
 use super::failover::way_back;
 use super::lifecycle::allowed;
+use super::patch::merge;
 use super::run::{open_cluster, open_own_store};
 use super::view::status;
 use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind, Fault};
 use crate::api::wire;
+use crate::config::redaction::{redact, restore};
 use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings};
 use crate::connector::Cluster;
 use crate::link::Link;
 use crate::link::failover::Phase;
 use crate::link::relane::RelaneError;
 use crate::link::supervisor::LinkState;
+use crate::model::json::without_values;
 use crate::model::{ClusterId, LinkId};
 
 /// What a definition is stored under, beside what else is known of a link.
@@ -83,6 +86,7 @@ impl Daemon {
         by: &str,
     ) -> Result<wire::Link, ControlError> {
         let id: LinkId = id.map_or_else(config::new_id, LinkId::from);
+        self.examine_unlocked(&id, &definition);
         let _changing = lock(&self.changing);
         if self.world().links.contains_key(&id) {
             let message = format!("there is a link {id} already");
@@ -129,6 +133,14 @@ impl Daemon {
         expected: Option<u64>,
         by: &str,
     ) -> Result<Option<u32>, ControlError> {
+        if let Ok(hosted) = self.find_hosted(id)
+            && let ManagedBy::Api(known) = &hosted.managed_by
+        {
+            let mut definition = known.definition.clone().unwrap_or_default();
+            let patch = restore(patch.clone(), &definition);
+            merge(&mut definition, &patch);
+            self.examine_unlocked(&hosted.link.config().id, &definition);
+        }
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
         let state = self.state_of_both(&hosted);
@@ -140,7 +152,8 @@ impl Daemon {
             return Err(wrong_state(message, format!("`tidegate link pause {id}` pauses it"), state));
         }
         let mut definition = before.definition.clone().unwrap_or_default();
-        merge(&mut definition, patch);
+        let patch = restore(patch.clone(), &definition);
+        merge(&mut definition, &patch);
         let id = hosted.link.config().id.clone();
         let examined = self.examine(&id, &definition)?;
         refuse_other_clusters(hosted.link.config(), &examined.defined.link)?;
@@ -202,7 +215,7 @@ impl Daemon {
             created_at: wire::Time(stored.created_ms),
             changed_at: wire::Time(stored.changed_ms),
             changed_by: stored.by,
-            definition: stored.definition.unwrap_or_default(),
+            definition: redact(stored.definition.unwrap_or_default()),
         })
     }
 
@@ -325,6 +338,9 @@ impl Daemon {
             _ => {}
         }
         let examined = self.examine(id, stored.definition.as_ref().unwrap_or(&Map::new()))?;
+        for warning in &examined.defined.warnings {
+            tracing::warn!(link = &**id, path = config::json_path(warning), "{}", warning.message);
+        }
         if let Some(present) = present {
             let reverse = self.other_way(&present);
             present.end();
@@ -369,6 +385,12 @@ impl Daemon {
         Ok(link.with_layout_max(self.settings().layout_max))
     }
 
+    /// Read a definition before anybody has to wait for it: files that do not answer keep this request alone, and plugins are compiled when it is this one's turn. What is
+    /// found is said when it is read again.
+    fn examine_unlocked(&self, id: &LinkId, definition: &Map<String, Value>) {
+        let _said_later = self.examine(id, definition);
+    }
+
     /// Read a definition as if it were to be used now.
     fn examine(&self, id: &LinkId, definition: &Map<String, Value>) -> Result<Examined, ControlError> {
         let settings = self.settings();
@@ -394,6 +416,7 @@ impl Daemon {
             links: &links,
             limits: &settings.limits,
             secrets_dir: settings.secrets_dir.as_deref(),
+            insecure_plaintext: settings.definitions_insecure_plaintext,
         };
         let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
         let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
@@ -408,9 +431,6 @@ impl Daemon {
         }
         if !errors.is_empty() {
             return Err(faults(&errors));
-        }
-        for warning in &defined.warnings {
-            tracing::warn!(link = &**id, path = config::json_path(warning), "{}", warning.message);
         }
         Ok(Examined { defined, stages })
     }
@@ -482,33 +502,18 @@ fn decode(id: &str, bytes: &[u8]) -> Result<Stored, ControlError> {
             "use a newer tidegate, or define it anew",
         )
     };
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+    let wrong = |error: serde_json::Error| unreadable(without_values(&error.to_string()));
+    let value: Value = serde_json::from_slice(bytes).map_err(wrong)?;
     if value["v"].as_u64() != Some(u64::from(FORM)) {
         return Err(unreadable(format!("it has version {}", value["v"])));
     }
-    serde_json::from_value(value).map_err(|error| unreadable(error.to_string()))
+    serde_json::from_value(value).map_err(wrong)
 }
 
 fn read(home: &dyn Cluster, id: &LinkId) -> Result<(Option<Vec<u8>>, Option<Stored>), ControlError> {
     let bytes = home.metadata(id, NAME).map_err(cluster_error)?;
     let stored = bytes.as_deref().map(|bytes| decode(id, bytes)).transpose()?;
     Ok((bytes, stored))
-}
-
-/// Put a patch over an object (RFC 7396).
-fn merge(object: &mut Map<String, Value>, patch: &Map<String, Value>) {
-    for (key, change) in patch {
-        match (change, object.get_mut(key)) {
-            (Value::Null, _) => drop(object.remove(key)),
-            (Value::Object(change), Some(Value::Object(inner))) => merge(inner, change),
-            (Value::Object(change), _) => {
-                let mut inner = Map::new();
-                merge(&mut inner, change);
-                object.insert(key.clone(), Value::Object(inner));
-            }
-            (change, _) => drop(object.insert(key.clone(), change.clone())),
-        }
-    }
 }
 
 /// Its checkpoints say how far it is in one source, and are kept in one target.
@@ -561,35 +566,4 @@ fn unavailable(error: super::Error) -> ControlError {
 
 fn now_ms() -> i64 {
     wire::Time::now().0
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_patch_changes_what_it_names() {
-        let apply = |object: Value, patch: Value| {
-            let (Value::Object(mut object), Value::Object(patch)) = (object, patch) else { unreachable!("objects") };
-            merge(&mut object, &patch);
-            Value::Object(object)
-        };
-        // The examples of RFC 7396 that are objects.
-        for (object, patch, expected) in [
-            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
-            (json!({"a": "b"}), json!({"a": null}), json!({})),
-            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
-            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
-            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
-            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
-        ] {
-            assert_eq!(apply(object, patch), expected);
-        }
-    }
 }

@@ -318,7 +318,7 @@ fn failover_steps(link: &Link, preview: &Preview, drain: Duration) -> Vec<String
             format!("move {moved} of {} consumer groups", groups.len())
         }
     };
-    let webhook = config.failover.webhook.as_ref().map(|webhook| format!("tell {}", webhook::place(&webhook.url)));
+    let webhook = config.failover.webhook.as_ref().map(|webhook| format!("tell {}", webhook.place()));
     let mut steps = vec![
         drain,
         "fence all lanes: none of them can write to the target any more".to_owned(),

@@ -15,6 +15,8 @@ mod lanes;
 mod lifecycle;
 mod metrics;
 mod name;
+pub(crate) mod outward;
+mod patch;
 mod plan;
 mod reload;
 mod run;

@@ -1,11 +1,11 @@
 //! From a configuration file to a running daemon, and to its end.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{self, Arc, Mutex, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::config::{ClusterConfig, ClusterKind, Config, DaemonConfig, EmbeddedCo
 use crate::connector::embedded::EmbeddedCluster;
 use crate::connector::kafka::KafkaCluster;
 use crate::connector::{self, Cluster};
+use crate::files::private;
 use crate::plugin::PluginEngine;
 use crate::store::{self, Command, Retention, Store};
 
@@ -28,6 +29,10 @@ const OWN_STORE: &str = "links.redb";
 
 /// How long after a failure a declared topic is tried again.
 const DECLARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How long the end of the daemon waits for a change of links that is under way, and how often it looks.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+const ATTEMPT_EVERY: Duration = Duration::from_millis(10);
 
 /// How often rates are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,17 +76,37 @@ pub fn run(path: &Path, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Erro
     stopping.store(true, Ordering::Relaxed);
     for thread in [upkeep, following] {
         thread.thread().unpark();
-        drop(thread.join());
+        if within(CHANGE_PATIENCE, || thread.is_finished().then_some(())).is_some() {
+            drop(thread.join());
+        }
     }
     tracing::info!("ending: links commit what they have read");
-    // Whoever changes links at the last moment is waited for.
-    let _changing = super::lock(&daemon.changing);
+    // Whoever changes links at the last moment is waited for, but not one who waits for a file or a compiler: a change that is not done by now is done at the next start, or
+    // was never written down.
+    let _changing = within(CHANGE_PATIENCE, || match daemon.changing.try_lock() {
+        Ok(changing) => Some(changing),
+        Err(sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(sync::TryLockError::WouldBlock) => None,
+    });
     thread::scope(|scope| {
         for hosted in daemon.links() {
             scope.spawn(move || hosted.end());
         }
     });
+    // Requests that nobody waits for any more may still work.
+    runtime.shutdown_background();
     Ok(())
+}
+
+/// What an attempt gives, if it gives something in so much time.
+fn within<T>(patience: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            None if begun.elapsed() < patience => thread::sleep(ATTEMPT_EVERY),
+            gained => return gained,
+        }
+    }
 }
 
 fn open_access(config: &DaemonConfig) -> Result<Access, Error> {
@@ -99,8 +124,8 @@ fn lock(data_dir: &Path) -> Result<File, Error> {
     let failed = |error: io::Error| {
         Error::new(format!("data_dir {}: {error}", data_dir.display()), "name a directory that can be written")
     };
-    fs::create_dir_all(data_dir).map_err(failed)?;
-    let file = File::create(data_dir.join("lock")).map_err(failed)?;
+    private::create_dir(data_dir).map_err(failed)?;
+    let file = private::create(&data_dir.join("lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::new(

@@ -17,6 +17,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::failover::event;
+use super::outward::why;
 use crate::api::wire::{FailoverEvent, Time};
 use crate::config::Webhook;
 use crate::config::failover::is_private;
@@ -47,7 +48,7 @@ pub(super) fn tell_news(link: &Arc<Link>) {
             }
         };
         let event = event(&link, &record);
-        let place = place(&webhook.url);
+        let place = webhook.place();
         match deliver(&webhook, &event) {
             Ok(()) => link.note("webhook-delivered", format!("{} to {place}", event.id)),
             Err(message) => {
@@ -62,11 +63,6 @@ pub(super) fn tell_news(link: &Arc<Link>) {
     if let Err(error) = spawned {
         tracing::error!("webhook: no thread: {error}");
     }
-}
-
-/// The address without its path, which may hold a key.
-pub(super) fn place(url: &Uri) -> String {
-    format!("{}://{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default())
 }
 
 fn deliver(webhook: &Webhook, event: &FailoverEvent) -> Result<(), String> {
@@ -92,8 +88,9 @@ enum Trouble {
 }
 
 fn send(agent: &ureq::Agent, webhook: &Webhook, event: &FailoverEvent, body: &[u8]) -> Result<(), Trouble> {
+    let address = webhook.address().map_err(Trouble::Lasting)?;
     let mut request = agent
-        .post(&webhook.url)
+        .post(address)
         .header("content-type", "application/json")
         .header("x-tidegate-event", event.direction.word())
         .header("x-tidegate-delivery", format!("{}/{}", event.link_id, event.id));
@@ -111,8 +108,11 @@ fn send(agent: &ureq::Agent, webhook: &Webhook, event: &FailoverEvent, body: &[u
             Err(Trouble::Lasting(format!("it answers {}", answer.status())))
         }
         Ok(answer) => Err(Trouble::Passing(format!("it answers {}", answer.status()))),
-        Err(ureq::Error::Other(error)) if error.is::<Private>() => Err(Trouble::Lasting(error.to_string())),
-        Err(error) => Err(Trouble::Passing(error.to_string())),
+        Err(ureq::Error::Other(error)) if error.is::<Private>() => {
+            let private = "its host has a private address: set notification_allow_private = true if that is intended";
+            Err(Trouble::Lasting(private.to_owned()))
+        }
+        Err(error) => Err(Trouble::Passing(why(&error).to_owned())),
     }
 }
 

@@ -180,6 +180,7 @@ fn a_definition_uses_files_of_one_directory_only() {
     let site = Site::new("");
     fs::create_dir(site.path("secrets")).expect("a directory");
     fs::write(site.path("secrets/password"), "hunter2").expect("a file");
+    fs::write(site.path("secrets/brokers"), "127.0.0.1\n").expect("a file");
     fs::write(site.path("outside"), "hunter3").expect("a file");
     std::os::unix::fs::symlink(site.path("outside"), site.path("secrets/way-out")).expect("a link");
     site.write_config(&(daemon(&site) + CLUSTERS));

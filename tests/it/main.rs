@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod both_ways;
+mod bounds;
 mod builtins;
 mod compiler;
 mod crash;
@@ -23,7 +24,9 @@ mod log;
 mod metrics;
 mod oracle;
 mod poison;
+mod private;
 mod properties;
+mod quoted;
 mod relane;
 mod reset;
 mod resources;
