@@ -1,6 +1,20 @@
 //! Points in time as text: RFC 3339.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 const DAY_MS: i64 = 86_400_000;
+
+/// A producer's clock may be ahead of ours by so much: what it wrote is new then. Beyond that its
+/// timestamp says nothing.
+const AHEAD_MAX_MS: i64 = 3_600_000;
+
+/// What stands for "no timestamp" in a record.
+pub const NO_TIMESTAMP: i64 = -1;
+
+/// The clock on the wall, in milliseconds since 1970-01-01 UTC.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}
 
 /// Milliseconds since 1970-01-01 UTC as text, for example `2024-01-15T10:00:00.000Z`.
 pub fn rfc3339(ms: i64) -> String {
@@ -80,6 +94,14 @@ fn digits(text: &str) -> Option<i64> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
+/// How long ago a record was written that says so itself, in milliseconds. `None`: it has no
+/// timestamp (Kafka's -1, and 0 of programs that know no better), or one that no clock can have
+/// shown by now.
+pub fn age_ms(written: i64, now_ms: i64) -> Option<u64> {
+    let may_be_true = written > 0 && written.saturating_sub(now_ms) <= AHEAD_MAX_MS;
+    may_be_true.then(|| now_ms.saturating_sub(written).max(0).unsigned_abs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +120,20 @@ mod tests {
             ("2024-01-15T10:00:00ü1:00", None),
         ] {
             assert_eq!(parse_rfc3339(text), ms, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_timestamp_cannot_say_has_no_age() {
+        const HOUR: i64 = AHEAD_MAX_MS;
+        let now = 1_700_000_000_000;
+        for absurd in [i64::MIN, -1_000_000, -1, 0, now + HOUR + 1, now * 1000, i64::MAX] {
+            assert_eq!(age_ms(absurd, now), None, "{absurd}");
+        }
+        assert_eq!(age_ms(now + HOUR, now), Some(0), "a clock that is a little ahead");
+        assert_eq!(age_ms(1, now), Some(now.unsigned_abs() - 1), "a record of long ago");
+        for (written, now) in [(1, i64::MAX), (i64::MAX, i64::MIN), (i64::MIN, i64::MAX), (i64::MAX, -1)] {
+            let _no_overflow = age_ms(written, now);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::tables::{
     ARTIFACTS, BATCHES, CHECKPOINTS, Changes, LANES, META, METADATA, NEXT_TOPIC_ID, PARTITIONS, REVISION_STARTS, STATE,
     STATE_HEADS, StateKey, TOPIC_IDS, TOPICS, decode_topic, encode_topic, partition_of_row, row_of_partition,
 };
-use crate::model::{LinkId, StateChange, TopicId};
+use crate::model::{LinkId, NotEncodable, StateChange, TopicId};
 
 /// Why a command was not applied.
 #[derive(Debug)]
@@ -34,6 +34,13 @@ impl From<StorageError> for Failure {
 
 impl From<TableError> for Failure {
     fn from(error: TableError) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+/// Something of the command may have been written before: the transaction is lost.
+impl From<NotEncodable> for Failure {
+    fn from(error: NotEncodable) -> Self {
         Self::Storage(error.to_string())
     }
 }
@@ -137,7 +144,7 @@ impl<'t> Tables<'t> {
     }
 
     fn put_topic(&mut self, topic: StoredTopic, changes: &mut Changes) -> Result<Outcome, Failure> {
-        self.topics.insert(topic.id.0, encode_topic(&topic).as_slice())?;
+        self.topics.insert(topic.id.0, encode_topic(&topic)?.as_slice())?;
         changes.topics.push(topic.clone());
         Ok(Outcome::Topic(topic))
     }
@@ -220,7 +227,7 @@ impl<'t> Tables<'t> {
             let partition = source.partition % targets.get(&target).copied().unwrap_or(1);
             let mut checkpoint = checkpoint.clone();
             checkpoint.target_end_offset = self.partition(target, partition)?.end;
-            self.checkpoints.insert((&**link, &*source.topic, source.partition), checkpoint.encode().as_slice())?;
+            self.checkpoints.insert((&**link, &*source.topic, source.partition), checkpoint.encode()?.as_slice())?;
         }
         commit.states.iter().try_for_each(|change| self.change_state(link, change))?;
         for ((source, revision), offset) in &commit.revision_starts {
@@ -232,15 +239,15 @@ impl<'t> Tables<'t> {
         Ok(Outcome::Appended(bases))
     }
 
-    fn change_state(&mut self, link: &LinkId, change: &StateChange) -> Result<(), StorageError> {
+    fn change_state(&mut self, link: &LinkId, change: &StateChange) -> Result<(), Failure> {
         let StateChange { stage, partition, head, rows } = change;
         let place = (&**link, &*partition.topic, partition.partition, stage.as_str());
         let key = |name| (place.0, place.1, place.2, place.3, name);
         let Some(head) = head else {
             self.state_heads.remove(place)?;
-            return self.drop_state(place);
+            return Ok(self.drop_state(place)?);
         };
-        self.state_heads.insert(place, head.encode().as_slice())?;
+        self.state_heads.insert(place, head.encode()?.as_slice())?;
         for (name, row) in rows {
             match row {
                 Some(row) => drop(self.state.insert(key(name.as_slice()), row.encode().as_slice())?),

@@ -67,19 +67,12 @@ impl Store {
         }
     }
 
-    /// The timestamp of the first record in the stored batch that holds `offset`, or `None` at the end of the partition.
+    /// The timestamp of the record at `offset`, or `None` at the end of the partition.
     ///
     /// # Errors
-    /// As [`Store::read`]; the checksum is not looked at.
+    /// As [`Store::read`].
     pub fn timestamp_at(&self, topic: TopicId, partition: u32, offset: i64) -> Result<Option<i64>, Error> {
-        let place = self.place(topic, partition, offset)?;
-        if offset == place.state.end {
-            return Ok(None);
-        }
-        self.with_stored(&place, offset, |base, bytes| {
-            let header = StoredHeader::read(bytes).map_err(|damage| place.corrupt(&self.shared, base, damage))?;
-            Ok(Some(header.first_timestamp))
-        })
+        Ok(self.read(topic, partition, offset)?.and_then(|batch| batch.timestamps.first().copied()))
     }
 
     /// Check that a reader can go on from `offset`.
@@ -146,7 +139,12 @@ impl Store {
                     let header = StoredHeader::read_checked(bytes)
                         .map_err(|damage| place.corrupt(&self.shared, base, damage))?;
                     let end = base.saturating_add(i64::from(header.records));
-                    Ok(Age { end, bytes: bytes.len() as u64, max_timestamp: header.max_timestamp })
+                    Ok(Age {
+                        end,
+                        bytes: bytes.len() as u64,
+                        max_timestamp: header.max_timestamp,
+                        arrival: header.arrival,
+                    })
                 })
                 .collect()
         })

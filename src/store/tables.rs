@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Retention, StoredPartition, StoredTopic};
 use super::error::Error;
-use crate::model::TopicId;
+use crate::model::{NotEncodable, TopicId, encode};
 
 /// The version of the layout that this program writes, and the highest that it reads.
 pub const LAYOUT_VERSION: u64 = 1;
@@ -62,10 +62,12 @@ struct TopicRow {
 }
 
 /// The stored form of a topic.
-pub(super) fn encode_topic(topic: &StoredTopic) -> Vec<u8> {
+///
+/// # Errors
+/// There is none.
+pub(super) fn encode_topic(topic: &StoredTopic) -> Result<Vec<u8>, NotEncodable> {
     let row = TopicRow { v: 1, name: topic.name.to_string(), partitions: topic.partitions, retention: topic.retention };
-    // Numbers and strings alone cannot fail to become JSON.
-    serde_json::to_vec(&row).unwrap_or_default()
+    encode("a topic", &row)
 }
 
 /// Read the stored form of a topic.
@@ -155,7 +157,7 @@ mod tests {
         let bytes = br#"{"v":1,"name":"orders","partitions":4,"retention_ms":60000,"retention_bytes":null}"#;
         let retention = Retention { retention_ms: Some(60_000), retention_bytes: None };
         let topic = StoredTopic { id: TopicId(7), name: "orders".into(), partitions: 4, retention };
-        assert_eq!(encode_topic(&topic), bytes);
+        assert_eq!(encode_topic(&topic).expect("JSON"), bytes);
         assert_eq!(decode_topic(7, bytes).expect("readable"), topic);
     }
 }

@@ -16,6 +16,7 @@ use super::{
     Class, Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target,
     Topic, TopicSettings,
 };
+use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicPartition};
 use crate::store::{Append, Command, Outcome, Packer, Retention, Store, StoredTopic, stored};
 use sink::EmbeddedSink;
@@ -147,7 +148,7 @@ impl Cluster for EmbeddedCluster {
             return Ok(end);
         }
         let mut compressor = self.store.compressor(None);
-        let mut packer = Packer::default();
+        let mut packer = Packer::new(now_ms());
         for record in batch.records() {
             packer.push(record, &mut compressor).map_err(too_large)?;
         }

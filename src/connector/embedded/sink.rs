@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{find, retention, too_large};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Sink, Target, Topic};
 use crate::model::partition::partition_of_key;
+use crate::model::time::now_ms;
 use crate::model::{Batch, LinkId, StoredState, TopicId, TopicPartition};
 use crate::store::{Append, Command, CommitLane, Compressor, Outcome, Packer, Store, StoredTopic, Ticket};
 
@@ -50,7 +51,7 @@ impl EmbeddedSink {
 
     fn write_all(&mut self, batch: &Batch, topic: &StoredTopic) -> Result<(), Error> {
         let place = (topic.id, batch.partition % topic.partitions);
-        let packer = self.pending.entry(place).or_default();
+        let packer = self.pending.entry(place).or_insert_with(|| Packer::new(now_ms()));
         batch.records().try_for_each(|record| packer.push(record, &mut self.compressor)).map_err(too_large)
     }
 
@@ -63,7 +64,7 @@ impl EmbeddedSink {
                 Some(key) => partition_of_key(key, topic.partitions),
                 None => batch.partition % topic.partitions,
             };
-            let packer = self.pending.entry((topic.id, partition)).or_default();
+            let packer = self.pending.entry((topic.id, partition)).or_insert_with(|| Packer::new(now_ms()));
             packer.push(record, &mut self.compressor).map_err(too_large)?;
         }
         Ok(())

@@ -363,7 +363,7 @@ fn a_cluster_describes_itself() {
     assert_eq!(home.cluster.produce(&place, &records("in", 1, 9..10)).expect("produced"), 4);
     assert_eq!(home.cluster.produce(&place, &records("in", 1, 0..0)).expect("produced"), 5);
     assert_eq!(home.cluster.range(&place).expect("there"), PartitionRange { log_start: 0, end: 5 });
-    assert_eq!(home.cluster.timestamp_at(&place, 2).expect("known"), Some(5));
+    assert_eq!(home.cluster.timestamp_at(&place, 2).expect("known"), Some(7));
     assert_eq!(home.cluster.timestamp_at(&place, 5).expect("end"), None);
     home.cluster.put_metadata(&link(), "state", b"paused").expect("stored");
     assert_eq!(home.cluster.metadata(&link(), "state").expect("read").as_deref(), Some(b"paused".as_slice()));
