@@ -6,6 +6,7 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`model`] | the nouns: batch, checkpoint, digest, ids |
+//! | [`background`] | threads whose work always ends in a state with a name |
 //! | [`config`] | TOML text to validated settings, every error at once |
 //! | [`plugin`] | the WebAssembly host: compile, check, limit, call |
 //! | [`store`] | the embedded durable store |
@@ -17,6 +18,7 @@
 //! | [`daemon`] | puts the rooms together |
 
 pub mod api;
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod connector;

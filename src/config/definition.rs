@@ -62,10 +62,14 @@ pub fn read_definition(
 ) -> Result<Defined, Vec<Diagnostic>> {
     let mut misfits = Vec::new();
     let table = table_of(definition, &Place::top(), 0, &mut misfits);
-    let text = toml::to_string(&table).unwrap_or_default();
-    let source = Source::new(id, &text);
-    let (tree, syntax_errors) = DeTable::parse_recoverable(&text);
+    let written = toml::to_string(&table);
+    let text = written.as_deref().unwrap_or_default();
+    let source = Source::new(id, text);
+    let (tree, syntax_errors) = DeTable::parse_recoverable(text);
     let report = Report::new(&source, &syntax_errors).with_files(Files::Within(around.secrets_dir));
+    if let Err(error) = &written {
+        report.error(&Place::top(), format!("the definition cannot be written as TOML: {error}"));
+    }
     for (place, message) in misfits {
         report.error(&place, message);
     }

@@ -76,7 +76,7 @@ pub use start::{MirrorMaker, Start};
 pub use template::{Piece, Template, Variable};
 pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_internal};
 pub use transform::parse_mapping;
-pub use units::{parse_duration, parse_size};
+pub use units::{parse_duration, parse_size, show_duration};
 
 use reader::Table;
 use report::{Files, Report};

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::digest::NotADigest;
+use crate::model::policy::TIME_AHEAD_MAX_MS;
 use crate::model::{Digest, Limits, OnError};
 
 use super::daemon::path;
@@ -15,6 +17,10 @@ use super::json::PluginConfig;
 use super::limits::read_limits;
 use super::link::{Around, Form};
 use super::reader::{Item, Table};
+
+const DAY_MS: u64 = 86_400_000;
+/// Clocks differ by a second easily; who wants no bound says a hundred years.
+const TIME_AHEAD_RANGE_MS: RangeInclusive<u64> = 1000..=36_500 * DAY_MS;
 
 /// One stage: a plugin with its configuration.
 #[derive(Clone, Debug)]
@@ -31,6 +37,9 @@ pub struct StageConfig {
     pub config: PluginConfig,
     /// What becomes of a record that the plugin rejects or traps on.
     pub on_error: OnError,
+    /// How far ahead of the record time and of the clock a record's timestamp may be for a plugin
+    /// with state, in milliseconds.
+    pub time_ahead_max_ms: u64,
     /// What the plugin may use.
     pub limits: Limits,
 }
@@ -75,6 +84,7 @@ impl StageConfig {
         let plugin = table.required("plugin", "write plugin = \"path/to/plugin.wasm\"");
         let digest = table.item("digest").and_then(|item| digest(&item));
         let on_error = table.item("on_error").and_then(|item| item.choice(&OnError::ALL)).unwrap_or_default();
+        let time_ahead_max_ms = table.duration_ms("time_ahead_max", TIME_AHEAD_MAX_MS, TIME_AHEAD_RANGE_MS);
         let config = table.item("config").map(|item| PluginConfig::read(&item));
         let limits = read_limits(table.table("limits"), around.limits);
         let place = table.place.clone();
@@ -92,6 +102,7 @@ impl StageConfig {
             digest: digest.map(|(digest, _)| digest),
             config: config.unwrap_or_else(|| Some(PluginConfig::empty(place)))?,
             on_error,
+            time_ahead_max_ms,
             limits,
         };
         Some((stage, name.place))

@@ -25,8 +25,8 @@ pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets
 use self::kafka::records::{Passing, RecordBatch};
 use crate::config::MirrorMaker;
 use crate::model::{
-    Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId,
-    TopicPartition,
+    Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, NotEncodable, RevisionNumber, StateChange, StoredState,
+    TopicId, TopicPartition,
 };
 
 /// What a lane may do after an error.
@@ -52,6 +52,13 @@ pub struct Error {
     pub message: String,
     /// What the operator can do about it.
     pub remedy: &'static str,
+}
+
+impl From<NotEncodable> for Error {
+    fn from(error: NotEncodable) -> Self {
+        let (code, remedy) = (NotEncodable::CODE, NotEncodable::REMEDY);
+        Self { class: Class::Fatal, code, message: error.to_string(), remedy }
+    }
 }
 
 /// A topic as a cluster describes it.
@@ -109,8 +116,9 @@ pub trait Cluster: Send + Sync {
     /// What is in a partition.
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error>;
 
-    /// The timestamp of the record at `offset` or of one shortly before it (in the same stored batch), in milliseconds; `None` if
-    /// it is not known. Lag in time is measured with it.
+    /// The timestamp of the record at `offset`, or of the first one behind it if there is none, in
+    /// milliseconds as its producer wrote it; `None` if it is not known. Lag in time is measured
+    /// with it.
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error>;
 
     /// The names of topics that programs keep for themselves and that [`Cluster::topics`] does not show.

@@ -147,6 +147,7 @@ fn spec(stage: &StageConfig, plugin: &Plugin) -> StageSpec {
         plugin_version: description.version.clone(),
         config: stage.config.value.clone(),
         on_error: stage.on_error,
+        time_ahead_max_ms: Some(stage.time_ahead_max_ms),
         limits: stage.limits.clone(),
     }
 }

@@ -27,7 +27,7 @@ use crate::link::Link;
 use crate::link::failover::Phase;
 use crate::link::relane::RelaneError;
 use crate::link::supervisor::LinkState;
-use crate::model::{ClusterId, LinkId};
+use crate::model::{ClusterId, LinkId, encode};
 
 /// What a definition is stored under, beside what else is known of a link.
 const NAME: &str = "definition";
@@ -266,7 +266,7 @@ impl Daemon {
         known: Option<&[u8]>,
         stored: &Stored,
     ) -> Result<(), ControlError> {
-        let text = serde_json::to_vec(stored).unwrap_or_default();
+        let text = encode("a definition", stored).map_err(|error| cluster_error(error.into()))?;
         if !home.replace_metadata(id, NAME, known, &text).map_err(cluster_error)? {
             return Err(overtaken(id));
         }

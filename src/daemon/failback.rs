@@ -15,6 +15,7 @@ use super::world::{Hosted, ManagedBy};
 use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
+use crate::background;
 use crate::connector::Class;
 use crate::link::failover::{FailedOver, Phase, Reason, ReturnError, way_back_id};
 use crate::link::supervisor::LinkState;
@@ -158,15 +159,14 @@ impl Daemon {
         }
         self.regions.returns.note(&id, |_| {});
         let (me, hosted, name) = (self.clone(), hosted.clone(), id.clone());
-        let spawned = thread::Builder::new().name("failback".to_owned()).spawn(move || {
-            if me.is_for_us(&hosted.link) {
-                me.return_to_source(&hosted);
+        let it = self.clone();
+        let go = move || {
+            if it.is_for_us(&hosted.link) {
+                it.return_to_source(&hosted);
             }
-            lock(&me.regions.returns.0).remove(&name);
-        });
-        if spawned.is_err() {
-            lock(&self.regions.returns.0).remove(&id);
-        }
+        };
+        // The next look begins again what has not come to its end.
+        background::begin("failback", go, move |_| drop(lock(&me.regions.returns.0).remove(&name)));
     }
 
     /// Wait until it is for this daemon to go the way back of a link: when it is told to, or when the one is gone that was. Not if it is over before.

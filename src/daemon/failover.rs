@@ -1,8 +1,7 @@
 //! The target of a link takes its source's place: because a person says so, or by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::control::failure_error;
@@ -12,6 +11,7 @@ use super::world::{Hosted, ManagedBy};
 use super::{Daemon, groups, lock, webhook};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
+use crate::background::{self, UnderWay};
 use crate::link::failover::{
     Direction, FailedOver, FailoverError, FailoverRecord, Phase, Positions, Preview, Reason, Signs, Trigger, Wanted,
 };
@@ -27,7 +27,7 @@ pub(super) const BY_ITSELF: &str = "tidegate";
 pub(super) struct Regions {
     triggers: Mutex<BTreeMap<LinkId, Trigger>>,
     /// Links that are just failing over by themselves.
-    falling: Mutex<BTreeSet<LinkId>>,
+    falling: UnderWay<LinkId>,
     pub(super) returns: Returns,
 }
 
@@ -179,21 +179,15 @@ impl Daemon {
         let due = lock(&self.regions.triggers).entry(id.clone()).or_default().look(signs(link), config, Instant::now());
         // What has failed waits for a person, and may not be the source's fault.
         let Some((reason, because)) = due.filter(|_| state != LinkState::Failed) else { return };
-        if !lock(&self.regions.falling).insert(id.clone()) {
-            return;
-        }
-        tracing::error!(link = &*id, "fails over by itself: {because}");
         let wanted = Wanted { reason, because: Some(because), by: BY_ITSELF.to_owned(), drain: config.drain_timeout };
-        let (link, regions) = (link.clone(), self.regions.clone());
-        let fall = move || {
+        let link = link.clone();
+        self.regions.falling.begin("failover", &id, move || {
+            let because = wanted.because.as_deref().unwrap_or_default();
+            tracing::error!(link = &*link.config().id, "fails over by itself: {because}");
             if let Err(error) = link.fail_over(&wanted) {
                 tracing::error!(link = &*link.config().id, "it could not fail over: {error}");
             }
-            lock(&regions.falling).remove(&link.config().id);
-        };
-        if thread::Builder::new().name("failover".to_owned()).spawn(fall).is_err() {
-            lock(&self.regions.falling).remove(&id);
-        }
+        });
     }
 
     fn return_if_due(&self, hosted: &Arc<Hosted>, over: Option<&FailedOver>) {
@@ -216,9 +210,7 @@ impl Daemon {
                     tracing::error!(link = &*link.config().id, "it could not fail back: {error}");
                 }
             };
-            if let Err(error) = thread::Builder::new().name("failback".to_owned()).spawn(begin) {
-                tracing::error!(link = &*id, "it could not fail back: {error}");
-            }
+            background::begin("failback", begin, |_| {});
         }
     }
 }

@@ -16,6 +16,7 @@ use super::check::{CheckedConfig, with_plugins};
 use super::definitions::{self, Definitions};
 use super::{Daemon, Error, RunningCluster, World, name};
 use crate::api::{self, Access, Prepared, wire};
+use crate::background;
 use crate::config::{ClusterConfig, ClusterKind, Config, DaemonConfig, EmbeddedConfig};
 use crate::connector::embedded::EmbeddedCluster;
 use crate::connector::kafka::KafkaCluster;
@@ -64,8 +65,9 @@ pub fn run(path: &Path, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Erro
     let access = Arc::new(open_access(&checked.config.daemon)?);
     let daemon = Arc::new(assemble(checked, path, name, engine, access.clone(), started)?);
     let stopping = Arc::new(AtomicBool::new(false));
-    let upkeep = upkeep(daemon.clone(), stopping.clone());
-    let following = follow(daemon.clone(), stopping.clone());
+    let no_thread = |error| Error::new(format!("no thread: {error}"), "raise the limit of processes");
+    let upkeep = upkeep(daemon.clone(), stopping.clone()).map_err(no_thread)?;
+    let following = follow(daemon.clone(), stopping.clone()).map_err(no_thread)?;
     runtime.spawn(reload_on_hangup(daemon.clone()));
     runtime.block_on(api::serve(listener, access, daemon.clone(), termination()));
     stopping.store(true, Ordering::Relaxed);
@@ -78,7 +80,9 @@ pub fn run(path: &Path, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Erro
     let _changing = super::lock(&daemon.changing);
     thread::scope(|scope| {
         for hosted in daemon.links() {
-            scope.spawn(move || hosted.end());
+            // What panics here has been told of in the log, and keeps no other link from its last
+            // commit.
+            scope.spawn(move || background::attempt(|| hosted.end()));
         }
     });
     Ok(())
@@ -184,7 +188,7 @@ fn declare(config: &ClusterConfig, cluster: Arc<KafkaCluster>) {
     let (id, topics) = (config.id.clone(), config.topics.clone());
     let cluster_left = Arc::downgrade(&cluster);
     drop(cluster);
-    thread::spawn(move || {
+    let declare = move || {
         for (name, topic) in topics {
             while let Some(cluster) = cluster_left.upgrade() {
                 match cluster.declare(&name, topic.partitions, topic.retention_ms, topic.retention_bytes) {
@@ -195,7 +199,8 @@ fn declare(config: &ClusterConfig, cluster: Arc<KafkaCluster>) {
                 thread::sleep(DECLARE_AGAIN_AFTER);
             }
         }
-    });
+    };
+    background::begin("declare", declare, |_| {});
 }
 
 fn open_store(config: &ClusterConfig, embedded: &EmbeddedConfig) -> Result<Store, Error> {
@@ -213,19 +218,15 @@ fn open_store(config: &ClusterConfig, embedded: &EmbeddedConfig) -> Result<Store
 }
 
 /// Sample rates and enforce retention until the daemon ends.
-fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        for round in 0_u32.. {
-            if stopping.load(Ordering::Relaxed) {
-                return;
-            }
-            for hosted in daemon.links() {
-                hosted.link.meter().sample(Instant::now(), hosted.link.counters());
-            }
-            if round % SAMPLES_PER_RETENTION == 0 {
-                enforce_retention(&daemon);
-            }
-            thread::park_timeout(SAMPLE_INTERVAL);
+fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> io::Result<thread::JoinHandle<()>> {
+    let mut round = 0_u32;
+    keep_on("upkeep", stopping, SAMPLE_INTERVAL, move || {
+        round = round.wrapping_add(1);
+        for hosted in daemon.links() {
+            hosted.link.meter().sample(Instant::now(), hosted.link.counters());
+        }
+        if round % SAMPLES_PER_RETENTION == 1 {
+            enforce_retention(&daemon);
         }
     })
 }
@@ -241,14 +242,27 @@ fn enforce_retention(daemon: &Daemon) {
 }
 
 /// Do what other daemons say of links, and look after those that change places, until the daemon ends.
-fn follow(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        while !stopping.load(Ordering::Relaxed) {
-            daemon.follow_definitions();
-            daemon.attend_regions();
-            thread::park_timeout(definitions::LOOK_EVERY);
-        }
+fn follow(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> io::Result<thread::JoinHandle<()>> {
+    keep_on("follow", stopping, definitions::LOOK_EVERY, move || {
+        daemon.follow_definitions();
+        daemon.attend_regions();
     })
+}
+
+/// Do something every `interval` until the daemon ends, whatever comes of it.
+fn keep_on(
+    name: &'static str,
+    stopping: Arc<AtomicBool>,
+    interval: Duration,
+    mut work: impl FnMut() + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    let rounds = move || {
+        while !stopping.load(Ordering::Relaxed) {
+            work();
+            thread::park_timeout(interval);
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(move || background::keep_on(name, rounds, |_| {}))
 }
 
 /// Read the configuration file anew whenever SIGHUP comes.
@@ -260,9 +274,13 @@ async fn reload_on_hangup(daemon: Arc<Daemon>) {
     while hangup.recv().await.is_some() {
         let daemon = daemon.clone();
         let reloaded = tokio::task::spawn_blocking(move || daemon.reload_file()).await;
-        if let Ok(Err(error)) = reloaded {
-            tracing::error!(code = error.code, "nothing has changed: {error}");
-            error.faults.iter().for_each(|fault| tracing::error!("{}: {}", fault.path, fault.message));
+        match reloaded {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::error!(code = error.code, "nothing has changed: {error}");
+                error.faults.iter().for_each(|fault| tracing::error!("{}: {}", fault.path, fault.message));
+            }
+            Err(panic) => tracing::error!(code = "internal", "the configuration was not read anew: {panic}"),
         }
     }
 }

@@ -478,9 +478,14 @@ fn latency(latency: Quantiles) -> wire::Latency {
 /// What a revision does without plugins.
 fn builtins(builtins: &Builtins) -> wire::RevisionBuiltins {
     wire::RevisionBuiltins {
-        filter: builtins.filter.as_ref().and_then(|filter| serde_json::to_value(filter).ok()),
-        transform: builtins.transform.as_ref().and_then(|transform| serde_json::to_value(transform).ok()),
+        filter: builtins.filter.as_ref().map(shown),
+        transform: builtins.transform.as_ref().map(shown),
     }
+}
+
+/// What cannot be shown is not shown as if it were not there.
+fn shown(builtin: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(builtin).unwrap_or_else(|error| format!("it cannot be shown: {error}").into())
 }
 
 /// The stages of a revision.

@@ -18,6 +18,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::failover::event;
 use crate::api::wire::{FailoverEvent, Time};
+use crate::background;
 use crate::config::Webhook;
 use crate::config::failover::is_private;
 use crate::link::Link;
@@ -37,10 +38,10 @@ pub(super) fn tell_news(link: &Arc<Link>) {
     if !link.has_news() {
         return;
     }
-    let link = link.clone();
-    let spawned = thread::Builder::new().name("webhook".to_owned()).spawn(move || {
+    let (link, it) = (link.clone(), link.clone());
+    let tell = move || {
         let record = match link.untold() {
-            Ok(Some(record)) if Time::now().0 - record.done_ms < NEWS_AGE_MAX_MS => record,
+            Ok(Some(record)) if Time::now().0.saturating_sub(record.done_ms) < NEWS_AGE_MAX_MS => record,
             Ok(_) => return,
             Err(failure) => {
                 return tracing::debug!(link = &*link.config().id, code = failure.code, "webhook: {failure}");
@@ -58,10 +59,12 @@ pub(super) fn tell_news(link: &Arc<Link>) {
         if let Err(failure) = link.note_told(&record) {
             tracing::warn!(link = &*link.config().id, code = failure.code, "webhook: {failure}");
         }
+    };
+    background::begin("webhook", tell, move |ended| {
+        if ended.is_err() {
+            it.keep_news();
+        }
     });
-    if let Err(error) = spawned {
-        tracing::error!("webhook: no thread: {error}");
-    }
 }
 
 /// The address without its path, which may hold a key.
@@ -99,7 +102,8 @@ fn send(agent: &ureq::Agent, webhook: &Webhook, event: &FailoverEvent, body: &[u
         .header("x-tidegate-delivery", format!("{}/{}", event.link_id, event.id));
     if let Some(secret) = &webhook.secret {
         let secret = secret.read().map_err(Trouble::Lasting)?;
-        let signature = signature(secret.expose_secret().as_bytes(), Time::now().0 / 1000, body);
+        let signature =
+            signature(secret.expose_secret().as_bytes(), Time::now().0 / 1000, body).map_err(Trouble::Lasting)?;
         request = request.header("x-tidegate-signature", signature);
     }
     match request.send(body) {
@@ -117,13 +121,15 @@ fn send(agent: &ureq::Agent, webhook: &Webhook, event: &FailoverEvent, body: &[u
 }
 
 /// `t=SECONDS,v1=HEX`, where the hexadecimal number is the HMAC-SHA256 of `SECONDS.BODY`.
-fn signature(secret: &[u8], seconds: i64, body: &[u8]) -> String {
-    // A key of any length is taken.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
+///
+/// # Errors
+/// There is none. An event is never sent without one.
+fn signature(secret: &[u8], seconds: i64, body: &[u8]) -> Result<String, String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|error| format!("it cannot be signed: {error}"))?;
     mac.update(format!("{seconds}.").as_bytes());
     mac.update(body);
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    Ok(format!("t={seconds},v1={hex}"))
 }
 
 fn agent(allows_private: bool) -> ureq::Agent {
@@ -183,7 +189,7 @@ mod tests {
     fn a_message_is_signed_with_its_time() {
         assert_eq!(
             signature(b"secret", 1_700_000_000, b"{}"),
-            "t=1700000000,v1=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163"
+            Ok("t=1700000000,v1=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163".to_owned())
         );
     }
 }

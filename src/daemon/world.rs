@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::definitions::Stored;
+use crate::background::{self, Unfinished};
 use crate::config::ClusterConfig;
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
@@ -38,12 +39,8 @@ impl Hosted {
     /// Have a link do what it was last told, and look after it.
     pub(super) fn begin(link: Link, managed_by: ManagedBy) -> Arc<Self> {
         let link = Arc::new(link);
-        let duties = [Link::resume_desired, Link::guard, Link::follow, Link::follow_groups, Link::beat, Link::observe];
-        let duty = |duty: fn(&Link)| {
-            let link = link.clone();
-            thread::spawn(move || duty(&link))
-        };
-        let duties = Mutex::new(duties.map(duty).into());
+        let begun = DUTIES.into_iter().filter_map(|(name, duty)| begin_duty(&link, name, duty));
+        let duties = Mutex::new(begun.collect());
         Arc::new(Self { link, managed_by, duties })
     }
 
@@ -54,6 +51,28 @@ impl Hosted {
         duties.into_iter().for_each(|duty| drop(duty.join()));
         self.link.halt();
     }
+}
+
+/// What is done for a link beside its lanes, each on a thread: until [`Link::dismiss`], but for the
+/// first.
+const DUTIES: [(&str, fn(&Link)); 6] = [
+    ("resume", Link::resume_desired),
+    ("warden", Link::guard),
+    ("topics", Link::follow),
+    ("groups", Link::follow_groups),
+    ("heartbeats", Link::beat),
+    ("observer", Link::observe),
+];
+
+/// A panic ends no duty: it is an event of the link, and the duty begins again.
+fn begin_duty(link: &Arc<Link>, name: &'static str, duty: fn(&Link)) -> Option<JoinHandle<()>> {
+    let it = link.clone();
+    let tell = move |link: &Link, unfinished: &Unfinished| {
+        link.note(unfinished.code(), format!("thread {name}: {unfinished}"))
+    };
+    let work = move || background::keep_on(name, || duty(&it), |unfinished| tell(&it, unfinished));
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.inspect_err(|error| tell(link, &Unfinished::NoThread(error.to_string()))).ok()
 }
 
 /// A cluster and what its configuration says.

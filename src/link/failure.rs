@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::connector::{Class, Error};
-use crate::model::Batch;
+use crate::model::{Batch, NotEncodable};
 
 /// Why a lane cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +68,12 @@ impl Failure {
     /// The same, in a stage.
     pub(super) fn at_stage(self, stage: &str) -> Self {
         Self { stage: Some(stage.to_owned()), ..self }
+    }
+}
+
+impl From<NotEncodable> for Failure {
+    fn from(error: NotEncodable) -> Self {
+        Error::from(error).into()
     }
 }
 

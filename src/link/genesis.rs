@@ -15,7 +15,7 @@ use super::supervisor::{Link, Shared};
 use crate::config::{LinkConfig, Start};
 use crate::connector::{Class, Cluster, Error, Topic};
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST, LAYOUT_OF_FAILOVER};
-use crate::model::{LinkId, TopicPartition};
+use crate::model::{LinkId, TopicPartition, encode};
 
 /// Where the genesis is kept in the target.
 const GENESIS: &str = "genesis";
@@ -301,7 +301,7 @@ impl Link {
 
     /// Change it, unless somebody else was faster.
     pub(super) fn replace_genesis(&self, known: &Stored, genesis: Genesis) -> Result<Option<Stored>, Failure> {
-        let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
+        let bytes = encode("the genesis", &genesis)?;
         let replaced = self.replace(GENESIS, Some(&known.bytes), &bytes)?;
         Ok(replaced.then_some(Stored { genesis, bytes }))
     }
@@ -338,7 +338,7 @@ impl Link {
             failover: None,
             link_epoch: 0,
         };
-        let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
+        let bytes = encode("the genesis", &genesis)?;
         if self.replace(GENESIS, None, &bytes)? {
             return Ok(genesis);
         }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tracing::span::EnteredSpan;
 
+use super::ahead::WallClock;
 use super::failure::{Backoff, Failure};
 use super::genesis::Genesis;
 use super::journal;
@@ -28,6 +29,7 @@ use super::trace;
 use crate::config::LinkConfig;
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
+pub(super) use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
 use transaction::Transaction;
 
@@ -357,7 +359,8 @@ impl Session {
         let interrupted = || link.orders.desired_of(lane) != Desired::Running || link.slot.load().number() != revision;
         let search = patience.map(|patience| Search { deadline: Instant::now() + patience, interrupted: &interrupted });
         let states = self.memory.of(partition);
-        let processed = self.run.process(batch, states, self.record_bytes_max, search);
+        let clock = WallClock(now_ms());
+        let processed = self.run.process(batch, states, self.record_bytes_max, &clock, search);
         match processed {
             Ok(processed) => {
                 self.transaction.state_changes = memory::accept(states);
@@ -583,9 +586,4 @@ fn looked_at_again(error: Error) -> Failure {
 
 fn internal(what: &str) -> Failure {
     Failure::fatal("internal", what, "report this, then start the link")
-}
-
-pub(super) fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as i64
 }

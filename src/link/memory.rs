@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use super::ahead;
 use super::failure::Failure;
 use super::pipeline::{Pipeline, Stage};
+use crate::model::policy::TIME_AHEAD_MAX_MS;
 use crate::model::state::STATE_VERSION;
+use crate::model::time::now_ms;
 use crate::model::{Checkpoint, Digest, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition};
 use crate::plugin::State;
 
@@ -47,6 +50,7 @@ impl Memory {
                 continue;
             };
             check(&stage.spec.name, partition, &head, checkpoint)?;
+            warn_of_time(link, partition, stage, head.time);
             let mut state = State::new(rows, head.time, stage.spec.limits.state_bytes);
             if head.layout != layout {
                 let wrote = Writer { plugin: head.plugin, revision: head.revision };
@@ -159,6 +163,15 @@ pub(super) fn undo(states: &mut [Option<State>]) {
 
 fn empty(stage: &Stage) -> State {
     State::new(BTreeMap::new(), i64::MIN, stage.spec.limits.state_bytes)
+}
+
+/// A state that was poisoned before there was a bound goes on being of no use, without an error:
+/// say so.
+fn warn_of_time(link: &str, partition: &TopicPartition, stage: &Stage, time: i64) {
+    let most_ms = stage.spec.time_ahead_max().unwrap_or(TIME_AHEAD_MAX_MS as i64);
+    if let Some(hint) = ahead::hint(link, partition, time, most_ms, now_ms()) {
+        tracing::warn!(link, stage = stage.spec.name, "{hint}");
+    }
 }
 
 fn departed(stage: String, partition: &TopicPartition) -> StateChange {

@@ -19,7 +19,7 @@ use super::supervisor::Link;
 use crate::connector::{Class, Commit, Error, Opened, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
-use crate::model::{Checkpoint, RevisionNumber, StateChange, StateHead, TopicPartition};
+use crate::model::{Checkpoint, RevisionNumber, StateChange, StateHead, TopicPartition, encode};
 
 /// Where the resets are kept in the target.
 const RESETS: &str = "resets";
@@ -250,7 +250,7 @@ impl Link {
             let known = self.target().metadata(&self.config().id, RESETS)?;
             let mut resets = read_resets(known.as_deref())?;
             resets.push(record.clone());
-            let text = serde_json::to_vec(&Resets { v: RESETS_VERSION, resets }).unwrap_or_default();
+            let text = encode("the list of resets", &Resets { v: RESETS_VERSION, resets })?;
             if self.replace(RESETS, known.as_deref(), &text)? {
                 return Ok(());
             }

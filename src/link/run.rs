@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ahead::{self, Clock, Guard};
 use super::builtins;
 use super::failure::{Failure, Place};
 use super::lane::now_ms;
@@ -16,7 +17,7 @@ use super::pipeline::{Instances, Pipeline};
 use super::stats::{Tally, Window};
 use super::trace;
 use crate::config::{BreakerConfig, LinkConfig};
-use crate::model::{Batch, OnError};
+use crate::model::{Batch, OnError, TopicPartition};
 use crate::plugin::instance::{Trapped, Verdict};
 use crate::plugin::state::State;
 
@@ -91,6 +92,8 @@ struct Work<'s> {
     siblings: Vec<(i64, u32)>,
     /// Whether and how long it may search.
     search: Option<Search<'s>>,
+    /// What timestamps are held against.
+    clock: &'s dyn Clock,
     /// The largest record that the target takes, in bytes.
     record_bytes_max: usize,
     /// Whether plugins have told the truth about what they were working on.
@@ -130,13 +133,15 @@ impl Run {
         self.instances.iter().flatten().flat_map(|instance| instance.routes())
     }
 
-    /// Let a batch go through the built-ins and all stages, to a target that takes records of `record_bytes_max` bytes. If it is to search, look for the
-    /// records that a plugin traps on.
+    /// Let a batch go through the built-ins and all stages, to a target that takes records of
+    /// `record_bytes_max` bytes. If it is to search, look for the records that a plugin traps on.
+    /// `clock` says which timestamps cannot be true.
     pub(super) fn process(
         &mut self,
         mut batch: Batch,
         states: &mut [Option<State>],
         record_bytes_max: usize,
+        clock: &dyn Clock,
         search: Option<Search<'_>>,
     ) -> Result<Processed, Stop> {
         let stages = self.pipeline.stages.len();
@@ -144,14 +149,17 @@ impl Run {
         // A plugin that traps in a single stage has the whole batch in hand, and without any stage nothing stops. A record that halts the lane is alone: those before it are in
         // the original.
         let may_halt = self.pipeline.stages.iter().any(|stage| stage.spec.on_error == OnError::Stop);
-        let keeps = stages > 1 || search.is_some() || has_builtins && stages > 0 || may_halt;
+        // A stage that remembers gets a batch in parts where a record was ahead of its time or has
+        // left traces.
+        let may_part = states.iter().any(Option::is_some);
+        let keeps = stages > 1 || search.is_some() || has_builtins && stages > 0 || may_halt || may_part;
         let original = keeps.then(|| batch.clone());
         let mut done = Processed { tallies: vec![Tally::default(); stages], ..Processed::default() };
         if has_builtins {
             done.builtins = self.pipeline.builtins.apply(&mut batch, now_ms);
         }
         let siblings = vec![(i64::MIN, 0); stages];
-        let mut work = Work { states, done, siblings, search, record_bytes_max, trusts_hints: true };
+        let mut work = Work { states, done, siblings, search, clock, record_bytes_max, trusts_hints: true };
         self.flow(0, batch, &mut work).map_err(|stop| stop.about(original))?;
         let mut done = work.done;
         // Parts go through all stages one after the other, so the order of finding depends on how the batch was cut.
@@ -182,6 +190,54 @@ impl Run {
 
     /// Let a stage work on a part of a batch of `whole` records.
     fn part(&mut self, stage: usize, batch: Batch, whole: usize, work: &mut Work<'_>) -> Result<(), Stop> {
+        let mut next = 0;
+        while let Some((ahead, most_ms)) = self.first_ahead(stage, &batch, next, work)? {
+            self.timely(stage, batch.slice(next..ahead), whole, work)?;
+            let cause = Cause::ahead(batch.timestamps[ahead], most_ms);
+            next = ahead + 1;
+            self.put_aside(stage, batch.slice(ahead..next), cause, work)?;
+        }
+        let rest = if next == 0 { batch } else { batch.slice(next..batch.len()) };
+        self.timely(stage, rest, whole, work)
+    }
+
+    /// The first record from `next` on whose timestamp is ahead of all clocks, for a stage that
+    /// remembers anything; and by how much it may be.
+    fn first_ahead(
+        &self,
+        stage: usize,
+        batch: &Batch,
+        next: usize,
+        work: &Work<'_>,
+    ) -> Result<Option<(usize, i64)>, Stop> {
+        let Some((guard, time)) = self.guard(stage, work) else { return Ok(None) };
+        let ahead = guard.first_ahead(batch, next, time, std::iter::empty())?;
+        Ok(ahead.map(|ahead| (ahead, guard.most_ms)))
+    }
+
+    /// What a stage that remembers anything holds timestamps against, and its record time.
+    fn guard<'g>(&'g self, stage: usize, work: &Work<'g>) -> Option<(Guard<'g>, i64)> {
+        let (spec, state) = (&self.pipeline.stages[stage].spec, work.states[stage].as_ref()?);
+        Some((Guard { stage: spec, clock: work.clock, most_ms: spec.time_ahead_max()? }, state.time()))
+    }
+
+    /// How many of the rejects are certain, if a record was timely only because of a rejected one
+    /// before it: that did not move the record time.
+    fn certain_in_time(
+        &self,
+        stage: usize,
+        batch: &Batch,
+        verdict: &Verdict,
+        work: &Work<'_>,
+    ) -> Result<Option<usize>, Stop> {
+        let (Some((guard, _)), Some(mark)) = (self.guard(stage, work), verdict.mark) else { return Ok(None) };
+        let rejects = &verdict.rejects;
+        let ahead = guard.first_ahead(batch, 0, mark.time(), rejects.iter().map(|reject| reject.index))?;
+        Ok(ahead.map(|ahead| rejects.partition_point(|reject| reject.index < ahead)))
+    }
+
+    /// Let a stage work on records of which none is ahead of its time.
+    fn timely(&mut self, stage: usize, batch: Batch, whole: usize, work: &mut Work<'_>) -> Result<(), Stop> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -249,7 +305,12 @@ impl Run {
         work: &mut Work<'_>,
     ) -> Result<(), Stop> {
         let stays = matches!(self.pipeline.stages[stage].spec.on_error, OnError::DeadLetter | OnError::Skip);
-        if verdict.rejects.is_empty() || stays && verdict.certain.is_none() {
+        let in_time = match verdict.rejects.is_empty() {
+            true => None,
+            false => self.certain_in_time(stage, &batch, &verdict, work)?,
+        };
+        let certain = verdict.certain.into_iter().chain(in_time).min();
+        if verdict.rejects.is_empty() || stays && certain.is_none() {
             for reject in &verdict.rejects {
                 let record = batch.slice(reject.index..reject.index + 1);
                 self.put_aside(stage, record, Cause::rejected(reject), work)?;
@@ -268,7 +329,7 @@ impl Run {
         }
         // The rejected records come out first, and the others are worked on without them.
         work.undo(stage, &verdict);
-        let certain = verdict.certain.unwrap_or(verdict.rejects.len());
+        let certain = certain.unwrap_or(verdict.rejects.len());
         let mut next = 0;
         for reject in &verdict.rejects[..certain] {
             self.part(stage, batch.slice(next..reject.index), whole, work)?;
@@ -313,7 +374,8 @@ impl Run {
         tally.note(&cause, &record);
         let (rejected, trapped) = (tally.rejected, tally.trapped);
         if let Some(reason) = self.windows[stage].opens(rejected, trapped, &self.breaker) {
-            return Err(Stop::Breaker(format!("stage {} {reason}, the last with {cause}", at.spec.name)));
+            let hint = self.time_hint(stage, &record, work).map_or(String::new(), |hint| format!("; {hint}"));
+            return Err(Stop::Breaker(format!("stage {} {reason}, the last with {cause}{hint}", at.spec.name)));
         }
         match at.spec.on_error {
             OnError::DeadLetter => work.done.letters.push(Letter { stage: Some(stage), record, cause }),
@@ -323,11 +385,18 @@ impl Run {
                 return self.flow(stage + 1, record, work);
             }
             OnError::Stop => {
-                let failure = halted(&at.spec.name, &record, &cause);
+                let failure = halted(&at.spec.name, &record, &cause, self.time_hint(stage, &record, work));
                 return Err(Stop::Halted(Box::new((record, failure))));
             }
         }
         Ok(())
+    }
+
+    /// What to do about the stage's record time, if that is why it cannot go on.
+    fn time_hint(&self, stage: usize, record: &Batch, work: &Work<'_>) -> Option<String> {
+        let (guard, time) = self.guard(stage, work)?;
+        let partition = TopicPartition::new(record.topic.clone(), record.partition);
+        ahead::hint(&self.link, &partition, time, guard.most_ms, now_ms())
     }
 }
 
@@ -339,13 +408,18 @@ fn time_for(records: usize, whole: usize, time: Duration, record_time: Duration)
     }
 }
 
-fn halted(stage: &str, record: &Batch, cause: &Cause) -> Failure {
+fn halted(stage: &str, record: &Batch, cause: &Cause, hint: Option<String>) -> Failure {
     let place = Place::of(record);
     let message = format!(
-        "stage {stage} and the record of {}-{} at offset {}: {cause}",
-        place.topic, place.partition, place.offset
+        "stage {stage} and the record of {}-{} at offset {}: {cause}{}",
+        place.topic,
+        place.partition,
+        place.offset,
+        hint.map_or(String::new(), |hint| format!("; {hint}"))
     );
-    let remedy =
-        "publish a plugin or a configuration that handles this record, or another on_error; then start the link";
+    let remedy = match cause.failure_code() {
+        ahead::CODE => ahead::REMEDY,
+        _ => "publish a plugin or a configuration that handles this record, or another on_error; then start the link",
+    };
     Failure { place: Some(place), ..Failure::fatal(cause.failure_code(), message, remedy).at_stage(stage) }
 }

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::lane::now_ms;
 use super::status::lock;
 use super::supervisor::Link;
+use crate::model::encode;
 
 /// What may be saved up: a tenth of a second, so that the rate is kept in any second.
 const SAVED_SECONDS: f64 = 0.1;
@@ -127,7 +128,7 @@ impl Link {
     /// The target cannot be written.
     pub fn set_throttle(&self, rate: Option<Option<u64>>, by: &str) -> Result<(), Failure> {
         let order = rate.map(|rate| ThrottleOrder { rate, by: by.to_owned(), at_ms: now_ms() });
-        let text = serde_json::to_vec(&order).unwrap_or_default();
+        let text = encode("the link's throttle", &order)?;
         self.store(THROTTLE, &text)?;
         self.apply_throttle(order.as_ref());
         Ok(())

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RevisionNumber, TopicId};
+use super::{NotEncodable, RevisionNumber, TopicId, encode};
 
 /// The version of [`Checkpoint`]'s encoding that this program writes.
 pub const CHECKPOINT_VERSION: u32 = 1;
@@ -48,8 +48,11 @@ pub enum CheckpointError {
 
 impl Checkpoint {
     /// The stored form.
-    pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn encode(&self) -> Result<Vec<u8>, NotEncodable> {
+        encode("a checkpoint", self)
     }
 
     /// Read the stored form.
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn version_1_is_what_it_was() {
-        assert_eq!(checkpoint().encode(), V1.as_bytes());
+        assert_eq!(checkpoint().encode().expect("JSON"), V1.as_bytes());
         assert_eq!(Checkpoint::decode(V1.as_bytes()).expect("readable"), checkpoint());
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, RevisionNumber, TopicPartition};
+use super::{Digest, NotEncodable, RevisionNumber, TopicPartition, encode};
 
 /// The version of [`StateHead`]'s encoding that this program writes.
 pub const STATE_VERSION: u32 = 1;
@@ -55,8 +55,11 @@ pub struct StateHead {
 
 impl StateHead {
     /// The stored form.
-    pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn encode(&self) -> Result<Vec<u8>, NotEncodable> {
+        encode("the head of a state", self)
     }
 
     /// Read the stored form.
@@ -111,7 +114,7 @@ mod tests {
         let digest = Digest::of(b"component");
         let head = StateHead { v: 1, next_offset: 42, time: 7, layout: 2, plugin: digest, revision: RevisionNumber(3) };
         let text = format!(r#"{{"v":1,"next_offset":42,"time":7,"layout":2,"plugin":"{digest}","revision":3}}"#);
-        assert_eq!(String::from_utf8(head.encode()).expect("text"), text);
+        assert_eq!(String::from_utf8(head.encode().expect("JSON")).expect("text"), text);
         assert_eq!(StateHead::decode(text.as_bytes()), Ok(head));
         assert!(StateHead::decode(br#"{"v":2,"next_offset":1}"#).is_err());
     }

@@ -58,6 +58,13 @@ pub struct Mark {
     time: i64,
 }
 
+impl Mark {
+    /// The record time then.
+    pub fn time(self) -> i64 {
+        self.time
+    }
+}
+
 /// Putting an entry would take more than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;

@@ -7,6 +7,7 @@
 mod bad_input;
 mod both_ways;
 mod builtins;
+mod clock;
 mod compiler;
 mod crash;
 mod definitions;

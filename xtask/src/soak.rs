@@ -49,16 +49,16 @@ pub(crate) fn breaks(names: &[String]) -> Result<()> {
     if survived.is_empty() { Ok(()) } else { Err(format!("the oracle missed: {}", survived.join(", "))) }
 }
 
-/// The tests that turn red with a patch, by its line `# Caught by: NAME`: their target, and what their names begin with. Those behind `faults::` are in
-/// `tests/faults`, the others in `tests/it`.
+/// The tests that turn red with a patch, by its line `# Caught by: NAME`: their target, and what
+/// their names begin with. Those behind `faults::` are in `tests/faults`, those behind `lib::`
+/// beside the code, the others in `tests/it`.
 fn caught_by(patch: &Path) -> Result<(&'static str, String)> {
     let text = fs::read_to_string(patch).map_err(|error| format!("{}: {error}", patch.display()))?;
     let name = text.lines().find_map(|line| line.strip_prefix("# Caught by: "));
     let name = name.ok_or_else(|| format!("{} does not say what it is caught by", patch.display()))?;
-    Ok(match name.strip_prefix("faults::") {
-        Some(name) => ("faults", name.to_owned()),
-        None => ("it", name.to_owned()),
-    })
+    let of = ["faults", "lib"].into_iter().find_map(|of| Some((of, name.strip_prefix(of)?.strip_prefix("::")?)));
+    let (of, name) = of.unwrap_or(("it", name));
+    Ok((of, name.to_owned()))
 }
 
 fn patches(dir: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
@@ -89,10 +89,11 @@ fn oracle_passes(root: &Path, copy: &Path, (of, test): (&str, &str), told: &Path
         command.env("TIDEGATE_KILLS", BREAK_KILLS);
         command
     };
-    run(&mut cargo(&["test", "--release", "--test", of, "--no-run"]))?;
+    let tests: &[&str] = if of == "lib" { &["--lib"] } else { &["--test", of] };
+    run(&mut cargo(&[&["test", "--release", "--no-run"], tests].concat()))?;
     let failed = |error: std::io::Error| format!("{}: {error}", told.display());
     let (out, err) = fs::File::create(told).and_then(|file| Ok((file.try_clone()?, file))).map_err(failed)?;
-    let status = cargo(&["test", "--release", "--test", of, test]).stdout(out).stderr(err).status();
+    let status = cargo(&[&["test", "--release"], tests, &[test]].concat()).stdout(out).stderr(err).status();
     let status = status.map_err(|error| format!("cargo: {error}"))?;
     if fs::read_to_string(told).map_err(failed)?.contains("running 0 tests") {
         return Err(format!("there is no test {test}"));

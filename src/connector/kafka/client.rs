@@ -20,6 +20,7 @@ use super::error::{self, Code};
 use super::produce::{self, TopicRecords};
 use super::records::{FinishedBatch, Stamp};
 use super::wire::{Connection, Settings, WireError};
+use crate::background;
 use crate::connector::Error;
 use crate::model::TopicPartition;
 
@@ -222,15 +223,13 @@ impl Client {
         if self.asks_aside.swap(true, Relaxed) {
             return;
         }
+        let it = me.clone();
         let ask = move || {
-            if let Err(error) = me.recent() {
+            if let Err(error) = it.recent() {
                 tracing::debug!(code = error.code, "metadata: {error}");
             }
-            me.asks_aside.store(false, Relaxed);
         };
-        if thread::Builder::new().name("metadata".to_owned()).spawn(ask).is_err() {
-            self.asks_aside.store(false, Relaxed);
-        }
+        background::begin("metadata", ask, move |_| me.asks_aside.store(false, Relaxed));
     }
 
     /// What the cluster said no longer than `age` ago.

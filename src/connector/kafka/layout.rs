@@ -291,7 +291,7 @@ mod tests {
             revision: RevisionNumber(3),
         };
         assert_eq!(checkpoint_key(&place()), "checkpoint/orders.v1/7");
-        let read = LaneRecord::read(Some(b"checkpoint/orders.v1/7"), Some(&checkpoint.encode()));
+        let read = LaneRecord::read(Some(b"checkpoint/orders.v1/7"), Some(&checkpoint.encode().expect("JSON")));
         assert_eq!(read, Ok(Some(LaneRecord::Checkpoint(place(), checkpoint))));
 
         let start = RevisionStart { partition: place(), revision: RevisionNumber(3), offset: 41 };

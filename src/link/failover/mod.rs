@@ -13,7 +13,7 @@
 mod back;
 pub(super) mod others;
 mod record;
-mod trigger;
+pub(super) mod trigger;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -209,6 +209,11 @@ impl Link {
     /// Whether there may be something to be told to somebody outside.
     pub fn has_news(&self) -> bool {
         self.places.has_news.load(Relaxed)
+    }
+
+    /// Telling has come to nothing: it is to be tried again.
+    pub fn keep_news(&self) {
+        self.places.has_news.store(true, Relaxed);
     }
 
     /// What is to be told to somebody outside: the last failover or failback, if it was not yet.
@@ -436,7 +441,9 @@ impl Link {
         std::thread::scope(|scope| {
             let of_turn = |turn: u32| (turn..genesis.lanes).step_by(turns as usize).try_for_each(fence);
             let threads: Vec<_> = (0..turns).map(|turn| scope.spawn(move || of_turn(turn))).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(overtaken().into())))
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(panicked("the fencing of a lane"))))
         })
     }
 
@@ -547,6 +554,10 @@ fn check(stored: Option<&Stored>) -> Result<&Stored, FailoverError> {
 }
 
 /// Somebody else has changed the genesis meanwhile.
+fn panicked(what: &str) -> Failure {
+    Failure::fatal("internal", format!("{what} panicked: see the log"), "report this, then try again")
+}
+
 fn overtaken() -> Error {
     Error {
         class: Class::Reopen,

@@ -17,7 +17,7 @@ use super::super::failure::Failure;
 use super::super::genesis::of_lanes;
 use super::super::lane::now_ms;
 use super::super::supervisor::Link;
-use crate::model::{TopicId, TopicPartition};
+use crate::model::{TopicId, TopicPartition, encode};
 
 /// How long a period is, in milliseconds.
 const PERIOD_MS: u64 = 600_000;
@@ -98,7 +98,7 @@ impl Link {
             return Ok(());
         }
         let Some(waypoint) = self.waypoint(now)? else { return Ok(()) };
-        self.store(&slot(period), &serde_json::to_vec(&waypoint).unwrap_or_default())?;
+        self.store(&slot(period), &encode("a waypoint", &waypoint)?)?;
         *last = Some(period);
         Ok(())
     }
@@ -152,7 +152,13 @@ impl Link {
         for slot in 0..u64::from(LEVELS) * KEPT {
             let Some(bytes) = self.target().metadata(&self.config().id, &key(slot))? else { continue };
             // What cannot be read is as good as what was not noted: a group reads more again.
-            let Ok(mut waypoint) = serde_json::from_slice::<Waypoint>(&bytes) else { continue };
+            let mut waypoint = match serde_json::from_slice::<Waypoint>(&bytes) {
+                Ok(waypoint) => waypoint,
+                Err(error) => {
+                    tracing::warn!(link = &*self.config().id, slot, "a waypoint cannot be read: {error}");
+                    continue;
+                }
+            };
             waypoint.ends.retain(|topic, ends| ids.get(&**topic) == Some(&ends.id));
             found.push(waypoint);
         }

@@ -16,6 +16,7 @@ use crate::link::status::{LaneState, lock};
 use crate::link::trace;
 use crate::link::watch::{Probation, Watch};
 use crate::model::RevisionNumber;
+use crate::model::policy::TIME_AHEAD_MAX_MS;
 use crate::plugin::Plugin;
 
 /// How often a publish is tried while other daemons publish too.
@@ -90,6 +91,8 @@ impl Link {
         spec.plugin_digest = plugin.digest();
         spec.plugin_name.clone_from(&plugin.description().name);
         spec.plugin_version.clone_from(&plugin.description().version);
+        // A revision of before there was a bound has none; who publishes anew gets one.
+        spec.time_ahead_max_ms.get_or_insert(TIME_AHEAD_MAX_MS);
         if let Some(config) = config {
             spec.config = config.clone();
         }
@@ -152,7 +155,8 @@ impl Link {
         content: Content,
         publisher: Publisher<'_>,
     ) -> Result<Publication, PublishError> {
-        let record = history.push(content, publisher, now_ms()).clone();
+        let record = history.push(content, publisher, now_ms());
+        let record = record.map_err(|error| PublishError::Failed(error.into()))?.clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
         let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;
@@ -206,7 +210,7 @@ impl Link {
 
     /// Replace the history that `history` was read from. Whether it was still there.
     pub(super) fn store_history(&self, history: &History) -> Result<bool, Failure> {
-        let text = history.encode();
+        let text = history.encode()?;
         self.replace(HISTORY, history.stored(), &text)
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::Shared;
-use crate::connector::Membership;
+use crate::background::{self, Unfinished};
+use crate::connector::{Class, LaneGroup, Membership};
 use crate::link::failure::Failure;
 use crate::link::fleet::take_part;
 use crate::link::lane::Lane;
@@ -20,10 +21,11 @@ pub(super) fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>, leaving: bool)
 pub(super) fn spawn_threads(
     shared: &Arc<Shared>,
     membership: Option<Box<dyn Membership>>,
+    group: LaneGroup,
 ) -> Result<Vec<JoinHandle<()>>, Failure> {
     let mut threads = Vec::new();
     let lanes = (0..shared.config.lanes).map(|number| spawn_lane(shared, number));
-    for thread in lanes.chain(membership.map(|membership| spawn_member(shared, membership))) {
+    for thread in lanes.chain(membership.map(|membership| spawn_member(shared, membership, group))) {
         match thread {
             Ok(thread) => threads.push(thread),
             Err(failure) => {
@@ -35,9 +37,26 @@ pub(super) fn spawn_threads(
     Ok(threads)
 }
 
-fn spawn_member(shared: &Arc<Shared>, membership: Box<dyn Membership>) -> Result<JoinHandle<()>, Failure> {
-    let shared = shared.clone();
-    spawn("group".to_owned(), move || take_part(&shared, membership))
+/// After a panic the daemon takes part anew, like one that was started again: without a member the
+/// others would take its lanes, and nobody would know why.
+fn spawn_member(
+    shared: &Arc<Shared>,
+    membership: Box<dyn Membership>,
+    group: LaneGroup,
+) -> Result<JoinHandle<()>, Failure> {
+    let (shared, mut membership) = (shared.clone(), Some(membership));
+    spawn("group".to_owned(), move || {
+        let work = || match membership.take().or_else(|| shared.target.membership(&group)) {
+            Some(membership) => take_part(&shared, membership),
+            None => {}
+        };
+        let remedy = "report this; the daemon takes part again by itself";
+        let tell = |unfinished: &Unfinished| {
+            let message = format!("the thread that takes part in the group {unfinished}");
+            shared.set_trouble(Some(Failure { class: Class::Reopen, ..Failure::fatal("internal", message, remedy) }));
+        };
+        background::keep_on("group", work, tell);
+    })
 }
 
 fn spawn_lane(shared: &Arc<Shared>, number: u32) -> Result<JoinHandle<()>, Failure> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::findings::Either;
+use super::judged::{Judged, ReplayClock};
 use super::print::{Line, Printer};
 use crate::config::{BreakerConfig, LinkConfig};
 use crate::connector::Cluster;
 use crate::link::failure::Failure;
+use crate::link::lane::now_ms;
 use crate::link::letters::{Letter, dead_letters};
 use crate::link::memory::{self, Memory};
 use crate::link::pipeline::Pipeline;
@@ -50,6 +52,7 @@ pub(super) struct Stage<'v> {
     pub(super) printer: Printer,
     pub(super) cancelled: &'v (dyn Fn() -> bool + Sync),
     pub(super) either: Vec<Either>,
+    judged: Arc<Judged<'v>>,
     runs: Vec<Run>,
     bytes_max: HashMap<Arc<str>, usize>,
 }
@@ -68,7 +71,9 @@ impl<'v> Stage<'v> {
             trapped_percent: 100,
             ..config.breaker.clone()
         };
+        let judged = Judged::new(&config.id, &config.source, &config.dead_letters, target.clone(), cancelled, now_ms());
         Self {
+            judged: Arc::new(judged),
             config: LinkConfig { breaker, ..config.clone() },
             target,
             revisions: BTreeMap::new(),
@@ -79,6 +84,11 @@ impl<'v> Stage<'v> {
             runs: Vec::new(),
             bytes_max: HashMap::new(),
         }
+    }
+
+    /// Where records were taken for timely without knowing: see [`Judged::assumed`].
+    pub(super) fn assumed(&self) -> BTreeMap<TopicPartition, i64> {
+        self.judged.assumed()
     }
 
     /// The pipeline of a revision.
@@ -127,16 +137,18 @@ impl<'v> Stage<'v> {
         let dead_letters: Arc<str> = self.config.dead_letters.as_str().into();
         let bytes_max = self.bytes_max(&dead_letters).map_err(failed)?;
         let cancelled = self.cancelled;
+        let judged = self.judged.clone();
+        let clock = ReplayClock { judged: &judged, published_ms: pipeline.record.at_ms };
         let run = self.run(pipeline).map_err(failed)?;
         let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
         let next_offset = batch.next_offset;
         let states = memory.of(&partition);
         run.forget_windows();
-        let processed = match run.process(batch, states, bytes_max, None) {
+        let processed = match run.process(batch, states, bytes_max, &clock, None) {
             Err(Stop::Poisoned(batch)) => {
                 memory::undo(states);
                 let search = Search { deadline: Instant::now() + SEARCH_PATIENCE, interrupted: &cancelled };
-                run.process(*batch, states, bytes_max, Some(search))
+                run.process(*batch, states, bytes_max, &clock, Some(search))
             }
             done => done,
         };

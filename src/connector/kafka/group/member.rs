@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::join_group_response::JoinGroupResponse;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -122,7 +121,7 @@ impl Member {
         let broker = found.map_err(|code| refused(&self.group, code))?;
         self.connection = Some(self.client.connect(broker)?);
         let owned = self.owned.as_deref().unwrap_or_default();
-        let metadata = subscription(&self.topic, owned, self.generation, self.layout).unwrap_or_default();
+        let metadata = subscription(&self.topic, owned, self.generation, self.layout)?;
         let protocol =
             JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str(PROTOCOL)).with_metadata(metadata);
         let timeout = SESSION_TIMEOUT.as_millis() as i32;
@@ -225,7 +224,7 @@ impl Member {
         self.id = answer.member_id;
         self.generation = answer.generation_id;
         let leads = answer.leader == self.id && !answer.skip_assignment;
-        let shares = if leads { self.shares(answer.members) } else { Vec::new() };
+        let shares = if leads { self.shares(answer.members)? } else { Vec::new() };
         let request = SyncGroupRequest::default()
             .with_group_id(group_id(&self.group))
             .with_generation_id(self.generation)
@@ -241,7 +240,7 @@ impl Member {
     fn shares(
         &self,
         members: Vec<kafka_protocol::messages::join_group_response::JoinGroupResponseMember>,
-    ) -> Vec<SyncGroupRequestAssignment> {
+    ) -> Result<Vec<SyncGroupRequestAssignment>, Error> {
         // Members of another generation of lanes get none: they will come back as members of ours, or we of theirs.
         let candidates = members.into_iter().filter_map(|member| {
             let said = Subscribed::read(&member.metadata).unwrap_or_default();
@@ -252,8 +251,9 @@ impl Member {
         let shares = share(self.lanes, &candidates.collect::<Vec<_>>());
         tracing::info!(group = self.group, ?shares, "shared lanes out");
         let encoded = shares.into_iter().map(|(id, lanes)| {
-            let lanes: Bytes = assignment(&self.topic, &lanes).unwrap_or_default();
-            SyncGroupRequestAssignment::default().with_member_id(StrBytes::from_string(id)).with_assignment(lanes)
+            let lanes = assignment(&self.topic, &lanes)?;
+            let member = SyncGroupRequestAssignment::default().with_member_id(StrBytes::from_string(id));
+            Ok::<_, Error>(member.with_assignment(lanes))
         });
         encoded.collect()
     }

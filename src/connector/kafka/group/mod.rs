@@ -33,6 +33,7 @@ use super::layout;
 use super::wire::Fields;
 use crate::connector::{Class, Colleague, Error};
 use crate::model::layout::LAYOUT_OLDEST;
+use crate::model::{self, NotEncodable};
 
 /// The versions of the embedded protocol that are written.
 const SUBSCRIPTION_VERSION: i16 = 2;
@@ -68,12 +69,12 @@ struct UserData {
 }
 
 /// What a member says of itself when it joins: what it reads, what it has of that, and the newest layout that it knows.
-fn subscription(topic: &str, owned: &[u32], generation: i32, layout: u32) -> Option<Bytes> {
+fn subscription(topic: &str, owned: &[u32], generation: i32, layout: u32) -> Result<Bytes, NotEncodable> {
     let partitions = owned.iter().map(|lane| *lane as i32).collect();
     let owned = Owned::default().with_topic(topic_name(topic)).with_partitions(partitions);
     let subscription = ConsumerProtocolSubscription::default()
         .with_topics(vec![StrBytes::from_string(topic.to_owned())])
-        .with_user_data(serde_json::to_vec(&UserData { layout }).ok().map(Bytes::from))
+        .with_user_data(Some(model::encode("what a member says of itself", &UserData { layout })?.into()))
         .with_owned_partitions(vec![owned])
         .with_generation_id(generation);
     encode(&subscription, SUBSCRIPTION_VERSION)
@@ -98,10 +99,14 @@ impl Subscribed {
         for _ in 0..fields.i32()? {
             topic = fields.string()?.to_vec();
         }
-        let said: Option<UserData> = serde_json::from_slice(fields.bytes()?).ok();
+        let layout = match serde_json::from_slice::<UserData>(fields.bytes()?) {
+            Ok(said) => said.layout,
+            // A daemon that says nothing, or no daemon at all.
+            Err(_) => LAYOUT_OLDEST,
+        };
         let owned = if version >= 1 { Assigned::read(&mut fields)?.lanes } else { Vec::new() };
         let generation = if version >= 2 { fields.i32()? } else { -1 };
-        Some(Self { topic, layout: said.map_or(LAYOUT_OLDEST, |said| said.layout), owned, generation })
+        Some(Self { topic, layout, owned, generation })
     }
 }
 
@@ -126,7 +131,7 @@ impl Assigned {
     }
 }
 
-fn assignment(topic: &str, lanes: &[u32]) -> Option<Bytes> {
+fn assignment(topic: &str, lanes: &[u32]) -> Result<Bytes, NotEncodable> {
     let partitions = lanes.iter().map(|lane| *lane as i32).collect();
     let assigned = AssignedPartitions::default().with_topic(topic_name(topic)).with_partitions(partitions);
     encode(&ConsumerProtocolAssignment::default().with_assigned_partitions(vec![assigned]), ASSIGNMENT_VERSION)
@@ -142,11 +147,12 @@ fn assigned(assignment: &[u8]) -> Option<Assigned> {
     Assigned::read(&mut fields)
 }
 
-fn encode(message: &impl Encodable, version: i16) -> Option<Bytes> {
+fn encode(message: &impl Encodable, version: i16) -> Result<Bytes, NotEncodable> {
     let mut bytes = BytesMut::new();
     bytes.put_i16(version);
-    message.encode(&mut bytes, version).ok()?;
-    Some(bytes.freeze())
+    let encoded = message.encode(&mut bytes, version);
+    encoded.map_err(|error| NotEncodable { what: "a message to the group", reason: error.to_string() })?;
+    Ok(bytes.freeze())
 }
 
 fn refused(group: &str, code: Code) -> Error {

@@ -28,7 +28,9 @@ use crate::connector::kafka::{log, topic_id};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, TopicSettings};
 use crate::model::batch::RecordRef;
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
-use crate::model::{Batch, BatchBuilder, Checkpoint, Compression, StateHead, StateRow, StoredState, TopicPartition};
+use crate::model::{
+    Batch, BatchBuilder, Checkpoint, Compression, StateHead, StateRow, StoredState, TopicPartition, encode,
+};
 
 /// How long a foreign transaction may hold up the reading of checkpoints.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -149,8 +151,9 @@ fn remembered(admin: &Admin, lane: &LaneSettings) -> Result<Option<GenerationTop
     // All lanes of a later generation were there when it began.
     let name = layout::generation_name(lane.generation);
     let known = admin.metadata(&lane.link, &name)?;
-    let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    known.map(Some).ok_or_else(|| lost(lane, &format!("the target does not remember {name}")))
+    let Some(bytes) = known else { return Err(lost(lane, &format!("the target does not remember {name}"))) };
+    let read = serde_json::from_slice(&bytes).map(Some);
+    read.map_err(|error| lost(lane, &format!("what the target remembers of {name} cannot be read: {error}")))
 }
 
 fn own_topics(client: &Client, admin: &Admin, lane: &LaneSettings) -> Result<OwnTopics, Error> {
@@ -286,7 +289,7 @@ pub(super) fn lane_genesis(lane: &LaneSettings) -> LaneGenesis {
 
 /// Write the lane's first record, and wait until it is committed.
 fn write_genesis(session: &mut Session, lane: &LaneSettings, topics: &Topics) -> Result<(), Error> {
-    let value = serde_json::to_vec(&lane_genesis(lane)).unwrap_or_default();
+    let value = encode("the first record of a lane", &lane_genesis(lane))?;
     let mut encoder = Encoder::new(Compression::NONE);
     let place = session.checkpoints;
     let batch = records([(GENESIS.as_bytes().to_vec(), Some(value))]);
@@ -352,14 +355,18 @@ fn read_states(
 }
 
 /// The records of a commit that say how far the lane has come.
-pub(super) fn checkpoint_records(commit: &Commit, place: Place) -> Vec<(Place, Batch)> {
-    let checkpoints = commit.checkpoints.iter();
-    let checkpoints =
-        checkpoints.map(|(partition, at)| (layout::checkpoint_key(partition).into_bytes(), Some(at.encode())));
+///
+/// # Errors
+/// A checkpoint cannot be encoded.
+pub(super) fn checkpoint_records(commit: &Commit, place: Place) -> Result<Vec<(Place, Batch)>, Error> {
+    let mut checkpoints = Vec::new();
+    for (partition, at) in &commit.checkpoints {
+        checkpoints.push((layout::checkpoint_key(partition).into_bytes(), Some(at.encode()?)));
+    }
     let starts = commit.started.iter();
     let starts = starts.map(|start| (layout::start_key(start).into_bytes(), Some(start.offset.to_string().into())));
-    let batch = records(checkpoints.chain(starts));
-    if batch.is_empty() { Vec::new() } else { vec![(place, batch)] }
+    let batch = records(checkpoints.into_iter().chain(starts));
+    Ok(if batch.is_empty() { Vec::new() } else { vec![(place, batch)] })
 }
 
 /// The records of a commit that say what the stages remember.
@@ -384,7 +391,7 @@ pub(super) fn state_records(
             let prefix = layout::entry_key(&change.stage, &change.partition, b"");
             changes.extend(keys_with(client, &partition, &prefix)?.into_iter().map(|key| (key, None)));
         }
-        changes.push((head, change.head.as_ref().map(StateHead::encode)));
+        changes.push((head, change.head.as_ref().map(StateHead::encode).transpose()?));
         let rows = change.rows.iter();
         changes.extend(rows.map(|(key, row)| {
             let key = layout::entry_key(&change.stage, &change.partition, key);

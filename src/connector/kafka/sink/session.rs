@@ -272,7 +272,7 @@ impl Session {
             *floor = end.max(*floor);
             checkpoint.target_end_offset = *floor;
         }
-        let mut records = super::open::checkpoint_records(&commit, self.checkpoints);
+        let mut records = super::open::checkpoint_records(&commit, self.checkpoints)?;
         if !commit.states.is_empty() {
             records.push(super::open::state_records(&commit, &self.client, admin, topics, &self.lane)?);
         }
