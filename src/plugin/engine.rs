@@ -41,6 +41,13 @@ const RESIDENT_TABLE_BYTES: usize = 128 << 10;
 /// Of so many memories that nobody uses this much stays with the process: one that traps is instantiated anew in its own.
 const WARM_SLOTS_MAX: u32 = 32;
 
+/// What a plugin's calls may take of the stack of the thread that calls it.
+const WASM_STACK_BYTES: usize = 512 << 10;
+
+/// The stack of a thread that calls plugins: what they may take, and as much again as our own code takes with room to spare. No depth of it
+/// depends on data.
+pub const CALLING_STACK_BYTES: usize = WASM_STACK_BYTES + (1 << 20);
+
 /// Compiles plugins and lets them run.
 #[derive(Clone)]
 pub struct PluginEngine(Arc<Inner>);
@@ -157,7 +164,16 @@ pub(super) fn config() -> Config {
         // A trap's message names the record; walking the plugin's stack for each bad one would cost more than the call.
         .wasm_backtrace_max_frames(None)
         .cranelift_opt_level(OptLevel::Speed)
-        .max_wasm_stack(512 << 10);
+        .max_wasm_stack(WASM_STACK_BYTES);
+    // What follows makes a plugin answer the same on every machine: a fleet is mixed, and `verify` replays what another machine has done.
+    config
+        // Relaxed instructions do what is fastest on a processor, unless told to do what the specification calls deterministic.
+        .relaxed_simd_deterministic(true)
+        // Which bits a NaN has is up to the processor, and a plugin can store them.
+        .cranelift_nan_canonicalization(true)
+        // No memory is shared, so there is nothing that two threads could race for. No toolchain needs the instructions.
+        .wasm_threads(false)
+        .shared_memory(false);
     config
 }
 

@@ -358,7 +358,7 @@ pub fn decode(bytes: &[u8], base: i64, topic: &Arc<str>, partition: u32) -> Resu
         offsets: (base..next_offset).collect(),
         placements: Vec::new(),
         first_ordinal: 0,
-        topics: Vec::new(),
+        topics: Arc::default(),
         next_offset,
     };
     columns.read_spans(&header, &mut batch)?;

@@ -195,7 +195,7 @@ fn routes_and_partition_keys_place_records() {
     let out = prepare(&mut sink, "out", 8);
     prepare(&mut sink, "side", 2);
     let mut batch = records("in", 5, 0..4);
-    batch.topics = vec!["side".into()];
+    batch.topics = ["side".into()].into();
     let key = Span { start: 0, len: 4 };
     let key_bytes = b"in-5";
     batch.placements = vec![
