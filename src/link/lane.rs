@@ -8,6 +8,7 @@ mod output;
 mod times;
 mod topology;
 mod transaction;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -234,6 +235,7 @@ impl Session {
     /// Read, transform and write one batch, and commit if it is time to.
     fn step(&mut self) -> Result<(), Failure> {
         self.swap_if_published()?;
+        self.end_trial();
         self.follow_topology()?;
         self.finish_commit(Duration::ZERO)?;
         if self.run.pipeline().watch.is_held() {
@@ -314,7 +316,7 @@ impl Session {
             Err(Stop::Breaker(reason)) => self.open_breaker(&partition, reason),
             Err(Stop::Poisoned(_)) => self.settle(Err(internal("a search that was not asked for"))),
             Err(Stop::Late(_)) => {
-                self.open_breaker(&partition, "takes too long at the records that it traps on".to_owned())
+                self.open_breaker(&partition, "takes too long at the records that it cannot handle".to_owned())
             }
             Err(Stop::Failed(failure)) => self.settle(Err(*failure)),
         }
@@ -503,7 +505,7 @@ impl Session {
             // A migration that fails must find nothing to commit but what was there before it.
             self.drain()?;
         }
-        self.memory.swap(&self.link.config.id, &old, &pipeline)?;
+        let migrates = self.hand_over_memory(&old, &pipeline)? || migrates;
         self.run = run;
         self.transaction.revision = pipeline.number();
         self.transaction.begun.get_or_insert_with(Instant::now);

@@ -19,7 +19,7 @@ use super::supervisor::Link;
 use crate::connector::{Class, Commit, Error, Opened, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
-use crate::model::{Checkpoint, RevisionNumber, StateChange, StateHead, TopicPartition};
+use crate::model::{Checkpoint, KeptRow, RevisionNumber, StateChange, StateHead, TopicPartition};
 
 /// Where the resets are kept in the target.
 const RESETS: &str = "resets";
@@ -276,6 +276,11 @@ impl Link {
         let (mut checkpoints, mut states) = (BTreeMap::new(), Vec::new());
         for Place { partition, to, log_start, target, target_end } in places {
             for (stage, stored) in sink.states(&partition)? {
+                // What is kept of the time before a trial stays what it was.
+                let is_kept = stored.head.departed.is_some() || KeptRow::read_stage(&stage).is_some();
+                if is_kept && !forget {
+                    continue;
+                }
                 let head = (!forget).then_some(StateHead { next_offset: to, ..stored.head });
                 let rows = BTreeMap::new();
                 states.push(StateChange { stage, partition: partition.clone(), head, rows });

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::ProbationConfig;
 use crate::model::{Builtins, Digest, Limits, OnError, RevisionNumber};
 
 /// The newest version of [`History`]'s encoding.
@@ -74,6 +75,9 @@ pub struct RevisionRecord {
     /// Why it was published, where somebody has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The revision whose trial this one ends: the stages remember again what they did when that trial began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<RevisionNumber>,
     /// Its stages, in order.
     pub stages: Vec<StageSpec>,
     /// Its built-ins, before the first stage.
@@ -86,6 +90,15 @@ impl RevisionRecord {
     pub fn content(&self) -> Content {
         Content { builtins: self.builtins.clone(), stages: self.stages.clone() }
     }
+
+    /// Until when it is on trial, at most, in milliseconds since 1970-01-01 UTC; `None` if it is not: what goes back is not, nor is the first revision.
+    ///
+    /// This says the same to all daemons. The one that has published it may know earlier that its probation was passed.
+    pub fn trial_ends_ms(&self, probation: &ProbationConfig) -> Option<i64> {
+        let goes_back = matches!(self.origin, Origin::Rollback | Origin::Automatic);
+        let is_watched = !goes_back && self.number.0 > 1 && probation.records > 0;
+        is_watched.then(|| self.at_ms.saturating_add(probation.time_ms as i64))
+    }
 }
 
 /// Who publishes, and why.
@@ -97,6 +110,8 @@ pub struct Publisher<'a> {
     pub by: &'a str,
     /// Why, if there is a reason to tell.
     pub reason: Option<&'a str>,
+    /// The revision whose trial it ends.
+    pub undoes: Option<RevisionNumber>,
 }
 
 /// All revisions of a link, oldest first. It is stored in the target as JSON.
@@ -184,9 +199,9 @@ impl History {
         if !builtins.is_empty() {
             self.v = HISTORY_VERSION;
         }
-        let Publisher { origin, by, reason } = publisher;
+        let Publisher { origin, by, reason, undoes } = publisher;
         let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
-        self.revisions.push(RevisionRecord { number, digest, at_ms, by, origin, reason, stages, builtins });
+        self.revisions.push(RevisionRecord { number, digest, at_ms, by, origin, reason, undoes, stages, builtins });
         &self.revisions[self.revisions.len() - 1]
     }
 }
@@ -225,7 +240,7 @@ mod tests {
     fn history(contents: &[&str]) -> History {
         let mut history = History::default();
         for content in contents {
-            let publisher = Publisher { origin: Origin::Publish, by: "test", reason: None };
+            let publisher = Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None };
             history.push(Content { stages: vec![stage(content)], ..Content::default() }, publisher, 7);
         }
         history
@@ -263,7 +278,7 @@ mod tests {
     fn built_ins_are_part_of_a_revision() {
         let filter = FilterSpec { key_prefix: vec!["eu-".to_owned()], ..FilterSpec::default() };
         let builtins = Builtins { filter: Some(filter), ..Builtins::default() };
-        let publisher = Publisher { origin: Origin::Toml, by: "test", reason: None };
+        let publisher = Publisher { origin: Origin::Toml, by: "test", reason: None, undoes: None };
         let mut history = history(&["a"]);
         history.push(Content { builtins: builtins.clone(), stages: vec![stage("a")] }, publisher, 8);
         assert_ne!(history.revisions[0].digest, history.revisions[1].digest);

@@ -548,7 +548,7 @@ impl Link {
             }
             self.components.store_configured()?;
             let by = if self.definition == 0 { "configuration file" } else { "definition" };
-            let publisher = Publisher { origin: Origin::Toml, by, reason: None };
+            let publisher = Publisher { origin: Origin::Toml, by, reason: None, undoes: None };
             let record = history.push(content.clone(), publisher, now_ms()).clone();
             // Daemons that start together have the same file: one of them writes it down.
             if self.store_history(&history)? {

@@ -126,7 +126,8 @@ impl Link {
             let reason = format!("{reason}; there is no revision before it");
             return self.pause_because(pipeline, &mut running, &reason);
         };
-        let publisher = Publisher { origin: Origin::Automatic, by: "tidegate", reason: Some(&reason) };
+        let undoes = self.on_trial(&history);
+        let publisher = Publisher { origin: Origin::Automatic, by: "tidegate", reason: Some(&reason), undoes };
         match self.release(running.as_ref(), &mut history, content, publisher) {
             Ok(_) => self.restart_failed(&mut running),
             Err(PublishError::Failed(failure)) => Err(failure),

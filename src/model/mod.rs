@@ -26,4 +26,4 @@ pub use digest::Digest;
 pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};
 pub use limits::Limits;
 pub use policy::OnError;
-pub use state::{StateChange, StateHead, StateRow, StoredState};
+pub use state::{KeptRow, StateChange, StateHead, StateRow, StoredState};

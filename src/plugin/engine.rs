@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use wasmtime::component::Component;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmFeatures};
 
 use super::cache::Cache;
 use super::compiler::Compiler;
@@ -172,7 +172,7 @@ pub(super) fn config() -> Config {
         // Which bits a NaN has is up to the processor, and a plugin can store them.
         .cranelift_nan_canonicalization(true)
         // No memory is shared, so there is nothing that two threads could race for. No toolchain needs the instructions.
-        .wasm_threads(false)
+        .wasm_features(WasmFeatures::THREADS, false)
         .shared_memory(false);
     config
 }

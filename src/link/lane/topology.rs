@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::trial::is_on_trial;
 use super::{Position, Progress, Session, lock};
 use crate::config::would_loop;
 use crate::connector::{Class, PartitionRange, Target, Topic, TopicSettings};
 use crate::link::failure::{Failure, Lost, Place};
-use crate::link::memory::Writer;
+use crate::link::memory::{Heir, Writer};
 use crate::link::topics::{Chosen, Found, loops};
 use crate::model::partition::lane_of;
 use crate::model::{Checkpoint, TopicPartition};
@@ -256,7 +257,8 @@ impl Session {
         let (link, checkpoint) = (&self.link, self.checkpoints.get(partition));
         let writer = |stage: &str, writer: &Writer| link.stage_of(stage, writer.plugin, writer.revision);
         let pipeline = self.run.pipeline();
-        self.migrated |= self.memory.open(&link.config.id, partition, pipeline, checkpoint, stored, writer)?;
+        let heir = Heir { link: &link.config.id, pipeline, is_on_trial: is_on_trial(pipeline, link) };
+        self.migrated |= self.memory.open(&heir, partition, checkpoint, stored, writer)?;
         Ok(())
     }
 

@@ -82,6 +82,7 @@ impl Bench {
             by: "test".to_owned(),
             origin: Origin::Toml,
             reason: None,
+            undoes: None,
             stages: policies.iter().enumerate().map(spec).collect(),
             builtins: crate::model::Builtins::default(),
         };

@@ -97,7 +97,7 @@ impl Link {
         let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.components.stats(&spec.name) };
         self.check_stage(&stage)?;
         self.target.put_artifact(&plugin.digest(), bytes).map_err(|error| PublishError::Failed(error.into()))?;
-        let publisher = Publisher { origin: Origin::Publish, by, reason: None };
+        let publisher = Publisher { origin: Origin::Publish, by, reason: None, undoes: None };
         self.release(running, &mut history, content, publisher)
     }
 
@@ -123,8 +123,21 @@ impl Link {
             None => history.previous(),
         };
         let content = old.ok_or(PublishError::NoRevision)?.content();
-        let publisher = Publisher { origin: Origin::Rollback, by, reason: None };
+        let undoes = self.on_trial(&history);
+        let publisher = Publisher { origin: Origin::Rollback, by, reason: None, undoes };
         self.release(running, &mut history, content, publisher)
+    }
+
+    /// The newest revision, if its trial has not ended: what goes back now undoes it whole. What was kept for that is still there, since lanes give it
+    /// up some time after the trial can have ended.
+    pub(in crate::link) fn on_trial(&self, history: &History) -> Option<RevisionNumber> {
+        let last = history.last()?;
+        let has_passed = || {
+            let present = self.present();
+            present.is_some_and(|present| present.number() == last.number && present.watch.has_passed())
+        };
+        let ends = last.trial_ends_ms(&self.config.probation)?;
+        (now_ms() < ends && !has_passed()).then_some(last.number)
     }
 
     /// A refused plugin of another world: the stage's place in the pipeline was made for what it has.

@@ -18,7 +18,7 @@ use crate::connector::{Class, Cluster};
 use crate::link::builtins::has_come_through;
 use crate::link::components::Components;
 use crate::link::failure::Failure;
-use crate::link::memory::Memory;
+use crate::link::memory::{Heir, Memory};
 use crate::link::revision::History;
 use crate::model::{Batch, RecordRef, RevisionNumber, TopicPartition};
 
@@ -157,7 +157,8 @@ impl Job<'_> {
             }
             let mut memory = Memory::default();
             let nobody = |_: &str, _: &_| Err(Failure::fatal("internal", "no state was stored", ""));
-            memory.open(&self.config.id, partition, &pipeline, None, BTreeMap::new(), nobody).ok()?;
+            let heir = Heir { link: &self.config.id, pipeline: &pipeline, is_on_trial: false };
+            memory.open(&heir, partition, None, BTreeMap::new(), nobody).ok()?;
             let processed = stage.process(&pipeline, record.clone(), &mut memory).ok()?;
             let mut outputs =
                 processed.outputs.iter().flat_map(|batch| batch.records()).map(|record| stage.printer.print(record));

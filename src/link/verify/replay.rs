@@ -10,8 +10,8 @@ use crate::config::{BreakerConfig, LinkConfig};
 use crate::connector::Cluster;
 use crate::link::failure::Failure;
 use crate::link::letters::{Letter, dead_letters};
-use crate::link::memory::{self, Memory};
-use crate::link::pipeline::Pipeline;
+use crate::link::memory::{self, Heir, Memory, Writer};
+use crate::link::pipeline::{self, Pipeline};
 use crate::link::run::{Processed, Run, Search, Stop};
 use crate::model::partition::partition_of_key;
 use crate::model::{Batch, RevisionNumber, TopicPartition};
@@ -88,6 +88,15 @@ impl<'v> Stage<'v> {
             Some(Err(why)) => Err(Halt::Because(why.clone())),
             None => Err(Halt::Because(format!("revision {number} is not in the link's history"))),
         }
+    }
+
+    /// The stage that wrote a state.
+    fn wrote(&self, name: &str, writer: &Writer) -> Result<pipeline::Stage, Failure> {
+        let wrote = self.pipeline(writer.revision).ok().and_then(|pipeline| pipeline.stage(name).cloned());
+        wrote.ok_or_else(|| {
+            let message = format!("revision {}, which wrote the state of stage {name}, is not known", writer.revision);
+            Failure::fatal("not-replayed", message, "")
+        })
     }
 
     fn run(&mut self, pipeline: &Arc<Pipeline>) -> Result<&mut Run, Halt> {
@@ -243,13 +252,17 @@ impl Replay {
     fn cross_borders(&mut self, stage: &Stage<'_>) -> Result<(), Halt> {
         while let Some((number, _)) = self.borders.front().copied().filter(|(_, offset)| *offset <= self.next) {
             let pipeline = stage.pipeline(number)?;
-            let link = &stage.config.id;
+            // What a lane keeps counts only where the trial was undone, which the history says.
+            let mut later = stage.revisions.values().flatten();
+            let is_on_trial = later.any(|later| later.record.undoes == Some(number));
+            let heir = Heir { link: &stage.config.id, pipeline: &pipeline, is_on_trial };
+            let next = self.next;
             match self.pipeline.take() {
-                Some(before) => self.memory.swap(link, &before, &pipeline)?,
+                Some(before) => drop(self.memory.swap(&before, &heir, |_| next, |name, wrote| stage.wrote(name, wrote))?),
                 None => {
                     let nobody =
                         |_: &str, _: &memory::Writer| Err(Failure::fatal("internal", "no state was stored", ""));
-                    self.memory.open(link, &self.partition, &pipeline, None, BTreeMap::new(), nobody)?;
+                    self.memory.open(&heir, &self.partition, None, BTreeMap::new(), nobody)?;
                 }
             }
             self.pipeline = Some(pipeline);

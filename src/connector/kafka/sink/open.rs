@@ -377,13 +377,14 @@ pub(super) fn state_records(
     };
     let partition = TopicPartition::new(name, lane.lane);
     let mut changes = Vec::new();
+    let dropped = commit.states.iter().filter(|change| change.head.is_none());
+    let dropped: Vec<_> = dropped.map(|change| layout::entry_key(&change.stage, &change.partition, b"")).collect();
+    if !dropped.is_empty() {
+        // Compaction knows single keys only, so all of them have to be said to be gone.
+        changes.extend(keys_with(client, &partition, dropped)?.into_iter().map(|key| (key, None)));
+    }
     for change in &commit.states {
         let head = layout::head_key(&change.stage, &change.partition).into_bytes();
-        if change.head.is_none() {
-            // Compaction knows single keys only, so all of them have to be said to be gone.
-            let prefix = layout::entry_key(&change.stage, &change.partition, b"");
-            changes.extend(keys_with(client, &partition, &prefix)?.into_iter().map(|key| (key, None)));
-        }
         changes.push((head, change.head.as_ref().map(StateHead::encode)));
         let rows = change.rows.iter();
         changes.extend(rows.map(|(key, row)| {
@@ -394,13 +395,19 @@ pub(super) fn state_records(
     Ok(((index, lane.lane), records(changes)))
 }
 
-/// The keys in a partition that begin with `prefix`, those of entries that are gone included.
-fn keys_with(client: &Client, partition: &TopicPartition, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+/// The keys in a partition that begin with one of `prefixes`, none of which begins with another; those of entries that are gone included.
+fn keys_with(client: &Client, partition: &TopicPartition, mut prefixes: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
+    prefixes.sort_unstable();
+    // The only one that a key can begin with is the last of those that are not above it.
+    let begins = |key: &[u8]| {
+        let above = prefixes.partition_point(|prefix| &**prefix <= key);
+        above.checked_sub(1).is_some_and(|last| key.starts_with(&prefixes[last]))
+    };
     let mut keys = std::collections::BTreeSet::new();
     let start = client.offset(partition, EARLIEST, Isolation::ReadUncommitted)?;
     let end = client.offset(partition, LATEST, Isolation::ReadUncommitted)?;
     log::read(client, partition, start..end, Isolation::ReadUncommitted, READ_PATIENCE, |record| {
-        if let Some(key) = record.key().filter(|key| key.starts_with(prefix)) {
+        if let Some(key) = record.key().filter(|key| begins(key)) {
             keys.insert(key.to_vec());
         }
         Ok(())
