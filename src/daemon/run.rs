@@ -21,7 +21,11 @@ use crate::connector::embedded::EmbeddedCluster;
 use crate::connector::kafka::KafkaCluster;
 use crate::connector::{self, Cluster};
 use crate::plugin::PluginEngine;
+use crate::plugin::engine::CALLING_STACK_BYTES;
 use crate::store::{self, Command, Retention, Store};
+
+/// The stack of a thread that answers requests: they call plugins too, and read definitions.
+const REQUEST_STACK_BYTES: usize = CALLING_STACK_BYTES + (1 << 20);
 
 /// The store of definitions of links, in the data directory.
 const OWN_STORE: &str = "links.redb";
@@ -57,6 +61,8 @@ pub fn run(path: &Path, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Erro
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // Requests publish plugins, and read JSON, whose depth its reader limits.
+        .thread_stack_size(REQUEST_STACK_BYTES)
         .enable_all()
         .build()
         .map_err(|error| Error::new(format!("no threads for the API: {error}"), "raise the limit of processes"))?;

@@ -13,6 +13,7 @@
 //! | `checkpoints` | link, source topic, source partition | JSON, see [`Checkpoint`](crate::model::Checkpoint) |
 //! | `state_heads` | link, source topic, source partition, stage | JSON, see [`StateHead`](crate::model::StateHead) |
 //! | `state` | link, source topic, source partition, stage, key | see [`StateRow`](crate::model::StateRow) |
+//! | both | a stage `<stage>@<revision>` | the state before a trial, see [`KeptRow`](crate::model::KeptRow) |
 //! | `revision_starts` | link, revision, source topic, source partition | the revision's first offset there |
 //! | `metadata` | link, key | any bytes |
 //! | `artifacts` | SHA-256 of the value | a plugin component |

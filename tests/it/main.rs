@@ -10,6 +10,7 @@ mod builtins;
 mod compiler;
 mod crash;
 mod definitions;
+mod depth;
 mod deploy;
 mod documented;
 mod documents;
@@ -27,10 +28,15 @@ mod properties;
 mod relane;
 mod reset;
 mod resources;
+mod same_answer;
 mod secrets;
 mod secured;
 mod slow;
 mod soak;
 mod spans;
 mod swap;
+#[allow(dead_code, reason = "shared with the hostile plugins")]
+#[path = "../hostile/template.rs"]
+mod template;
+mod trial;
 mod verify;

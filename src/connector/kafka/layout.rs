@@ -20,6 +20,7 @@
 //! | checkpoints | `start/<revision>/<topic>/<partition>` | the first offset that the revision handled |
 //! | state | `head/<stage>/<topic>/<partition>` | JSON: [`StateHead`] |
 //! | state | `entry/<stage>/<topic>/<partition>/<key>`, the last part any bytes | [`StateRow`] |
+//! | state | both with `<stage>@<revision>` as the stage | the state before a trial, see [`KeptRow`](crate::model::KeptRow) |
 //! | offsets | `<topic>/<partition>` of the source | [`Copies`](super::offsets::Copies) |
 //! | offsets | `join` | nothing |
 //! | meta | `link/<link>/<name>` | as the link stored it |

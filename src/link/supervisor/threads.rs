@@ -10,6 +10,7 @@ use crate::link::failure::Failure;
 use crate::link::fleet::take_part;
 use crate::link::lane::Lane;
 use crate::link::status::{LaneState, lock};
+use crate::plugin::engine::CALLING_STACK_BYTES;
 
 pub(super) fn stop(shared: &Shared, threads: Vec<JoinHandle<()>>, leaving: bool) {
     shared.orders.stop(leaving);
@@ -56,8 +57,9 @@ fn spawn_lane(shared: &Arc<Shared>, number: u32) -> Result<JoinHandle<()>, Failu
     })
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
-    thread::Builder::new().name(name.clone()).spawn(body).map_err(|error| {
+/// A thread that calls plugins, as those of lanes do, and verifications.
+pub(super) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
+    thread::Builder::new().name(name.clone()).stack_size(CALLING_STACK_BYTES).spawn(body).map_err(|error| {
         Failure::fatal("no-thread", format!("no thread for {name}: {error}"), "raise the limit of processes")
     })
 }
