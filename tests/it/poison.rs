@@ -347,3 +347,24 @@ fn an_open_breaker_brings_the_revision_before_back_where_it_is_told_to() {
     assert!(letters(&site).is_empty());
     assert_eq!(obeyed(&site, 0).iter().map(|(number, _)| *number).collect::<Vec<_>>(), (0..200).collect::<Vec<u64>>());
 }
+
+/// One batch, of which only the oldest record is good: each rejected one is ahead of it in time, and what was said of those behind counts
+/// only when it is gone.
+#[test]
+fn thousands_of_bad_records_in_a_batch_are_put_aside_and_the_daemon_lives() {
+    let site = Site::new(&(CLUSTERS.to_owned() + &link(100_000, PATIENT, "")));
+    let daemon = site.start();
+    assert!(site.cli(&["link", "pause", "flow"]).status.success());
+    const BAD: u64 = 5000;
+    let mut orders: Vec<Value> = (0..BAD).map(|number| order(0, BAD - number, "reject")).collect();
+    orders.push(order(0, 0, "ok"));
+    site.client.produce("east", "in", &orders);
+    assert!(site.cli(&["link", "resume", "flow"]).status.success());
+    site.client.await_caught_up("flow");
+    let letters = letters(&site);
+    let offsets: Vec<_> = letters.iter().map(|letter| header(letter, "offset")).collect();
+    assert_eq!(offsets, (0..BAD).map(|offset| offset.to_string()).collect::<Vec<_>>());
+    let said = obeyed(&site, 0);
+    assert!(said.len() == 1 && said[0].1.starts_with("1 handled, 1 recent, time 1000, "), "{said:?}");
+    daemon.terminate();
+}
