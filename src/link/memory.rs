@@ -7,9 +7,7 @@ use super::failure::Failure;
 use super::pipeline::{Pipeline, Stage};
 use super::revision::StageSpec;
 use crate::model::state::STATE_VERSION;
-use crate::model::{
-    Checkpoint, Digest, KeptRow, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition,
-};
+use crate::model::{Checkpoint, Digest, KeptRow, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition};
 use crate::plugin::State;
 
 /// Until a stage has taken a state over, the limit is nobody's.
@@ -114,7 +112,9 @@ impl Memory {
             before.insert(name, before_it);
         }
         for (name, stage, trial, head, rows) in aside {
-            let found = before.get_mut(&stage).and_then(|before: &mut Before| before.state.as_mut().zip(Some(&mut before.kept)));
+            let found = before
+                .get_mut(&stage)
+                .and_then(|before: &mut Before| before.state.as_mut().zip(Some(&mut before.kept)));
             let Some((state, kept)) = found.filter(|(_, kept)| kept.is_none()) else {
                 self.departed.push(departed(name, partition));
                 continue;

@@ -182,7 +182,9 @@ mod tests {
         assert_eq!(KeptRow::read_stage("dedupe@7"), Some(("dedupe", RevisionNumber(7))));
         assert_eq!(KeptRow::read_stage("dedupe"), None);
         let was = KeptRow(Some(StateRow { value: b"v".to_vec(), expires: 258 }));
-        for (row, bytes) in [(was, &b"\x02\x01\0\0\0\0\0\0\x01v"[..]), (KeptRow(None), b"\xff\xff\xff\xff\xff\xff\xff\x7f\0")] {
+        for (row, bytes) in
+            [(was, &b"\x02\x01\0\0\0\0\0\0\x01v"[..]), (KeptRow(None), b"\xff\xff\xff\xff\xff\xff\xff\x7f\0")]
+        {
             assert_eq!(row.clone().into_row().encode(), bytes);
             assert_eq!(StateRow::decode(bytes).and_then(KeptRow::from_row), Some(row));
         }

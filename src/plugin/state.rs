@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::model::{KeptRow, StateRow};
 use crate::model::state::NEVER;
+use crate::model::{KeptRow, StateRow};
 
 /// What an entry counts beside its key and value: about what it takes in memory.
 pub const ENTRY_BYTES: u64 = 96;

@@ -67,7 +67,8 @@ fn nothing_that_is_stored_is_too_deep() {
     for depth in DEPTHS {
         on_a_small_stack(move || {
             for within in [nested(depth, "[", "", "]"), nested(depth, "{\"a\":", "1", "}")] {
-                let text = format!("{{\"v\":1,\"revisions\":[{{\"stages\":[{{\"config\":{within}}}],\"x\":{within}}}]}}");
+                let text =
+                    format!("{{\"v\":1,\"revisions\":[{{\"stages\":[{{\"config\":{within}}}],\"x\":{within}}}]}}");
                 let _answer = History::decode(text.as_bytes());
                 let text = format!("{{\"x\":{within},\"v\":1}}");
                 let _answer = (Checkpoint::decode(text.as_bytes()), StateHead::decode(text.as_bytes()));

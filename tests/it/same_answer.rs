@@ -18,9 +18,7 @@ fn instructions() -> Vec<(&'static str, String, u32)> {
     let bytes = |byte: &str| vector(&format!("i8x16 {}", [byte; 16].join(" ")));
     let floats = |float: &str| vector(&format!("f32x4 {}", [float; 4].join(" ")));
     let lane = |vector: String| format!("(i32x4.extract_lane 0 {vector})");
-    let high = |double: String| {
-        format!("(i32.wrap_i64 (i64.shr_u (i64.reinterpret_f64 {double}) (i64.const 32)))")
-    };
+    let high = |double: String| format!("(i32.wrap_i64 (i64.shr_u (i64.reinterpret_f64 {double}) (i64.const 32)))");
     let (zero32, zero64) = (format!("(f32.load {ZERO})"), format!("(f64.load {ZERO})"));
     let noted = format!("(f64.reinterpret_i64 (i64.or (i64.const 0xfff8000000000123) (i64.load {ZERO})))");
     vec![

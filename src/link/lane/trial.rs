@@ -3,7 +3,6 @@
 //! A rollback says in the history which trial it undoes, so all daemons and `verify` do the same. Lanes keep what they need for that until no such
 //! rollback can come any more.
 
-
 use super::{Session, now_ms};
 use crate::link::failure::Failure;
 use crate::link::memory::{Heir, Writer};

@@ -258,7 +258,9 @@ impl Replay {
             let heir = Heir { link: &stage.config.id, pipeline: &pipeline, is_on_trial };
             let next = self.next;
             match self.pipeline.take() {
-                Some(before) => drop(self.memory.swap(&before, &heir, |_| next, |name, wrote| stage.wrote(name, wrote))?),
+                Some(before) => {
+                    drop(self.memory.swap(&before, &heir, |_| next, |name, wrote| stage.wrote(name, wrote))?)
+                }
                 None => {
                     let nobody =
                         |_: &str, _: &memory::Writer| Err(Failure::fatal("internal", "no state was stored", ""));
