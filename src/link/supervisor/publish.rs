@@ -123,21 +123,21 @@ impl Link {
             None => history.previous(),
         };
         let content = old.ok_or(PublishError::NoRevision)?.content();
-        let undoes = self.on_trial(&history);
+        let undoes = self.on_trial(&history, Duration::ZERO);
         let publisher = Publisher { origin: Origin::Rollback, by, reason: None, undoes };
         self.release(running, &mut history, content, publisher)
     }
 
     /// The newest revision, if its trial has not ended: what goes back now undoes it whole. What was kept for that is still there, since lanes give it
-    /// up some time after the trial can have ended.
-    pub(in crate::link) fn on_trial(&self, history: &History) -> Option<RevisionNumber> {
+    /// up some time after the trial can have ended. `late`: how long ago it may have ended, if it did not end well.
+    pub(in crate::link) fn on_trial(&self, history: &History, late: Duration) -> Option<RevisionNumber> {
         let last = history.last()?;
         let has_passed = || {
             let present = self.present();
             present.is_some_and(|present| present.number() == last.number && present.watch.has_passed())
         };
         let ends = last.trial_ends_ms(&self.config.probation)?;
-        (now_ms() < ends && !has_passed()).then_some(last.number)
+        (now_ms() < ends.saturating_add(late.as_millis() as i64) && !has_passed()).then_some(last.number)
     }
 
     /// A refused plugin of another world: the stage's place in the pipeline was made for what it has.
