@@ -259,7 +259,8 @@ impl Replay {
             let next = self.next;
             match self.pipeline.take() {
                 Some(before) => {
-                    drop(self.memory.swap(&before, &heir, |_| next, |name, wrote| stage.wrote(name, wrote))?)
+                    let wrote = |name: &str, writer: &Writer| stage.wrote(name, writer);
+                    self.memory.swap(&before, &heir, |_| next, wrote)?;
                 }
                 None => {
                     let nobody =
