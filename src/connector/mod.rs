@@ -130,8 +130,11 @@ pub trait Cluster: Send + Sync {
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error>;
 
     /// Where the records end that a partition got from the leader of an epoch, or of the last one before it that it knows. Partitions are left out of which nothing can
-    /// be said.
-    fn ends_of_epochs(&self, _epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+    /// be said; `None`: the cluster is another one than it was, or an older copy of it, since it knows no such epoch.
+    fn ends_of_epochs(
+        &self,
+        _epochs: &[(TopicPartition, i32)],
+    ) -> Result<BTreeMap<TopicPartition, Option<i64>>, Error> {
         Ok(BTreeMap::new())
     }
 
@@ -288,6 +291,16 @@ pub struct Encoded {
     pub records: RecordBatch,
 }
 
+impl Encoded {
+    /// Its records.
+    ///
+    /// # Errors
+    /// They are damaged.
+    pub fn decode(&self) -> Result<Batch, Error> {
+        kafka::decode(self)
+    }
+}
+
 /// Reads partitions, each from its own position.
 pub trait Source: Send {
     /// Read `partition` from `offset` on. Replaces an earlier position.
@@ -301,8 +314,8 @@ pub trait Source: Send {
     /// only markers of transactions, records of aborted ones and holes were: then it says how far they go with `next_offset`.
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error>;
 
-    /// Since which epoch the leader led that had what was read last of a partition, where the cluster has such.
-    fn leader_epoch(&self, _partition: &TopicPartition) -> Option<i32> {
+    /// The epoch of the leader that had what was read last of a partition, where the cluster has such: a record before `next_offset`, or one that was read ahead.
+    fn leader_epoch(&self, _partition: &TopicPartition, _next_offset: i64) -> Option<i32> {
         None
     }
 
@@ -440,7 +453,7 @@ pub trait Sink: Send {
 
     /// Add a record batch to the open transaction as it is. If its topic does not take it so, it is not added, and its records are the answer.
     fn pass(&mut self, encoded: Encoded, _target: &Arc<str>) -> Result<Option<Batch>, Error> {
-        kafka::decode(&encoded).map(Some)
+        encoded.decode().map(Some)
     }
 
     /// The bytes of the open transaction that stay in memory until it is committed. A sink that sends them before has none.
@@ -465,12 +478,15 @@ pub trait Sink: Send {
 pub struct Commit {
     /// The new checkpoint of each source partition that moved.
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    /// The target topics of their source topics (routes aside).
+    pub targets: BTreeMap<TopicPartition, Arc<str>>,
     /// What changes in the state of stages.
     pub states: Vec<StateChange>,
     /// The first offset of each partition that was handled by a revision, where it is the revision's first commit there.
     pub started: Vec<RevisionStart>,
-    /// Whether a person has said where to go on: then `target_end_offset` of the checkpoints counts as it is.
-    pub resets: bool,
+    /// Whether the checkpoints are stored as they are, `target_end_offset` included: nothing was copied that they stand for. So it is with a reset, and with a loss
+    /// that was found.
+    pub verbatim: bool,
 }
 
 /// The first offset of a source partition that a revision handled.

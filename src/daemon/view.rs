@@ -417,6 +417,7 @@ pub(super) fn checkpoints(look: &Look, all: &BTreeMap<TopicPartition, Checkpoint
             target_end_offset: at.target_end_offset,
             revision: at.revision.0,
             link_epoch: at.link_epoch,
+            doubt: at.doubt.as_ref().map(ToString::to_string),
             lane_committed_at: lane.and_then(|lane| lane.last_commit_ms).map(wire::Time),
             daemon: lane.and_then(|lane| daemon_of(&look.link, lane)),
         }

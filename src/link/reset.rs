@@ -131,8 +131,11 @@ impl Link {
         let genesis = self.genesis()?;
         let topic = self.source_topic(&wanted.topic)?;
         let places = self.places(wanted, &topic)?;
-        let because = self.state().1.map(|failure| format!("{} ({})", failure.message, failure.code));
         let known = self.target().checkpoints(&self.config().id, genesis.generation)?;
+        // What is stored is known also where the link is stopped.
+        let doubt = |place: &Place| Some(known.get(&place.partition)?.doubt.as_ref()?.to_string());
+        let failure = || self.state().1.map(|failure| format!("{} ({})", failure.message, failure.code));
+        let because = places.iter().find_map(doubt).or_else(failure);
         let record = ResetRecord {
             at_ms: now_ms(),
             by: wanted.by.clone(),
@@ -291,10 +294,12 @@ impl Link {
                 target_end_offset: target_end,
                 link_epoch: before.map_or(0, |before| before.link_epoch) + 1,
                 revision: before.map_or(revision, |before| before.revision),
+                last: None,
+                doubt: None,
             };
             checkpoints.insert(partition, checkpoint);
         }
-        sink.begin_commit(Commit { checkpoints, states, resets: true, ..Commit::default() })?;
+        sink.begin_commit(Commit { checkpoints, states, verbatim: true, ..Commit::default() })?;
         let deadline = Instant::now() + COMMIT_PATIENCE;
         while !sink.finish_commit(Duration::from_secs(1))? {
             if Instant::now() > deadline {

@@ -20,7 +20,7 @@ pub mod time;
 
 pub use batch::{Batch, BatchBuilder, HeaderRef, Placement, RecordRef, Span};
 pub use builtins::{Builtins, Condition, FilterSpec, Provenance, TransformSpec, VIA_HEADER};
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Doubt, LastRecord, Loss};
 pub use codec::{Codec, Compression};
 pub use digest::Digest;
 pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};

@@ -12,8 +12,9 @@ use super::command::{
 };
 use super::error::Error;
 use super::tables::{
-    ARTIFACTS, BATCHES, CHECKPOINTS, Changes, LANES, META, METADATA, NEXT_TOPIC_ID, PARTITIONS, REVISION_STARTS, STATE,
-    STATE_HEADS, StateKey, TOPIC_IDS, TOPICS, decode_topic, encode_topic, partition_of_row, row_of_partition,
+    ARTIFACTS, BATCHES, CHECKPOINTS, Changes, EPOCH, EPOCHS, LANES, META, METADATA, NEXT_TOPIC_ID, PARTITIONS,
+    REVISION_STARTS, STATE, STATE_HEADS, StateKey, TOPIC_IDS, TOPICS, decode_topic, encode_topic, partition_of_row,
+    row_of_partition,
 };
 use crate::model::{LinkId, StateChange, TopicId};
 
@@ -50,6 +51,7 @@ pub(super) struct Tables<'t> {
     topic_ids: Table<'t, &'static str, u64>,
     topics: Table<'t, u64, &'static [u8]>,
     partitions: Table<'t, (u64, u32), (i64, i64, u64)>,
+    epochs: Table<'t, (u64, u32, i64), u32>,
     batches: Table<'t, (u64, u32, i64), &'static [u8]>,
     lanes: Table<'t, (&'static str, u32), u64>,
     checkpoints: Table<'t, (&'static str, &'static str, u32), &'static [u8]>,
@@ -68,6 +70,7 @@ impl<'t> Tables<'t> {
             topic_ids: transaction.open_table(TOPIC_IDS)?,
             topics: transaction.open_table(TOPICS)?,
             partitions: transaction.open_table(PARTITIONS)?,
+            epochs: transaction.open_table(EPOCHS)?,
             batches: transaction.open_table(BATCHES)?,
             lanes: transaction.open_table(LANES)?,
             checkpoints: transaction.open_table(CHECKPOINTS)?,
@@ -82,6 +85,10 @@ impl<'t> Tables<'t> {
     /// Apply a command, and note in `changes` what readers have to know once it is durable.
     pub(super) fn apply(&mut self, command: &Command, changes: &mut Changes) -> Result<Outcome, Failure> {
         match command {
+            Command::Begin { epoch } => {
+                self.meta.insert(EPOCH, u64::from(*epoch))?;
+                Ok(Outcome::Done)
+            }
             Command::CreateTopic { name, partitions, retention } => {
                 self.create_topic(name, *partitions, *retention, changes)
             }
@@ -183,6 +190,7 @@ impl<'t> Tables<'t> {
         for append in appends {
             let mut state = self.partition(append.topic, append.partition)?;
             bases.push(state.end);
+            self.note_epoch(append.topic, append.partition, state.end)?;
             for batch in &append.batches {
                 self.batches.insert((append.topic.0, append.partition, state.end), batch.as_bytes())?;
                 state.end += i64::from(batch.records());
@@ -191,6 +199,28 @@ impl<'t> Tables<'t> {
             self.put_partition(append.topic, append.partition, state, changes)?;
         }
         Ok(bases)
+    }
+
+    /// Note where the present epoch begins in a partition, unless that is known.
+    fn note_epoch(&mut self, topic: TopicId, partition: u32, offset: i64) -> Result<(), StorageError> {
+        let Some(epoch) = self.meta.get(EPOCH)?.and_then(|epoch| u32::try_from(epoch.value()).ok()) else {
+            return Ok(());
+        };
+        let all = (topic.0, partition, i64::MIN)..=(topic.0, partition, i64::MAX);
+        let last = self.epochs.range(all)?.next_back().transpose()?.map(|(_, epoch)| epoch.value());
+        if last != Some(epoch) {
+            self.epochs.insert((topic.0, partition, offset), epoch)?;
+        }
+        Ok(())
+    }
+
+    /// Forget the epochs whose records are gone. The one that ends at the log start is kept: whoever has read up to there may ask.
+    fn drop_epochs(&mut self, topic: TopicId, partition: u32, log_start: i64) -> Result<(), StorageError> {
+        let before = (topic.0, partition, i64::MIN)..(topic.0, partition, log_start);
+        let starts = self.epochs.range(before)?.map(|row| Ok(row?.0.value().2));
+        let starts = starts.collect::<Result<Vec<i64>, StorageError>>()?;
+        let old = starts.split_last().map_or(&[][..], |(_, old)| old);
+        old.iter().try_for_each(|start| self.epochs.remove((topic.0, partition, *start)).map(drop))
     }
 
     fn epoch(&self, link: &LinkId, lane: u32) -> Result<u64, StorageError> {
@@ -211,15 +241,16 @@ impl<'t> Tables<'t> {
         }
         self.check_appends(&commit.appends)?;
         let mut targets = BTreeMap::new();
-        for checkpoint in commit.checkpoints.values() {
+        for checkpoint in commit.checkpoints.values().filter(|_| !commit.verbatim) {
             targets.insert(checkpoint.target_topic_id, self.topic(checkpoint.target_topic_id)?.partitions);
         }
         let bases = self.append(&commit.appends, changes)?;
         for (source, checkpoint) in &commit.checkpoints {
-            let target = checkpoint.target_topic_id;
-            let partition = source.partition % targets.get(&target).copied().unwrap_or(1);
             let mut checkpoint = checkpoint.clone();
-            checkpoint.target_end_offset = self.partition(target, partition)?.end;
+            if let Some(partitions) = targets.get(&checkpoint.target_topic_id) {
+                let partition = source.partition % partitions;
+                checkpoint.target_end_offset = self.partition(checkpoint.target_topic_id, partition)?.end;
+            }
             self.checkpoints.insert((&**link, &*source.topic, source.partition), checkpoint.encode().as_slice())?;
         }
         commit.states.iter().try_for_each(|change| self.change_state(link, change))?;
@@ -283,6 +314,7 @@ impl<'t> Tables<'t> {
             }
         }
         state.log_start = to;
+        self.drop_epochs(topic, partition, to)?;
         self.put_partition(topic, partition, state, changes)?;
         Ok(Outcome::Done)
     }

@@ -46,8 +46,10 @@ pub struct CommitLane {
     pub epoch: u64,
     /// The records.
     pub appends: Vec<Append>,
-    /// The checkpoints, by source partition. `target_end_offset` is filled in when the command is applied.
+    /// The checkpoints, by source partition. `target_end_offset` is filled in when the command is applied, unless they are stored as they are.
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    /// Whether the checkpoints are stored as they are.
+    pub verbatim: bool,
     /// What changes in the state of stages.
     pub states: Vec<StateChange>,
     /// The first offset of a source partition that a revision handled. What is there already stays.
@@ -57,6 +59,11 @@ pub struct CommitLane {
 /// A change.
 #[derive(Clone, Debug)]
 pub enum Command {
+    /// The file was opened: records that are appended from now on are of another epoch than all before.
+    Begin {
+        /// The epoch: a random number of 31 bits.
+        epoch: u32,
+    },
     /// Make a topic. One that exists gets more partitions if it has fewer, and keeps everything else.
     CreateTopic {
         /// The name.
@@ -124,7 +131,11 @@ impl Command {
             }
             Self::PutMetadata { value, .. } => value.len(),
             Self::PutArtifact { bytes, .. } => bytes.len(),
-            Self::CreateTopic { .. } | Self::SetRetention { .. } | Self::OpenLane { .. } | Self::Truncate { .. } => 0,
+            Self::Begin { .. }
+            | Self::CreateTopic { .. }
+            | Self::SetRetention { .. }
+            | Self::OpenLane { .. }
+            | Self::Truncate { .. } => 0,
         }
     }
 }

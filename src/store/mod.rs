@@ -33,8 +33,10 @@ use std::time::{Duration, Instant};
 
 pub use command::{Append, Command, CommitLane, Outcome, Retention, StoredPartition, StoredTopic};
 pub use error::Error;
+pub use read::EpochEnd;
 pub use stored::{Compressor, Packer, StoredBatch};
 use tables::{Catalog, Changes};
+use uuid::Uuid;
 pub use writer::Ticket;
 use writer::{Job, QUEUE_COMMANDS, unpoisoned};
 
@@ -128,7 +130,11 @@ impl Store {
         });
         let (queue, jobs) = sync_channel(QUEUE_COMMANDS);
         let writer = start_writer(&shared, jobs)?;
-        Ok(Self { shared, options, queue: Some(queue), writer: Some(writer) })
+        let store = Self { shared, options, queue: Some(queue), writer: Some(writer) };
+        // A file that cannot be written can be read all the same, and says so at the next change.
+        let epoch = (Uuid::new_v4().as_u128() & EPOCH_BITS) as u32;
+        let _begun = store.execute(Command::Begin { epoch });
+        Ok(store)
     }
 
     /// The file.
@@ -228,6 +234,9 @@ impl Store {
         self.shared.topology.load(Ordering::Acquire)
     }
 }
+
+/// Epochs are told apart by chance alone, and fit where Kafka has leader epochs.
+const EPOCH_BITS: u128 = i32::MAX as u128;
 
 /// How many stored batches one command of the retention drops: each is read, and others wait for the writer meanwhile.
 const TRUNCATED_AT_ONCE: usize = 64;

@@ -10,12 +10,21 @@ use super::command::{StoredPartition, StoredTopic};
 use super::error::Error;
 use super::retention::Age;
 use super::stored::{self, StoredHeader};
-use super::tables::{ARTIFACTS, BATCHES, CHECKPOINTS, METADATA, REVISION_STARTS, STATE, STATE_HEADS, open};
+use super::tables::{ARTIFACTS, BATCHES, CHECKPOINTS, EPOCHS, METADATA, REVISION_STARTS, STATE, STATE_HEADS, open};
 use super::writer::unpoisoned;
 use super::{Shared, Store};
 use crate::model::{
     Batch, Checkpoint, Digest, LinkId, RevisionNumber, StateHead, StateRow, StoredState, TopicId, TopicPartition,
 };
+
+/// Where the records of an epoch end in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpochEnd {
+    /// Behind the last of them.
+    At(i64),
+    /// The partition has none: its file is another one, or an older copy of it.
+    Unknown,
+}
 
 impl Store {
     /// All topics, by name.
@@ -79,6 +88,41 @@ impl Store {
         self.with_stored(&place, offset, |base, bytes| {
             let header = StoredHeader::read(bytes).map_err(|damage| place.corrupt(&self.shared, base, damage))?;
             Ok(Some(header.first_timestamp))
+        })
+    }
+
+    /// The epoch in which the record at `offset` was appended; `None` if that was before there were epochs.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn epoch_at(&self, topic: TopicId, partition: u32, offset: i64) -> Result<Option<u32>, Error> {
+        let epochs = self.epochs(topic, partition)?;
+        Ok(epochs.into_iter().take_while(|(start, _)| *start <= offset).last().map(|(_, epoch)| epoch))
+    }
+
+    /// Where the records of an epoch end.
+    ///
+    /// # Errors
+    /// If there is no such partition, or the read fails.
+    pub fn end_of_epoch(&self, topic: TopicId, partition: u32, epoch: u32) -> Result<EpochEnd, Error> {
+        let end = self.range(topic, partition)?.end;
+        let epochs = self.epochs(topic, partition)?;
+        let Some(at) = epochs.iter().rposition(|(_, known)| *known == epoch) else { return Ok(EpochEnd::Unknown) };
+        Ok(EpochEnd::At(epochs.get(at + 1).map_or(end, |(start, _)| *start)))
+    }
+
+    /// The offsets where epochs begin in a partition, in order.
+    fn epochs(&self, topic: TopicId, partition: u32) -> Result<Vec<(i64, u32)>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let table = open(&transaction, EPOCHS, &self.shared.path)?;
+            let all = (topic.0, partition, i64::MIN)..=(topic.0, partition, i64::MAX);
+            let rows = table.range(all).map_err(|error| self.shared.read_failed(error))?;
+            rows.map(|row| {
+                let (key, epoch) = row.map_err(|error| self.shared.read_failed(error))?;
+                Ok((key.value().2, epoch.value()))
+            })
+            .collect()
         })
     }
 

@@ -4,10 +4,11 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | a word | number: `layout` is the version, `next_topic_id` the id that the next topic gets |
+//! | `meta` | a word | number: `layout` is the version, `next_topic_id` the id that the next topic gets, `epoch` the present epoch |
 //! | `topic_ids` | topic name | topic id |
 //! | `topics` | topic id | JSON: `v` (1), `name`, `partitions`, `retention_ms`, `retention_bytes` |
 //! | `partitions` | topic id, partition | log start, end, stored bytes; none for a partition never written to |
+//! | `epochs` | topic id, partition, offset | the epoch of the records from there on; none for records of a time before epochs |
 //! | `batches` | topic id, partition, base offset | see [`stored`](super::stored) |
 //! | `lanes` | link, lane | epoch |
 //! | `checkpoints` | link, source topic, source partition | JSON, see [`Checkpoint`](crate::model::Checkpoint) |
@@ -33,11 +34,13 @@ pub const LAYOUT_VERSION: u64 = 1;
 
 pub(super) const LAYOUT: &str = "layout";
 pub(super) const NEXT_TOPIC_ID: &str = "next_topic_id";
+pub(super) const EPOCH: &str = "epoch";
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const TOPIC_IDS: TableDefinition<'_, &str, u64> = TableDefinition::new("topic_ids");
 pub(super) const TOPICS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("topics");
 pub(super) const PARTITIONS: TableDefinition<'_, (u64, u32), (i64, i64, u64)> = TableDefinition::new("partitions");
+pub(super) const EPOCHS: TableDefinition<'_, (u64, u32, i64), u32> = TableDefinition::new("epochs");
 pub(super) const BATCHES: TableDefinition<'_, (u64, u32, i64), &[u8]> = TableDefinition::new("batches");
 pub(super) const LANES: TableDefinition<'_, (&str, u32), u64> = TableDefinition::new("lanes");
 pub(super) const CHECKPOINTS: TableDefinition<'_, (&str, &str, u32), &[u8]> = TableDefinition::new("checkpoints");

@@ -22,6 +22,7 @@ mod house;
 mod log;
 mod metrics;
 mod oracle;
+mod past;
 mod poison;
 mod properties;
 mod relane;

@@ -17,7 +17,7 @@ use super::{
     Topic, TopicSettings,
 };
 use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicPartition};
-use crate::store::{Append, Command, Outcome, Packer, Retention, Store, StoredTopic, stored};
+use crate::store::{Append, Command, EpochEnd, Outcome, Packer, Retention, Store, StoredTopic, stored};
 use sink::EmbeddedSink;
 use source::EmbeddedSource;
 
@@ -122,6 +122,22 @@ impl Cluster for EmbeddedCluster {
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
         let topic = find(&self.store, &partition.topic)?;
         Ok(self.store.timestamp_at(topic.id, partition.partition, offset)?)
+    }
+
+    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, Option<i64>>, Error> {
+        let end = |(partition, epoch): &(TopicPartition, i32)| {
+            let topic = find(&self.store, &partition.topic)?;
+            let known = match u32::try_from(*epoch) {
+                Ok(epoch) => self.store.end_of_epoch(topic.id, partition.partition, epoch)?,
+                Err(_) => EpochEnd::Unknown,
+            };
+            let end = match known {
+                EpochEnd::At(end) => Some(end),
+                EpochEnd::Unknown => None,
+            };
+            Ok((partition.clone(), end))
+        };
+        epochs.iter().map(end).collect()
     }
 
     fn topology_version(&self) -> u64 {

@@ -139,6 +139,7 @@ impl Sink for EmbeddedSink {
             epoch,
             appends: self.take_appends(),
             checkpoints: commit.checkpoints,
+            verbatim: commit.verbatim,
             states: commit.states,
             revision_starts: starts.collect(),
         });

@@ -84,6 +84,8 @@ fn checkpoint(target: TopicId, next_offset: i64, revision: u64) -> Checkpoint {
         target_end_offset: 0,
         link_epoch: 0,
         revision: RevisionNumber(revision),
+        last: None,
+        doubt: None,
     }
 }
 
@@ -92,9 +94,10 @@ fn commit(partition: u32, checkpoint: Checkpoint) -> Commit {
     let start = RevisionStart { partition: source.clone(), revision: checkpoint.revision, offset: 0 };
     Commit {
         checkpoints: BTreeMap::from([(source, checkpoint)]),
+        targets: BTreeMap::new(),
         states: Vec::new(),
         started: vec![start],
-        resets: false,
+        verbatim: false,
     }
 }
 

@@ -166,8 +166,9 @@ impl Cluster for KafkaCluster {
         found.first().copied().ok_or_else(|| error::not_asked("ListOffsets"))
     }
 
-    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        self.client.ends_of_epochs(epochs)
+    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, Option<i64>>, Error> {
+        let ends = self.client.ends_of_epochs(epochs)?;
+        Ok(ends.into_iter().map(|(partition, end)| (partition, Some(end))).collect())
     }
 
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {

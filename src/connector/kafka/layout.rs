@@ -289,6 +289,8 @@ mod tests {
             target_end_offset: 40,
             link_epoch: 0,
             revision: RevisionNumber(3),
+            last: None,
+            doubt: None,
         };
         assert_eq!(checkpoint_key(&place()), "checkpoint/orders.v1/7");
         let read = LaneRecord::read(Some(b"checkpoint/orders.v1/7"), Some(&checkpoint.encode()));

@@ -30,7 +30,6 @@ use super::admin::Admin;
 use super::client::Client;
 use super::error::not_open;
 use super::records::{Encoder, Passing};
-use super::topic_id;
 use crate::connector::{Commit, Encoded, Error, LaneSettings, Opened, Sink, Target, Topic};
 use crate::model::partition::partition_of_key;
 use crate::model::{Batch, Codec, Compression, StoredState, TopicPartition};

@@ -259,12 +259,13 @@ impl Session {
         self.check_identities(topics)?;
         for (partition, checkpoint) in &mut commit.checkpoints {
             let floor = self.floors.entry(partition.clone()).or_default();
-            if commit.resets {
+            if commit.verbatim {
                 *floor = checkpoint.target_end_offset;
                 self.ledger.told(partition, checkpoint.next_offset);
                 continue;
             }
-            let place = topics.list.iter().position(|topic| super::topic_id(topic.id) == checkpoint.target_topic_id);
+            // By its name: clusters without topic ids have the same for all.
+            let place = commit.targets.get(partition).and_then(|name| topics.by_name.get(name).copied());
             let end = place.map_or(0, |index| {
                 let partitions = topics.list[index].partitions.max(1);
                 self.ledger.end((index, partition.partition % partitions))
@@ -276,7 +277,7 @@ impl Session {
         if !commit.states.is_empty() {
             records.push(super::open::state_records(&commit, &self.client, admin, topics, &self.lane)?);
         }
-        self.last = Last { records: Vec::new(), copied: if commit.resets { Vec::new() } else { copied(&commit) } };
+        self.last = Last { records: Vec::new(), copied: if commit.verbatim { Vec::new() } else { copied(&commit) } };
         if self.flow.mode() == Mode::Idempotent {
             self.last.records = records;
         } else {

@@ -310,7 +310,7 @@ fn range(client: &Client, partition: &TopicPartition) -> Result<PartitionRange, 
 }
 
 impl Source for KafkaSource {
-    fn leader_epoch(&self, partition: &TopicPartition) -> Option<i32> {
+    fn leader_epoch(&self, partition: &TopicPartition, _next_offset: i64) -> Option<i32> {
         let index = self.positions.place(partition)?;
         Some(self.positions[index].tail_epoch).filter(|epoch| *epoch >= 0)
     }
