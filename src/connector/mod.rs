@@ -25,8 +25,8 @@ pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets
 use self::kafka::records::{Passing, RecordBatch};
 use crate::config::MirrorMaker;
 use crate::model::{
-    Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId,
-    TopicPartition,
+    Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, RevisionNumber, Standby, StandbyTopics, StateChange,
+    StoredState, TopicId, TopicPartition,
 };
 
 /// What a lane may do after an error.
@@ -195,6 +195,11 @@ pub trait Cluster: Send + Sync {
     /// Store it, if `known` is what is stored now. Whether it was: of all who do this at the same time, one is the first.
     fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error>;
 
+    /// What it knows of topics that stand by, if it refuses what others write to them. Brokers do not.
+    fn standbys(&self) -> Option<&dyn Standbys> {
+        None
+    }
+
     /// The offset behind the last record that MirrorMaker 2 has copied to this cluster, of each partition of its source.
     ///
     /// # Errors
@@ -263,6 +268,28 @@ pub trait Cluster: Send + Sync {
 
     /// A writer for a lane.
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error>;
+}
+
+/// The topics of a cluster that stand by: only their links write to them, and no record of anybody else is taken once that is said.
+pub trait Standbys {
+    /// As [`Cluster::replace_metadata`], and say in the same step whether the link's topics stand by. `value`: `None` changes nothing else.
+    fn replace(
+        &self,
+        link: &LinkId,
+        key: &str,
+        known: Option<&[u8]>,
+        value: Option<&[u8]>,
+        standby: Option<Standby>,
+    ) -> Result<bool, Error>;
+
+    /// Have topics of the link stand by whenever it says that they do; `only`: no others. Nothing happens if it has said nothing of it.
+    fn guard(&self, link: &LinkId, topics: StandbyTopics, only: bool) -> Result<(), Error>;
+
+    /// Have no topics of the link stand by any more.
+    fn release(&self, link: &LinkId) -> Result<(), Error>;
+
+    /// The topics of the link that stand by, or did before they were promoted.
+    fn standby_topics(&self, link: &LinkId) -> Result<StandbyTopics, Error>;
 }
 
 /// What a source gives.

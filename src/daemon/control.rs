@@ -422,9 +422,6 @@ impl ControlPlane for Daemon {
 
     fn append(&self, cluster: &str, partition: &TopicPartition, batch: &Batch) -> Result<i64, ControlError> {
         let running = self.find_partition(cluster, partition)?;
-        if running.store.is_some() {
-            self.check_promoted(cluster, &partition.topic)?;
-        }
         running.cluster.produce(partition, batch).map_err(cluster_error)
     }
 
@@ -528,6 +525,7 @@ pub(super) fn failure_error(failure: Failure) -> ControlError {
 pub(super) fn cluster_error(error: Error) -> ControlError {
     let kind = match error.code {
         "invalid-topic-name" | "invalid-partitions" | "record-too-large" => ErrorKind::Invalid,
+        "standing-by" => ErrorKind::Conflict,
         _ => ErrorKind::Unavailable,
     };
     ControlError::new(kind, error.code, error.message, error.remedy)

@@ -15,6 +15,7 @@ use super::check::{CheckedStage, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
 use super::failover::way_back;
 use super::lifecycle::allowed;
+use super::patch::merge;
 use super::run::{open_cluster, open_own_store};
 use super::view::status;
 use super::world::{Hosted, ManagedBy, RunningCluster};
@@ -244,7 +245,12 @@ impl Daemon {
     pub(super) fn follow_definitions(&self) {
         let home = match self.home(false) {
             Ok(Some(home)) => home,
-            Ok(None) => return *lock(&self.definitions.read) = Some(0),
+            Ok(None) if self.has_read_definitions() => return,
+            Ok(None) => {
+                let _changing = lock(&self.changing);
+                *lock(&self.definitions.read) = Some(0);
+                return self.release_standbys();
+            }
             Err(error) => return tracing::warn!(code = error.code, "{error}"),
         };
         let version = home.metadata_version();
@@ -313,6 +319,7 @@ impl Daemon {
         }
         *lock(&self.definitions.unusable) = unusable;
         *lock(&self.definitions.read) = Some(version);
+        self.release_standbys();
         Ok(())
     }
 
@@ -495,22 +502,6 @@ fn read(home: &dyn Cluster, id: &LinkId) -> Result<(Option<Vec<u8>>, Option<Stor
     Ok((bytes, stored))
 }
 
-/// Put a patch over an object (RFC 7396).
-fn merge(object: &mut Map<String, Value>, patch: &Map<String, Value>) {
-    for (key, change) in patch {
-        match (change, object.get_mut(key)) {
-            (Value::Null, _) => drop(object.remove(key)),
-            (Value::Object(change), Some(Value::Object(inner))) => merge(inner, change),
-            (Value::Object(change), _) => {
-                let mut inner = Map::new();
-                merge(&mut inner, change);
-                object.insert(key.clone(), Value::Object(inner));
-            }
-            (change, _) => drop(object.insert(key.clone(), change.clone())),
-        }
-    }
-}
-
 /// Its checkpoints say how far it is in one source, and are kept in one target.
 fn refuse_other_clusters(before: &LinkConfig, after: &LinkConfig) -> Result<(), ControlError> {
     let fault = |key: &str, before: &ClusterId| Fault {
@@ -561,35 +552,4 @@ fn unavailable(error: super::Error) -> ControlError {
 
 fn now_ms() -> i64 {
     wire::Time::now().0
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_patch_changes_what_it_names() {
-        let apply = |object: Value, patch: Value| {
-            let (Value::Object(mut object), Value::Object(patch)) = (object, patch) else { unreachable!("objects") };
-            merge(&mut object, &patch);
-            Value::Object(object)
-        };
-        // The examples of RFC 7396 that are objects.
-        for (object, patch, expected) in [
-            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
-            (json!({"a": "b"}), json!({"a": null}), json!({})),
-            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
-            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
-            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
-            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
-        ] {
-            assert_eq!(apply(object, patch), expected);
-        }
-    }
 }

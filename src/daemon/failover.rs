@@ -140,17 +140,6 @@ impl Daemon {
         Some(wire::FailoverEvent { success: None, phase: Some(phase), records_left, records_at_source: None, ..event })
     }
 
-    /// Whether records may be written to a topic by others than links: not if it is to stand in for another one and has not yet its place.
-    pub(super) fn check_promoted(&self, cluster: &str, topic: &str) -> Result<(), ControlError> {
-        let guards = |hosted: &&Arc<Hosted>| *hosted.link.config().target == *cluster && hosted.link.guards(topic);
-        // For each request with records: no list is made for it.
-        let link = self.world().links.values().find(guards).map(|hosted| hosted.link.config().id.clone());
-        let Some(link) = link else { return Ok(()) };
-        let message = format!("topic {topic} of {cluster} stands by for link {link}: only that writes to it");
-        let remedy = format!("write to the source; or, when that is gone, `tidegate link failover {link}`");
-        Err(ControlError::new(ErrorKind::Conflict, "standing-by", message, remedy))
-    }
-
     /// Look after links that fail over or back by themselves, or are about to; and say what has happened.
     pub(super) fn attend_regions(self: &Arc<Self>) {
         for hosted in self.links().into_iter().filter(|hosted| hosted.managed_by != ManagedBy::Failback) {

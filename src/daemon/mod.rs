@@ -1,7 +1,7 @@
 //! Puts the rooms together: the only room that knows all others.
 //!
-//! `run` starts everything that a configuration names and ends it in order; `world` is what runs; `definitions` are links that come through the API, `reload` is
-//! what comes of a changed file; `failover` and `failback` change the places of a link's clusters, and `webhook` tells somebody about it; [`check`] says what is wrong with a
+//! `run` starts everything that a configuration names and ends it in order; `world` is what runs; `definitions` are links that come through the API (`patch` is how they change), `reload` is
+//! what comes of a changed file; `failover` and `failback` change the places of a link's clusters, `standby` releases what links guarded that are gone, and `webhook` tells somebody about it; [`check`] says what is wrong with a
 //! configuration without starting it; `control` answers the REST API; `view` and
 //! `verification` turn what links know into what the wire shows, and `metrics` into numbers for Prometheus.
 
@@ -15,20 +15,24 @@ mod lanes;
 mod lifecycle;
 mod metrics;
 mod name;
+mod patch;
 mod plan;
 mod reload;
 mod run;
+mod standby;
 mod verification;
 mod view;
 mod webhook;
 mod world;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use crate::api::Access;
 use crate::config::{DaemonConfig, Diagnostic};
+use crate::model::LinkId;
 use crate::plugin::PluginEngine;
 use definitions::Definitions;
 use failover::Regions;
@@ -69,6 +73,8 @@ struct Daemon {
     world: RwLock<World>,
     definitions: Definitions,
     regions: Arc<Regions>,
+    /// Links of the configuration file that cannot run before a restart.
+    unhosted: Mutex<BTreeSet<LinkId>>,
     /// Who may use the API.
     access: Arc<Access>,
     /// Held for the length of a change of the world: one after the other.

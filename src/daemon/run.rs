@@ -137,6 +137,7 @@ fn assemble(
         world: RwLock::new(World { clusters, ..World::default() }),
         definitions: Definitions::default(),
         regions: Arc::default(),
+        unhosted: Mutex::default(),
         access,
         changing: Mutex::default(),
     };

@@ -37,6 +37,10 @@ pub(super) struct Hosted {
 impl Hosted {
     /// Have a link do what it was last told, and look after it.
     pub(super) fn begin(link: Link, managed_by: ManagedBy) -> Arc<Self> {
+        // Before anybody can find the link: nothing is taken that it is to guard.
+        if let Err(failure) = link.stand_by() {
+            tracing::error!(link = &*link.config().id, code = failure.code, "what stands by is guarded as before: {failure}");
+        }
         let link = Arc::new(link);
         let duties = [Link::resume_desired, Link::guard, Link::follow, Link::follow_groups, Link::beat, Link::observe];
         let duty = |duty: fn(&Link)| {

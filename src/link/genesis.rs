@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use super::failover::FailedOver;
+use super::failover::standby::standby;
 use super::failure::Failure;
 use super::lane::now_ms;
 use super::supervisor::{Link, Shared};
@@ -18,7 +19,7 @@ use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST, LAYOUT_OF_FAILOVER};
 use crate::model::{LinkId, TopicPartition};
 
 /// Where the genesis is kept in the target.
-const GENESIS: &str = "genesis";
+pub(super) const GENESIS: &str = "genesis";
 
 /// The code of a link whose lanes are about to become others.
 pub(super) const UNDER_WAY: &str = "relane-under-way";
@@ -225,6 +226,13 @@ pub(super) struct Stored {
     bytes: Vec<u8>,
 }
 
+impl Stored {
+    /// What it was read from.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// What the target has.
 pub(super) fn read(target: &dyn Cluster, link: &LinkId) -> Result<Option<Stored>, Error> {
     let Some(bytes) = target.metadata(link, GENESIS)? else { return Ok(None) };
@@ -302,8 +310,17 @@ impl Link {
     /// Change it, unless somebody else was faster.
     pub(super) fn replace_genesis(&self, known: &Stored, genesis: Genesis) -> Result<Option<Stored>, Failure> {
         let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
-        let replaced = self.replace(GENESIS, Some(&known.bytes), &bytes)?;
+        let replaced = self.put_genesis(Some(&known.bytes), &genesis, &bytes)?;
         Ok(replaced.then_some(Stored { genesis, bytes }))
+    }
+
+    /// Store it if `known` is what is stored now. In the same step its topics begin to stand by, or do not any more, where the target can see to that.
+    fn put_genesis(&self, known: Option<&[u8]>, genesis: &Genesis, bytes: &[u8]) -> Result<bool, Failure> {
+        let Some(standbys) = self.target().standbys() else { return self.replace(GENESIS, known, bytes) };
+        let standby = standby(self.config(), Some(genesis));
+        let replaced = standbys.replace(&self.config().id, GENESIS, known, Some(bytes), standby)?;
+        self.expect_news();
+        Ok(replaced)
     }
 
     /// What the link was made with, if it can be run here; it is made if the target does not know it.
@@ -339,7 +356,7 @@ impl Link {
             link_epoch: 0,
         };
         let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
-        if self.replace(GENESIS, None, &bytes)? {
+        if self.put_genesis(None, &genesis, &bytes)? {
             return Ok(genesis);
         }
         // Another daemon that runs the link was first.

@@ -2,7 +2,7 @@
 //!
 //! Read [`batch`] first: a batch of records is the unit of everything else. [`checkpoint`] says how far a
 //! link has come, [`ids`] names things, [`partition`] says which lane and which partition a record belongs to,
-//! [`state`] is what a stateful stage remembers, [`layout`] is the form of all that, [`codec`] is how records are compressed, [`limits`] and [`policy`] are the settings of a stage that many rooms share, [`builtins`] are a link's own filter and transform, and [`time`]
+//! [`state`] is what a stateful stage remembers, [`layout`] is the form of all that, [`standby`] says whether a link's topics stand by, [`codec`] is how records are compressed, [`limits`] and [`policy`] are the settings of a stage that many rooms share, [`builtins`] are a link's own filter and transform, and [`time`]
 //! is how points in time are written.
 
 pub mod batch;
@@ -15,6 +15,7 @@ pub mod layout;
 pub mod limits;
 pub mod partition;
 pub mod policy;
+pub mod standby;
 pub mod state;
 pub mod time;
 
@@ -26,4 +27,5 @@ pub use digest::Digest;
 pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};
 pub use limits::Limits;
 pub use policy::OnError;
+pub use standby::{Standby, StandbyTopics};
 pub use state::{StateChange, StateHead, StateRow, StoredState};

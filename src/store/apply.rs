@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
 
 use super::command::{
-    Append, Command, CommitLane, Outcome, Retention, StoredPartition, StoredTopic, check_partitions, check_topic_name,
+    Append, Command, CommitLane, Outcome, Replacement, Retention, StoredPartition, StoredTopic,
+    check_partitions, check_topic_name,
 };
 use super::error::Error;
 use super::tables::{
-    ARTIFACTS, BATCHES, CHECKPOINTS, Changes, LANES, META, METADATA, NEXT_TOPIC_ID, PARTITIONS, REVISION_STARTS, STATE,
-    STATE_HEADS, StateKey, TOPIC_IDS, TOPICS, decode_topic, encode_topic, partition_of_row, row_of_partition,
+    ARTIFACTS, BATCHES, CHECKPOINTS, Changes, LANES, META, METADATA, NEXT_TOPIC_ID, PARTITIONS, REVISION_STARTS,
+    STANDBY_TOPICS, STANDBYS, STATE, STATE_HEADS, StateKey, TOPIC_IDS, TOPICS, decode_topic, encode_topic,
+    partition_of_row, row_of_partition,
 };
-use crate::model::{LinkId, StateChange, TopicId};
+use crate::model::{LinkId, Standby, StandbyTopics, StateChange, TopicId};
 
 /// Why a command was not applied.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub(super) struct Tables<'t> {
     state_heads: Table<'t, (&'static str, &'static str, u32, &'static str), &'static [u8]>,
     state: Table<'t, StateKey<'static>, &'static [u8]>,
     metadata: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    standbys: Table<'t, &'static str, u8>,
+    standby_topics: Table<'t, (&'static str, &'static str), &'static str>,
     artifacts: Table<'t, &'static [u8; 32], &'static [u8]>,
 }
 
@@ -75,6 +79,8 @@ impl<'t> Tables<'t> {
             state_heads: transaction.open_table(STATE_HEADS)?,
             state: transaction.open_table(STATE)?,
             metadata: transaction.open_table(METADATA)?,
+            standbys: transaction.open_table(STANDBYS)?,
+            standby_topics: transaction.open_table(STANDBY_TOPICS)?,
             artifacts: transaction.open_table(ARTIFACTS)?,
         })
     }
@@ -90,13 +96,20 @@ impl<'t> Tables<'t> {
                 self.put_topic(topic, changes)
             }
             Command::Append(appends) => {
-                self.check_appends(appends)?;
+                self.check_appends(appends, None)?;
                 Ok(Outcome::Appended(self.append(appends, changes)?))
             }
             Command::OpenLane { link, lane } => self.open_lane(link, *lane),
             Command::CommitLane(commit) => self.commit_lane(commit, changes),
             Command::PutMetadata { link, key, value } => {
                 self.metadata.insert((&**link, key.as_str()), value.as_slice())?;
+                Ok(Outcome::Done)
+            }
+            Command::ReplaceMetadata(replacement) => self.replace_metadata(replacement),
+            Command::GuardTopics { link, topics, only } => self.guard_topics(link, topics, *only),
+            Command::Release { link } => {
+                self.standbys.remove(&**link)?;
+                self.standby_topics.retain(|(_, of), _| of != &**link)?;
                 Ok(Outcome::Done)
             }
             Command::PutArtifact { digest, bytes } => {
@@ -148,10 +161,10 @@ impl<'t> Tables<'t> {
             .map_err(|error| Failure::Storage(format!("the topic with id {} is damaged: {error}", id.0)))
     }
 
-    fn check_partition(&self, id: TopicId, partition: u32) -> Result<(), Failure> {
+    fn check_partition(&self, id: TopicId, partition: u32) -> Result<StoredTopic, Failure> {
         let topic = self.topic(id)?;
         if partition < topic.partitions {
-            return Ok(());
+            return Ok(topic);
         }
         Err(Error::UnknownPartition { topic: topic.name, partition, partitions: topic.partitions }.into())
     }
@@ -173,8 +186,62 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    fn check_appends(&self, appends: &[Append]) -> Result<(), Failure> {
-        appends.iter().try_for_each(|append| self.check_partition(append.topic, append.partition))
+    /// Whether `writer`, or somebody who is no link, may append this.
+    fn check_appends(&self, appends: &[Append], writer: Option<&LinkId>) -> Result<(), Failure> {
+        appends.iter().try_for_each(|append| {
+            let topic = self.check_partition(append.topic, append.partition)?;
+            self.check_guard(topic, writer)
+        })
+    }
+
+    /// Whether a topic takes records of `writer`: what stands by does so of its own links only.
+    fn check_guard(&self, topic: StoredTopic, writer: Option<&LinkId>) -> Result<(), Failure> {
+        let mut guard: Option<LinkId> = None;
+        for row in self.standby_topics.range((&*topic.name, "")..)? {
+            let (key, _) = row?;
+            let (of, link) = key.value();
+            if of != &*topic.name {
+                break;
+            }
+            if writer.is_some_and(|writer| **writer == *link) {
+                return Ok(());
+            }
+            let is_guarded = self.standbys.get(link)?.is_some_and(|found| found.value() == Standby::Guarded.number());
+            if is_guarded && guard.is_none() {
+                guard = Some(link.into());
+            }
+        }
+        guard.map_or(Ok(()), |link| Err(Error::StandingBy { topic: topic.name, link }.into()))
+    }
+
+    fn replace_metadata(&mut self, replacement: &Replacement) -> Result<Outcome, Failure> {
+        let Replacement { link, key, known, value, standby } = replacement;
+        let place = (&**link, key.as_str());
+        let is_known = self.metadata.get(place)?.as_ref().map(|now| now.value()) == known.as_deref();
+        if !is_known {
+            return Ok(Outcome::Replaced(false));
+        }
+        if let Some(value) = value {
+            self.metadata.insert(place, value.as_slice())?;
+        }
+        if let Some(standby) = standby {
+            self.standbys.insert(&**link, standby.number())?;
+        }
+        Ok(Outcome::Replaced(true))
+    }
+
+    fn guard_topics(&mut self, link: &LinkId, topics: &StandbyTopics, only: bool) -> Result<Outcome, Failure> {
+        if self.standbys.get(&**link)?.is_none() {
+            // It was released meanwhile.
+            return Ok(Outcome::Done);
+        }
+        if only {
+            self.standby_topics.retain(|(topic, of), _| of != &**link || topics.contains_key(topic))?;
+        }
+        for (topic, source) in topics {
+            self.standby_topics.insert((&**topic, &**link), &**source)?;
+        }
+        Ok(Outcome::Done)
     }
 
     /// Append what was checked; the offset of the first record of each.
@@ -209,7 +276,7 @@ impl<'t> Tables<'t> {
         if *epoch != current {
             return Err(Error::Fenced { link: link.clone(), lane: *lane, epoch: *epoch, current }.into());
         }
-        self.check_appends(&commit.appends)?;
+        self.check_appends(&commit.appends, Some(link))?;
         let mut targets = BTreeMap::new();
         for checkpoint in commit.checkpoints.values() {
             targets.insert(checkpoint.target_topic_id, self.topic(checkpoint.target_topic_id)?.partitions);

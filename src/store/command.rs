@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::stored::StoredBatch;
-use crate::model::{Checkpoint, Digest, LinkId, RevisionNumber, StateChange, TopicId, TopicPartition};
+use crate::model::{Checkpoint, Digest, LinkId, RevisionNumber, Standby, StandbyTopics, StateChange, TopicId, TopicPartition};
 
 /// The most partitions a topic can have: the daemon keeps a few words in memory for each.
 pub const PARTITIONS_MAX: u32 = 10_000;
@@ -54,6 +54,21 @@ pub struct CommitLane {
     pub revision_starts: BTreeMap<(TopicPartition, RevisionNumber), i64>,
 }
 
+/// Something else to be stored about a link than what is stored now.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    /// The link.
+    pub link: LinkId,
+    /// Under which key.
+    pub key: String,
+    /// What is stored there, or nothing is changed.
+    pub known: Option<Vec<u8>>,
+    /// What is to be stored there; `None`: what is there stays.
+    pub value: Option<Vec<u8>>,
+    /// Whether the link's topics stand by from then on; `None`: as before.
+    pub standby: Option<Standby>,
+}
+
 /// A change.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -73,7 +88,7 @@ pub enum Command {
         /// How long records are kept from now on.
         retention: Retention,
     },
-    /// Append records to partitions.
+    /// Append records to partitions, for somebody who is no link. Topics that stand by do not take them.
     Append(Vec<Append>),
     /// Give a lane a new epoch, which fences whoever has an earlier one.
     OpenLane {
@@ -92,6 +107,22 @@ pub enum Command {
         key: String,
         /// What.
         value: Vec<u8>,
+    },
+    /// Store something about a link, and whether its topics stand by, if nobody else was faster.
+    ReplaceMetadata(Replacement),
+    /// Remember topics of a link that stand by, as long as any of them do.
+    GuardTopics {
+        /// The link.
+        link: LinkId,
+        /// The topics. They need not be there yet.
+        topics: StandbyTopics,
+        /// Whether other topics of the link stand by no more.
+        only: bool,
+    },
+    /// Forget that topics of a link stand by.
+    Release {
+        /// The link.
+        link: LinkId,
     },
     /// Store a plugin component.
     PutArtifact {
@@ -123,8 +154,14 @@ impl Command {
                 appended(&commit.appends) + commit.states.iter().map(StateChange::bytes).sum::<usize>()
             }
             Self::PutMetadata { value, .. } => value.len(),
+            Self::ReplaceMetadata(Replacement { value, .. }) => value.as_ref().map_or(0, Vec::len),
+            Self::GuardTopics { topics, .. } => topics.iter().map(|(topic, source)| topic.len() + source.len()).sum(),
             Self::PutArtifact { bytes, .. } => bytes.len(),
-            Self::CreateTopic { .. } | Self::SetRetention { .. } | Self::OpenLane { .. } | Self::Truncate { .. } => 0,
+            Self::CreateTopic { .. }
+            | Self::SetRetention { .. }
+            | Self::OpenLane { .. }
+            | Self::Release { .. }
+            | Self::Truncate { .. } => 0,
         }
     }
 }
@@ -138,6 +175,8 @@ pub enum Outcome {
     Appended(Vec<i64>),
     /// The lane's new epoch.
     Opened(u64),
+    /// Whether what was known was still stored, and the change is made.
+    Replaced(bool),
     /// The change is made.
     Done,
 }

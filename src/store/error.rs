@@ -110,6 +110,14 @@ pub enum Error {
         /// The epoch that counts.
         current: u64,
     },
+    /// The topic is a link's, which alone writes to it.
+    #[error("topic {topic} stands by for link {link}: only that writes to it")]
+    StandingBy {
+        /// The topic.
+        topic: Arc<str>,
+        /// The link.
+        link: LinkId,
+    },
     /// No topic of that name.
     #[error("there is no topic {0}")]
     UnknownTopic(Arc<str>),
@@ -162,6 +170,7 @@ impl Error {
             Self::DataLost { .. } => "data-lost",
             Self::OffsetBeyondEnd { .. } => "offset-beyond-end",
             Self::Fenced { .. } => "fenced",
+            Self::StandingBy { .. } => "standing-by",
             Self::UnknownTopic(_) | Self::UnknownTopicId(_) => "unknown-topic",
             Self::UnknownPartition { .. } => "unknown-partition",
             Self::TopicName(_) => "invalid-topic-name",
@@ -184,6 +193,9 @@ impl Error {
             Self::DataLost { .. } => "restore the source, or copy into a new link with another target topic",
             Self::OffsetBeyondEnd { .. } => "restore the source, or copy into a new link with another target topic",
             Self::Fenced { .. } => "make sure that only one daemon runs the link",
+            Self::StandingBy { .. } => {
+                "write to the source; or, when that is gone, fail the link over: `tidegate link failover LINK`"
+            }
             Self::UnknownTopic(_) | Self::UnknownTopicId(_) => "create the topic",
             Self::UnknownPartition { .. } => "choose another partition, or create the topic with more of them",
             Self::TopicName(_) => "choose another name",

@@ -7,6 +7,7 @@
 //! Invariants
 //! - Every change is one deterministic [`Command`]; it is applied whole or not at all, and is durable when it is answered.
 //! - One thread writes. Readers see what the last durable commit left, and never wait for the writer nor it for them.
+//! - Whether somebody may write to a topic that stands by is decided when the records are appended, by what is stored.
 //! - After a failure of the storage nothing is written any more until the file is opened again.
 //! - A topic id is never used twice. The offsets of a partition have no holes.
 //! - Bytes from the file are checked before they become a batch.
@@ -31,7 +32,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use command::{Append, Command, CommitLane, Outcome, Retention, StoredPartition, StoredTopic};
+pub use command::{Append, Command, CommitLane, Outcome, Replacement, Retention, StoredPartition, StoredTopic};
 pub use error::Error;
 pub use stored::{Compressor, Packer, StoredBatch};
 use tables::{Catalog, Changes};

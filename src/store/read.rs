@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::ReadableDatabase;
+use redb::{ReadableDatabase, ReadableTable};
 
 use super::command::{StoredPartition, StoredTopic};
 use super::error::Error;
 use super::retention::Age;
 use super::stored::{self, StoredHeader};
-use super::tables::{ARTIFACTS, BATCHES, CHECKPOINTS, METADATA, REVISION_STARTS, STATE, STATE_HEADS, open};
+use super::tables::{
+    ARTIFACTS, BATCHES, CHECKPOINTS, METADATA, REVISION_STARTS, STANDBY_TOPICS, STANDBYS, STATE, STATE_HEADS, open,
+    open_newer,
+};
 use super::writer::unpoisoned;
 use super::{Shared, Store};
 use crate::model::{
-    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StateHead, StateRow, StoredState, TopicId, TopicPartition,
+    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StandbyTopics, StateHead, StateRow, StoredState, TopicId,
+    TopicPartition,
 };
 
 impl Store {
@@ -268,6 +272,39 @@ impl Store {
                 let (link, name) = at.value();
                 if name == key {
                     found.insert(link.into(), value.value().to_vec());
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// The links that have topics which stand by, or did before they were promoted.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn standbys(&self) -> Result<Vec<LinkId>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let Some(table) = open_newer(&transaction, STANDBYS, &self.shared.path)? else { return Ok(Vec::new()) };
+            let rows = table.iter().map_err(|error| self.shared.read_failed(error))?;
+            rows.map(|row| Ok(row.map_err(|error| self.shared.read_failed(error))?.0.value().into())).collect()
+        })
+    }
+
+    /// The topics of a link that stand by, or did before they were promoted.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn standby_topics(&self, link: &str) -> Result<StandbyTopics, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let mut found = StandbyTopics::new();
+            let Some(table) = open_newer(&transaction, STANDBY_TOPICS, &self.shared.path)? else { return Ok(found) };
+            for row in table.iter().map_err(|error| self.shared.read_failed(error))? {
+                let (key, source) = row.map_err(|error| self.shared.read_failed(error))?;
+                let (topic, of) = key.value();
+                if of == link {
+                    found.insert(topic.into(), source.value().into());
                 }
             }
             Ok(found)

@@ -15,13 +15,17 @@
 //! | `state` | link, source topic, source partition, stage, key | see [`StateRow`](crate::model::StateRow) |
 //! | `revision_starts` | link, revision, source topic, source partition | the revision's first offset there |
 //! | `metadata` | link, key | any bytes |
+//! | `standbys` | link | whether its topics stand by: 1 only the link writes to them, 2 they have the place of the source's |
+//! | `standby_topics` | topic name, link | the source topic that it is a copy of |
 //! | `artifacts` | SHA-256 of the value | a plugin component |
+//!
+//! Files that were made before there were `standbys` and `standby_topics` get them with the first change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
 
 use super::command::{Retention, StoredPartition, StoredTopic};
@@ -49,6 +53,9 @@ pub(super) type StateKey<'a> = (&'a str, &'a str, u32, &'a str, &'a [u8]);
 
 pub(super) const STATE: TableDefinition<'_, StateKey<'_>, &[u8]> = TableDefinition::new("state");
 pub(super) const METADATA: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("metadata");
+pub(super) const STANDBYS: TableDefinition<'_, &str, u8> = TableDefinition::new("standbys");
+/// Topic, link.
+pub(super) const STANDBY_TOPICS: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("standby_topics");
 pub(super) const ARTIFACTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("artifacts");
 
 /// The value of the table `topics`.
@@ -143,6 +150,19 @@ pub(super) fn open<K: redb::Key + 'static, V: redb::Value + 'static>(
     path: &Path,
 ) -> Result<redb::ReadOnlyTable<K, V>, Error> {
     transaction.open_table(table).map_err(|error| Error::read(path, error))
+}
+
+/// A table that files have only since they were last written to; `None`: it is not there yet.
+pub(super) fn open_newer<K: redb::Key + 'static, V: redb::Value + 'static>(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+    path: &Path,
+) -> Result<Option<redb::ReadOnlyTable<K, V>>, Error> {
+    match transaction.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(Error::read(path, error)),
+    }
 }
 
 #[cfg(test)]

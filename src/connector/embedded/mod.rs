@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Class, Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target,
-    Topic, TopicSettings,
+    Class, Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Standbys,
+    Target, Topic, TopicSettings,
 };
-use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicPartition};
-use crate::store::{Append, Command, Outcome, Packer, Retention, Store, StoredTopic, stored};
+use crate::model::{Batch, Checkpoint, Digest, LinkId, Standby, StandbyTopics, TopicPartition};
+use crate::store::{Append, Command, Outcome, Packer, Replacement, Retention, Store, StoredTopic, stored};
 use sink::EmbeddedSink;
 use source::EmbeddedSource;
 
@@ -213,11 +213,11 @@ impl Cluster for EmbeddedCluster {
     }
 
     fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error> {
-        // One process has the store open, and does this for a link under that link's lock.
-        if self.metadata(link, key)?.as_deref() != known {
-            return Ok(false);
-        }
-        self.put_metadata(link, key, value).map(|()| true)
+        self.replace(link, key, known, Some(value), None)
+    }
+
+    fn standbys(&self) -> Option<&dyn Standbys> {
+        Some(self)
     }
 
     fn metadata_version(&self) -> Result<u64, Error> {
@@ -240,6 +240,37 @@ impl Cluster for EmbeddedCluster {
 
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {
         Ok(Box::new(EmbeddedSink::new(self.store.clone(), lane)))
+    }
+}
+
+impl Standbys for EmbeddedCluster {
+    fn replace(
+        &self,
+        link: &LinkId,
+        key: &str,
+        known: Option<&[u8]>,
+        value: Option<&[u8]>,
+        standby: Option<Standby>,
+    ) -> Result<bool, Error> {
+        let (known, value) = (known.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
+        let replacement = Replacement { link: link.clone(), key: key.to_owned(), known, value, standby };
+        Ok(self.store.execute(Command::ReplaceMetadata(replacement))? == Outcome::Replaced(true))
+    }
+
+    fn guard(&self, link: &LinkId, topics: StandbyTopics, only: bool) -> Result<(), Error> {
+        self.store.execute(Command::GuardTopics { link: link.clone(), topics, only })?;
+        Ok(())
+    }
+
+    fn release(&self, link: &LinkId) -> Result<(), Error> {
+        if self.store.standbys()?.contains(link) {
+            self.store.execute(Command::Release { link: link.clone() })?;
+        }
+        Ok(())
+    }
+
+    fn standby_topics(&self, link: &LinkId) -> Result<StandbyTopics, Error> {
+        Ok(self.store.standby_topics(link)?)
     }
 }
 

@@ -8,11 +8,12 @@
 //! As with lanes that become others (`relane`), each change of the genesis is one comparison and writing, and whoever opens a lane looks there after having fenced.
 //! What is between two of them may be done again: by the same daemon when it comes back, by another one when nothing comes on for a while.
 //!
-//! Reading order: `record` (what is kept), this file, `back` (the way back), `others` (whose records the target has), `trigger` (when it happens by itself).
+//! Reading order: `record` (what is kept), this file, `back` (the way back), `others` (whose records the target has), `standby` (who may write to the target), `trigger` (when it happens by itself).
 
 mod back;
 pub(super) mod others;
 mod record;
+pub(super) mod standby;
 mod trigger;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -197,13 +198,6 @@ impl Link {
         tracing::warn!(link = &*self.config().id, epoch = over.epoch, by = wanted.by, "failing over");
         self.events.push(Event::new("failing-over", message));
         Ok(self.carry_out_failover()?)
-    }
-
-    /// Whether only this link may write to a topic of its target: one that stands by for the source's, and has not its place.
-    pub fn guards(&self, topic: &str) -> bool {
-        let has_place = || self.failed_over().is_some_and(|over| matches!(over.phase, Phase::Over | Phase::Returning));
-        let is_target = || self.topics.found().topics.values().any(|chosen| *chosen.target == *topic);
-        self.config().failover.enabled && !has_place() && is_target()
     }
 
     /// Whether there may be something to be told to somebody outside.
