@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::model::ClusterId;
 
 use super::cluster::ClusterConfig;
+use super::diagnostic::Place;
 use super::link::{LinkConfig, ReadLink, Topology};
 use super::report::Report;
-use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, is_internal};
+use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector};
+use super::writing::{Refused, Why, Writing, may_write};
 
 /// The most steps that are followed from one topic. Sensible links need a few; every two links with different
 /// prefixes that follow each other double the number of names.
@@ -47,10 +49,11 @@ pub(super) fn refuse_circles<'a>(
     report: &Report<'_>,
 ) {
     let links: Vec<_> = links.collect();
-    let mut search = Search { links: &links, circles: BTreeSet::new() };
+    let all: Vec<&LinkConfig> = links.iter().map(|read| &read.link).collect();
+    let mut search = Search { links: &all, circles: BTreeSet::new() };
     for read in &links {
         refuse_own_dead_letters(read, report);
-        refuse_names_of_others(read, report);
+        refuse_names_of_others(read, &all, report);
         for (selector, place) in read.link.topics.iter().zip(&read.topic_places) {
             for flow in flows(&read.link, selector, clusters) {
                 if let Some(circle) = search.follow(Step { link: &read.link, flow }) {
@@ -134,30 +137,49 @@ fn refuse_own_dead_letters(read: &ReadLink, report: &Report<'_>) {
     }
 }
 
-/// Report a link that would write records where something else is kept: what programs keep for themselves, or what was put aside.
-fn refuse_names_of_others(read: &ReadLink, report: &Report<'_>) {
+/// Report a link that would write records where something else is kept: what programs keep for themselves, what was put aside, or what stands by for others.
+fn refuse_names_of_others(read: &ReadLink, all: &[&LinkConfig], report: &Report<'_>) {
     let link = &read.link;
     for (selector, place) in link.topics.iter().zip(&read.topic_places) {
         let TopicSelector::Name(name) = selector else { continue };
-        let target = link.target_topic(name);
-        // Of one that goes round it is said already.
-        if let Some(message) = misplaced(link, &target).filter(|_| !would_loop(link, &target)) {
-            report.error_if_all_was_read(place, message, "choose another `rename`, `topic_prefix` or `dead_letters`");
-        }
+        refuse(Writing::Copies(link), &link.target_topic(name), all, place, report);
     }
-    if link.has_dead_letters() && is_internal(&link.dead_letters) {
-        let message = format!("{:?} is a topic that a program keeps for itself", link.dead_letters);
-        report.error_if_all_was_read(&read.dead_letters_place, message, "choose another name");
+    // Also where no stage puts anything aside: records that are too large for their topics go there.
+    refuse(Writing::DeadLetters(link), &link.dead_letters, all, &read.dead_letters_place, report);
+}
+
+fn refuse(writer: Writing<'_>, topic: &str, all: &[&LinkConfig], place: &Place, report: &Report<'_>) {
+    match may_write(writer, topic, all) {
+        // Of names that cannot be, and of links that go round, it is said elsewhere.
+        Ok(()) | Err(Refused { why: Why::Loop | Why::Name(_), .. }) => {}
+        Err(refused) => report.error_if_all_was_read(place, refused.to_string(), writer.remedy()),
     }
 }
 
-/// Why a link must not copy to a topic of its target, if it must not.
-pub fn misplaced(link: &LinkConfig, target_topic: &str) -> Option<String> {
-    if is_internal(target_topic) {
-        return Some(format!("its copy would be {target_topic:?}, which a program keeps for itself"));
+/// How other links bring what is routed to a topic back to where the link reads, if they do, and nobody leaves it out.
+pub(super) fn circle_of_route(link: &LinkConfig, topic: &str, others: &[&LinkConfig]) -> Option<String> {
+    let mut links: Vec<&LinkConfig> = others.iter().copied().filter(|other| other.id != link.id).collect();
+    let route = Flow::Name(topic.into());
+    let reads = |other: &&&LinkConfig| other.source == link.target && lets_in(other, &route);
+    let mut paths: Vec<Vec<Step<'_>>> =
+        links.iter().filter(reads).map(|first| vec![Step { link: first, flow: route.clone() }]).collect();
+    links.push(link);
+    let search = Search { links: &links, circles: BTreeSet::new() };
+    let mut seen = BTreeSet::new();
+    for _ in 0..STEPS_MAX {
+        let path = paths.pop()?;
+        for (next, flow) in search.next(path.last()?) {
+            let is_back = next.id == link.id;
+            let is_new = seen.insert((&next.id, flow.clone()));
+            let longer: Vec<_> = path.iter().cloned().chain([Step { link: next, flow }]).collect();
+            match is_back {
+                true if !ends_by_itself(&longer) => return Some(describe(&longer)),
+                false if is_new => paths.push(longer),
+                _ => {}
+            }
+        }
     }
-    let is_letters = link.has_dead_letters() && *target_topic == *link.dead_letters;
-    is_letters.then(|| format!("its copy would be {target_topic:?}, where the link puts dead letters"))
+    None
 }
 
 /// What a selector lets in: itself, and the declared topics that it matches.
@@ -174,7 +196,7 @@ fn flows(link: &LinkConfig, selector: &TopicSelector, clusters: &BTreeMap<Cluste
 }
 
 struct Search<'a> {
-    links: &'a [&'a ReadLink],
+    links: &'a [&'a LinkConfig],
     /// The ids of the links of each circle found, so that it is reported once and not once for each of its links.
     circles: BTreeSet<BTreeSet<&'a str>>,
 }
@@ -209,7 +231,7 @@ impl<'a> Search<'a> {
         let readers = |flow: Option<Flow>| {
             let lets_in = |link: &LinkConfig, flow: &Flow| link.source == step.link.target && lets_in(link, flow);
             flow.into_iter().flat_map(move |flow| {
-                let links = self.links.iter().map(|read| &read.link).filter(|link| lets_in(link, &flow));
+                let links = self.links.iter().copied().filter(|link| lets_in(link, &flow));
                 links.map(|link| (link, flow.clone())).collect::<Vec<_>>()
             })
         };

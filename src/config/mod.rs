@@ -10,7 +10,7 @@
 //! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
 //!
 //! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
-//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
+//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together, and [`writing`] says who may write to which topic. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
 pub mod api;
@@ -44,6 +44,7 @@ mod tests;
 pub mod topics;
 pub mod transform;
 mod units;
+pub mod writing;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,7 +55,7 @@ use crate::model::{ClusterId, LinkId};
 
 pub use api::{ApiConfig, ApiLimits, ApiTls, AuditConfig, ClientConfig, Role, Subject, TokenConfig};
 pub use breaker::{BreakerAction, BreakerConfig};
-pub use circle::{misplaced, would_loop};
+pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
 pub use daemon::{DaemonConfig, LogFormat};
 pub use definition::{Defined, Surroundings, json_path, new_id, read_definition};
@@ -74,9 +75,10 @@ pub use secret::Secret;
 pub use stage::{PluginSource, StageConfig};
 pub use start::{MirrorMaker, Start};
 pub use template::{Piece, Template, Variable};
-pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_internal};
+pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_heartbeat, is_internal};
 pub use transform::parse_mapping;
 pub use units::{parse_duration, parse_size};
+pub use writing::{Refused, Why, Writing, may_write};
 
 use reader::Table;
 use report::{Files, Report};

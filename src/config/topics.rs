@@ -138,6 +138,11 @@ pub fn is_internal(topic: &str) -> bool {
         || (topic.starts_with("mm2-") && topic.ends_with(".internal"))
 }
 
+/// Whether a topic is of heartbeats. Links write there as clients do, and nobody else.
+pub fn is_heartbeat(topic: &str) -> bool {
+    topic.starts_with(HEARTBEATS)
+}
+
 fn compile(expression: &str) -> Result<Regex, String> {
     RegexBuilder::new(expression).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| says(&error))
 }

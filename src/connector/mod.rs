@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub use self::acl::{Acl, AclTopics, Operation};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
-use crate::config::MirrorMaker;
+use crate::config::{MirrorMaker, heartbeat_topic, is_heartbeat, is_internal};
 use crate::model::{
     Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, RevisionNumber, Standby, StandbyTopics, StateChange,
     StoredState, TopicId, TopicPartition,
@@ -52,6 +52,28 @@ pub struct Error {
     pub message: String,
     /// What the operator can do about it.
     pub remedy: &'static str,
+}
+
+impl Error {
+    fn internal(topic: &str) -> Self {
+        Self {
+            class: Class::Fatal,
+            code: "invalid-topic-name",
+            message: format!("{topic:?} is a topic that a program keeps for itself"),
+            remedy: "choose another name",
+        }
+    }
+}
+
+/// The second line behind [`may_write`](crate::config::may_write): refuse to create, or to write to, a topic whose name Kafka, Tidegate or MirrorMaker 2 keeps for itself.
+/// Heartbeats are produced by name.
+fn check_name(topic: &str) -> Result<(), Error> {
+    if is_internal(topic) && !is_heartbeat(topic) { Err(Error::internal(topic)) } else { Ok(()) }
+}
+
+/// The same for a lane's sink: of heartbeats it writes those of its link.
+fn check_target(link: &LinkId, topic: &str) -> Result<(), Error> {
+    if is_internal(topic) && *topic != *heartbeat_topic(link) { Err(Error::internal(topic)) } else { Ok(()) }
 }
 
 /// A topic as a cluster describes it.
@@ -270,9 +292,9 @@ pub trait Cluster: Send + Sync {
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error>;
 }
 
-/// The topics of a cluster that stand by: only their links write to them, and no record of anybody else is taken once that is said.
+/// The standby topics of a cluster: it accepts records for them from their links only.
 pub trait Standbys {
-    /// As [`Cluster::replace_metadata`], and say in the same step whether the link's topics stand by. `value`: `None` changes nothing else.
+    /// As [`Cluster::replace_metadata`], and in the same transaction change whether the link's topics stand by. `value`: `None` keeps what is stored.
     fn replace(
         &self,
         link: &LinkId,
@@ -282,13 +304,13 @@ pub trait Standbys {
         standby: Option<Standby>,
     ) -> Result<bool, Error>;
 
-    /// Have topics of the link stand by whenever it says that they do; `only`: no others. Nothing happens if it has said nothing of it.
+    /// Add topics to those that stand by for the link; `only`: remove all others. Does nothing for a link that was released.
     fn guard(&self, link: &LinkId, topics: StandbyTopics, only: bool) -> Result<(), Error>;
 
-    /// Have no topics of the link stand by any more.
+    /// Remove all guards of the link.
     fn release(&self, link: &LinkId) -> Result<(), Error>;
 
-    /// The topics of the link that stand by, or did before they were promoted.
+    /// The topics that stand by for the link, or did before they were promoted.
     fn standby_topics(&self, link: &LinkId) -> Result<StandbyTopics, Error>;
 }
 
@@ -510,3 +532,6 @@ pub struct RevisionStart {
     /// Its first offset there.
     pub offset: i64,
 }
+
+#[cfg(test)]
+mod tests;

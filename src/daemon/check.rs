@@ -66,9 +66,10 @@ pub(super) fn with_plugins(
         config.clusters.values().filter_map(|cluster| check_cluster(&config.source, cluster)).collect();
     errors.extend(check_api(&config.source, &config.daemon.api));
     let mut stages = Vec::new();
+    let all: Vec<&LinkConfig> = config.links.values().collect();
     for link in config.links.values() {
         let check = |stage| {
-            let checked = check_stage(&config.source, link, stage, engine, &read_component);
+            let checked = check_stage(&config.source, (link, &all), stage, engine, &read_component);
             checked.map_err(|found| errors.extend(found)).ok()
         };
         stages.push(link.pipeline.iter().filter_map(check).collect());
@@ -95,10 +96,10 @@ fn check_api(source: &Source, api: &ApiConfig) -> Option<Diagnostic> {
     Some(source.error(&api.place, error.message).with_help(error.remedy))
 }
 
-/// Read, compile and configure the plugin of a stage. `component` gets its bytes.
+/// Read, compile and configure the plugin of a stage of a link, and look where it may write beside others. `component` gets its bytes.
 pub(super) fn check_stage(
     source: &Source,
-    link: &LinkConfig,
+    (link, others): (&LinkConfig, &[&LinkConfig]),
     stage: &StageConfig,
     engine: &PluginEngine,
     component: &dyn Fn(&PluginSource) -> Result<Vec<u8>, String>,
@@ -116,7 +117,7 @@ pub(super) fn check_stage(
     let metrics = Arc::<StageMetrics>::default();
     let configured = plugin.configure(&stage.name, &stage.config.value.to_string(), &spec.limits, &metrics);
     let instance = configured.map_err(|error| config_errors(source, stage, &error))?;
-    check_routes(link, instance.routes()).map_err(plugin_error)?;
+    check_routes(link, instance.routes(), others).map_err(|refused| plugin_error(refused.to_string()))?;
     Ok((spec, bytes.into()))
 }
 

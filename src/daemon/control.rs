@@ -12,12 +12,12 @@ use crate::api::control::{
 };
 use crate::api::exposition::Page;
 use crate::api::wire;
-use crate::config::{self, ClusterKind, Diagnostic, Severity, THROTTLE_RATES};
+use crate::config::{self, ClusterKind, Diagnostic, LinkConfig, Severity, THROTTLE_RATES, Writing, may_write};
 use crate::connector::Error;
 use crate::link::genesis::FAILED_OVER;
 use crate::link::reset::{Reset, ResetError, ResetTo};
 use crate::link::sight::Look;
-use crate::link::supervisor::{LINK_REPLACED, LinkState, PublishError, VerifyError};
+use crate::link::supervisor::{LINK_REPLACED, LinkState, NewPlugin, PublishError, VerifyError};
 use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::{Batch, ClusterId, RevisionNumber, TopicPartition};
 
@@ -323,7 +323,15 @@ impl ControlPlane for Daemon {
 
     fn publish(&self, link: &str, publish: Publish) -> Result<wire::Swap, ControlError> {
         let found = self.find_link(link)?;
-        let published = found.publish(&publish.stage, &publish.component, publish.config, &publish.by);
+        let hosted = Self::links(self);
+        let others: Vec<&LinkConfig> = hosted.iter().map(|hosted| hosted.link.config()).collect();
+        let published = found.publish(NewPlugin {
+            stage: &publish.stage,
+            component: &publish.component,
+            config: publish.config.as_ref(),
+            by: &publish.by,
+            others: &others,
+        });
         published.map(|done| swap(&done, Some(publish.stage))).map_err(publish_error)
     }
 
@@ -407,12 +415,19 @@ impl ControlPlane for Daemon {
     }
 
     fn create_topic(&self, cluster: &str, topic: &wire::CreateTopic) -> Result<wire::Topic, ControlError> {
+        check_name(&topic.name)?;
         let running = self.find_cluster(cluster)?;
         if running.topic(&topic.name).map_err(cluster_error)?.is_some() {
             let message = format!("topic {} exists in {cluster}", topic.name);
             return Err(ControlError::new(ErrorKind::Conflict, "topic-exists", message, ""));
         }
-        running.cluster.create_topic(&topic.name, topic.partitions).map_err(cluster_error)?;
+        match &running.store {
+            // Of two who do this at once, one is told that it exists.
+            Some(store) => {
+                store.create_new_topic(&topic.name, topic.partitions).map_err(|error| cluster_error(error.into()))
+            }
+            None => running.cluster.create_topic(&topic.name, topic.partitions).map(drop).map_err(cluster_error),
+        }?;
         self.topic(cluster, &topic.name)
     }
 
@@ -422,6 +437,7 @@ impl ControlPlane for Daemon {
 
     fn append(&self, cluster: &str, partition: &TopicPartition, batch: &Batch) -> Result<i64, ControlError> {
         let running = self.find_partition(cluster, partition)?;
+        check_name(&partition.topic)?;
         running.cluster.produce(partition, batch).map_err(cluster_error)
     }
 
@@ -447,6 +463,14 @@ impl ControlPlane for Daemon {
         let next_offset = batch.as_ref().map_or(from, |batch| batch.next_offset);
         Ok(ReadAnswer { batch, next_offset, log_start: range.log_start, end: range.end })
     }
+}
+
+/// Refuse a topic that clients do not write to.
+fn check_name(topic: &str) -> Result<(), ControlError> {
+    let refused = |refused: config::Refused| {
+        ControlError::new(ErrorKind::Invalid, refused.code(), refused.to_string(), Writing::Client.remedy())
+    };
+    may_write(Writing::Client, topic, &[]).map_err(refused)
 }
 
 fn cluster_status(running: &RunningCluster) -> wire::ClusterStatus {
@@ -525,7 +549,7 @@ pub(super) fn failure_error(failure: Failure) -> ControlError {
 pub(super) fn cluster_error(error: Error) -> ControlError {
     let kind = match error.code {
         "invalid-topic-name" | "invalid-partitions" | "record-too-large" => ErrorKind::Invalid,
-        "standing-by" => ErrorKind::Conflict,
+        "standing-by" | "topic-exists" => ErrorKind::Conflict,
         _ => ErrorKind::Unavailable,
     };
     ControlError::new(kind, error.code, error.message, error.remedy)

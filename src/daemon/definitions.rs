@@ -405,10 +405,11 @@ impl Daemon {
         let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
         let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
         let mut errors: Vec<Diagnostic> = brought.collect();
+        let others: Vec<&LinkConfig> = links.iter().collect();
         let mut stages = Vec::new();
         for stage in &defined.link.pipeline {
             let component = |source: &PluginSource| self.component(source);
-            match check_stage(&defined.source, &defined.link, stage, &self.engine, &component) {
+            match check_stage(&defined.source, (&defined.link, &others), stage, &self.engine, &component) {
                 Ok(checked) => stages.push(checked),
                 Err(found) => errors.extend(found),
             }

@@ -224,11 +224,19 @@ impl Daemon {
     fn way_back_of(&self, link: &Link) -> Result<Arc<Hosted>, Failure> {
         let over = link.failed_over().ok_or_else(gone)?;
         let id = way_back_id(&link.config().id, over.epoch);
-        if let Some(there) = self.world().links.get(&*id).cloned() {
-            return if there.managed_by == ManagedBy::Failback { Ok(there) } else { Err(taken(&id)) };
+        let is_there = || {
+            let there = self.world().links.get(&*id).cloned()?;
+            Some(if there.managed_by == ManagedBy::Failback { Ok(there) } else { Err(taken(&id)) })
+        };
+        if let Some(there) = is_there() {
+            return there;
         }
         let config = link.way_back(over.epoch)?;
         let _changing = lock(&self.changing);
+        // Somebody may just have defined one.
+        if let Some(there) = is_there() {
+            return there;
+        }
         let id = config.id.clone();
         let back = self.link_of(config, Vec::new()).map_err(|error| Failure {
             class: Class::Reopen,

@@ -207,7 +207,9 @@ fn open_store(config: &ClusterConfig, embedded: &EmbeddedConfig) -> Result<Store
         let retention = Retention { retention_ms: topic.retention_ms, retention_bytes: topic.retention_bytes };
         let made = store.create_topic(name, topic.partitions, retention).map_err(named)?;
         if made.retention != retention {
-            store.execute(Command::SetRetention { topic: made.id, retention }).map_err(named)?;
+            let (retention_ms, retention_bytes) = (Some(retention.retention_ms), Some(retention.retention_bytes));
+            let change = Command::ChangeRetention { topic: made.id, retention_ms, retention_bytes };
+            store.execute(change).map_err(named)?;
         }
     }
     Ok(store)

@@ -1,13 +1,13 @@
-//! Links go, and what they guarded must not stand by for ever.
+//! Releases the topics that deleted links guarded.
 
 use super::{Daemon, lock};
 use crate::store::Command;
 
 impl Daemon {
-    /// Let anybody write again to topics that stood by for links which are not there any more. To be asked while nobody else changes what runs.
+    /// Release the topics of links that do not exist any more, or have another target. The caller holds `changing`.
     pub(super) fn release_standbys(&self) {
         if !self.has_read_definitions() {
-            // It may be one of those.
+            // A link that is not known yet may be among them.
             return;
         }
         for running in self.clusters() {

@@ -37,9 +37,13 @@ pub(super) struct Hosted {
 impl Hosted {
     /// Have a link do what it was last told, and look after it.
     pub(super) fn begin(link: Link, managed_by: ManagedBy) -> Arc<Self> {
-        // Before anybody can find the link: nothing is taken that it is to guard.
+        // Before requests can find the link, so that no record is accepted which its guard should refuse.
         if let Err(failure) = link.stand_by() {
-            tracing::error!(link = &*link.config().id, code = failure.code, "what stands by is guarded as before: {failure}");
+            tracing::error!(
+                link = &*link.config().id,
+                code = failure.code,
+                "what stands by is guarded as before: {failure}"
+            );
         }
         let link = Arc::new(link);
         let duties = [Link::resume_desired, Link::guard, Link::follow, Link::follow_groups, Link::beat, Link::observe];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::{Refused, Writing};
 use crate::connector::{Class, Error};
 use crate::model::Batch;
 
@@ -58,6 +59,11 @@ impl Failure {
     pub fn fatal(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         let (message, remedy) = (message.into(), remedy.into());
         Self { class: Class::Fatal, code, message, remedy, stage: None, place: None, lost: None }
+    }
+
+    /// A failure to write to a topic that is not for that.
+    pub(super) fn refused(writer: Writing<'_>, refused: &Refused) -> Self {
+        Self::fatal(refused.code(), refused.to_string(), writer.remedy())
     }
 
     /// All of it, for a sentence.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
 
 use super::command::{
-    Append, Command, CommitLane, Outcome, Replacement, Retention, StoredPartition, StoredTopic,
-    check_partitions, check_topic_name,
+    Append, Command, CommitLane, Outcome, Replacement, Retention, StoredPartition, StoredTopic, check_partitions,
+    check_topic_name,
 };
 use super::error::Error;
 use super::tables::{
@@ -88,12 +88,19 @@ impl<'t> Tables<'t> {
     /// Apply a command, and note in `changes` what readers have to know once it is durable.
     pub(super) fn apply(&mut self, command: &Command, changes: &mut Changes) -> Result<Outcome, Failure> {
         match command {
-            Command::CreateTopic { name, partitions, retention } => {
+            Command::CreateTopic { name, partitions, retention, new } => {
+                if *new && self.topic_ids.get(&**name)?.is_some() {
+                    return Err(Error::TopicExists(name.clone()).into());
+                }
                 self.create_topic(name, *partitions, *retention, changes)
             }
-            Command::SetRetention { topic, retention } => {
-                let topic = StoredTopic { retention: *retention, ..self.topic(*topic)? };
-                self.put_topic(topic, changes)
+            Command::ChangeRetention { topic, retention_ms, retention_bytes } => {
+                let topic = self.topic(*topic)?;
+                let retention = Retention {
+                    retention_ms: retention_ms.unwrap_or(topic.retention.retention_ms),
+                    retention_bytes: retention_bytes.unwrap_or(topic.retention.retention_bytes),
+                };
+                self.put_topic(StoredTopic { retention, ..topic }, changes)
             }
             Command::Append(appends) => {
                 self.check_appends(appends, None)?;

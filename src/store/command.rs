@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::stored::StoredBatch;
-use crate::model::{Checkpoint, Digest, LinkId, RevisionNumber, Standby, StandbyTopics, StateChange, TopicId, TopicPartition};
+use crate::model::{
+    Checkpoint, Digest, LinkId, RevisionNumber, Standby, StandbyTopics, StateChange, TopicId, TopicPartition,
+};
 
 /// The most partitions a topic can have: the daemon keeps a few words in memory for each.
 pub const PARTITIONS_MAX: u32 = 10_000;
@@ -80,13 +82,17 @@ pub enum Command {
         partitions: u32,
         /// How long records are kept.
         retention: Retention,
+        /// Whether one that exists is an error.
+        new: bool,
     },
-    /// Change how long a topic's records are kept.
-    SetRetention {
+    /// Change how long a topic's records are kept: what is named, and nothing else.
+    ChangeRetention {
         /// The topic.
         topic: TopicId,
-        /// How long records are kept from now on.
-        retention: Retention,
+        /// The age, if it is to change.
+        retention_ms: Option<Option<u64>>,
+        /// The size, if it is to change.
+        retention_bytes: Option<Option<u64>>,
     },
     /// Append records to partitions, for somebody who is no link. Topics that stand by do not take them.
     Append(Vec<Append>),
@@ -158,7 +164,7 @@ impl Command {
             Self::GuardTopics { topics, .. } => topics.iter().map(|(topic, source)| topic.len() + source.len()).sum(),
             Self::PutArtifact { bytes, .. } => bytes.len(),
             Self::CreateTopic { .. }
-            | Self::SetRetention { .. }
+            | Self::ChangeRetention { .. }
             | Self::OpenLane { .. }
             | Self::Release { .. }
             | Self::Truncate { .. } => 0,

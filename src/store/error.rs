@@ -134,6 +134,9 @@ pub enum Error {
         /// How many there are.
         partitions: u32,
     },
+    /// A topic that was to be a new one.
+    #[error("topic {0} exists")]
+    TopicExists(Arc<str>),
     /// A name that a topic cannot have.
     #[error("{0:?} cannot be the name of a topic: use 1 to 249 of a-z A-Z 0-9 . _ - and not . or .. alone")]
     TopicName(String),
@@ -173,6 +176,7 @@ impl Error {
             Self::StandingBy { .. } => "standing-by",
             Self::UnknownTopic(_) | Self::UnknownTopicId(_) => "unknown-topic",
             Self::UnknownPartition { .. } => "unknown-partition",
+            Self::TopicExists(_) => "topic-exists",
             Self::TopicName(_) => "invalid-topic-name",
             Self::Partitions { .. } => "invalid-partitions",
             Self::RecordTooLarge { .. } => "record-too-large",
@@ -198,7 +202,7 @@ impl Error {
             }
             Self::UnknownTopic(_) | Self::UnknownTopicId(_) => "create the topic",
             Self::UnknownPartition { .. } => "choose another partition, or create the topic with more of them",
-            Self::TopicName(_) => "choose another name",
+            Self::TopicExists(_) | Self::TopicName(_) => "choose another name",
             Self::Partitions { .. } => "choose another number",
             Self::RecordTooLarge { .. } => "split the record, or keep it out of the link with a filter",
         }

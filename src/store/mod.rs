@@ -172,10 +172,19 @@ impl Store {
         if let Some(topic) = existing {
             return Ok(topic);
         }
-        match self.execute(Command::CreateTopic { name: name.into(), partitions, retention })? {
+        match self.execute(Command::CreateTopic { name: name.into(), partitions, retention, new: false })? {
             Outcome::Topic(topic) => Ok(topic),
             _ => self.topic(name).ok_or_else(|| Error::UnknownTopic(name.into())),
         }
+    }
+
+    /// Make a topic that nobody has made before.
+    ///
+    /// # Errors
+    /// If it exists, the name or the number of partitions cannot be, or the store stopped.
+    pub fn create_new_topic(&self, name: &str, partitions: u32) -> Result<(), Error> {
+        let retention = Retention::default();
+        self.execute(Command::CreateTopic { name: name.into(), partitions, retention, new: true }).map(drop)
     }
 
     /// Drop what the retention of each topic gives up at `now_ms`, milliseconds since 1970-01-01 UTC. The number of records

@@ -504,3 +504,4 @@ fn the_timestamp_of_an_offset_is_its_batch_s_first() {
 }
 
 mod failing;
+mod standby;

@@ -4,6 +4,7 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+mod at_once;
 mod bad_input;
 mod both_ways;
 mod builtins;
@@ -32,5 +33,7 @@ mod secured;
 mod slow;
 mod soak;
 mod spans;
+mod standby;
 mod swap;
 mod verify;
+mod writing;

@@ -13,6 +13,7 @@ mod settings;
 mod start;
 pub(super) mod survey;
 mod syntax;
+mod writing;
 
 use std::path::PathBuf;
 

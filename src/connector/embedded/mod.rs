@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Class, Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Standbys,
-    Target, Topic, TopicSettings,
+    Class, Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source,
+    Standbys, Target, Topic, TopicSettings, check_name,
 };
 use crate::model::{Batch, Checkpoint, Digest, LinkId, Standby, StandbyTopics, TopicPartition};
 use crate::store::{Append, Command, Outcome, Packer, Replacement, Retention, Store, StoredTopic, stored};
@@ -84,16 +84,10 @@ fn settings(retention: Retention) -> TopicSettings {
 impl EmbeddedCluster {
     fn change(&self, name: &Arc<str>, changes: &SettingChanges) -> Result<(), Error> {
         let topic = find(&self.store, name)?;
-        let mut settings = settings(topic.retention);
-        for (name, value) in changes {
-            match value {
-                Some(value) => drop(settings.insert(name.clone(), value.clone())),
-                None => drop(settings.remove(name)),
-            }
-        }
-        let retention = retention(&settings);
-        if retention != topic.retention {
-            self.store.execute(Command::SetRetention { topic: topic.id, retention })?;
+        let changed = |name: &str| changes.get(name).map(|value| value.as_ref().and_then(|value| value.parse().ok()));
+        let (retention_ms, retention_bytes) = (changed(RETENTION_MS), changed(RETENTION_BYTES));
+        if retention_ms.or(retention_bytes).is_some() {
+            self.store.execute(Command::ChangeRetention { topic: topic.id, retention_ms, retention_bytes })?;
         }
         Ok(())
     }
@@ -129,11 +123,13 @@ impl Cluster for EmbeddedCluster {
     }
 
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
+        check_name(name)?;
         Ok(self.store.create_topic(name, partitions, Retention::default())?.into())
     }
 
     fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
         let make = |target: &Target| {
+            check_name(&target.topic)?;
             let made = self.store.create_topic(&target.topic, target.partitions, retention(&target.settings));
             made.map(Topic::from).map_err(Error::from)
         };
@@ -141,6 +137,7 @@ impl Cluster for EmbeddedCluster {
     }
 
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
+        check_name(&partition.topic)?;
         let topic = find(&self.store, &partition.topic)?;
         let end = self.store.range(topic.id, partition.partition)?.end;
         if batch.is_empty() {

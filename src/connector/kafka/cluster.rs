@@ -23,7 +23,7 @@ use crate::config::{KafkaConfig, MirrorMaker};
 
 use crate::connector::{
     Acl, Cluster, Colleague, Copied, CopiedPartition, Copying, Error, Group, GroupOffsets, LaneGroup, LaneSettings,
-    Membership, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic, TopicSettings,
+    Membership, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic, TopicSettings, check_name,
 };
 use crate::model::{Batch, Checkpoint, Compression, Digest, LinkId, TopicId, TopicPartition};
 
@@ -68,6 +68,7 @@ impl KafkaCluster {
         retention_ms: Option<u64>,
         retention_bytes: Option<u64>,
     ) -> Result<(), Error> {
+        check_name(name)?;
         let settings = [("retention.ms", retention_ms), ("retention.bytes", retention_bytes)];
         let settings = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
         self.admin.ensure(name, partitions, &settings.collect()).map(drop)
@@ -92,7 +93,7 @@ impl KafkaCluster {
 
     /// Every record that the lanes of a link have written of themselves and that still counts.
     fn lane_records(&self, link: &LinkId, generation: u32, mut each: impl FnMut(LaneRecord)) -> Result<(), Error> {
-        let topic = layout::checkpoint_topic(link, generation);
+        let topic: Arc<str> = layout::checkpoint_topic(link, generation).into();
         let mut tables = lock(&self.lanes);
         let (of, table) = tables.entry(link.clone()).or_insert_with(|| (generation, Table::new(&topic, "")));
         if *of != generation {
@@ -179,14 +180,17 @@ impl Cluster for KafkaCluster {
     }
 
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
+        check_name(name)?;
         self.admin.ensure(&name.into(), partitions, &BTreeMap::new())
     }
 
     fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
+        targets.iter().try_for_each(|target| check_name(&target.topic))?;
         self.admin.ensure_all(targets)
     }
 
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
+        check_name(&partition.topic)?;
         let mut encoder = Encoder::new(self.compression);
         let bytes_max = self.admin.batch_bytes_max(&partition.topic)?;
         let (mut next, mut first) = (0, None);
@@ -323,7 +327,7 @@ impl Cluster for KafkaCluster {
         targets: &[TopicPartition],
         wanted: &BTreeMap<TopicPartition, BTreeSet<i64>>,
     ) -> Result<Copied, Error> {
-        let new = || Arc::new(Mutex::new(Index::new(&layout::offsets_topic(link))));
+        let new = || Arc::new(Mutex::new(Index::new(layout::offsets_topic(link).name())));
         let index = lock(&self.offsets).entry(link.clone()).or_insert_with(new).clone();
         let mut index = lock(&index);
         index.follow(&self.client, &self.admin)?;

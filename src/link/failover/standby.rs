@@ -1,8 +1,8 @@
-//! The topics that stand by. A target that refuses what others write to them ([`Standbys`]) is told which topics these are, and whether they stand by, in the same
-//! step as each change of the genesis that decides it. So a restart forgets nothing, and no record is taken between a question and its answer.
+//! Standby topics. A target that can refuse records ([`Standbys`]) stores which topics stand by, and changes that in the same transaction as the genesis that decides
+//! it. So a restart loses no guard, and no record is accepted between a check and an append.
 //!
-//! A topic is guarded as soon as a name in the configuration, a checkpoint or a topic of the source says that it is a copy, and before it is made. It stays so as long
-//! as the link would copy to it, whether the source answers or not.
+//! A topic is guarded as soon as the configuration, a checkpoint or a topic of the source names it, and before the link creates it. It stays guarded as long as the
+//! link would copy to it, whether the source answers or not.
 
 use std::sync::Arc;
 
@@ -46,10 +46,10 @@ fn copies(config: &LinkConfig, sources: impl Iterator<Item = Arc<str>>) -> Stand
 }
 
 impl Link {
-    /// Have the target guard the topics that stand by, and no others. To be asked before anybody hears of the link: what its configuration says may be new.
+    /// Have the target guard the link's topics, and no others, as its configuration and its genesis say. The daemon calls this before it hosts the link.
     ///
     /// # Errors
-    /// The target cannot be read or written. What it guarded before it guards still.
+    /// The target cannot be read or written. Its guards stay as they were.
     pub fn stand_by(&self) -> Result<(), Failure> {
         let Some(standbys) = self.target().standbys() else { return Ok(()) };
         let (config, id) = (self.config(), &self.config().id);
@@ -64,7 +64,7 @@ impl Link {
             }
         }
         standbys.guard(id, self.known_copies(standbys)?, true)?;
-        // A source elsewhere may not answer: it is asked by who follows its topics.
+        // A remote source may not answer: the thread that follows its topics asks it.
         if self.source().standbys().is_some() { self.guard_source_topics() } else { Ok(()) }
     }
 

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::{Processed, Session};
-use crate::config::would_loop;
+use crate::config::{Writing, may_write};
 use crate::connector::Encoded;
 use crate::link::events::Event;
 use crate::link::failure::{Failure, Place};
 use crate::link::letters::{Letter, dead_letters};
-use crate::link::topics::loops;
 use crate::model::TopicPartition;
 
 impl Session {
@@ -78,9 +77,8 @@ impl Session {
         let Some(first) = letters.first() else { return Ok(()) };
         let config = &self.link.config;
         // The file was checked for what it says; an earlier revision may put records aside where the file does not.
-        if would_loop(config, &config.dead_letters) {
-            return Err(loops("a dead letter", &config.dead_letters));
-        }
+        let writer = Writing::DeadLetters(config);
+        may_write(writer, &config.dead_letters, &[]).map_err(|refused| Failure::refused(writer, &refused))?;
         let topic: Arc<str> = config.dead_letters.as_str().into();
         self.prepare_letters(&topic, &first.record.topic)?;
         let bytes_max = self.link.target.record_bytes_max(&topic)?;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Position, Progress, Session, lock};
-use crate::config::would_loop;
+use crate::config::Writing;
 use crate::connector::{Class, PartitionRange, Target, Topic, TopicSettings};
 use crate::link::failure::{Failure, Lost, Place};
 use crate::link::memory::Writer;
-use crate::link::topics::{Chosen, Found, loops};
+use crate::link::pipeline::check_routes;
+use crate::link::topics::{Chosen, Found};
 use crate::model::partition::lane_of;
 use crate::model::{Checkpoint, TopicPartition};
 
@@ -277,9 +278,8 @@ impl Session {
     pub(super) fn prepare_routes(&mut self) -> Result<(), Failure> {
         let routes: Vec<Arc<str>> = self.run.routes().cloned().collect();
         let Some(partitions) = self.most_partitions().filter(|_| !routes.is_empty()) else { return Ok(()) };
-        if let Some(circle) = routes.iter().find(|topic| would_loop(&self.link.config, topic)) {
-            return Err(loops("a routed record", circle));
-        }
+        let config = &self.link.config;
+        check_routes(config, &routes, &[]).map_err(|refused| Failure::refused(Writing::Routes(config), &refused))?;
         let routes = routes.into_iter().map(|topic| self.target_of(topic, partitions, TopicSettings::new()));
         let routes: Vec<Target> = routes.collect();
         self.sink.prepare(&routes)?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{HISTORY, Link, Running, SWAP_PATIENCE, Shared};
+use crate::config::LinkConfig;
 use crate::link::events::Event;
 use crate::link::failure::Failure;
 use crate::link::lane::now_ms;
@@ -30,6 +31,21 @@ pub struct Publication {
     pub complete: bool,
     /// The longest pause of a lane, once all have swapped.
     pub pause_max: Option<Duration>,
+}
+
+/// A plugin for a stage.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPlugin<'a> {
+    /// The stage.
+    pub stage: &'a str,
+    /// The component.
+    pub component: &'a [u8],
+    /// Its configuration; `None`: the stage's as it is.
+    pub config: Option<&'a Value>,
+    /// Who publishes it.
+    pub by: &'a str,
+    /// The links that are known beside this one.
+    pub others: &'a [&'a LinkConfig],
 }
 
 /// Why a publish or rollback was refused. Nothing has changed.
@@ -57,33 +73,29 @@ impl Link {
     ///
     /// # Errors
     /// The component or its configuration is refused, or the target cannot store it. Then nothing has changed.
-    pub fn publish(
-        &self,
-        stage: &str,
-        bytes: &[u8],
-        config: Option<Value>,
-        by: &str,
-    ) -> Result<Publication, PublishError> {
-        let _told = trace::publish(self.config(), stage).entered();
+    pub fn publish(&self, new: NewPlugin<'_>) -> Result<Publication, PublishError> {
+        let _told = trace::publish(self.config(), new.stage).entered();
         // Compiling may take seconds: before the lock.
-        let plugin =
-            self.components.engine().load(bytes).map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
+        let plugin = self
+            .components
+            .engine()
+            .load(new.component)
+            .map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
         let running = lock(&self.running);
-        until_first(|| self.publish_once(running.as_ref(), stage, &plugin, bytes, config.as_ref(), by))
+        until_first(|| self.publish_once(running.as_ref(), &plugin, new))
     }
 
     fn publish_once(
         &self,
         running: Option<&Running>,
-        stage: &str,
         plugin: &Arc<Plugin>,
-        bytes: &[u8],
-        config: Option<&Value>,
-        by: &str,
+        new: NewPlugin<'_>,
     ) -> Result<Publication, PublishError> {
-        // What the file says comes first, or it would replace what is published at the next start.
-        let mut content = self.revision_to_run().map_err(PublishError::Failed)?.content();
-        let mut history = self.history().map_err(PublishError::Failed)?;
+        let NewPlugin { stage, component, config, by, others } = new;
+        // What the file says comes first, or it would replace what is published at the next start. What is changed is of the very history that is replaced, or what
+        // somebody else has published in between would be undone.
+        let (mut history, last) = self.history_to_run().map_err(PublishError::Failed)?;
+        let mut content = last.content();
         let spec = content.stages.iter_mut().find(|spec| spec.name == stage);
         let spec = spec.ok_or_else(|| PublishError::NoStage(stage.to_owned()))?;
         self.check_world(spec, plugin)?;
@@ -95,8 +107,8 @@ impl Link {
         }
         // A component is stored when it is known to work, and loaded from there like any other.
         let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.components.stats(&spec.name) };
-        self.check_stage(&stage)?;
-        self.target.put_artifact(&plugin.digest(), bytes).map_err(|error| PublishError::Failed(error.into()))?;
+        self.check_stage(&stage, others)?;
+        self.target.put_artifact(&plugin.digest(), component).map_err(|error| PublishError::Failed(error.into()))?;
         let publisher = Publisher { origin: Origin::Publish, by, reason: None };
         self.release(running, &mut history, content, publisher)
     }
@@ -116,8 +128,7 @@ impl Link {
         to: Option<RevisionNumber>,
         by: &str,
     ) -> Result<Publication, PublishError> {
-        self.revision_to_run().map_err(PublishError::Failed)?;
-        let mut history = self.history().map_err(PublishError::Failed)?;
+        let (mut history, _) = self.history_to_run().map_err(PublishError::Failed)?;
         let old = match to {
             Some(number) => history.get(number),
             None => history.previous(),
@@ -138,10 +149,11 @@ impl Link {
         Err(PublishError::Refused(format!("wrong world: stage {name} runs a {old}, and this plugin is a {new}")))
     }
 
-    fn check_stage(&self, stage: &Stage) -> Result<(), PublishError> {
+    fn check_stage(&self, stage: &Stage, others: &[&LinkConfig]) -> Result<(), PublishError> {
         check_limits(&stage.spec.limits, &stage.plugin).map_err(PublishError::Refused)?;
         let instance = stage.configure(&self.config.id).map_err(|error| PublishError::Refused(error.to_string()))?;
-        check_routes(&self.config, instance.routes()).map_err(PublishError::Refused)
+        let checked = check_routes(&self.config, instance.routes(), others);
+        checked.map_err(|refused| PublishError::Refused(refused.to_string()))
     }
 
     /// Number a pipeline, make it durable, and only then let the lanes see it.
@@ -155,7 +167,7 @@ impl Link {
         let record = history.push(content, publisher, now_ms()).clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
         let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
-        pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;
+        pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage, &[]))?;
         if let Some(Running { shared, .. }) = running {
             pipeline.make_spares(&self.config.id, shared.config.lanes).map_err(PublishError::Failed)?;
         }

@@ -82,7 +82,7 @@ impl Member {
         Self {
             client,
             group: layout::group(&of.link),
-            topic: layout::checkpoint_topic(&of.link, of.generation),
+            topic: layout::checkpoint_topic(&of.link, of.generation).name().to_string(),
             lanes: of.lanes,
             layout: of.layout,
             instance: StrBytes::from_string(of.daemon.to_string()),

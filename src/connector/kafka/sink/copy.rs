@@ -151,14 +151,15 @@ impl<'a> Copy<'a> {
         let (link, from) = (&copying.from.link, &copying.from);
         let to = LaneSettings { lanes: copying.lanes, generation: copying.generation, ..from.clone() };
         let had_states: Arc<str> = layout::state_topic(link, from.generation).into();
-        let checkpoints: Arc<str> = layout::checkpoint_topic(link, to.generation).into();
+        let checkpoints = layout::checkpoint_topic(link, to.generation);
         open::own_topic(admin, checkpoints.clone(), to.lanes)?;
-        let states: Arc<str> = layout::state_topic(link, to.generation).into();
+        let states = layout::state_topic(link, to.generation);
         let has_states = admin.find(&had_states)?.is_some();
         if has_states {
             open::own_topic(admin, states.clone(), to.lanes)?;
         }
-        Ok(Self { client, admin, link, to, checkpoints, states: has_states.then_some(states) })
+        let (checkpoints, states) = (checkpoints.into(), has_states.then(|| states.into()));
+        Ok(Self { client, admin, link, to, checkpoints, states })
     }
 
     /// Write what a new lane is to have.

@@ -15,12 +15,12 @@ use uuid::Uuid;
 use super::flow::Mode;
 use super::outbox::Place;
 use super::session::{AGAIN_PATIENCE, Identity, Session};
-use super::{TargetTopic, Topics};
+use super::{OwnTarget, TargetTopic, Topics};
 use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::{Client, CoordinatorOf, EARLIEST, Isolation, LATEST};
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout::{
-    self, GENESIS, GenerationTopics, LaneGenesis, LaneRecord, StateRecord, StateRecordChange,
+    self, GENESIS, GenerationTopics, LaneGenesis, LaneRecord, OwnTopic, StateRecord, StateRecordChange,
 };
 use crate::connector::kafka::records::Encoder;
 use crate::connector::kafka::wire::Connection;
@@ -57,7 +57,8 @@ pub(super) fn open(
     let (mode, identity, coordinator) = fence_lane(client, lane)?;
     allowed()?;
     let OwnTopics { checkpoints, is_new, states_id } = own_topics(client, admin, lane)?;
-    let index = topics.put(checkpoints.clone());
+    let index = topics.put_own(checkpoints.clone());
+    let checkpoints = checkpoints.topic;
     let place = (index, lane.lane);
     let mut session = Session::new(client.clone(), lane.clone(), mode, identity, coordinator, place);
     let partition = TopicPartition::new(checkpoints.name.clone(), lane.lane);
@@ -74,8 +75,8 @@ pub(super) fn open(
     }
     let states = read_states(client, lane, states_id.as_deref())?;
     let offsets = offsets_topic(admin, lane)?;
-    let place = lane.lane % offsets.partitions.max(1);
-    session.resume(&written.checkpoints, states, (topics.put(offsets), place));
+    let place = lane.lane % offsets.topic.partitions.max(1);
+    session.resume(&written.checkpoints, states, (topics.put_own(offsets), place));
     let revision = written.checkpoints.values().map(|checkpoint| checkpoint.revision).max();
     Ok((session, Opened { checkpoints: written.checkpoints, revision }))
 }
@@ -132,7 +133,7 @@ fn lane_name(lane: &LaneSettings) -> String {
 
 /// Where a lane has what it wrote of itself.
 struct OwnTopics {
-    checkpoints: TargetTopic,
+    checkpoints: OwnTarget,
     /// Whether the lane has never written there.
     is_new: bool,
     /// The id of the topic of states, where it is known that there is one.
@@ -154,15 +155,15 @@ fn remembered(admin: &Admin, lane: &LaneSettings) -> Result<Option<GenerationTop
 }
 
 fn own_topics(client: &Client, admin: &Admin, lane: &LaneSettings) -> Result<OwnTopics, Error> {
-    let name: Arc<str> = layout::checkpoint_topic(&lane.link, lane.generation).into();
+    let name = layout::checkpoint_topic(&lane.link, lane.generation);
     let known = remembered(admin, lane)?;
     if known.is_some() {
-        check_there(client, lane, &name)?;
+        check_there(client, lane, name.name())?;
     }
     let checkpoints = own_topic(admin, name, lane.lanes)?;
     let Some(known) = known else { return Ok(OwnTopics { checkpoints, is_new: true, states_id: None }) };
-    if known.checkpoints != id_text(checkpoints.id) {
-        return Err(lost(lane, &format!("{} was made again", checkpoints.name)));
+    if known.checkpoints != id_text(checkpoints.topic.id) {
+        return Err(lost(lane, &format!("{} was made again", checkpoints.topic.name)));
     }
     Ok(OwnTopics { checkpoints, is_new: false, states_id: known.state })
 }
@@ -172,7 +173,7 @@ pub(super) fn written_topic(client: &Client, admin: &Admin, lane: &LaneSettings)
     if remembered(admin, lane)?.is_none() {
         return Ok(None);
     }
-    Ok(Some(own_topics(client, admin, lane)?.checkpoints.name))
+    Ok(Some(own_topics(client, admin, lane)?.checkpoints.topic.name))
 }
 
 /// The id of a topic as it is remembered.
@@ -190,26 +191,27 @@ fn check_there(client: &Client, lane: &LaneSettings, name: &Arc<str>) -> Result<
     if shown.topics.contains_key(name) { Ok(()) } else { Err(lost(lane, &format!("{name} is gone"))) }
 }
 
-pub(super) fn own_topic(admin: &Admin, name: Arc<str>, partitions: u32) -> Result<TargetTopic, Error> {
-    let topic = made_topic(admin, name, partitions, &layout::settings())?;
-    if topic.partitions != partitions {
-        let (name, count) = (&topic.name, topic.partitions);
+pub(super) fn own_topic(admin: &Admin, of: OwnTopic, partitions: u32) -> Result<OwnTarget, Error> {
+    let own = made_topic(admin, of, partitions, &layout::settings())?;
+    if own.topic.partitions != partitions {
+        let (name, count) = (&own.topic.name, own.topic.partitions);
         return Err(foreign(format!("{name} has {count} partitions, and the link has {partitions} lanes")));
     }
-    Ok(topic)
+    Ok(own)
 }
 
 /// The topic that says which offsets are copied to where. A lane has a partition, but not the other way round.
-fn offsets_topic(admin: &Admin, lane: &LaneSettings) -> Result<TargetTopic, Error> {
-    made_topic(admin, layout::offsets_topic(&lane.link).into(), lane.lanes, &layout::offsets_settings())
+fn offsets_topic(admin: &Admin, lane: &LaneSettings) -> Result<OwnTarget, Error> {
+    made_topic(admin, layout::offsets_topic(&lane.link), lane.lanes, &layout::offsets_settings())
 }
 
 /// A topic of ours, which is made if it is not there.
-fn made_topic(admin: &Admin, name: Arc<str>, partitions: u32, settings: &TopicSettings) -> Result<TargetTopic, Error> {
+fn made_topic(admin: &Admin, of: OwnTopic, partitions: u32, settings: &TopicSettings) -> Result<OwnTarget, Error> {
+    let name = of.name().clone();
     admin.ensure(&name, partitions, settings)?;
     let (id, partitions) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
     let bytes_max = admin.batch_bytes_max(&name)?;
-    Ok(TargetTopic { name, id, partitions, bytes_max })
+    Ok(OwnTarget { of, topic: TargetTopic { name, id, partitions, bytes_max } })
 }
 
 fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Error> {
@@ -370,12 +372,12 @@ pub(super) fn state_records(
     topics: &mut Topics,
     lane: &LaneSettings,
 ) -> Result<(Place, Batch), Error> {
-    let name: Arc<str> = layout::state_topic(&lane.link, lane.generation).into();
-    let index = match topics.find(&name) {
-        Ok(index) => index,
-        Err(_) => topics.put(own_topic(admin, name.clone(), lane.lanes)?),
+    let of = layout::state_topic(&lane.link, lane.generation);
+    let index = match topics.find_own(&of) {
+        Some(index) => index,
+        None => topics.put_own(own_topic(admin, of.clone(), lane.lanes)?),
     };
-    let partition = TopicPartition::new(name, lane.lane);
+    let partition = TopicPartition::new(of, lane.lane);
     let mut changes = Vec::new();
     for change in &commit.states {
         let head = layout::head_key(&change.stage, &change.partition).into_bytes();
