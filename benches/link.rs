@@ -20,6 +20,7 @@ use common::{Filtered, batch, byte_filter, component, median, percentile, proces
 use tidegate::config::Config;
 use tidegate::connector::Cluster;
 use tidegate::connector::embedded::EmbeddedCluster;
+use tidegate::link::supervisor::NewPlugin;
 use tidegate::link::{Desired, Link};
 use tidegate::model::TopicPartition;
 use tidegate::plugin::PluginEngine;
@@ -115,7 +116,9 @@ fn swaps(dir: &Path, engine: &PluginEngine, source: &Arc<dyn Cluster>) {
         let link = link(dir, engine, source.clone(), open(&dir.join(format!("swap-{round}.redb"))), true);
         link.order(Desired::Running).expect("running");
         while done(&link) < RECORDS as i64 && pauses.len() < SWAPS {
-            let swapped = link.publish("filter", &component, None, "bench").expect("published");
+            let swapped = link
+                .publish(NewPlugin { stage: "filter", component: &component, config: None, by: "bench", others: &[] })
+                .expect("published");
             pauses.extend(swapped.pause_max.map(|pause| pause.as_secs_f64() * 1000.0));
         }
         link.halt();

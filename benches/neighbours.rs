@@ -18,7 +18,7 @@ use tidegate::config::Config;
 use tidegate::connector::Cluster;
 use tidegate::connector::embedded::EmbeddedCluster;
 use tidegate::link::{Desired, Link, StageSpec};
-use tidegate::model::{Digest, Limits, OnError, TopicPartition};
+use tidegate::model::{Digest, Json, JsonObject, Limits, OnError, TopicPartition};
 use tidegate::plugin::PluginEngine;
 use tidegate::store::{Options, Store};
 
@@ -115,8 +115,9 @@ fn link(
         plugin_digest: Digest::of(&component),
         plugin_name: id.to_owned(),
         plugin_version: "0.1.0".to_owned(),
-        config: serde_json::json!({}),
+        config: Json::Object(JsonObject::new()),
         on_error: OnError::DeadLetter,
+        time_ahead_max_ms: None,
         limits: Limits { time_ms: 20, record_time_ms: 20, ..Limits::default() },
     };
     Link::new(config, "bench".into(), source.clone(), target, engine.clone(), vec![(spec, component)])

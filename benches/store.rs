@@ -85,7 +85,7 @@ fn packing() {
 }
 
 fn pack(batch: &Batch, compressor: &mut Compressor) -> Vec<StoredBatch> {
-    let mut packer = Packer::default();
+    let mut packer = Packer::new(0);
     for record in batch.records() {
         packer.push(record, compressor).unwrap();
     }

@@ -6,6 +6,8 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`model`] | the nouns: batch, checkpoint, digest, ids |
+//! | [`files`] | how files are opened, and how our own are made |
+//! | [`background`] | threads whose work always ends in a state with a name |
 //! | [`config`] | TOML text to validated settings, every error at once |
 //! | [`plugin`] | the WebAssembly host: compile, check, limit, call |
 //! | [`store`] | the embedded durable store |
@@ -17,10 +19,12 @@
 //! | [`daemon`] | puts the rooms together |
 
 pub mod api;
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod connector;
 pub mod daemon;
+pub mod files;
 pub mod import;
 pub mod link;
 pub mod model;

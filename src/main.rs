@@ -6,8 +6,9 @@ use tidegate::plugin::compiler;
 
 fn main() -> ExitCode {
     // Not a command for people: the daemon starts its own program to compile a plugin, and limits come before anything else there.
-    if std::env::args_os().nth(1).is_some_and(|command| command == compiler::COMMAND) {
-        return compiler::compile_plugin();
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|command| command == compiler::COMMAND) {
+        return compiler::compile_plugin(arguments.next().and_then(|bytes| bytes.to_str()?.parse().ok()));
     }
     tidegate::cli::main()
 }

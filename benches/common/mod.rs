@@ -21,7 +21,9 @@ use tidegate::connector::{
     TopicSettings,
 };
 use tidegate::link::StageSpec;
-use tidegate::model::{Batch, BatchBuilder, Checkpoint, Digest, Limits, LinkId, OnError, TopicPartition};
+use tidegate::model::{
+    Batch, BatchBuilder, Checkpoint, Digest, Json, JsonObject, Limits, LinkId, OnError, TopicPartition,
+};
 
 /// The component of a plugin that `cargo xtask plugins` has built.
 pub(crate) fn component(name: &str) -> Vec<u8> {
@@ -37,8 +39,9 @@ pub(crate) fn byte_filter() -> (StageSpec, Arc<[u8]>) {
         plugin_digest: Digest::of(&bytes),
         plugin_name: "byte-filter".to_owned(),
         plugin_version: "0.1.0".to_owned(),
-        config: serde_json::json!({}),
+        config: Json::Object(JsonObject::new()),
         on_error: OnError::DeadLetter,
+        time_ahead_max_ms: None,
         limits: Limits::default(),
     };
     (spec, bytes)

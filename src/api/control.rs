@@ -12,7 +12,7 @@ use super::wire::{
     Inspection, Link, LinkDefinition, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom, Relaned, Reloaded,
     Reset, ResetRequest, Revision, Status, Swap, Throttle, Topic, TopicSummary, Upgrade, Verification,
 };
-use crate::model::{Batch, RevisionNumber, TopicPartition};
+use crate::model::{Batch, Json, JsonObject, RevisionNumber, TopicPartition};
 
 /// Which class an error belongs to. It decides the HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl ControlError {
 }
 
 /// The definition of a link: the object that was sent.
-pub type Definition = serde_json::Map<String, serde_json::Value>;
+pub type Definition = JsonObject;
 
 /// A component that shall replace the plugin of a stage.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ pub struct Publish {
     /// The bytes of the component, not looked at yet.
     pub component: Bytes,
     /// The new configuration: any JSON. `None`: the stage keeps the one it has.
-    pub config: Option<serde_json::Value>,
+    pub config: Option<Json>,
     /// Who published, for the history.
     pub by: String,
 }

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
 
 use super::control::{ControlError, Definition, Fault};
 use super::error::ApiError;
 use super::reply::{Answer, Created, NoContent, Placed, Status, Versioned};
 use super::server::{Api, Body, By, Component, IfMatch, Segments, Sent};
 use super::wire::{DefinedLink, Inspection, LinkDefinition, Reloaded};
+use crate::model::Json as Value;
 
 pub(super) async fn define(
     State(api): State<Api>,

@@ -1,14 +1,13 @@
 //! JSON that clients send: everything that is wrong with it is said at once, each with its path.
 
-use std::cell::RefCell;
-use std::fmt;
-
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::control::{ControlError, Fault};
 use super::error::ApiError;
+use crate::model::json_error::without_values;
+use crate::model::{Json, JsonObject, NotJson};
 
 /// What JSON is called. The last three are what `curl -d` and many libraries say of every text that they send.
 const TYPES: [&str; 5] = [
@@ -23,16 +22,17 @@ const TYPES: [&str; 5] = [
 ///
 /// # Errors
 /// It is no JSON object, or a name is in one of its objects twice.
-pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    let twice = RefCell::new(Vec::new());
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let read = Node { path: "$".to_owned(), twice: &twice }.deserialize(&mut json);
-    let value = read.and_then(|value| json.end().map(|()| value));
-    let value = value.map_err(|error| not_json(&error.to_string()))?;
-    let Value::Object(object) = value else { return Err(not_json("it is not an object")) };
-    match twice.into_inner() {
-        twice if twice.is_empty() => Ok(object),
-        twice => Err(ControlError::faults(twice).into()),
+pub(super) fn object(body: &[u8]) -> Result<JsonObject, ApiError> {
+    let text = std::str::from_utf8(body).map_err(|error| not_json(&error.to_string()))?;
+    let twice = |path: String| {
+        let message = "this key is here twice".to_owned();
+        Fault { path, message, help: "leave one of them out".to_owned() }
+    };
+    match Json::parse(text) {
+        Ok(Json::Object(object)) => Ok(object),
+        Ok(_) => Err(not_json("it is not an object")),
+        Err(NotJson::Syntax(why)) => Err(not_json(&why)),
+        Err(NotJson::Twice(paths)) => Err(ControlError::faults(paths.into_iter().map(twice).collect()).into()),
     }
 }
 
@@ -41,7 +41,12 @@ pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
 /// # Errors
 /// The same, or it is no `T`: what is wrong with each key of it.
 pub(super) fn request<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let mut object = object(body)?;
+    object(body)?;
+    // From the text, so that a number keeps its digits.
+    if let Ok(request) = serde_json::from_slice(body) {
+        return Ok(request);
+    }
+    let mut object: Map<String, Value> = serde_json::from_slice(body).map_err(|error| not_json(&error.to_string()))?;
     let mut faults = Vec::new();
     loop {
         let error = match serde_path_to_error::deserialize::<_, T>(Value::Object(object.clone())) {
@@ -79,8 +84,10 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if is_json && charset.is_none_or(|charset| ["utf-8", "us-ascii"].contains(&charset.trim_matches('"'))) {
         return Ok(());
     }
-    let detail = format!("this path takes JSON in UTF-8, and not {said}");
-    Err(unsupported(detail, "send JSON, with the header content-type: application/json"))
+    Err(unsupported(
+        "this path takes JSON in UTF-8, and the header content-type says something else",
+        "send JSON, with the header content-type: application/json",
+    ))
 }
 
 /// Whether a body comes as it is.
@@ -90,14 +97,13 @@ pub(super) fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
     match headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?")) {
         None | Some("" | "identity") => Ok(()),
-        Some(said) => {
-            let detail = format!("bodies come as they are, and not in the encoding {said}");
-            Err(unsupported(detail, "send it without content-encoding"))
+        Some(_) => {
+            Err(unsupported("bodies come as they are, and not in an encoding", "send it without content-encoding"))
         }
     }
 }
 
-fn unsupported(detail: String, remedy: &str) -> ApiError {
+fn unsupported(detail: &str, remedy: &str) -> ApiError {
     ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-body", detail, remedy)
 }
 
@@ -115,93 +121,10 @@ fn plainly(message: &str) -> String {
     let types = ["u8", "u16", "u32", "u64", "usize", "i16", "i32", "i64"];
     for kind in types {
         if let Some(before) = message.strip_suffix(&format!("expected {kind}")) {
-            return format!("{before}expected a whole number, and not too large a one");
+            return format!("{}expected a whole number, and not too large a one", without_values(before));
         }
     }
-    message.replace("missing field", "missing key").replace("unknown field", "unknown key")
-}
-
-/// A value at a path. Of names that are in an object twice serde_json would keep the last, and nobody would hear of the first.
-struct Node<'t> {
-    path: String,
-    twice: &'t RefCell<Vec<Fault>>,
-}
-
-impl Node<'_> {
-    fn at(&self, path: String) -> Self {
-        Self { path, twice: self.twice }
-    }
-
-    fn member(&self, name: &str) -> String {
-        let is_bare =
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-        if is_bare { format!("{}.{name}", self.path) } else { format!("{}.{name:?}", self.path) }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Node<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Node<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
-        Ok(Value::Bool(flag))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
-        Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("a number that is none"))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
-        let mut found = Vec::new();
-        while let Some(value) = values.next_element_seed(self.at(format!("{}[{}]", self.path, found.len())))? {
-            found.push(value);
-        }
-        Ok(Value::Array(found))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut found = Map::new();
-        while let Some(name) = members.next_key::<String>()? {
-            let path = self.member(&name);
-            let value = members.next_value_seed(self.at(path.clone()))?;
-            if found.insert(name, value).is_some() {
-                let message = "this key is here twice".to_owned();
-                self.twice.borrow_mut().push(Fault { path, message, help: "leave one of them out".to_owned() });
-            }
-        }
-        Ok(Value::Object(found))
-    }
+    without_values(message).replace("missing field", "missing key").replace("unknown field", "unknown key")
 }
 
 #[cfg(test)]
@@ -243,9 +166,9 @@ mod tests {
         assert_eq!(
             faults(read),
             [
-                format!("$.count: invalid type: string \"many\", {number}"),
-                format!("$.inner.many[1]: invalid value: integer `-1`, {number}"),
-                "$.name: invalid type: integer `1`, expected a string".to_owned(),
+                format!("$.count: invalid type: a string, {number}"),
+                format!("$.inner.many[1]: invalid value: a number, {number}"),
+                "$.name: invalid type: a number, expected a string".to_owned(),
                 "$.other: unknown key `other`, expected one of `name`, `count`, `inner`".to_owned(),
             ]
         );

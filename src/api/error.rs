@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::control::{ControlError, ErrorKind};
 use super::wire::{Appended, Fault, Problem};
+use crate::model::json_error::without_values;
 
 /// An answer with a status from 400 on.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl From<PathRejection> for ApiError {
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
         let text = rejection.body_text();
-        let detail = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        let detail = without_values(text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text));
         Self::malformed("bad-query", format!("bad query: {detail}"), "see the names and types of the parameters")
     }
 }

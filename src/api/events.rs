@@ -131,8 +131,11 @@ impl Feed {
 fn written(events: &[Event]) -> Bytes {
     let mut text = String::new();
     for event in events {
-        let data = serde_json::to_string(event).unwrap_or_default();
-        let _never_fails = write!(text, "id: {}\ndata: {data}\n\n", event.id);
+        // An event without data would be none for its reader: it is left out, and said to be.
+        match serde_json::to_string(event) {
+            Ok(data) => drop(write!(text, "id: {}\ndata: {data}\n\n", event.id)),
+            Err(error) => tracing::error!(event = event.id, "an event cannot be sent: {error}"),
+        }
     }
     text.into()
 }

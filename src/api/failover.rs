@@ -7,7 +7,7 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::access::Caller;
+use super::access::{Caller, Claimed};
 use super::error::ApiError;
 use super::reply::{Accepted, Answer, Either, Status};
 use super::server::{Api, By, NoBody, Params, Segments};
@@ -22,7 +22,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(3600);
 #[serde(deny_unknown_fields)]
 pub(super) struct FailoverParams {
     /// Who asks, for the history, where the daemon does not know.
-    by: Option<String>,
+    by: Option<Claimed>,
     /// Only say what would be done.
     #[serde(default)]
     dry_run: bool,
@@ -35,7 +35,7 @@ pub(super) struct FailoverParams {
 #[serde(deny_unknown_fields)]
 pub(super) struct FailbackParams {
     /// Who asks, for the history, where the daemon does not know.
-    by: Option<String>,
+    by: Option<Claimed>,
     /// Only say what would be done.
     #[serde(default)]
     dry_run: bool,

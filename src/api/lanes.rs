@@ -5,7 +5,7 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::access::Caller;
+use super::access::{Caller, Claimed};
 use super::reply::Answer;
 use super::server::{Api, By, Params, Segments, Sent};
 use super::wire::{RelaneRequest, Relaned, Upgrade};
@@ -14,7 +14,7 @@ use super::wire::{RelaneRequest, Relaned, Upgrade};
 #[serde(deny_unknown_fields)]
 pub(super) struct UpgradeParams {
     /// Who asks, where the daemon does not know.
-    by: Option<String>,
+    by: Option<Claimed>,
     /// Only say what would be done.
     #[serde(default)]
     dry_run: bool,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::wire::{Header, Record, Time};
+use crate::model::json_error::without_values;
 use crate::model::partition::partition_of_key;
 use crate::model::{Batch, BatchBuilder};
 
@@ -36,8 +37,8 @@ pub(super) fn divide(body: &[u8], placing: &Placing<'_>) -> Result<Vec<Batch>, B
         place_record(json, placing, &mut builders).map_err(|error| BadRecords(format!("{place} {number}: {error}")))
     };
     if is_array {
-        let records: Vec<Cow<'_, RawValue>> =
-            serde_json::from_slice(body).map_err(|error| BadRecords(format!("not a JSON array: {error}")))?;
+        let records: Vec<Cow<'_, RawValue>> = serde_json::from_slice(body)
+            .map_err(|error| BadRecords(format!("not a JSON array: {}", without_values(&error.to_string()))))?;
         for (index, json) in records.iter().enumerate() {
             add("record", index + 1, json.get().as_bytes())?;
         }
@@ -74,7 +75,7 @@ fn partition_of(record: &Record, placing: &Placing<'_>) -> Result<u32, String> {
 
 /// The error without serde's own place: each record is read by itself, so the line is always 1.
 fn without_line(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    let text = without_values(&error.to_string());
     match text.rsplit_once(" at line 1 column ") {
         Some((what, column)) => format!("{what} (column {column})"),
         None => text,
@@ -134,8 +135,8 @@ mod tests {
     #[test]
     fn a_wrong_record_is_named_by_its_place() {
         for (body, expect) in [
-            ("{}\n\n{\"value\":1}", "line 3: invalid type: integer `1`, expected a string (column 10)"),
-            ("[{}, 5]", "record 2: invalid type: integer `5`"),
+            ("{}\n\n{\"value\":1}", "line 3: invalid type: a number, expected a string (column 10)"),
+            ("[{}, 5]", "record 2: invalid type: a number"),
             ("{}\nnonsense", "line 2: expected ident"),
             ("[{}", "not a JSON array: EOF while parsing"),
             (r#"{"partition":4}"#, "line 1: there is no partition 4: t has 4 from 0"),

@@ -5,13 +5,13 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::access::Caller;
+use super::access::{Caller, Claimed};
 use super::control::Publish;
 use super::error::ApiError;
 use super::reply::{Accepted, Answer, Created, Either, Status};
 use super::server::{Api, Body, By, Component, Params, Segments, SentOrDefault};
 use super::wire::{Revision, RevisionState, RollbackRequest, Swap};
-use crate::model::RevisionNumber;
+use crate::model::{Json as Value, RevisionNumber};
 
 type Swapped = Result<Either<Created<Json<Swap>>, Accepted<Json<Swap>>>, ApiError>;
 
@@ -19,7 +19,7 @@ type Swapped = Result<Either<Created<Json<Swap>>, Accepted<Json<Swap>>>, ApiErro
 #[serde(deny_unknown_fields)]
 pub(super) struct PublishParams {
     /// Who publishes, for the history, where the daemon does not know.
-    by: Option<String>,
+    by: Option<Claimed>,
     /// The new configuration of the stage, as JSON. Without it the stage keeps the one it has.
     #[schemars(extend("contentMediaType" = "application/json"))]
     config: Option<String>,
@@ -36,8 +36,8 @@ pub(super) async fn publish(
     caller: Caller,
     Body(component, _): Body<Component>,
 ) -> Swapped {
-    let config = params.config.as_deref().map(serde_json::from_str).transpose().map_err(|error| {
-        ApiError::malformed("bad-json", format!("config is not JSON: {error}"), "write it as JSON, percent-encoded")
+    let config = params.config.as_deref().map(Value::parse).transpose().map_err(|error| {
+        ApiError::malformed("bad-json", format!("config: {error}"), "write it as JSON, percent-encoded")
     })?;
     let publish = Publish { stage, component, config, by: caller.by(params.by) };
     api.ask(move |control| control.publish(&link, publish)).await.map(swapped)

@@ -19,14 +19,13 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::access::{Access, Caller};
+use super::access::{Access, Caller, Claimed};
 use super::control::{ControlError, ControlPlane};
 use super::document;
 use super::error::ApiError;
 use crate::config::ApiLimits;
 
-/// A component. Those of interpreted languages have some 10 MiB.
-pub const COMPONENT_BYTES_MAX: usize = 64 * MIB;
+pub use crate::model::limits::COMPONENT_BYTES_MAX;
 
 /// How much of a body that is too large is read before the connection is given up.
 const THROW_AWAY_BYTES_MAX: usize = 512 * MIB;
@@ -120,14 +119,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 }
 
 /// Who asks, for histories.
-pub(super) struct By(Option<String>, Caller);
+pub(super) struct By(Option<Claimed>, Caller);
 
 /// Who asks, of requests that say nothing else behind the question mark.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OnlyBy {
     /// Who asks, for histories, where the daemon does not know.
-    by: Option<String>,
+    by: Option<Claimed>,
 }
 
 impl By {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use super::control::{ControlError, ErrorKind};
 use super::reply::Answer;
 use super::server::{Api, Segments};
-use super::wire::{Revision, Stage, StageRevision};
+use super::wire::{Revision, RevisionStage, Stage, StageRevision};
 
 pub(super) async fn list(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<Stage>> {
     api.ask(move |control| control.link(&link)).await.map(|link| Json(link.stages))
@@ -38,8 +38,9 @@ pub(super) async fn revisions(
 /// What a revision has as this stage.
 fn of(revision: Revision, stage: &str) -> Option<StageRevision> {
     let Revision { number, time, by, origin, state, stages, .. } = revision;
-    let stage = stages.into_iter().find(|known| known.stage == stage)?;
-    Some(StageRevision { number, time, by, origin, state, stage })
+    let RevisionStage { stage, plugin, version, digest, config } =
+        stages.into_iter().find(|known| known.stage == stage)?;
+    Some(StageRevision { number, time, by, origin, state, stage, plugin, version, digest, config })
 }
 
 fn no_such_stage(link: &str, stage: &str) -> ControlError {

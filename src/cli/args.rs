@@ -25,6 +25,7 @@ use self::top::TopArgs;
 
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
 use crate::config::LogFormat;
+use crate::model::Json;
 
 /// Replicate streams of records between clusters, exactly once, with WebAssembly plugins in the middle.
 #[derive(Debug, Parser)]
@@ -359,8 +360,11 @@ pub struct ConsumeArgs {
     #[arg(long)]
     pub follow: bool,
     /// Print each record as a JSON object, as `produce --json` takes it, with topic, partition and offset.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "raw")]
     pub json: bool,
+    /// Write the bytes of values to a terminal as they are, escape sequences included. Elsewhere they always are.
+    #[arg(long)]
+    pub raw: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub daemon: Address,
@@ -467,7 +471,7 @@ pub struct PublishArgs {
     pub file: PathBuf,
     /// The plugin's configuration. Without it the stage keeps the one it has.
     #[arg(long, value_name = "JSON", value_parser = json)]
-    pub config: Option<serde_json::Value>,
+    pub config: Option<Json>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub remote: Remote,
@@ -491,8 +495,8 @@ fn header(text: &str) -> Result<(String, String), &'static str> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn json(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+fn json(text: &str) -> Result<Json, String> {
+    Json::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum as _;
 use clap::builder::PossibleValue;
-use serde_json::Value;
 
 use super::args::definitions::{Awaited, CreateArgs, DeleteArgs, Rate, StoreArgs, ThrottleArgs, UpdateArgs, WaitArgs};
 use super::args::{LinkArgs, Remote};
@@ -22,6 +21,7 @@ use crate::api::wire::{
     Inspection, Link, LinkDefinition, LinkStatus, LinkTransition, Plan, PlannedAction, Reloaded, Throttle,
     ThrottleRequest, Time,
 };
+use crate::model::Json;
 
 /// How often a link is looked at that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -193,8 +193,9 @@ fn read_object(file: &Path) -> Result<Vec<u8>, Failure> {
         _ => std::fs::File::open(file).and_then(|mut opened| opened.read_to_end(&mut bytes)),
     };
     read.map_err(|error| Failure::new(format!("cannot read {from}: {error}"), "name a file with a JSON object"))?;
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(_)) => Ok(bytes),
+    let text = std::str::from_utf8(&bytes).map_err(|error| error.to_string());
+    match text.and_then(|text| Json::parse(text).map_err(|error| error.to_string())) {
+        Ok(Json::Object(_)) => Ok(bytes),
         Ok(_) => Err(Failure::new(format!("{from}: expected a JSON object"), "see `tidegate link create --help`")),
         Err(error) => Err(Failure::new(format!("{from}: {error}"), "it has to be a JSON object")),
     }

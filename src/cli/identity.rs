@@ -8,16 +8,14 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::{AlertDescription, CertificateError};
 use ureq::http::HeaderValue;
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use super::args::address::Address;
 use super::failure::Failure;
+use crate::files::pem::{self, FILE_BYTES_MAX, Fault};
 
 /// The variable that has the token itself.
 const TOKEN_VARIABLE: &str = "TIDEGATE_TOKEN";
-
-/// The most bytes of a file: a bundle of all authorities of the world has less than one MiB.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// The value of `Authorization`, if there is a token.
 pub(super) fn authorization(address: &Address) -> Result<Option<HeaderValue>, Failure> {
@@ -76,22 +74,19 @@ fn system_roots() -> Result<Vec<Certificate<'static>>, Failure> {
 }
 
 fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
-    let bytes = read(file)?;
-    let items = parse_pem(&bytes).collect::<Result<Vec<_>, _>>();
-    let items = items.map_err(|error| unusable(file, &error))?;
-    let certificate = |item| if let PemItem::Certificate(certificate) = item { Some(certificate) } else { None };
-    let found: Vec<_> = items.into_iter().filter_map(certificate).collect();
-    if found.is_empty() { Err(unusable(file, &"it has no certificate")) } else { Ok(found) }
+    let found = pem::certificates(&read(file)?).map_err(|fault| unusable(file, fault))?;
+    Ok(found.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect())
 }
 
 fn private_key(file: &Path) -> Result<PrivateKey<'static>, Failure> {
-    // The error of the parser might show a part of the file.
-    PrivateKey::from_pem(&read(file)?)
-        .map_err(|_| unusable(file, &"it has no private key, or one that is encrypted or damaged"))
+    let text = read(file)?;
+    pem::private_key(&text).map_err(|fault| unusable(file, fault))?;
+    // The error of this parser might quote the file as well.
+    PrivateKey::from_pem(&text).map_err(|_| unusable(file, Fault::Unusable))
 }
 
-fn unusable(file: &Path, why: &dyn std::fmt::Display) -> Failure {
-    Failure::new(format!("{}: {why}", file.display()), "name PEM files of certificates, and of their key")
+fn unusable(file: &Path, fault: Fault) -> Failure {
+    Failure::new(format!("{}: {fault}", file.display()), "name PEM files of certificates, and of their key")
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::args::import::Mm2Args;
 use super::failure::Failure;
-use super::print_json;
+use super::{print_json, screen};
 use crate::api::wire;
 use crate::import::{Finding, Import, mm2};
 
@@ -38,7 +38,7 @@ pub(super) fn mm2(args: &Mm2Args, out: &mut dyn Write) -> Result<(), Failure> {
         }
         (None, false) => {
             out.write_all(import.configuration.as_bytes())?;
-            Ok(tell(&import.findings, &mut io::stderr().lock())?)
+            Ok(tell(&import.findings, &mut screen::stderr())?)
         }
     }
 }

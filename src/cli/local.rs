@@ -1,13 +1,13 @@
 //! What needs no running daemon: `run`, `check`, `plugin inspect`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::args::{CheckArgs, InspectArgs, RunArgs};
 use super::failure::Failure;
 use super::limits::limits;
 use super::spans::Spans;
 use super::table::{bytes, field};
-use super::{log, print_json};
+use super::{log, print_json, screen};
 use crate::api::wire::Inspection;
 use crate::config::DaemonConfig;
 use crate::daemon;
@@ -19,7 +19,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         log::start(args.log_format.unwrap_or(config.log_format), spans.as_ref().map(Spans::tracer))
     };
     daemon::run(&args.config, start_log).map_err(|error| {
-        let mut err = io::stderr().lock();
+        let mut err = screen::stderr();
         let _nobody_to_tell = error.diagnostics.iter().try_for_each(|diagnostic| writeln!(err, "{diagnostic}"));
         Failure::new(error.message, error.remedy)
     })
@@ -30,7 +30,7 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure
     if args.json {
         print_json(out, &checked.diagnostics)?;
     } else {
-        checked.diagnostics.iter().try_for_each(|diagnostic| writeln!(out, "{diagnostic}"))?;
+        checked.diagnostics.iter().try_for_each(|it| writeln!(out, "{}", it.with_line()))?;
         if checked.passed {
             writeln!(out, "{} is good", args.config.display())?;
         }

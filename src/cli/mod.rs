@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`args`] has every command and flag; `client` speaks HTTP, `identity` says who we are; then a file for each family of commands: `local` (with `log`), `import`,
 //! `status`, `links` (with `stage`, `events`, `checkpoints` and `failover`), `topics`, `produce`, `consume`, `dlq`, `groups`, `plugins`, `verify`, `token`, `top`, `manual`. `failure` says
-//! how commands fail, `table` lays out text, `limits` says what a plugin may use.
+//! how commands fail, `table` lays out text, `screen` keeps what comes from outside from steering the terminal, `limits` says what a plugin may use.
 //!
 //! Invariants
 //! - Exit status: 0 done, 1 refused or failed, 2 wrong usage; `verify` has more of them. Whoever reads the output may stop reading: that is no failure.
@@ -31,6 +31,7 @@ mod plan;
 mod plugins;
 mod produce;
 mod reset;
+mod screen;
 mod spans;
 mod stage;
 mod status;
@@ -65,7 +66,13 @@ pub fn main() -> ExitCode {
         }
     };
     // Not the lock: the daemon runs in here, and whatever else prints would wait for ever.
-    let mut out = BufWriter::new(io::stdout());
+    let is_raw = match &cli.command {
+        Command::Consume(args) => args.raw,
+        // Its lines are neutralised when they are drawn, and what moves the cursor has to reach the terminal.
+        Command::Top(_) => true,
+        _ => false,
+    };
+    let mut out = BufWriter::new(screen::stdout(is_raw));
     let failed = ExitCode::from(if matches!(cli.command, Command::Verify(_)) { verify::NOT_DONE } else { 1 });
     let done = dispatch(cli.command, &mut out).and_then(|()| Ok(out.flush()?));
     match done {
@@ -86,7 +93,7 @@ pub fn main() -> ExitCode {
 }
 
 fn tell(message: &str, help: &str) -> io::Result<()> {
-    let mut err = io::stderr().lock();
+    let mut err = screen::stderr();
     writeln!(err, "error: {message}")?;
     if !help.is_empty() {
         writeln!(err, "help: {help}")?;

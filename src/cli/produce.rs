@@ -7,6 +7,7 @@ use super::client::{Client, RequestError};
 use super::failure::Failure;
 use super::print_json;
 use crate::api::wire::{Appended, Header, Problem, ProduceAnswer, Record};
+use crate::model::json_error::without_values;
 
 /// A request has at most this many records: durable quickly, and still thousands of commits fewer than one a record.
 const REQUEST_RECORDS_MAX: usize = 1_000;
@@ -125,7 +126,8 @@ impl Format {
 
     fn record(&self, line: &[u8]) -> Result<Record, String> {
         let mut record = if self.json {
-            serde_json::from_slice(line).map_err(|error| format!("not a record: {error}"))?
+            serde_json::from_slice(line)
+                .map_err(|error| format!("not a record: {}", without_values(&error.to_string())))?
         } else {
             self.plain(line)?
         };

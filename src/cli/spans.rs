@@ -15,6 +15,7 @@ use opentelemetry_sdk::trace::{Sampler, SamplingResult, SdkTracer, SdkTracerProv
 use super::identity;
 use crate::config::OtlpConfig;
 use crate::daemon::Error;
+use crate::daemon::outward::why;
 
 /// How long the collector may take to take spans.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -135,8 +136,9 @@ impl HttpClient for Client {
         match &answer {
             Ok(answer) if answer.status().is_success() => self.note(None),
             Ok(answer) => self.note(Some(&format!("it answers {}", answer.status()))),
-            Err(error) => self.note(Some(&error.to_string())),
+            Err(error) => self.note(Some(why(error))),
         }
-        Ok(answer?)
+        // The library logs what it gets.
+        Ok(answer.map_err(|error| why(&error))?)
     }
 }

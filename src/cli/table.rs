@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::model::text::printable;
+
 /// What stands for a thing that is not known or not there.
 pub(super) const NOTHING: &str = "-";
 
@@ -18,7 +20,8 @@ pub(super) fn table<const N: usize>(out: &mut dyn Write, titles: [&str; N], rows
 }
 
 fn print_row<const N: usize>(out: &mut dyn Write, widths: &[usize; N], cells: [&str; N]) -> io::Result<()> {
-    let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+    let pad = |(cell, width): (&&str, &usize)| format!("{:<width$}", printable(cell).replace(['\n', '\t'], " "));
+    let padded: Vec<String> = cells.iter().zip(widths).map(pad).collect();
     writeln!(out, "{}", padded.join("  ").trim_end())
 }
 
@@ -71,11 +74,6 @@ pub(super) fn line(text: &str, chars_max: usize) -> String {
         Some(_) => text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect(),
         None => text,
     }
-}
-
-/// The text without what could steer a terminal: strangers wrote it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

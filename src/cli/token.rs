@@ -1,8 +1,6 @@
 //! `token`.
 
-use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -13,6 +11,7 @@ use serde_json::Value;
 use super::args::token::{CreateTokenArgs, TokenCommand};
 use super::failure::Failure;
 use crate::config::is_id;
+use crate::files::private;
 
 /// Random bytes of a token: nobody guesses 256 bits.
 const RANDOM_BYTES: usize = 32;
@@ -57,7 +56,7 @@ fn random() -> Result<String, Failure> {
 }
 
 fn write(file: &Path, token: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    let mut file = private::create_new(file)?;
     writeln!(file, "{token}")?;
     file.sync_all()
 }

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use crate::model::ClusterId;
 
 use super::cluster::ClusterConfig;
+use super::diagnostic::Place;
 use super::link::{LinkConfig, ReadLink, Topology};
 use super::report::Report;
-use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, is_internal};
+use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector};
+use super::writing::{Refused, Why, Writing, may_write};
 
 /// The most steps that are followed from one topic. Sensible links need a few; every two links with different
 /// prefixes that follow each other double the number of names.
 const STEPS_MAX: usize = 10_000;
+
+/// The same for all topics of all links together, so that no definition keeps a core for long.
+const ALL_STEPS_MAX: usize = 200_000;
 
 /// Whether the link would read what it writes to this topic of its target. For topics that are found while the link runs, and
 /// for topics that plugins route to: what the configuration names itself was checked when it was read.
@@ -40,19 +45,29 @@ struct Step<'a> {
     flow: Flow,
 }
 
-/// Report every circle of links. Topics are known as far as links or clusters name them.
+/// Report every circle that one of these links is part of, together with those that are known already. Topics are known as far as links or clusters name them.
 pub(super) fn refuse_circles<'a>(
     links: impl Iterator<Item = &'a ReadLink>,
+    known: impl Iterator<Item = &'a ReadLink>,
     clusters: &BTreeMap<ClusterId, ClusterConfig>,
     report: &Report<'_>,
 ) {
-    let links: Vec<_> = links.collect();
-    let mut search = Search { links: &links, circles: BTreeSet::new() };
-    for read in &links {
+    let new: Vec<_> = links.collect();
+    let all: Vec<_> = new.iter().copied().chain(known).collect();
+    let configs: Vec<&LinkConfig> = all.iter().map(|read| &read.link).collect();
+    for read in &new {
         refuse_own_dead_letters(read, report);
-        refuse_names_of_others(read, report);
+        refuse_names_of_others(read, &configs, report);
+    }
+    let near = Circular::of(&new, &all);
+    let mut search = Search::new(near.links.iter().map(|read| &read.link));
+    for read in &near.links {
+        let mut followed = BTreeSet::new();
         for (selector, place) in read.link.topics.iter().zip(&read.topic_places) {
             for flow in flows(&read.link, selector, clusters) {
+                if !followed.insert(flow.clone()) {
+                    continue;
+                }
                 if let Some(circle) = search.follow(Step { link: &read.link, flow }) {
                     let help = match &*circle {
                         [_] => "set a topic_prefix, or choose other topics",
@@ -65,6 +80,44 @@ pub(super) fn refuse_circles<'a>(
             }
         }
     }
+}
+
+/// The links that can be part of a circle with a new one, by their clusters alone: most links are part of none, and nothing of theirs is followed.
+struct Circular<'a> {
+    links: Vec<&'a ReadLink>,
+}
+
+impl<'a> Circular<'a> {
+    fn of(new: &[&'a ReadLink], all: &[&'a ReadLink]) -> Self {
+        let mut targets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for read in all {
+            targets.entry(&read.link.source).or_default().insert(&read.link.target);
+        }
+        let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for read in all {
+            let from: &str = &read.link.target;
+            reached.entry(from).or_insert_with(|| reach(from, &targets));
+        }
+        let leads = |one: &ReadLink, other: &ReadLink| reached[&*one.link.target].contains(&*other.link.source);
+        let mut circular: Vec<&ReadLink> = Vec::new();
+        for read in new.iter().filter(|read| leads(read, read)) {
+            // Those of one circle have the same links around them, so one of each is enough.
+            if !circular.iter().any(|known| leads(read, known) && leads(known, read)) {
+                circular.push(read);
+            }
+        }
+        let near = |read: &&&ReadLink| circular.iter().any(|new| leads(read, new) && leads(new, read));
+        Self { links: all.iter().filter(near).copied().collect() }
+    }
+}
+
+/// The clusters that records at one can come to, that one included.
+fn reach<'a>(from: &'a str, targets: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<&'a str> {
+    let (mut found, mut waiting) = (BTreeSet::from([from]), vec![from]);
+    while let Some(next) = waiting.pop() {
+        waiting.extend(targets.get(next).into_iter().flatten().copied().filter(|target| found.insert(target)));
+    }
+    found
 }
 
 /// Report every spoke that has two hubs, and every hub that is a spoke of its own spokes. What is left are trees: there is one way only from each cluster
@@ -134,30 +187,48 @@ fn refuse_own_dead_letters(read: &ReadLink, report: &Report<'_>) {
     }
 }
 
-/// Report a link that would write records where something else is kept: what programs keep for themselves, or what was put aside.
-fn refuse_names_of_others(read: &ReadLink, report: &Report<'_>) {
+/// Report a link that would write records where something else is kept: what programs keep for themselves, what was put aside, or what stands by for others.
+fn refuse_names_of_others(read: &ReadLink, all: &[&LinkConfig], report: &Report<'_>) {
     let link = &read.link;
     for (selector, place) in link.topics.iter().zip(&read.topic_places) {
         let TopicSelector::Name(name) = selector else { continue };
-        let target = link.target_topic(name);
-        // Of one that goes round it is said already.
-        if let Some(message) = misplaced(link, &target).filter(|_| !would_loop(link, &target)) {
-            report.error_if_all_was_read(place, message, "choose another `rename`, `topic_prefix` or `dead_letters`");
-        }
+        refuse(Writing::Copies(link), &link.target_topic(name), all, place, report);
     }
-    if link.has_dead_letters() && is_internal(&link.dead_letters) {
-        let message = format!("{:?} is a topic that a program keeps for itself", link.dead_letters);
-        report.error_if_all_was_read(&read.dead_letters_place, message, "choose another name");
+    // Also where no stage puts anything aside: records that are too large for their topics go there.
+    refuse(Writing::DeadLetters(link), &link.dead_letters, all, &read.dead_letters_place, report);
+}
+
+fn refuse(writer: Writing<'_>, topic: &str, all: &[&LinkConfig], place: &Place, report: &Report<'_>) {
+    match may_write(writer, topic, all) {
+        // Of names that cannot be, and of links that go round, it is said elsewhere.
+        Ok(()) | Err(Refused { why: Why::Loop | Why::Name(_), .. }) => {}
+        Err(refused) => report.error_if_all_was_read(place, refused.to_string(), writer.remedy()),
     }
 }
 
-/// Why a link must not copy to a topic of its target, if it must not.
-pub fn misplaced(link: &LinkConfig, target_topic: &str) -> Option<String> {
-    if is_internal(target_topic) {
-        return Some(format!("its copy would be {target_topic:?}, which a program keeps for itself"));
+/// How other links bring what is routed to a topic back to where the link reads, if they do, and nobody leaves it out.
+pub(super) fn circle_of_route(link: &LinkConfig, topic: &str, others: &[&LinkConfig]) -> Option<String> {
+    let others = others.iter().copied().filter(|other| other.id != link.id);
+    let search = Search::new(others.chain([link]));
+    let route = Flow::Name(topic.into());
+    let first = search.readers.get(&*link.target).map_or_else(Vec::new, |readers| readers.of(&route));
+    let first = first.into_iter().filter(|first| first.id != link.id);
+    let mut paths: Vec<_> = first.map(|link| vec![Step { link, flow: route.clone() }]).collect();
+    let mut seen = BTreeSet::new();
+    for _ in 0..STEPS_MAX {
+        let path = paths.pop()?;
+        for (next, flow) in search.next(path.last()?) {
+            let is_back = next.id == link.id;
+            let is_new = seen.insert((&next.id, flow.clone()));
+            let longer: Vec<_> = path.iter().cloned().chain([Step { link: next, flow }]).collect();
+            match is_back {
+                true if !ends_by_itself(&longer) => return Some(describe(&longer)),
+                false if is_new => paths.push(longer),
+                _ => {}
+            }
+        }
     }
-    let is_letters = link.has_dead_letters() && *target_topic == *link.dead_letters;
-    is_letters.then(|| format!("its copy would be {target_topic:?}, where the link puts dead letters"))
+    None
 }
 
 /// What a selector lets in: itself, and the declared topics that it matches.
@@ -174,18 +245,79 @@ fn flows(link: &LinkConfig, selector: &TopicSelector, clusters: &BTreeMap<Cluste
 }
 
 struct Search<'a> {
-    links: &'a [&'a ReadLink],
+    /// The links that read a cluster.
+    readers: BTreeMap<&'a str, Readers<'a>>,
+    /// How many steps may still be followed, from all topics together.
+    steps_left: usize,
     /// The ids of the links of each circle found, so that it is reported once and not once for each of its links.
     circles: BTreeSet<BTreeSet<&'a str>>,
 }
 
+/// The links that read a cluster, with their places in the order of all, by what lets something in.
+#[derive(Default)]
+struct Readers<'a> {
+    by_name: BTreeMap<&'a str, Vec<(usize, &'a LinkConfig)>>,
+    by_expression: BTreeMap<&'a str, Vec<(usize, &'a LinkConfig)>>,
+    /// Those that have any expression.
+    with_expressions: Vec<(usize, &'a LinkConfig)>,
+}
+
+impl<'a> Readers<'a> {
+    fn add(&mut self, index: usize, link: &'a LinkConfig) {
+        let mut has_expressions = false;
+        for selector in &link.topics {
+            let found = match selector {
+                TopicSelector::Name(name) => self.by_name.entry(name).or_default(),
+                TopicSelector::Pattern(pattern) => {
+                    has_expressions = true;
+                    self.by_expression.entry(pattern.expression()).or_default()
+                }
+            };
+            found.push((index, link));
+        }
+        if has_expressions {
+            self.with_expressions.push((index, link));
+        }
+    }
+
+    /// Those that let a flow in, in the order of all links.
+    fn of(&self, flow: &Flow) -> Vec<&'a LinkConfig> {
+        let listed = |list: Option<&Vec<(usize, &'a LinkConfig)>>| list.into_iter().flatten().copied().collect();
+        let mut found: Vec<(usize, &LinkConfig)> = match flow {
+            Flow::Name(name) => {
+                let mut named: Vec<_> = listed(self.by_name.get(&**name));
+                named.extend(&self.with_expressions);
+                named.retain(|(_, link)| link.selects(name));
+                named
+            }
+            Flow::Matching(expression) => {
+                let mut same: Vec<_> = listed(self.by_expression.get(&**expression));
+                same.extend(self.by_expression.get(".*").into_iter().flatten());
+                same
+            }
+        };
+        found.sort_unstable_by_key(|(index, _)| *index);
+        found.dedup_by_key(|(index, _)| *index);
+        found.into_iter().map(|(_, link)| link).collect()
+    }
+}
+
 impl<'a> Search<'a> {
+    fn new(links: impl Iterator<Item = &'a LinkConfig>) -> Self {
+        let mut readers: BTreeMap<&str, Readers<'_>> = BTreeMap::new();
+        for (index, link) in links.enumerate() {
+            readers.entry(&link.source).or_default().add(index, link);
+        }
+        Self { readers, steps_left: ALL_STEPS_MAX, circles: BTreeSet::new() }
+    }
+
     /// Follow a flow through all links behind `start`, and answer a circle that was not known yet.
     fn follow(&mut self, start: Step<'a>) -> Option<Vec<Step<'a>>> {
         let mut seen = BTreeSet::new();
         let mut paths = vec![vec![start]];
-        for _ in 0..STEPS_MAX {
+        for _ in 0..STEPS_MAX.min(self.steps_left) {
             let path = paths.pop()?;
+            self.steps_left -= 1;
             let Some(last) = path.last() else { continue };
             for (link, flow) in self.next(last) {
                 if let Some(first) = path.iter().position(|step| step.link.id == link.id) {
@@ -207,11 +339,9 @@ impl<'a> Search<'a> {
     /// The links that read what comes out of a step, and what goes into each.
     fn next(&self, step: &Step<'a>) -> Vec<(&'a LinkConfig, Flow)> {
         let readers = |flow: Option<Flow>| {
-            let lets_in = |link: &LinkConfig, flow: &Flow| link.source == step.link.target && lets_in(link, flow);
-            flow.into_iter().flat_map(move |flow| {
-                let links = self.links.iter().map(|read| &read.link).filter(|link| lets_in(link, &flow));
-                links.map(|link| (link, flow.clone())).collect::<Vec<_>>()
-            })
+            let flow = flow.filter(|flow| !matches!(flow, Flow::Name(name) if name.len() > TOPIC_NAME_BYTES_MAX));
+            let found = flow.and_then(|flow| Some((self.readers.get(&*step.link.target)?.of(&flow), flow)));
+            found.into_iter().flat_map(|(links, flow)| links.into_iter().map(move |link| (link, flow.clone())))
         };
         // A link that reads its own dead letters is reported by itself.
         let of_others = readers(step.dead_letters()).filter(|(link, _)| link.id != step.link.id);
@@ -229,30 +359,18 @@ fn ends_by_itself(circle: &[Step<'_>]) -> bool {
 impl Step<'_> {
     /// What comes out for the records that go on. `None` if that cannot be said.
     fn output(&self) -> Option<Flow> {
-        let flow = match &self.flow {
+        match &self.flow {
             Flow::Name(name) => Some(Flow::Name(self.link.target_topic(name).into())),
             Flow::Matching(_) => {
                 let keeps_names = self.link.topic_prefix.is_empty() && self.link.rename.is_empty();
                 keeps_names.then(|| self.flow.clone())
             }
-        };
-        let too_long = |flow: &Flow| matches!(flow, Flow::Name(name) if name.len() > TOPIC_NAME_BYTES_MAX);
-        flow.filter(|flow| !too_long(flow))
+        }
     }
 
     /// What comes out for the records that are put aside, if any are.
     fn dead_letters(&self) -> Option<Flow> {
         self.link.has_dead_letters().then(|| Flow::Name(self.link.dead_letters.as_str().into()))
-    }
-}
-
-fn lets_in(link: &LinkConfig, flow: &Flow) -> bool {
-    match flow {
-        Flow::Name(name) => link.selects(name),
-        Flow::Matching(expression) => link.topics.iter().any(|selector| match selector {
-            TopicSelector::Pattern(pattern) => [&**expression, ".*"].contains(&pattern.expression()),
-            TopicSelector::Name(_) => false,
-        }),
     }
 }
 

@@ -14,7 +14,7 @@ use super::json::written;
 use super::kafka::{self, KafkaConfig};
 use super::reader::{Item, Table};
 use super::report::Report;
-use super::topics::check_topic_name;
+use super::writing::{Writing, may_write};
 
 /// The most partitions of a declared topic: far above what one machine makes use of, and low enough that a slip of the hand
 /// does not fill the disk with empty partitions.
@@ -145,8 +145,8 @@ fn read_topics(table: Table<'_>) -> BTreeMap<Arc<str>, TopicConfig> {
     let report = table.report;
     let mut topics = BTreeMap::new();
     for (name, name_place, item) in table.named() {
-        if let Err(message) = check_topic_name(name) {
-            report.error(&name_place, message);
+        if let Err(refused) = may_write(Writing::Client, name, &[]) {
+            report.error(&name_place, refused.to_string());
         }
         if let Some(table) = item.table() {
             topics.insert(name.into(), TopicConfig::read(table));
@@ -163,7 +163,8 @@ impl TopicConfig {
         if let (Some(_), Some(retention)) = (&in_ms, &retention) {
             table.report.error(&retention.place, "\"retention_ms\" says the same: write one of the two");
         }
-        let retention_ms = in_ms.map_or_else(|| retention?.duration_ms(), |item: Item<'_>| item.integer(1..=MS_MAX));
+        let retention_ms =
+            in_ms.map_or_else(|| retention?.duration_ms_in(1..=MS_MAX), |item: Item<'_>| item.integer(1..=MS_MAX));
         let retention_bytes = table.item("retention_bytes").and_then(|item| item.size(1..=BYTES_MAX));
         table.finish();
         Self { partitions, retention_ms, retention_bytes }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::files::private;
 use crate::model::layout::{LAYOUT_NEWEST, LAYOUT_OLDEST};
 use crate::model::{ClusterId, Limits};
 
@@ -16,6 +17,10 @@ use super::report::Files;
 
 /// Prometheus takes a thousand series of a link without noticing; it does notice a hundred thousand.
 const METRICS_PARTITIONS_MAX: u64 = 1000;
+
+/// What a compilation may have of memory, in bytes: an interpreter of 12 MiB takes less than 1 GiB, and without some 100 MiB not even a small plugin is compiled.
+const COMPILE_MEMORY: u64 = 1 << 30;
+const COMPILE_MEMORIES: std::ops::RangeInclusive<u64> = 256 << 20..=64 << 30;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,13 +62,17 @@ pub struct DaemonConfig {
     pub metrics_partitions_max: usize,
     /// What the plugins of a stage may use unless the stage says otherwise.
     pub limits: Limits,
+    /// What the process may have that compiles a component, in bytes.
+    pub compile_memory: u64,
+    /// Whether links that are defined by REST may send passwords and tokens in the clear to other machines.
+    pub definitions_insecure_plaintext: bool,
 }
 
 impl DaemonConfig {
     /// Paths are relative to `base_dir`, not to the current directory: a daemon that is started from elsewhere must
     /// find its data again.
     pub(super) fn read(mut table: Table<'_>, clusters: &[&str], base_dir: &Path) -> Self {
-        let data_dir = table.item("data_dir").and_then(|item| path(&item));
+        let data_dir = table.item("data_dir");
         let name = table.item("name").and_then(|item| {
             let name = item.text()?;
             check_id("daemon", name, &item.place, item.report).then(|| name.to_owned())
@@ -83,9 +92,17 @@ impl DaemonConfig {
             table.integer("metrics_partitions_max", METRICS_PARTITIONS_MAX, 0..=1_000_000) as usize;
         let otlp = OtlpConfig::read(table.table("otlp"));
         let limits = read_limits(table.table("limits"), &Limits::default());
+        let compile_memory = table.size("compile_memory", COMPILE_MEMORY, COMPILE_MEMORIES);
+        let definitions_insecure_plaintext = table.flag("definitions_insecure_plaintext", false);
+        let place = data_dir.as_ref().map_or(&table.place, |item| &item.place).clone();
+        let data_dir = base_dir.join(data_dir.and_then(|item| path(&item)).unwrap_or("tidegate-data"));
+        if let (Files::Any, Some(how)) = (table.report.files(), private::openness(&data_dir)) {
+            let message = format!("{} is not private: {how}", data_dir.display());
+            table.report.warning(&place, message, format!("do `chmod 700 {}`", data_dir.display()));
+        }
         table.finish();
         Self {
-            data_dir: base_dir.join(data_dir.unwrap_or("tidegate-data")),
+            data_dir,
             name,
             layout_max,
             listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081))),
@@ -96,6 +113,8 @@ impl DaemonConfig {
             otlp,
             metrics_partitions_max,
             limits,
+            compile_memory,
+            definitions_insecure_plaintext,
         }
     }
 }

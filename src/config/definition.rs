@@ -7,19 +7,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::{Map, Value};
 use toml::de::DeTable;
 
 use super::circle::{refuse_circles, refuse_doubles, refuse_second_hubs};
 use super::cluster::{ClusterConfig, ClusterKind};
 use super::diagnostic::{Diagnostic, Place, Source};
-use super::link::{Around, Form, IN_PLACE, LinkConfig, ReadLink};
+use super::link::{self, Around, IN_PLACE, LinkConfig, ReadLink};
 use super::reader::Table;
-use super::report::{Files, Report};
-use crate::model::{ClusterId, Limits, LinkId};
+use super::report::{Files, Null, Report, Within};
+use crate::model::{ClusterId, Json, JsonNumber, JsonObject, Limits, LinkId};
 
-/// The deepest nesting of a definition.
+/// The deepest nesting of a definition, without what plugins are configured with.
 const DEPTH_MAX: usize = 32;
+
+/// Where the stages are, and what the plugin of each is configured with.
+const PIPELINE: &str = "pipeline";
+const CONFIG: &str = "config";
 
 /// What a definition may refer to.
 #[derive(Clone, Copy, Debug)]
@@ -27,13 +30,15 @@ pub struct Surroundings<'a> {
     /// The clusters that are there already, by id.
     pub clusters: &'a BTreeMap<ClusterId, ClusterConfig>,
     /// Those of them that other definitions have brought, each with what it was defined by.
-    pub in_place: &'a BTreeMap<ClusterId, Value>,
+    pub in_place: &'a BTreeMap<ClusterId, Json>,
     /// The other links.
     pub links: &'a [LinkConfig],
     /// What the plugins of a stage may use unless the stage says otherwise.
     pub limits: &'a Limits,
     /// The directory of files with secrets and certificates that a definition may use; `None`: it may use none.
     pub secrets_dir: Option<&'a Path>,
+    /// Whether passwords and tokens may be sent in the clear to other machines.
+    pub insecure_plaintext: bool,
 }
 
 /// A link, and what it brings with it.
@@ -44,7 +49,7 @@ pub struct Defined {
     /// The link that goes the other way, if one does.
     pub reverse: Option<LinkConfig>,
     /// The clusters that it defines in place, by id, each with what it is defined by.
-    pub clusters: BTreeMap<ClusterId, (ClusterConfig, Value)>,
+    pub clusters: BTreeMap<ClusterId, (ClusterConfig, Json)>,
     /// The text that places are of.
     pub source: Source,
     /// What a person should look at.
@@ -57,16 +62,21 @@ pub struct Defined {
 /// Everything that is wrong, warnings too. The keys of diagnostics are paths in the definition.
 pub fn read_definition(
     id: &str,
-    definition: &Map<String, Value>,
+    definition: &JsonObject,
     around: &Surroundings<'_>,
 ) -> Result<Defined, Vec<Diagnostic>> {
-    let mut misfits = Vec::new();
-    let table = table_of(definition, &Place::top(), 0, &mut misfits);
-    let text = toml::to_string(&table).unwrap_or_default();
-    let source = Source::new(id, &text);
-    let (tree, syntax_errors) = DeTable::parse_recoverable(&text);
-    let report = Report::new(&source, &syntax_errors).with_files(Files::Within(around.secrets_dir));
-    for (place, message) in misfits {
+    let mut form = Form::default();
+    let table = form.table(definition, &Place::top(), 0);
+    let written = toml::to_string(&table);
+    let text = written.as_deref().unwrap_or_default();
+    let source = Source::new(id, text);
+    let (tree, syntax_errors) = DeTable::parse_recoverable(text);
+    let files = Files::Within(Within { dir: around.secrets_dir, sends_in_the_clear: around.insecure_plaintext });
+    let report = Report::new(&source, &syntax_errors).with_files(files).with_nulls(form.nulls);
+    if let Err(error) = &written {
+        report.error(&Place::top(), format!("the definition cannot be written as TOML: {error}"));
+    }
+    for (place, message) in form.misfits {
         report.error(&place, message);
     }
     let read = read(id, Table::root(tree.get_ref(), &report), definition, around);
@@ -78,12 +88,12 @@ pub fn read_definition(
     Ok(Defined { link, reverse, clusters, source, warnings })
 }
 
-type InPlace = BTreeMap<ClusterId, (ClusterConfig, Value)>;
+type InPlace = BTreeMap<ClusterId, (ClusterConfig, Json)>;
 
 fn read(
     id: &str,
     table: Table<'_>,
-    definition: &Map<String, Value>,
+    definition: &JsonObject,
     around: &Surroundings<'_>,
 ) -> Option<(Vec<LinkConfig>, InPlace)> {
     let report = table.report;
@@ -97,16 +107,17 @@ fn read(
     let kafka = clusters.values().filter(is_kafka).map(|cluster| &cluster.id);
     let kafka: BTreeSet<&str> = kafka.chain(&brought).map(|id| &**id).collect();
     let around_link = Around {
-        form: Form::Definition,
+        form: link::Form::Definition,
         clusters: &ids,
         kafka: &kafka,
+        known: &clusters,
         limits: around.limits,
         base_dir: around.secrets_dir.unwrap_or(Path::new("")),
     };
     let read = ReadLink::read(table, id, &around_link)?;
     let others: Vec<ReadLink> = around.links.iter().cloned().map(ReadLink::known).collect();
     let reverse = read.reverse.clone().map(ReadLink::known);
-    refuse_circles(std::iter::once(&read).chain(&reverse).chain(&others), &clusters, report);
+    refuse_circles(std::iter::once(&read).chain(&reverse), others.iter(), &clusters, report);
     refuse_second_hubs(std::iter::once(&read), around.links.iter(), report);
     refuse_doubles(std::iter::once(&read), around.links.iter(), report);
     let links = std::iter::once(read.link).chain(read.reverse).map(|mut link| {
@@ -120,7 +131,7 @@ fn read(
 /// The clusters that the link says more of than their ids: those that can be, and the ids of all.
 fn read_in_place(
     table: &Table<'_>,
-    definition: &Map<String, Value>,
+    definition: &JsonObject,
     around: &Surroundings<'_>,
 ) -> (InPlace, BTreeSet<ClusterId>) {
     let (mut found, mut brought) = (InPlace::new(), BTreeSet::new());
@@ -155,47 +166,94 @@ fn read_in_place(
     (found, brought)
 }
 
-/// An object as a TOML table. What is null is left out: it says that nothing is set.
-fn table_of(
-    object: &Map<String, Value>,
-    place: &Place,
-    depth: usize,
-    misfits: &mut Vec<(Place, String)>,
-) -> toml::Table {
-    let present = object.iter().filter(|(_, value)| !value.is_null());
-    let entry = |(key, value): (&String, &Value)| {
-        Some((key.clone(), value_of(value, &place.child(key, 0..0), depth + 1, misfits)?))
-    };
-    present.filter_map(entry).collect()
+/// A definition in the form of the file, and what that form cannot say.
+#[derive(Default)]
+struct Form {
+    /// Where something is wrong, and what.
+    misfits: Vec<(Place, String)>,
+    /// Where it says null.
+    nulls: Vec<Null>,
 }
 
-fn value_of(value: &Value, place: &Place, depth: usize, misfits: &mut Vec<(Place, String)>) -> Option<toml::Value> {
-    let wrong = |message: &str| (place.clone(), message.to_owned());
-    if depth > DEPTH_MAX {
-        misfits.push(wrong(&format!("nested too deeply: {DEPTH_MAX} levels are the limit")));
-        return None;
-    }
-    match value {
-        Value::Null => {
-            misfits.push(wrong("expected a value, found null"));
-            None
-        }
-        Value::Bool(flag) => Some(toml::Value::Boolean(*flag)),
-        Value::String(text) => Some(toml::Value::String(text.clone())),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(number), _) => Some(toml::Value::Integer(number)),
-            (None, Some(float)) if !number.is_u64() => Some(toml::Value::Float(float)),
-            _ => {
-                misfits
-                    .push(wrong(&format!("{number} is out of range: numbers have 64 bits, one of them for the sign")));
-                None
+impl Form {
+    /// An object as a table. Null is left out: whether it says that nothing is set, or nothing that makes sense, the reader of the table knows.
+    fn table(&mut self, object: &JsonObject, place: &Place, depth: usize) -> toml::Table {
+        let mut table = toml::Table::new();
+        for (key, value) in object {
+            let at = place.child(key, 0..0);
+            if value.is_null() {
+                self.nulls.push(Null { around: place.key.clone(), key: key.clone(), place: at });
+            } else if let Some(value) = self.value(value, &at, depth + 1) {
+                table.insert(key.clone(), value);
             }
-        },
-        Value::Array(values) => {
-            let value = |(index, value)| value_of(value, &place.item(index, 0..0), depth + 1, misfits);
-            Some(toml::Value::Array(values.iter().enumerate().filter_map(value).collect()))
         }
-        Value::Object(object) => Some(toml::Value::Table(table_of(object, place, depth, misfits))),
+        table
+    }
+
+    fn value(&mut self, value: &Json, place: &Place, depth: usize) -> Option<toml::Value> {
+        if depth > DEPTH_MAX {
+            return self.misfit(place, format!("nested too deeply: {DEPTH_MAX} levels are the limit"));
+        }
+        match value {
+            Json::Null => self.misfit(place, "expected a value, found null"),
+            Json::Bool(flag) => Some(toml::Value::Boolean(*flag)),
+            Json::String(text) => Some(toml::Value::String(text.clone())),
+            Json::Number(number) => self.number(number, place),
+            Json::Array(values) if place.key == PIPELINE => Some(toml::Value::Array(
+                values.iter().enumerate().filter_map(|(at, stage)| self.stage(stage, &place.item(at, 0..0))).collect(),
+            )),
+            Json::Array(values) => {
+                let values = values.iter().enumerate();
+                let value = |(index, value)| self.value(value, &place.item(index, 0..0), depth + 1);
+                Some(toml::Value::Array(values.filter_map(value).collect()))
+            }
+            Json::Object(object) => Some(toml::Value::Table(self.table(object, place, depth))),
+        }
+    }
+
+    /// A stage, with the configuration of its plugin as the text of its JSON: TOML has no null and no number of more than 64 bits.
+    fn stage(&mut self, stage: &Json, place: &Place) -> Option<toml::Value> {
+        let Json::Object(stage) = stage else { return self.value(stage, place, 2) };
+        let mut stage = stage.clone();
+        let config = match stage.remove(CONFIG) {
+            Some(Json::Object(config)) => Some(Json::Object(config).to_string()),
+            Some(Json::Null) | None => None,
+            Some(other) => {
+                let found = kind(&other);
+                self.misfit(&place.child(CONFIG, 0..0), format!("expected an object, found {found}"))
+            }
+        };
+        let mut table = self.table(&stage, place, 2);
+        table.extend(config.map(|config| (CONFIG.to_owned(), toml::Value::String(config))));
+        Some(toml::Value::Table(table))
+    }
+
+    /// What no setting is as large as, or as exact, is wrong anyway.
+    fn number(&mut self, number: &JsonNumber, place: &Place) -> Option<toml::Value> {
+        let text = number.as_str();
+        if let Ok(number) = text.parse() {
+            return Some(toml::Value::Integer(number));
+        }
+        match text.parse() {
+            Ok(number) if f64::is_finite(number) && text.contains(['.', 'e', 'E']) => Some(toml::Value::Float(number)),
+            _ => self.misfit(place, format!("{text} is out of range: numbers have 64 bits, one of them for the sign")),
+        }
+    }
+
+    fn misfit<T>(&mut self, place: &Place, message: impl Into<String>) -> Option<T> {
+        self.misfits.push((place.clone(), message.into()));
+        None
+    }
+}
+
+fn kind(value: &Json) -> &'static str {
+    match value {
+        Json::Null => "null",
+        Json::Bool(_) => "true or false",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a string",
+        Json::Array(_) => "an array",
+        Json::Object(_) => "an object",
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::model::text::printable;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -74,6 +76,25 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_message(f)?;
+        self.fmt_help(f)
+    }
+}
+
+impl Diagnostic {
+    /// The same with the line of the file. A log and an answer of the API have no line of the file in them: it may hold a secret that nothing on it gives away.
+    pub fn with_line(&self) -> impl fmt::Display + '_ {
+        WithLine(self)
+    }
+
+    fn fmt_help(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.help {
+            Some(help) => write!(f, "\n{} = help: {help}", self.gutter()),
+            None => Ok(()),
+        }
+    }
+
+    fn fmt_message(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file)?;
         if self.line > 0 {
             write!(f, "{}:{}:", self.line, self.column)?;
@@ -82,14 +103,21 @@ impl fmt::Display for Diagnostic {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        f.write_str(&self.message)?;
-        if let Some((line, width)) = &self.excerpt {
-            self.fmt_excerpt(f, line, *width)?;
+        f.write_str(&self.message)
+    }
+}
+
+/// A diagnostic with the line of the file, for whoever has the file and asks what is wrong with it.
+struct WithLine<'a>(&'a Diagnostic);
+
+impl fmt::Display for WithLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let diagnostic = self.0;
+        diagnostic.fmt_message(f)?;
+        if let Some((line, width)) = &diagnostic.excerpt {
+            diagnostic.fmt_excerpt(f, line, *width)?;
         }
-        match &self.help {
-            Some(help) => write!(f, "\n{} = help: {help}", self.gutter()),
-            None => Ok(()),
-        }
+        diagnostic.fmt_help(f)
     }
 }
 
@@ -101,7 +129,7 @@ impl Diagnostic {
 
     fn fmt_excerpt(&self, f: &mut fmt::Formatter<'_>, line: &str, width: usize) -> fmt::Result {
         // What is not text must not reach the terminal; a tab stays, so that the mark stands where the terminal puts it.
-        let shown: String = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+        let shown = printable(line);
         let indent: String =
             line.chars().take(self.column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let gutter = self.gutter();
@@ -142,7 +170,7 @@ impl Place {
 const EXCERPT_BYTES_MAX: usize = 400;
 
 /// Words of keys whose values must not be shown. They stand for all that is like them.
-const SECRETS: [&str; 3] = ["password", "token", "secret"];
+const SECRETS: [&str; 5] = ["password", "token", "secret", "webhook", "private key"];
 
 /// Whether a line, or the table that is meant, may hold a secret. The key may have been misspelt, and the line may be no TOML.
 fn may_hold_secret(line: &str, key: &str) -> bool {
@@ -247,13 +275,14 @@ mod tests {
         let diagnostic = Source::new("f.toml", text).error(&place(text, "lanes = 0"), "too few").with_help("write 1");
         let expected =
             "f.toml:10:2: error: a.b: too few\n   |\n10 | \tlanes = 0 # none\n   | \t^^^^^^^^^\n   = help: write 1";
-        assert_eq!(diagnostic.to_string(), expected);
+        assert_eq!(diagnostic.with_line().to_string(), expected);
+        assert_eq!(diagnostic.to_string(), "f.toml:10:2: error: a.b: too few\n   = help: write 1");
     }
 
     #[test]
     fn a_span_of_many_lines_is_marked_on_its_first() {
         let text = "a = [\n1,\n]";
-        let shown = Source::new("f", text).warning(&place(text, "[\n1,\n]"), "w").to_string();
+        let shown = Source::new("f", text).warning(&place(text, "[\n1,\n]"), "w").with_line().to_string();
         assert_eq!(shown, "f:1:5: warning: a.b: w\n  |\n1 | a = [\n  |     ^");
     }
 
@@ -269,13 +298,13 @@ mod tests {
     fn a_line_that_fills_the_screen_is_not_shown() {
         let text = format!("a = '{}' # end", "x".repeat(400));
         let diagnostic = Source::new("f", &text).error(&place(&text, "end"), "e");
-        assert_eq!(diagnostic.to_string(), "f:1:410: error: a.b: e");
+        assert_eq!(diagnostic.with_line().to_string(), "f:1:410: error: a.b: e");
     }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         let text = "a = \u{1b}[31m";
-        assert!(!Source::new("f", text).error(&place(text, "["), "e").to_string().contains('\u{1b}'));
+        assert!(!Source::new("f", text).error(&place(text, "["), "e").with_line().to_string().contains('\u{1b}'));
     }
 
     #[test]

@@ -4,11 +4,19 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
 use super::reader::{Item, Table};
-use super::secret::Secret;
+use super::report::Files;
+use super::secret::{Secret, is_reference};
+
+/// How the address of a webhook is written.
+const FORM: &str = "https://HOST/PATH";
+
+/// Where what is secret stands instead.
+const HELP: &str = "the message is signed with notification_secret";
 
 /// How long a source may be given up after, and how long what it still has is waited for.
 const PATIENCE_MS: std::ops::RangeInclusive<u64> = 1000..=24 * 3_600_000;
@@ -35,8 +43,8 @@ pub struct FailoverConfig {
 /// Whom a failover is told.
 #[derive(Clone, Debug)]
 pub struct Webhook {
-    /// Where; it is `http` or `https`.
-    pub url: Uri,
+    /// Where: its path, or what stands behind it, is what many services know their callers by.
+    url: Secret,
     /// What the message is signed with.
     pub secret: Option<Secret>,
     /// Whether it may be in a private network, or on this machine.
@@ -84,6 +92,19 @@ impl FailoverConfig {
 }
 
 impl Webhook {
+    /// Where it is now; it is `http` or `https`. Whoever gets it must not show it.
+    ///
+    /// # Errors
+    /// The file that has it cannot be read, or has no address. The message has nothing of what is in it.
+    pub fn address(&self) -> Result<Uri, String> {
+        web_uri(self.url.read()?.expose_secret(), FORM, HELP)
+    }
+
+    /// The address for people: scheme and host alone.
+    pub fn place(&self) -> String {
+        self.address().map_or_else(|_| "a webhook whose address cannot be read".to_owned(), |url| place(&url))
+    }
+
     fn read(table: &mut Table<'_>, base_dir: &Path) -> Option<Self> {
         let url = table.item("notification_webhook");
         let secret = table.item("notification_secret");
@@ -97,12 +118,19 @@ impl Webhook {
         };
         let secret = secret.and_then(|item| Secret::parse(&item, base_dir));
         let allows_private = private.and_then(|item| item.flag()).unwrap_or(false);
-        let address = web_address(&url, "https://HOST/PATH", "the message is signed with notification_secret")?;
+        let text = url.text()?;
+        // An address may be written here, as it always could.
+        let origin = if is_reference(text) { Secret::parse(&url, base_dir)? } else { Secret::from(text) };
+        let webhook = Self { url: origin, secret, allows_private };
+        if matches!(url.report.files(), Files::Rehearsed) && is_reference(text) {
+            return Some(webhook);
+        }
+        let address = url.parsed(webhook.address())?;
         if !allows_private && is_known_to_be_private(&address) {
             let message = "nobody will be told: this is a private address";
             url.report.warning(&url.place, message, "set notification_allow_private = true if that is intended");
         }
-        Some(Self { url: address, secret, allows_private })
+        Some(webhook)
     }
 }
 
@@ -121,9 +149,13 @@ fn is_known_to_be_private(address: &Uri) -> bool {
 
 /// The address of something that takes HTTP. `help` says where what is secret stands instead.
 pub(super) fn web_address(item: &Item<'_>, form: &str, help: &str) -> Option<Uri> {
-    let text = item.text()?;
+    item.parsed(web_uri(item.text()?, form, help))
+}
+
+/// The address that a text is. Nothing of the text is in an error.
+fn web_uri(text: &str, form: &str, help: &str) -> Result<Uri, String> {
     let wrong = || format!("write the address as {form}");
-    let parsed = text.parse::<Uri>().map_err(|_| wrong()).and_then(|url| match (url.scheme_str(), url.authority()) {
+    text.parse::<Uri>().map_err(|_| wrong()).and_then(|url| match (url.scheme_str(), url.authority()) {
         // What stands there would be in each log and answer that names the address.
         (_, Some(authority)) if authority.as_str().contains('@') => {
             Err(format!("no password stands in an address: {help}"))
@@ -131,10 +163,30 @@ pub(super) fn web_address(item: &Item<'_>, form: &str, help: &str) -> Option<Uri
         (_, Some(authority)) if authority.port_u16().is_none() && has_port(authority) => {
             Err("a port is a number up to 65535".to_owned())
         }
+        // What a redacted address was taken from is not known here.
+        (Some("http" | "https"), Some(_)) if url.path() == HIDDEN_PATH => {
+            Err("this is a redacted address: write the address itself, or leave it out".to_owned())
+        }
         (Some("http" | "https"), Some(authority)) if !authority.host().is_empty() => Ok(url),
         _ => Err(wrong()),
-    });
-    item.parsed(parsed)
+    })
+}
+
+/// What stands in place of all that comes behind the host.
+const HIDDEN_PATH: &str = "/***";
+
+/// Scheme and host of an address: what may be shown of one that holds a key.
+pub fn place(url: &Uri) -> String {
+    format!("{}://{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default())
+}
+
+/// A written address as it is shown. References show where the address is, and not what it is; of what is no address nothing is shown.
+pub fn redacted(text: &str) -> String {
+    match web_uri(text, FORM, HELP) {
+        _ if is_reference(text) => text.to_owned(),
+        Ok(url) => format!("{}{HIDDEN_PATH}", place(&url)),
+        Err(_) => HIDDEN_PATH.to_owned(),
+    }
 }
 
 /// Whether an address is of this machine or of a network that the world does not see.

@@ -86,6 +86,8 @@ fn condition(item: &Item<'_>, depth: usize) -> Option<Condition> {
         return None;
     }
     let mut table = item.table()?;
+    // Of a header that must be null this would say that it may be anything.
+    table.refuse_nulls();
     let [and, or, not, key_prefix, header] = ["and", "or", "not", "key_prefix", "header"].map(|key| table.item(key));
     let equals = table.item("equals");
     table.finish();

@@ -5,13 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::reader::{Item, Table};
+use super::selectors::{Room, entries, room};
 use super::topics::TopicPattern;
+use super::words::words;
 
 /// How often groups are moved when nobody says otherwise, in milliseconds.
 const INTERVAL_MS: u64 = 60_000;
 
 /// What that may be.
 const INTERVALS_MS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
+
+/// The most bytes of a group's name. Kafka takes longer ones, and nobody has them.
+const GROUP_NAME_BYTES_MAX: usize = 1_024;
 
 /// What the names of our own groups begin with.
 const OURS: &str = "tidegate.";
@@ -39,15 +44,14 @@ impl GroupSelector {
     ///
     /// # Errors
     /// What is wrong, on one line.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str, room: Room) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix('/') else {
-            return if text.is_empty() {
-                Err("a group's name is not empty".to_owned())
-            } else {
-                Ok(Self::Name(text.into()))
+            return match text {
+                "" => Err("a group's name is not empty".to_owned()),
+                _ => words(text, GROUP_NAME_BYTES_MAX).map(|name| Self::Name(name.into())),
             };
         };
-        TopicPattern::before_slash(rest).map(Self::Pattern)
+        TopicPattern::before_slash(rest, room).map(Self::Pattern)
     }
 
     /// Whether the group is meant. Tidegate's own never are.
@@ -90,15 +94,16 @@ impl GroupSync {
             let what = "this changes nothing: only Kafka clusters have consumer groups";
             item.report.warning(&item.place, what, "remove it");
         }
-        let items = item.items("an array of strings");
-        let groups = items.into_iter().flatten().filter_map(|item| selector(&item)).collect();
+        let items = entries(&item, "an array of strings");
+        let room = room(&items);
+        let groups = items.iter().filter_map(|item| selector(item, room)).collect();
         Self { groups: if both_kafka { groups } else { Vec::new() }, interval }
     }
 }
 
-fn selector(item: &Item<'_>) -> Option<GroupSelector> {
+fn selector(item: &Item<'_>, room: Room) -> Option<GroupSelector> {
     let text = item.text()?;
-    item.parsed(GroupSelector::parse(text))
+    item.parsed(GroupSelector::parse(text, room))
 }
 
 #[cfg(test)]
@@ -116,9 +121,9 @@ mod tests {
             ("tidegate.orders", "tidegate.orders", false),
             ("Ärger & Co", "Ärger & Co", true),
         ] {
-            let selector = GroupSelector::parse(text).expect("a selector");
+            let selector = GroupSelector::parse(text, Room::ALONE).expect("a selector");
             assert_eq!((selector.matches(group), selector.to_string()), (matches, text.to_owned()), "{text} {group}");
         }
-        assert!(["", "/", "//", "/a(/"].iter().all(|text| GroupSelector::parse(text).is_err()));
+        assert!(["", "/", "//", "/a(/"].iter().all(|text| GroupSelector::parse(text, Room::ALONE).is_err()));
     }
 }

@@ -1,22 +1,22 @@
-//! TOML values as JSON: what a plugin is configured with.
+//! What a plugin is configured with: JSON, written as a TOML table in the file, and as it is in a definition.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 use toml::de::DeValue;
 
 use super::diagnostic::Place;
 use super::reader::Item;
-use crate::model::Digest;
+use crate::model::{Digest, Json, JsonNumber, JsonObject};
 
 /// The deepest nesting. Plugins parse the JSON with the usual limit of 128, so this always reaches them.
 const DEPTH_MAX: usize = 64;
 
-/// A JSON object that was written as a TOML table, and where each part of it was written.
+/// A JSON object, and where each part of it was written.
 #[derive(Clone, Debug)]
 pub struct PluginConfig {
     /// What the plugin gets.
-    pub value: Value,
+    pub value: Json,
     /// Where the whole was written.
     whole: Place,
     /// Where its parts were written, by JSON Pointer (RFC 6901).
@@ -26,7 +26,7 @@ pub struct PluginConfig {
 impl PluginConfig {
     /// The empty object. `place` is where errors about it are shown.
     pub(super) fn empty(place: Place) -> Self {
-        Self { value: Value::Object(Map::new()), whole: place, parts: BTreeMap::new() }
+        Self { value: Json::Object(JsonObject::new()), whole: place, parts: BTreeMap::new() }
     }
 
     /// The table as JSON. Dates become strings.
@@ -34,6 +34,16 @@ impl PluginConfig {
         item.table()?;
         let mut parts = BTreeMap::new();
         let value = convert(item, "", 0, &mut parts)?;
+        Some(Self { value, whole: item.place.clone(), parts })
+    }
+
+    /// The text that stands for the object in what a definition becomes (see `definition`): no digit and no null gets lost on the way.
+    pub(super) fn parse(item: &Item<'_>) -> Option<Self> {
+        let value = item.parsed(Json::parse(item.text()?).map_err(|error| error.to_string()))?;
+        let mut parts = BTreeMap::new();
+        if !find_parts(&value, &item.place, "", 0, &mut parts) {
+            return too_deep(item);
+        }
         Some(Self { value, whole: item.place.clone(), parts })
     }
 
@@ -64,42 +74,72 @@ fn plain(value: &DeValue<'_>) -> Value {
     }
 }
 
-fn convert(item: &Item<'_>, pointer: &str, depth: usize, parts: &mut BTreeMap<String, Place>) -> Option<Value> {
+/// The places of all parts. False: it is nested too deeply.
+fn find_parts(value: &Json, place: &Place, pointer: &str, depth: usize, parts: &mut BTreeMap<String, Place>) -> bool {
+    parts.insert(pointer.to_owned(), place.clone());
+    let span = || place.span.clone();
+    depth <= DEPTH_MAX
+        && match value {
+            Json::Array(values) => values.iter().enumerate().all(|(index, value)| {
+                find_parts(value, &place.item(index, span()), &format!("{pointer}/{index}"), depth + 1, parts)
+            }),
+            Json::Object(members) => members.iter().all(|(name, value)| {
+                find_parts(value, &place.child(name, span()), &below(pointer, name), depth + 1, parts)
+            }),
+            _ => true,
+        }
+}
+
+/// The pointer to a member of what `pointer` points to.
+fn below(pointer: &str, name: &str) -> String {
+    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn too_deep<T>(item: &Item<'_>) -> Option<T> {
+    item.parsed(Err(format!("nested too deeply: {DEPTH_MAX} levels are the limit")))
+}
+
+fn convert(item: &Item<'_>, pointer: &str, depth: usize, parts: &mut BTreeMap<String, Place>) -> Option<Json> {
     if depth > DEPTH_MAX {
-        item.report.error(&item.place, format!("nested too deeply: {DEPTH_MAX} levels are the limit"));
-        return None;
+        return too_deep(item);
     }
     parts.insert(pointer.to_owned(), item.place.clone());
     match item.value {
-        DeValue::String(text) => Some(Value::String(text.to_string())),
-        DeValue::Boolean(flag) => Some(Value::Bool(*flag)),
-        DeValue::Datetime(date) => Some(Value::String(date.to_string())),
+        DeValue::String(text) => Some(Json::String(text.to_string())),
+        DeValue::Boolean(flag) => Some(Json::Bool(*flag)),
+        DeValue::Datetime(date) => Some(Json::String(date.to_string())),
         DeValue::Integer(written) => {
             let number = i64::from_str_radix(written.as_str(), written.radix()).ok();
-            item.parsed(number.map(Value::from).ok_or_else(|| format!("{written} does not fit a 64-bit integer")))
+            let number = number.map(|number| Json::Number(number.into()));
+            item.parsed(number.ok_or_else(|| format!("{written} does not fit a 64-bit integer")))
         }
         DeValue::Float(written) => {
-            let number = written.as_str().parse().ok().and_then(Number::from_f64);
-            item.parsed(number.map(Value::Number).ok_or_else(|| format!("JSON has no number for {written}")))
+            // TOML has doubles only, but for how long they are written.
+            let text = written.as_str().trim_start_matches('+').replace('_', "");
+            item.parsed(match JsonNumber::parse(&text) {
+                None => Err(format!("JSON has no number for {written}")),
+                Some(_) if !text.parse().is_ok_and(f64::is_finite) => {
+                    Err(format!("{written} does not fit a 64-bit float"))
+                }
+                Some(number) => Ok(Json::Number(number)),
+            })
         }
         DeValue::Array(_) => {
             let values = item.items("an array")?.enumerate();
             // Not short-circuiting: every error in the array is reported.
             let values: Vec<_> =
                 values.map(|(index, item)| convert(&item, &format!("{pointer}/{index}"), depth + 1, parts)).collect();
-            values.into_iter().collect::<Option<_>>().map(Value::Array)
+            values.into_iter().collect::<Option<_>>().map(Json::Array)
         }
         DeValue::Table(_) => {
             let entries: Vec<_> = item
                 .table()?
                 .named()
                 .map(|(key, _, item)| {
-                    let escaped = key.replace('~', "~0").replace('/', "~1");
-                    convert(&item, &format!("{pointer}/{escaped}"), depth + 1, parts)
-                        .map(|value| (key.to_owned(), value))
+                    convert(&item, &below(pointer, key), depth + 1, parts).map(|value| (key.to_owned(), value))
                 })
                 .collect();
-            entries.into_iter().collect::<Option<_>>().map(Value::Object)
+            entries.into_iter().collect::<Option<_>>().map(Json::Object)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `[clusters.NAME]` with `kind = "kafka"`: where its brokers are, and how they are spoken to.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,20 @@ use std::time::Duration;
 use super::daemon::path;
 use super::diagnostic::Place;
 use super::reader::{Item, Table};
-use super::report::Files;
-use super::secret::{Secret, allowed_file, is_reference};
+use super::report::{Files, Within};
+use super::secret::{Secret, allowed_file, host, is_reference};
+use super::words::words;
+use crate::files::given;
 use crate::model::{Codec, Compression};
 
 /// Times to connect and to answer: less is a slip of the hand, and nobody wants to wait longer to hear that something is wrong.
 const TIMES_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
+
+/// What brokers take as a client id in the name of a metric.
+const CLIENT_ID_BYTES_MAX: usize = 249;
+
+/// The most bytes of the name that brokers know us by. That of a service account has some 100.
+const USERNAME_BYTES_MAX: usize = 1_024;
 
 /// A Kafka cluster.
 #[derive(Clone, Debug)]
@@ -105,7 +114,7 @@ impl KafkaConfig {
         let max_retries = table.integer("max_retries", 3, 0..=1_000) as u32;
         let compression = read_compression(table, "compression", Compression::NONE);
         let replication_factor = table.item("replication_factor").and_then(|item| item.integer(1..=i16::MAX as u64));
-        let security = SecurityConfig::read(table.table("security"), base_dir);
+        let security = SecurityConfig::read(table.table("security"), base_dir, brokers.as_deref().unwrap_or_default());
         Some(Self {
             brokers: brokers?,
             client_id: client_id?.into(),
@@ -148,7 +157,7 @@ fn is_host(host: &str) -> bool {
 
 fn client_id<'a>(item: &Item<'a>) -> Option<&'a str> {
     let text = item.text()?;
-    let valid = (1..=249).contains(&text.len()) && !text.contains(char::is_control);
+    let valid = !text.is_empty() && words(text, CLIENT_ID_BYTES_MAX).is_ok();
     item.parsed(if valid { Ok(text) } else { Err("a client id has 1 to 249 printable characters".to_owned()) })
 }
 
@@ -193,11 +202,11 @@ pub(super) fn read_own_compression(table: &mut Table<'_>) -> Option<Compression>
 }
 
 impl SecurityConfig {
-    fn read(mut table: Table<'_>, base_dir: &Path) -> Option<Self> {
+    fn read(mut table: Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Option<Self> {
         let place = table.place.clone();
         let tls = read_tls(&mut table, base_dir);
-        let is_in_the_clear = matches!(tls, Some(None));
-        let sasl = table.item("sasl").map(|item| read_sasl(&item, base_dir, is_in_the_clear));
+        let peers = Peers { brokers, base_dir, is_in_the_clear: matches!(tls, Some(None)) };
+        let sasl = table.item("sasl").map(|item| read_sasl(&item, &peers));
         table.finish();
         // All before any `?`, so that all their errors are reported.
         Some(Self { tls: tls?, sasl: sasl.map_or(Some(None), |sasl| sasl.map(Some))?, place })
@@ -238,9 +247,7 @@ pub(super) fn readable_file(item: &Item<'_>, base_dir: &Path) -> Option<PathBuf>
     if matches!(item.report.files(), Files::Rehearsed) {
         return Some(file);
     }
-    let found = std::fs::File::open(&file).and_then(|file| file.metadata());
-    item.parsed(match found {
-        Ok(found) if found.is_dir() => Err(format!("{} is a directory", file.display())),
+    item.parsed(match given::open(&file) {
         Ok(_) => Ok(file),
         Err(error) => Err(format!("{}: {error}", file.display())),
     })
@@ -260,7 +267,38 @@ enum Mechanism {
     OAuthBearer,
 }
 
-fn read_sasl(item: &Item<'_>, base_dir: &Path, is_in_the_clear: bool) -> Option<SaslConfig> {
+/// Whom a secret goes to.
+struct Peers<'a> {
+    brokers: &'a [Arc<str>],
+    /// What the paths of secrets are relative to.
+    base_dir: &'a Path,
+    is_in_the_clear: bool,
+}
+
+impl Peers<'_> {
+    /// Say that a secret would travel in the clear: of a definition that is an error, unless it does not leave this machine.
+    fn refuse_clear_text(&self, mechanism: &Item<'_>) {
+        let is_near = |broker: &Arc<str>| {
+            let host = host(broker);
+            host.eq_ignore_ascii_case("localhost")
+                || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        };
+        let (report, place) = (mechanism.report, &mechanism.place);
+        match report.files() {
+            Files::Within(Within { sends_in_the_clear: false, .. }) if !self.brokers.iter().all(is_near) => {
+                let message = "a definition sends no password and no token in the clear to another machine";
+                let help = "write enable_tls = true under \"security\"; the daemon's file can allow it with definitions_insecure_plaintext in [daemon]";
+                report.error_with_help(place, message, help);
+            }
+            _ => {
+                let message = "without TLS, everybody between here and the brokers can read the secret";
+                report.warning(place, message, "write enable_tls = true under \"security\"");
+            }
+        }
+    }
+}
+
+fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig> {
     let mechanisms = [
         ("PLAIN", Mechanism::Plain),
         ("SCRAM-SHA-256", Mechanism::ScramSha256),
@@ -272,10 +310,9 @@ fn read_sasl(item: &Item<'_>, base_dir: &Path, is_in_the_clear: bool) -> Option<
     let written = table.required("mechanism", help);
     let mechanism = written.as_ref().and_then(|item| item.choice(&mechanisms));
     if let (Some(written), Some(Mechanism::Plain | Mechanism::OAuthBearer), true) =
-        (&written, mechanism, is_in_the_clear)
+        (&written, mechanism, peers.is_in_the_clear)
     {
-        let message = "without TLS, everybody between here and the brokers can read the secret";
-        written.report.warning(&written.place, message, "write enable_tls = true under \"security\"");
+        peers.refuse_clear_text(written);
     }
     let sasl = match mechanism {
         Some(Mechanism::OAuthBearer) => {
@@ -284,11 +321,13 @@ fn read_sasl(item: &Item<'_>, base_dir: &Path, is_in_the_clear: bool) -> Option<
                 "OAUTHBEARER",
             );
             let token = table.required("token", "write token = \"${file:PATH}\"");
-            token.and_then(|item| Secret::parse(&item, base_dir)).map(|token| SaslConfig::OAuthBearer { token })
+            token
+                .and_then(|item| Secret::parse_for_brokers(&item, peers.base_dir, peers.brokers))
+                .map(|token| SaslConfig::OAuthBearer { token })
         }
         Some(mechanism) => {
             table.misplaced(&[("token", "write \"username\" and \"password\"")], "a mechanism with passwords");
-            read_login(&mut table, base_dir).map(|login| match mechanism {
+            read_login(&mut table, peers).map(|login| match mechanism {
                 Mechanism::ScramSha256 => SaslConfig::ScramSha256(login),
                 Mechanism::ScramSha512 => SaslConfig::ScramSha512(login),
                 Mechanism::Plain | Mechanism::OAuthBearer => SaslConfig::Plain(login),
@@ -300,16 +339,16 @@ fn read_sasl(item: &Item<'_>, base_dir: &Path, is_in_the_clear: bool) -> Option<
     sasl
 }
 
-fn read_login(table: &mut Table<'_>, base_dir: &Path) -> Option<Login> {
+fn read_login(table: &mut Table<'_>, peers: &Peers<'_>) -> Option<Login> {
     let username = table.required("username", "write username = \"the name that the brokers know\"");
     let password = table.required("password", "write password = \"${env:NAME}\" or \"${file:PATH}\"");
-    let password = password.and_then(|item| Secret::parse(&item, base_dir));
+    let password = password.and_then(|item| Secret::parse_for_brokers(&item, peers.base_dir, peers.brokers));
     let username = username?;
     let text = username.text()?;
     let text = username.parsed(match text {
         _ if is_reference(text) => Err("only secrets can come from elsewhere: write the name itself".to_owned()),
-        _ if text.is_empty() || text.contains('\0') => Err("a name has one character at least, and no NUL".to_owned()),
-        text => Ok(text),
+        "" => Err("a name has one character at least".to_owned()),
+        text => words(text, USERNAME_BYTES_MAX),
     })?;
     Some(Login { username: text.into(), password: password? })
 }

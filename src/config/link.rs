@@ -10,6 +10,7 @@ use crate::model::{Builtins, ClusterId, Compression, Digest, Limits, LinkId, OnE
 
 use super::breaker::BreakerConfig;
 use super::check_id;
+use super::cluster::ClusterConfig;
 use super::diagnostic::Place;
 use super::failover::FailoverConfig;
 use super::filter::read_filter;
@@ -22,10 +23,13 @@ use super::probation::ProbationConfig;
 use super::reader::{Item, Table, suggest};
 use super::rename::Rename;
 use super::report::Report;
+use super::rules::{self, Subject};
+use super::selectors::{read_exclude, read_rename, read_topics};
 use super::stage::{StageConfig, read_pipeline};
 use super::start::Start;
-use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name, is_internal};
+use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name};
 use super::transform::{Names, read_transform, settled};
+use super::words::{NAME_BYTES_MAX, words};
 
 /// The most lanes of a link: each is a thread and a transaction in the target.
 pub const LANES_MAX: u64 = 1024;
@@ -212,6 +216,8 @@ pub(super) struct Around<'a> {
     pub(super) clusters: &'a [&'a str],
     /// Those of them that are of Kafka.
     pub(super) kafka: &'a BTreeSet<&'a str>,
+    /// Those of them that have no error, by id.
+    pub(super) known: &'a BTreeMap<ClusterId, ClusterConfig>,
     /// What the plugins of a stage may use unless the stage says otherwise.
     pub(super) limits: &'a Limits,
     /// What paths are relative to.
@@ -299,7 +305,9 @@ impl ReadLink {
             // Whoever defines the link has looked at it.
             table.item("id");
         }
-        let name = table.item("name").and_then(|item| item.text()).unwrap_or(id).to_owned();
+        let name =
+            table.item("name").and_then(|item| item.parsed(words(item.text()?, NAME_BYTES_MAX).map(str::to_owned)));
+        let name = name.unwrap_or_else(|| id.to_owned());
         let [source, target] = around.form.clusters(&mut table);
         let topic_prefix = table.item("topic_prefix").map_or(Some(""), |item| topic_prefix(&item));
         let rename = table.item("rename").map(|item| read_rename(&item)).unwrap_or_default();
@@ -331,6 +339,7 @@ impl ReadLink {
         let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, around)).unwrap_or_default();
         let place_of = |item: &Option<Item<'_>>| item.as_ref().map_or(&table.place, |item| &item.place).clone();
         let (dead_letters_place, target_place) = (place_of(&dead_letters), place_of(&target));
+        let written = table.written();
         table.finish();
 
         // All before any `?`, so that all their errors are reported.
@@ -380,6 +389,10 @@ impl ReadLink {
             read.go_both_ways(reverse_transform, &place, report);
         }
         read.check_names(report);
+        let back = topology.is_both_ways() || read.link.failover.enabled;
+        let targets = std::iter::once(&read.link.target).chain(Some(&read.link.source).filter(|_| back));
+        let targets = targets.filter_map(|id| around.known.get(id)).collect();
+        rules::check(&Subject { link: &read.link, targets }, &written);
         Some(read)
     }
 
@@ -530,55 +543,4 @@ fn topic_prefix<'a>(item: &Item<'a>) -> Option<&'a str> {
 fn topic_name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
     item.parsed(check_topic_name(name).map(|()| name.to_owned()))
-}
-
-fn read_rename(item: &Item<'_>) -> Vec<Rename> {
-    let rules = item.items("an array of tables { match = \"…\", to = \"…\" }");
-    rules.into_iter().flatten().filter_map(|rule| Rename::read(&rule)).collect()
-}
-
-fn read_topics(item: &Item<'_>) -> (Vec<TopicSelector>, Vec<Place>) {
-    let mut topics = Vec::new();
-    let mut places = Vec::new();
-    let Some(items) = item.items("an array of strings") else { return (topics, places) };
-    let items: Vec<_> = items.collect();
-    if items.is_empty() {
-        item.report.error(&item.place, "the link reads nothing: write one topic at least");
-    }
-    for item in items {
-        let Some(selector) = selector(&item) else { continue };
-        if topics.contains(&selector) {
-            item.report.error(&item.place, format!("{:?} occurs twice", selector.to_string()));
-        }
-        topics.push(selector);
-        places.push(item.place);
-    }
-    (topics, places)
-}
-
-fn read_exclude(item: &Item<'_>) -> Vec<TopicSelector> {
-    let items = item.items("an array of strings");
-    items.into_iter().flatten().filter_map(|item| written_selector(&item)).collect()
-}
-
-fn selector(item: &Item<'_>) -> Option<TopicSelector> {
-    let selector = written_selector(item)?;
-    let text = item.text()?;
-    if matches!(&selector, TopicSelector::Name(name) if is_internal(name)) {
-        let message = format!("{text} is internal: a program keeps it for itself, and a copy of it would be of no use");
-        item.report.error_with_help(&item.place, message, "remove it");
-        return None;
-    }
-    Some(selector)
-}
-
-fn written_selector(item: &Item<'_>) -> Option<TopicSelector> {
-    let text = item.text()?;
-    match TopicSelector::parse(text) {
-        Err(message) if text.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$']) && !text.starts_with('/') => {
-            item.report.error_with_help(&item.place, message, "a regular expression stands between two slashes");
-            None
-        }
-        result => item.parsed(result),
-    }
 }

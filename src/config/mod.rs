@@ -10,7 +10,7 @@
 //! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
 //!
 //! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
-//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
+//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together, and [`writing`] says who may write to which topic; `rules` has the settings that do not fit each other. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
 pub mod api;
@@ -33,9 +33,12 @@ pub mod otlp;
 pub mod patterns;
 pub mod probation;
 mod reader;
+pub mod redaction;
 pub mod rename;
 mod report;
+mod rules;
 pub mod secret;
+pub mod selectors;
 pub mod stage;
 pub mod start;
 pub mod template;
@@ -44,6 +47,8 @@ mod tests;
 pub mod topics;
 pub mod transform;
 mod units;
+pub mod words;
+pub mod writing;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,7 +59,7 @@ use crate::model::{ClusterId, LinkId};
 
 pub use api::{ApiConfig, ApiLimits, ApiTls, AuditConfig, ClientConfig, Role, Subject, TokenConfig};
 pub use breaker::{BreakerAction, BreakerConfig};
-pub use circle::{misplaced, would_loop};
+pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
 pub use daemon::{DaemonConfig, LogFormat};
 pub use definition::{Defined, Surroundings, json_path, new_id, read_definition};
@@ -71,12 +76,16 @@ pub use patterns::Patterns;
 pub use probation::ProbationConfig;
 pub use rename::Rename;
 pub use secret::Secret;
+pub use selectors::{ENTRIES_MAX, Room};
 pub use stage::{PluginSource, StageConfig};
 pub use start::{MirrorMaker, Start};
 pub use template::{Piece, Template, Variable};
-pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_internal};
+pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_heartbeat, is_internal};
 pub use transform::parse_mapping;
-pub use units::{parse_duration, parse_size};
+pub use units::{parse_duration, parse_size, show_duration};
+pub use writing::{Refused, Why, Writing, may_write};
+
+use crate::files::given;
 
 use reader::Table;
 use report::{Files, Report};
@@ -107,7 +116,7 @@ impl Config {
     /// Everything that is wrong, warnings too, in the order of the file.
     pub fn load(path: &Path) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let file = path.display().to_string();
-        let bytes = read_file(path).map_err(|error| vec![unreadable(&file, &error)])?;
+        let bytes = given::read(path, FILE_BYTES_MAX).map_err(|error| vec![unreadable(&file, &error)])?;
         match String::from_utf8(bytes) {
             Ok(text) => Self::parse(&text, &file, path.parent().unwrap_or(Path::new(""))),
             Err(error) => Err(vec![not_utf8(&file, &error)]),
@@ -155,6 +164,7 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
         form: link::Form::File,
         clusters: &cluster_ids,
         kafka: &kafka,
+        known: &clusters,
         limits: &daemon.limits,
         base_dir,
     };
@@ -163,7 +173,7 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
         let help = "write a table [clusters.east] with kind = \"embedded\"";
         root.report.warning(&root.place, "there is no cluster, so the daemon has nothing to do", help);
     }
-    circle::refuse_circles(links.values(), &clusters, root.report);
+    circle::refuse_circles(links.values(), std::iter::empty(), &clusters, root.report);
     circle::refuse_second_hubs(links.values(), std::iter::empty(), root.report);
     circle::refuse_doubles(links.values(), std::iter::empty(), root.report);
     root.finish();
@@ -190,17 +200,6 @@ fn check_id(what: &str, id: &str, place: &Place, report: &Report<'_>) -> bool {
 pub fn is_id(id: &str) -> bool {
     let allowed = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     allowed && (1..=63).contains(&id.len()) && id != "." && id != ".."
-}
-
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path)?;
-    if metadata.is_dir() {
-        return Err(std::io::ErrorKind::IsADirectory.into());
-    }
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err(std::io::ErrorKind::FileTooLarge.into());
-    }
-    std::fs::read(path)
 }
 
 fn unreadable(file: &str, error: &std::io::Error) -> Diagnostic {

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Place;
-use super::report::{Asked, Report};
+use super::report::{Asked, Report, Unit};
 use super::units::{parse_duration_ms, parse_size, show_duration, show_size};
 
 /// A table that is being read.
@@ -18,6 +18,13 @@ pub(super) struct Table<'a> {
     entries: &'a DeTable<'a>,
     known: Vec<&'static str>,
     refused: Vec<&'static str>,
+}
+
+/// What is written in a table, whoever reads it.
+pub(super) struct Written<'a> {
+    pub(super) place: Place,
+    pub(super) report: &'a Report<'a>,
+    entries: &'a DeTable<'a>,
 }
 
 /// A value that is being read.
@@ -121,6 +128,11 @@ impl<'a> Table<'a> {
         self.entries.get(key).map(|value| self.place.child(key, value.span()))
     }
 
+    /// What is written, to find places in it later.
+    pub(super) fn written(&self) -> Written<'a> {
+        Written { place: self.place.clone(), report: self.report, entries: self.entries }
+    }
+
     /// All keys.
     pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
         self.entries.keys().map(|name| &**name.get_ref())
@@ -129,6 +141,7 @@ impl<'a> Table<'a> {
     /// All entries, whatever their keys: for tables whose keys are names that the user chose. The place of each key comes
     /// with it.
     pub(super) fn named(self) -> impl Iterator<Item = (&'a str, Place, Item<'a>)> {
+        self.refuse_nulls();
         self.entries.iter().map(move |(name, value)| {
             let key: &str = name.get_ref();
             (key, self.place.child(key, name.span()), self.item_of(key, value))
@@ -139,19 +152,46 @@ impl<'a> Table<'a> {
         Item { place: self.place.child(key, value.span()), report: self.report, value: value.get_ref() }
     }
 
+    /// Report what a definition says null of. To a setting, null says that it is not set: like a key that is not there. For tables in which a
+    /// key that is not there says something else.
+    pub(super) fn refuse_nulls(&self) {
+        for null in self.report.nulls_in(&self.place) {
+            self.report.error(&null.place, "expected a value, found null");
+        }
+    }
+
     /// Report every key that nobody asked for.
     pub(super) fn finish(self) {
-        for name in self.entries.keys() {
-            let key: &str = name.get_ref();
+        let nulls = self.report.nulls_in(&self.place).map(|null| (&*null.key, null.place.clone()));
+        let entries =
+            self.entries.keys().map(|name| (&**name.get_ref(), self.place.child(name.get_ref(), name.span())));
+        for (key, place) in entries.chain(nulls) {
             if !self.known.contains(&key) && !self.refused.contains(&key) {
-                let place = self.place.child(key, name.span());
-                self.report.error_with_help(
-                    &place,
-                    format!("unknown key {key:?}"),
-                    suggest(key, self.known.iter().copied()),
-                );
+                let help = suggest(key, self.known.iter().copied());
+                self.report.error_with_help(&place, format!("unknown key {key:?}"), help);
             }
         }
+    }
+}
+
+impl Written<'_> {
+    /// Where the value at a path like `pipeline[0].limits.time_ms` stands, if it is written.
+    pub(super) fn place_at(&self, path: &str) -> Option<Place> {
+        let mut place = self.place.clone();
+        let mut entries = Some(self.entries);
+        for step in path.split('.') {
+            let (key, index) = step.strip_suffix(']').and_then(|step| step.split_once('[')).unwrap_or((step, ""));
+            let value = entries?.get(key)?;
+            place = place.child(key, value.span());
+            let mut value = value.get_ref();
+            if let DeValue::Array(values) = value {
+                let (index, entry) = index.parse().ok().and_then(|index| Some((index, values.get::<usize>(index)?)))?;
+                place = place.item(index, entry.span());
+                value = entry.get_ref();
+            }
+            entries = if let DeValue::Table(entries) = value { Some(entries) } else { None };
+        }
+        Some(place)
     }
 }
 
@@ -161,6 +201,11 @@ impl<'a> Item<'a> {
         self.report.note(|| (self.place.clone(), Asked::Kind(kind())));
     }
 
+    /// Say between what a number has to be.
+    fn note_range(&self, unit: Unit, range: &RangeInclusive<u64>) {
+        self.report.note(|| (self.place.clone(), Asked::Range(unit, *range.start(), *range.end())));
+    }
+
     /// A text.
     pub(super) fn text(&self) -> Option<&'a str> {
         self.note(|| "text".to_owned());
@@ -168,6 +213,11 @@ impl<'a> Item<'a> {
             DeValue::String(text) => Some(text),
             _ => self.wrong_type("a string"),
         }
+    }
+
+    /// The text, if it is one. Nothing is said of what it is not.
+    pub(super) fn as_text(&self) -> Option<&'a str> {
+        if let DeValue::String(text) = self.value { Some(text) } else { None }
     }
 
     /// True or false.
@@ -228,6 +278,7 @@ impl<'a> Item<'a> {
     /// A whole number in `range`.
     pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
         self.note(|| bounded("number", &range, |number| grouped(*number)));
+        self.note_range(Unit::None, &range);
         let DeValue::Integer(written) = self.value else {
             return self.wrong_type("a whole number");
         };
@@ -242,6 +293,7 @@ impl<'a> Item<'a> {
     /// Bytes in `range`: a number, or a text like `64MiB`.
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         self.note(|| bounded("size", &range, |bytes| show_size(*bytes)));
+        self.note_range(Unit::Bytes, &range);
         let (shown, bytes) = match self.value {
             DeValue::Integer(written) => {
                 (written.to_string(), u64::from_str_radix(written.as_str(), written.radix()).ok())
@@ -271,6 +323,7 @@ impl<'a> Item<'a> {
     /// The milliseconds of a text like `7d`, in `range`.
     pub(super) fn duration_ms_in(&self, range: RangeInclusive<u64>) -> Option<u64> {
         self.note(|| bounded("time", &range, |ms| show_duration(*ms)));
+        self.note_range(Unit::Ms, &range);
         let time = self.duration_ms()?;
         if !range.contains(&time) {
             let (low, high) = range.into_inner();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use regex::Captures;
 
 use super::reader::Item;
+use super::selectors::Room;
 use super::topics::{TopicPattern, check_topic_characters};
 
 /// A rule: a topic that it is about gets another name.
@@ -33,7 +34,10 @@ impl Rename {
     /// # Errors
     /// What is wrong, on one line.
     pub fn parse(expression: &str, to: &str) -> Result<Self, String> {
-        let pattern = TopicPattern::parse(expression)?;
+        Self::of(TopicPattern::parse(expression, Room::ALONE)?, to)
+    }
+
+    fn of(pattern: TopicPattern, to: &str) -> Result<Self, String> {
         let to = pieces(to)?;
         let groups = pattern.groups();
         match to.iter().find(|piece| matches!(piece, Piece::Group(group) if *group >= groups)) {
@@ -59,15 +63,15 @@ impl Rename {
         }
     }
 
-    pub(super) fn read(item: &Item<'_>) -> Option<Self> {
+    pub(super) fn read(item: &Item<'_>, room: Room) -> Option<Self> {
         let mut table = item.table()?;
         let expression = table.required("match", "write match = \"a regular expression over whole names\"");
         let to = table.required("to", "write to = \"the new name\", with $1 for what the first group has matched");
         table.finish();
         let (expression, to) = (expression?, to?);
         let (text, new) = (expression.text()?, to.text()?);
-        expression.parsed(TopicPattern::parse(text))?;
-        to.parsed(Self::parse(text, new))
+        let pattern = expression.parsed(TopicPattern::parse(text, room))?;
+        to.parsed(Self::of(pattern, new))
     }
 }
 

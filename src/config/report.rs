@@ -18,7 +18,16 @@ pub(super) enum Files<'a> {
     /// None is looked at: the text is read as on a machine that has all of them.
     Rehearsed,
     /// Files in this directory; without one, nothing.
-    Within(Option<&'a Path>),
+    Within(Within<'a>),
+}
+
+/// What a definition may use of this machine.
+#[derive(Clone, Copy)]
+pub(super) struct Within<'a> {
+    /// The directory of the files that it may name; `None`: it may name none.
+    pub(super) dir: Option<&'a Path>,
+    /// Whether it may have secrets sent in the clear to other machines.
+    pub(super) sends_in_the_clear: bool,
 }
 
 /// The diagnostics of one file so far. Reading goes on after an error, so that all of them are reported at once.
@@ -31,9 +40,32 @@ pub(super) struct Report<'a> {
     /// The byte from which on the tree is a guess.
     trusted_until: usize,
     files: Files<'a>,
+    /// Where a definition says null, which TOML cannot.
+    nulls: Vec<Null>,
     /// What the readers have asked of each key: the tests compare the reference with it.
     #[cfg(test)]
     survey: RefCell<super::tests::survey::Survey>,
+}
+
+/// A key that a definition says null of.
+pub(super) struct Null {
+    /// The path of the table around it.
+    pub(super) around: String,
+    /// The key.
+    pub(super) key: String,
+    pub(super) place: Place,
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the tests read it")]
+pub(super) enum Unit {
+    /// As it is.
+    None,
+    /// As it is, or a text with a unit of size.
+    Bytes,
+    /// A text with a unit of time.
+    Ms,
 }
 
 /// What a reader asks of a key.
@@ -45,6 +77,8 @@ pub(super) enum Asked {
     Default(String),
     /// A value of this kind.
     Kind(String),
+    /// A number of this unit, from the first to the second.
+    Range(Unit, u64, u64),
 }
 
 impl<'a> Report<'a> {
@@ -57,6 +91,7 @@ impl<'a> Report<'a> {
             broken_lines: BTreeSet::new(),
             trusted_until: usize::MAX,
             files: Files::Any,
+            nulls: Vec::new(),
             #[cfg(test)]
             survey: RefCell::default(),
         };
@@ -72,6 +107,16 @@ impl<'a> Report<'a> {
     /// The same for a text that may use only such files.
     pub(super) fn with_files(self, files: Files<'a>) -> Self {
         Self { files, ..self }
+    }
+
+    /// The same for a text that says null here.
+    pub(super) fn with_nulls(self, nulls: Vec<Null>) -> Self {
+        Self { nulls, ..self }
+    }
+
+    /// Where a table says null.
+    pub(super) fn nulls_in<'r>(&'r self, table: &'r Place) -> impl Iterator<Item = &'r Null> {
+        self.nulls.iter().filter(|null| null.around == table.key)
     }
 
     /// Which files and variables the text may use.

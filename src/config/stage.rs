@@ -1,12 +1,14 @@
 //! `[[links.ID.pipeline]]`: the stages that a link's records go through.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::files::given;
 use crate::model::digest::NotADigest;
+use crate::model::limits::COMPONENT_BYTES_MAX;
+use crate::model::policy::TIME_AHEAD_MAX_MS;
 use crate::model::{Digest, Limits, OnError};
 
 use super::daemon::path;
@@ -15,6 +17,10 @@ use super::json::PluginConfig;
 use super::limits::read_limits;
 use super::link::{Around, Form};
 use super::reader::{Item, Table};
+
+const DAY_MS: u64 = 86_400_000;
+/// Clocks differ by a second easily; who wants no bound says a hundred years.
+const TIME_AHEAD_RANGE_MS: RangeInclusive<u64> = 1000..=36_500 * DAY_MS;
 
 /// One stage: a plugin with its configuration.
 #[derive(Clone, Debug)]
@@ -31,6 +37,9 @@ pub struct StageConfig {
     pub config: PluginConfig,
     /// What becomes of a record that the plugin rejects or traps on.
     pub on_error: OnError,
+    /// How far ahead of the record time and of the clock a record's timestamp may be for a plugin
+    /// with state, in milliseconds.
+    pub time_ahead_max_ms: u64,
     /// What the plugin may use.
     pub limits: Limits,
 }
@@ -75,7 +84,11 @@ impl StageConfig {
         let plugin = table.required("plugin", "write plugin = \"path/to/plugin.wasm\"");
         let digest = table.item("digest").and_then(|item| digest(&item));
         let on_error = table.item("on_error").and_then(|item| item.choice(&OnError::ALL)).unwrap_or_default();
-        let config = table.item("config").map(|item| PluginConfig::read(&item));
+        let time_ahead_max_ms = table.duration_ms("time_ahead_max", TIME_AHEAD_MAX_MS, TIME_AHEAD_RANGE_MS);
+        let config = table.item("config").map(|item| match around.form {
+            Form::File => PluginConfig::read(&item),
+            Form::Definition => PluginConfig::parse(&item),
+        });
         let limits = read_limits(table.table("limits"), around.limits);
         let place = table.place.clone();
         table.finish();
@@ -92,6 +105,7 @@ impl StageConfig {
             digest: digest.map(|(digest, _)| digest),
             config: config.unwrap_or_else(|| Some(PluginConfig::empty(place)))?,
             on_error,
+            time_ahead_max_ms,
             limits,
         };
         Some((stage, name.place))
@@ -126,10 +140,12 @@ fn stored_plugin(item: &Item<'_>) -> Option<PluginSource> {
 /// The path of the component, which is there, can be read, and has the digest that it is pinned to.
 fn plugin_file(item: &Item<'_>, base_dir: &Path, pin: Option<&(Digest, Place)>) -> Option<PathBuf> {
     let file = base_dir.join(path(item)?);
-    let read = open(&file).and_then(|opened| match pin {
-        Some((pin, place)) => read_all(opened).map(|bytes| Some((*pin, Digest::of(&bytes), place))),
-        None => Ok(None),
-    });
+    let read = match pin {
+        Some((pin, place)) => {
+            given::read(&file, COMPONENT_BYTES_MAX as u64).map(|bytes| Some((*pin, Digest::of(&bytes), place)))
+        }
+        None => given::open(&file).map(|_| None),
+    };
     match read {
         Ok(None) => Some(file),
         Ok(Some((pin, found, _))) if pin == found => Some(file),
@@ -144,15 +160,4 @@ fn plugin_file(item: &Item<'_>, base_dir: &Path, pin: Option<&(Digest, Place)>) 
             None
         }
     }
-}
-
-fn open(file: &Path) -> std::io::Result<File> {
-    // Asked before opening: to open a pipe waits for its other end.
-    if std::fs::metadata(file)?.is_file() { File::open(file) } else { Err(std::io::Error::other("not a file")) }
-}
-
-fn read_all(mut file: File) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

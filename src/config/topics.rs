@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use regex::{Captures, Regex, RegexBuilder};
 
+use super::selectors::{EXPRESSION_BYTES_MAX, Room};
+
 /// The most bytes of a topic's name. Kafka has the same limit, so every name can be copied there.
 pub(super) const TOPIC_NAME_BYTES_MAX: usize = 249;
-
-/// The most bytes of a compiled expression: 1 MiB holds every sensible one, and a short text like `(\w{99}){99}`
-/// cannot take the machine's memory.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// What a link's `topics` has an entry of: a topic's name, or a regular expression between slashes.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,9 +32,13 @@ impl TopicSelector {
     /// # Errors
     /// What is wrong, on one line.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_within(text, Room::ALONE)
+    }
+
+    pub(super) fn parse_within(text: &str, room: Room) -> Result<Self, String> {
         match text.strip_prefix('/') {
             None => check_topic_name(text).map(|()| Self::Name(text.into())),
-            Some(rest) => TopicPattern::before_slash(rest).map(Self::Pattern),
+            Some(rest) => TopicPattern::before_slash(rest, room).map(Self::Pattern),
         }
     }
 
@@ -82,17 +84,20 @@ impl Eq for TopicPattern {}
 
 impl TopicPattern {
     /// What stands behind the first of two slashes.
-    pub(super) fn before_slash(rest: &str) -> Result<Self, String> {
+    pub(super) fn before_slash(rest: &str, room: Room) -> Result<Self, String> {
         let expression = rest.strip_suffix('/').filter(|expression| !expression.is_empty());
         let expression =
             expression.ok_or("a regular expression stands between two slashes, like \"/audit\\\\..*/\"")?;
-        Self::parse(expression)
+        Self::parse(expression, room)
     }
 
-    pub(super) fn parse(expression: &str) -> Result<Self, String> {
+    pub(super) fn parse(expression: &str, room: Room) -> Result<Self, String> {
+        if expression.len() > EXPRESSION_BYTES_MAX {
+            return Err(format!("a regular expression has {EXPRESSION_BYTES_MAX} bytes at most"));
+        }
         // First alone, so that a message tells about the user's text, and `a)|(b` does not close our group.
-        compile(expression)?;
-        let regex = compile(&format!(r"\A(?:{expression})\z"))?;
+        compile(expression, room)?;
+        let regex = compile(&format!(r"\A(?:{expression})\z"), room)?;
         Ok(Self { expression: expression.into(), regex })
     }
 
@@ -138,8 +143,19 @@ pub fn is_internal(topic: &str) -> bool {
         || (topic.starts_with("mm2-") && topic.ends_with(".internal"))
 }
 
-fn compile(expression: &str) -> Result<Regex, String> {
-    RegexBuilder::new(expression).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| says(&error))
+/// Whether a topic is of heartbeats. Links write there as clients do, and nobody else.
+pub fn is_heartbeat(topic: &str) -> bool {
+    topic.starts_with(HEARTBEATS)
+}
+
+fn compile(expression: &str, room: Room) -> Result<Regex, String> {
+    RegexBuilder::new(expression).size_limit(room.bytes).build().map_err(|error| match (&error, room.shared_by) {
+        (regex::Error::CompiledTooBig(_), Some(count)) => {
+            let kib = room.bytes >> 10;
+            format!("the regular expression is too large: each of {count} may take {kib} KiB when it is compiled")
+        }
+        _ => says(&error),
+    })
 }
 
 /// What is wrong with an expression, on one line.

@@ -63,7 +63,7 @@ pub(super) fn show_size(bytes: u64) -> String {
 }
 
 /// Milliseconds in the largest unit that shows them without a fraction.
-pub(super) fn show_duration(ms: u64) -> String {
+pub fn show_duration(ms: u64) -> String {
     let largest = DURATION_UNITS.iter().rev().find(|(_, scale)| ms >= *scale && ms.is_multiple_of(*scale));
     largest.map_or_else(|| format!("{ms}ms"), |(unit, scale)| format!("{}{unit}", ms / scale))
 }

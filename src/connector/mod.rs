@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 pub use self::acl::{Acl, AclTopics, Operation};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
-use crate::config::MirrorMaker;
+use crate::config::{MirrorMaker, heartbeat_topic, is_heartbeat, is_internal};
 use crate::model::{
-    Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, RevisionNumber, StateChange, StoredState, TopicId,
-    TopicPartition,
+    Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, NotEncodable, RevisionNumber, Standby, StandbyTopics,
+    StateChange, StoredState, TopicId, TopicPartition,
 };
 
 /// What a lane may do after an error.
@@ -52,6 +52,35 @@ pub struct Error {
     pub message: String,
     /// What the operator can do about it.
     pub remedy: &'static str,
+}
+
+impl From<NotEncodable> for Error {
+    fn from(error: NotEncodable) -> Self {
+        let (code, remedy) = (NotEncodable::CODE, NotEncodable::REMEDY);
+        Self { class: Class::Fatal, code, message: error.to_string(), remedy }
+    }
+}
+
+impl Error {
+    fn internal(topic: &str) -> Self {
+        Self {
+            class: Class::Fatal,
+            code: "invalid-topic-name",
+            message: format!("{topic:?} is a topic that a program keeps for itself"),
+            remedy: "choose another name",
+        }
+    }
+}
+
+/// The second line behind [`may_write`](crate::config::may_write): refuse to create, or to write to, a topic whose name Kafka, Tidegate or MirrorMaker 2 keeps for itself.
+/// Heartbeats are produced by name.
+fn check_name(topic: &str) -> Result<(), Error> {
+    if is_internal(topic) && !is_heartbeat(topic) { Err(Error::internal(topic)) } else { Ok(()) }
+}
+
+/// The same for a lane's sink: of heartbeats it writes those of its link.
+fn check_target(link: &LinkId, topic: &str) -> Result<(), Error> {
+    if is_internal(topic) && *topic != *heartbeat_topic(link) { Err(Error::internal(topic)) } else { Ok(()) }
 }
 
 /// A topic as a cluster describes it.
@@ -109,8 +138,9 @@ pub trait Cluster: Send + Sync {
     /// What is in a partition.
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error>;
 
-    /// The timestamp of the record at `offset` or of one shortly before it (in the same stored batch), in milliseconds; `None` if
-    /// it is not known. Lag in time is measured with it.
+    /// The timestamp of the record at `offset`, or of the first one behind it if there is none, in
+    /// milliseconds as its producer wrote it; `None` if it is not known. Lag in time is measured
+    /// with it.
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error>;
 
     /// The names of topics that programs keep for themselves and that [`Cluster::topics`] does not show.
@@ -130,8 +160,11 @@ pub trait Cluster: Send + Sync {
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error>;
 
     /// Where the records end that a partition got from the leader of an epoch, or of the last one before it that it knows. Partitions are left out of which nothing can
-    /// be said.
-    fn ends_of_epochs(&self, _epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+    /// be said; `None`: the cluster is another one than it was, or an older copy of it, since it knows no such epoch.
+    fn ends_of_epochs(
+        &self,
+        _epochs: &[(TopicPartition, i32)],
+    ) -> Result<BTreeMap<TopicPartition, Option<i64>>, Error> {
         Ok(BTreeMap::new())
     }
 
@@ -194,6 +227,11 @@ pub trait Cluster: Send + Sync {
 
     /// Store it, if `known` is what is stored now. Whether it was: of all who do this at the same time, one is the first.
     fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error>;
+
+    /// What it knows of topics that stand by, if it refuses what others write to them. Brokers do not.
+    fn standbys(&self) -> Option<&dyn Standbys> {
+        None
+    }
 
     /// The offset behind the last record that MirrorMaker 2 has copied to this cluster, of each partition of its source.
     ///
@@ -265,6 +303,28 @@ pub trait Cluster: Send + Sync {
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error>;
 }
 
+/// The standby topics of a cluster: it accepts records for them from their links only.
+pub trait Standbys {
+    /// As [`Cluster::replace_metadata`], and in the same transaction change whether the link's topics stand by. `value`: `None` keeps what is stored.
+    fn replace(
+        &self,
+        link: &LinkId,
+        key: &str,
+        known: Option<&[u8]>,
+        value: Option<&[u8]>,
+        standby: Option<Standby>,
+    ) -> Result<bool, Error>;
+
+    /// Add topics to those that stand by for the link; `only`: remove all others. Does nothing for a link that was released.
+    fn guard(&self, link: &LinkId, topics: StandbyTopics, only: bool) -> Result<(), Error>;
+
+    /// Remove all guards of the link.
+    fn release(&self, link: &LinkId) -> Result<(), Error>;
+
+    /// The topics that stand by for the link, or did before they were promoted.
+    fn standby_topics(&self, link: &LinkId) -> Result<StandbyTopics, Error>;
+}
+
 /// What a source gives.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "it is handed on and taken apart at once")]
@@ -288,6 +348,16 @@ pub struct Encoded {
     pub records: RecordBatch,
 }
 
+impl Encoded {
+    /// Its records.
+    ///
+    /// # Errors
+    /// They are damaged.
+    pub fn decode(&self) -> Result<Batch, Error> {
+        kafka::decode(self)
+    }
+}
+
 /// Reads partitions, each from its own position.
 pub trait Source: Send {
     /// Read `partition` from `offset` on. Replaces an earlier position.
@@ -301,8 +371,8 @@ pub trait Source: Send {
     /// only markers of transactions, records of aborted ones and holes were: then it says how far they go with `next_offset`.
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error>;
 
-    /// Since which epoch the leader led that had what was read last of a partition, where the cluster has such.
-    fn leader_epoch(&self, _partition: &TopicPartition) -> Option<i32> {
+    /// The epoch of the leader that had what was read last of a partition, where the cluster has such: a record before `next_offset`, or one that was read ahead.
+    fn leader_epoch(&self, _partition: &TopicPartition, _next_offset: i64) -> Option<i32> {
         None
     }
 
@@ -440,7 +510,7 @@ pub trait Sink: Send {
 
     /// Add a record batch to the open transaction as it is. If its topic does not take it so, it is not added, and its records are the answer.
     fn pass(&mut self, encoded: Encoded, _target: &Arc<str>) -> Result<Option<Batch>, Error> {
-        kafka::decode(&encoded).map(Some)
+        encoded.decode().map(Some)
     }
 
     /// The bytes of the open transaction that stay in memory until it is committed. A sink that sends them before has none.
@@ -465,12 +535,15 @@ pub trait Sink: Send {
 pub struct Commit {
     /// The new checkpoint of each source partition that moved.
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    /// The target topics of their source topics (routes aside).
+    pub targets: BTreeMap<TopicPartition, Arc<str>>,
     /// What changes in the state of stages.
     pub states: Vec<StateChange>,
     /// The first offset of each partition that was handled by a revision, where it is the revision's first commit there.
     pub started: Vec<RevisionStart>,
-    /// Whether a person has said where to go on: then `target_end_offset` of the checkpoints counts as it is.
-    pub resets: bool,
+    /// Whether the checkpoints are stored as they are, `target_end_offset` included: nothing was copied that they stand for. So it is with a reset, and with a loss
+    /// that was found.
+    pub verbatim: bool,
 }
 
 /// The first offset of a source partition that a revision handled.
@@ -483,3 +556,6 @@ pub struct RevisionStart {
     /// Its first offset there.
     pub offset: i64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,5 @@
 //! A configuration and all that it names, without starting anything.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,9 +9,11 @@ use crate::config::{
     ApiConfig, ClusterConfig, ClusterKind, Config, Diagnostic, LinkConfig, PluginSource, Source, StageConfig,
 };
 use crate::connector;
+use crate::files::given;
 use crate::link::StageSpec;
 use crate::link::pipeline::{check_limits, check_routes};
-use crate::model::{Digest, Limits};
+use crate::model::limits::COMPONENT_BYTES_MAX;
+use crate::model::{Digest, Json, Limits};
 use crate::plugin::{ConfigError, Plugin, PluginEngine, StageMetrics};
 
 /// What a check found.
@@ -62,13 +63,15 @@ pub(super) fn with_plugins(
     warnings: Vec<Diagnostic>,
     engine: &PluginEngine,
 ) -> Result<CheckedConfig, Vec<Diagnostic>> {
+    engine.set_compile_memory(config.daemon.compile_memory);
     let mut errors: Vec<_> =
         config.clusters.values().filter_map(|cluster| check_cluster(&config.source, cluster)).collect();
     errors.extend(check_api(&config.source, &config.daemon.api));
     let mut stages = Vec::new();
+    let all: Vec<&LinkConfig> = config.links.values().collect();
     for link in config.links.values() {
         let check = |stage| {
-            let checked = check_stage(&config.source, link, stage, engine, &read_component);
+            let checked = check_stage(&config.source, (link, &all), stage, engine, &read_component);
             checked.map_err(|found| errors.extend(found)).ok()
         };
         stages.push(link.pipeline.iter().filter_map(check).collect());
@@ -95,10 +98,10 @@ fn check_api(source: &Source, api: &ApiConfig) -> Option<Diagnostic> {
     Some(source.error(&api.place, error.message).with_help(error.remedy))
 }
 
-/// Read, compile and configure the plugin of a stage. `component` gets its bytes.
+/// Read, compile and configure the plugin of a stage of a link, and look where it may write beside others. `component` gets its bytes.
 pub(super) fn check_stage(
     source: &Source,
-    link: &LinkConfig,
+    (link, others): (&LinkConfig, &[&LinkConfig]),
     stage: &StageConfig,
     engine: &PluginEngine,
     component: &dyn Fn(&PluginSource) -> Result<Vec<u8>, String>,
@@ -116,14 +119,14 @@ pub(super) fn check_stage(
     let metrics = Arc::<StageMetrics>::default();
     let configured = plugin.configure(&stage.name, &stage.config.value.to_string(), &spec.limits, &metrics);
     let instance = configured.map_err(|error| config_errors(source, stage, &error))?;
-    check_routes(link, instance.routes()).map_err(plugin_error)?;
+    check_routes(link, instance.routes(), others).map_err(|refused| plugin_error(refused.to_string()))?;
     Ok((spec, bytes.into()))
 }
 
 /// The bytes of a component that a file holds.
 pub(super) fn read_component(of: &PluginSource) -> Result<Vec<u8>, String> {
     match of {
-        PluginSource::File(path) => fs::read(path).map_err(|error| error.to_string()),
+        PluginSource::File(path) => given::read(path, COMPONENT_BYTES_MAX as u64).map_err(|error| error.to_string()),
         PluginSource::Stored(_) => Err("a configuration file names files".to_owned()),
     }
 }
@@ -147,6 +150,7 @@ fn spec(stage: &StageConfig, plugin: &Plugin) -> StageSpec {
         plugin_version: description.version.clone(),
         config: stage.config.value.clone(),
         on_error: stage.on_error,
+        time_ahead_max_ms: Some(stage.time_ahead_max_ms),
         limits: stage.limits.clone(),
     }
 }
@@ -157,7 +161,8 @@ fn spec(stage: &StageConfig, plugin: &Plugin) -> StageSpec {
 /// The file cannot be read, or is not a plugin.
 pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
     let file = path.display();
-    let bytes = fs::read(path).map_err(|error| Error::new(format!("{file}: {error}"), "name a component's file"))?;
+    let bytes = given::read(path, COMPONENT_BYTES_MAX as u64)
+        .map_err(|error| Error::new(format!("{file}: {error}"), "name a component's file"))?;
     let engine = PluginEngine::compiling_in_child(None)
         .map_err(|error| Error::new(format!("no WebAssembly engine: {error}"), ""))?;
     inspect_bytes(&engine, &bytes)
@@ -168,14 +173,13 @@ pub fn inspect(path: &Path) -> Result<wire::Inspection, Error> {
 pub(super) fn inspect_bytes(engine: &PluginEngine, bytes: &[u8]) -> Result<wire::Inspection, String> {
     let plugin = engine.load(bytes).map_err(|refusal| refusal.to_string())?;
     let description = plugin.description();
-    let schema = serde_json::from_str(&description.config_schema);
     Ok(wire::Inspection {
         world: plugin.world().to_string(),
         state_version: plugin.state_version(),
         name: description.name.clone(),
         version: description.version.clone(),
         needs: description.needs.names().into_iter().map(str::to_owned).collect(),
-        config_schema: schema.unwrap_or(serde_json::Value::Null),
+        config_schema: Json::parse(&description.config_schema).unwrap_or_default(),
         imports: plugin.imports().to_vec(),
         exports: plugin.exports().to_vec(),
         size_bytes: plugin.size_bytes() as u64,

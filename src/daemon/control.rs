@@ -12,12 +12,12 @@ use crate::api::control::{
 };
 use crate::api::exposition::Page;
 use crate::api::wire;
-use crate::config::{self, ClusterKind, Diagnostic, Severity, THROTTLE_RATES};
+use crate::config::{self, ClusterKind, Diagnostic, LinkConfig, Severity, THROTTLE_RATES, Writing, may_write};
 use crate::connector::Error;
 use crate::link::genesis::FAILED_OVER;
 use crate::link::reset::{Reset, ResetError, ResetTo};
 use crate::link::sight::Look;
-use crate::link::supervisor::{LINK_REPLACED, LinkState, PublishError, VerifyError};
+use crate::link::supervisor::{LINK_REPLACED, LinkState, NewPlugin, PublishError, VerifyError};
 use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::{Batch, ClusterId, RevisionNumber, TopicPartition};
 
@@ -173,11 +173,25 @@ impl ControlPlane for Daemon {
         let behind = |hosted: &&Arc<Hosted>| after.is_none_or(|after| *hosted.link.config().id > *after);
         let mut behind = links.iter().filter(behind);
         let looks: Vec<_> = behind.by_ref().take(limit).map(|hosted| (hosted, hosted.link.look())).collect();
-        let page = looks.iter().map(|(hosted, look)| self.view_of(hosted, look)).collect();
-        Ok((page, behind.next().is_none()))
+        let mut page: Vec<_> = looks.iter().map(|(hosted, look)| self.view_of(hosted, look)).collect();
+        let mut is_last = behind.next().is_none();
+        // Those that were set aside are few, if there are any: they are merged in where their ids belong.
+        let until = page.last().map(|last| last.id.clone()).filter(|_| !is_last);
+        for id in self.all_aside() {
+            if after.is_none_or(|after| *id > *after) && until.as_deref().is_none_or(|until| *id < *until) {
+                page.extend(self.shown_aside(&id));
+            }
+        }
+        page.sort_by(|one, other| one.id.cmp(&other.id));
+        is_last &= page.len() <= limit;
+        page.truncate(limit);
+        Ok((page, is_last))
     }
 
     fn link(&self, link: &str) -> Result<wire::Link, ControlError> {
+        if let Some(aside) = self.shown_aside(link) {
+            return Ok(aside);
+        }
         Ok(self.view(&*self.find_hosted(link)?))
     }
 
@@ -227,6 +241,9 @@ impl ControlPlane for Daemon {
     }
 
     fn steer(&self, link: &str, transition: wire::LinkTransition) -> Result<wire::Link, ControlError> {
+        if transition == wire::LinkTransition::Start {
+            self.try_again(link)?;
+        }
         for _ in 0..CHANGES_MET_MAX {
             match self.steer_once(link, transition)? {
                 Some(hosted) => return Ok(self.view(&hosted)),
@@ -323,7 +340,15 @@ impl ControlPlane for Daemon {
 
     fn publish(&self, link: &str, publish: Publish) -> Result<wire::Swap, ControlError> {
         let found = self.find_link(link)?;
-        let published = found.publish(&publish.stage, &publish.component, publish.config, &publish.by);
+        let hosted = Self::links(self);
+        let others: Vec<&LinkConfig> = hosted.iter().map(|hosted| hosted.link.config()).collect();
+        let published = found.publish(NewPlugin {
+            stage: &publish.stage,
+            component: &publish.component,
+            config: publish.config.as_ref(),
+            by: &publish.by,
+            others: &others,
+        });
         published.map(|done| swap(&done, Some(publish.stage))).map_err(publish_error)
     }
 
@@ -407,12 +432,19 @@ impl ControlPlane for Daemon {
     }
 
     fn create_topic(&self, cluster: &str, topic: &wire::CreateTopic) -> Result<wire::Topic, ControlError> {
+        check_name(&topic.name)?;
         let running = self.find_cluster(cluster)?;
         if running.topic(&topic.name).map_err(cluster_error)?.is_some() {
             let message = format!("topic {} exists in {cluster}", topic.name);
             return Err(ControlError::new(ErrorKind::Conflict, "topic-exists", message, ""));
         }
-        running.cluster.create_topic(&topic.name, topic.partitions).map_err(cluster_error)?;
+        match &running.store {
+            // Of two who do this at once, one is told that it exists.
+            Some(store) => {
+                store.create_new_topic(&topic.name, topic.partitions).map_err(|error| cluster_error(error.into()))
+            }
+            None => running.cluster.create_topic(&topic.name, topic.partitions).map(drop).map_err(cluster_error),
+        }?;
         self.topic(cluster, &topic.name)
     }
 
@@ -422,9 +454,7 @@ impl ControlPlane for Daemon {
 
     fn append(&self, cluster: &str, partition: &TopicPartition, batch: &Batch) -> Result<i64, ControlError> {
         let running = self.find_partition(cluster, partition)?;
-        if running.store.is_some() {
-            self.check_promoted(cluster, &partition.topic)?;
-        }
+        check_name(&partition.topic)?;
         running.cluster.produce(partition, batch).map_err(cluster_error)
     }
 
@@ -450,6 +480,14 @@ impl ControlPlane for Daemon {
         let next_offset = batch.as_ref().map_or(from, |batch| batch.next_offset);
         Ok(ReadAnswer { batch, next_offset, log_start: range.log_start, end: range.end })
     }
+}
+
+/// Refuse a topic that clients do not write to.
+fn check_name(topic: &str) -> Result<(), ControlError> {
+    let refused = |refused: config::Refused| {
+        ControlError::new(ErrorKind::Invalid, refused.code(), refused.to_string(), Writing::Client.remedy())
+    };
+    may_write(Writing::Client, topic, &[]).map_err(refused)
 }
 
 fn cluster_status(running: &RunningCluster) -> wire::ClusterStatus {
@@ -528,6 +566,7 @@ pub(super) fn failure_error(failure: Failure) -> ControlError {
 pub(super) fn cluster_error(error: Error) -> ControlError {
     let kind = match error.code {
         "invalid-topic-name" | "invalid-partitions" | "record-too-large" => ErrorKind::Invalid,
+        "standing-by" | "topic-exists" => ErrorKind::Conflict,
         _ => ErrorKind::Unavailable,
     };
     ControlError::new(kind, error.code, error.message, error.remedy)

@@ -3,14 +3,17 @@
 //! What is kept is what was said, not what it was understood as: each daemon reads it like its own file. A change is written first, if nobody else was
 //! faster, and then done by whoever finds it written, the daemon that was asked included.
 
+mod aside;
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
+use self::aside::SET_ASIDE;
+pub(super) use self::stored::Stored;
+use self::stored::{FORM, NAME, decode, read};
 use super::check::{CheckedStage, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
 use super::failover::way_back;
@@ -21,19 +24,14 @@ use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind, Fault};
 use crate::api::wire;
+use crate::config::redaction::{redact, restore};
 use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings};
 use crate::connector::Cluster;
 use crate::link::Link;
 use crate::link::failover::Phase;
 use crate::link::relane::RelaneError;
 use crate::link::supervisor::LinkState;
-use crate::model::{ClusterId, LinkId};
-
-/// What a definition is stored under, beside what else is known of a link.
-const NAME: &str = "definition";
-
-/// The version of the stored form.
-const FORM: u32 = 1;
+use crate::model::{ClusterId, Culprit, JsonObject, LinkId, encode, json};
 
 /// How often is looked whether another daemon has changed a definition.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -42,20 +40,6 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// link is shown as starting.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
-
-/// A definition as it is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stored {
-    v: u32,
-    /// Grows with each change, also when the link is deleted and defined again.
-    pub(super) version: u64,
-    /// When the link was defined, in milliseconds since 1970-01-01 UTC.
-    pub(super) created_ms: i64,
-    changed_ms: i64,
-    by: String,
-    /// `None`: the link was deleted.
-    definition: Option<Map<String, Value>>,
-}
 
 /// What is known of definitions.
 #[derive(Default)]
@@ -66,6 +50,8 @@ pub(super) struct Definitions {
     read: Mutex<Option<u64>>,
     /// Those that this daemon cannot use, and why.
     unusable: Mutex<BTreeMap<LinkId, ControlError>>,
+    /// Those that the process died of too often.
+    aside: Mutex<BTreeMap<LinkId, Stored>>,
 }
 
 /// A definition that can be used.
@@ -79,10 +65,11 @@ impl Daemon {
     pub(super) fn define_link(
         &self,
         id: Option<&str>,
-        definition: Map<String, Value>,
+        definition: JsonObject,
         by: &str,
     ) -> Result<wire::Link, ControlError> {
         let id: LinkId = id.map_or_else(config::new_id, LinkId::from);
+        self.examine_unlocked(&id, &definition);
         let _changing = lock(&self.changing);
         if self.world().links.contains_key(&id) {
             let message = format!("there is a link {id} already");
@@ -110,10 +97,13 @@ impl Daemon {
     pub(super) fn redefine_link(
         &self,
         id: &str,
-        patch: &Map<String, Value>,
+        patch: &JsonObject,
         expected: Option<u64>,
         by: &str,
     ) -> Result<wire::Link, ControlError> {
+        if self.replace_aside(id, Some(patch), expected, by)? {
+            return self.shown(id);
+        }
         let lanes = self.change_definition(id, patch, expected, by)?;
         if let Some(lanes) = lanes {
             self.have_lanes(id, lanes, by);
@@ -125,10 +115,18 @@ impl Daemon {
     fn change_definition(
         &self,
         id: &str,
-        patch: &Map<String, Value>,
+        patch: &JsonObject,
         expected: Option<u64>,
         by: &str,
     ) -> Result<Option<u32>, ControlError> {
+        if let Ok(hosted) = self.find_hosted(id)
+            && let ManagedBy::Api(known) = &hosted.managed_by
+        {
+            let mut definition = known.definition.clone().unwrap_or_default();
+            let patch = restore(patch.clone(), &definition);
+            json::merge(&mut definition, &patch);
+            self.examine_unlocked(&hosted.link.config().id, &definition);
+        }
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
         let state = self.state_of_both(&hosted);
@@ -140,7 +138,8 @@ impl Daemon {
             return Err(wrong_state(message, format!("`tidegate link pause {id}` pauses it"), state));
         }
         let mut definition = before.definition.clone().unwrap_or_default();
-        merge(&mut definition, patch);
+        let patch = restore(patch.clone(), &definition);
+        json::merge(&mut definition, &patch);
         let id = hosted.link.config().id.clone();
         let examined = self.examine(&id, &definition)?;
         refuse_other_clusters(hosted.link.config(), &examined.defined.link)?;
@@ -175,6 +174,9 @@ impl Daemon {
 
     /// Forget a link that is stopped. What its target knows of it stays.
     pub(super) fn delete_link(&self, id: &str, expected: Option<u64>, by: &str) -> Result<(), ControlError> {
+        if self.replace_aside(id, None, expected, by)? {
+            return Ok(());
+        }
         let _changing = lock(&self.changing);
         let (hosted, before) = self.defined(id, expected)?;
         let state = self.state_of_both(&hosted);
@@ -195,14 +197,17 @@ impl Daemon {
 
     /// The definition of a link, as it was said.
     pub(super) fn link_definition(&self, id: &str) -> Result<wire::LinkDefinition, ControlError> {
-        let (_, stored) = self.defined(id, None)?;
+        let stored = match self.aside(id) {
+            Some((_, stored)) => stored,
+            None => self.defined(id, None)?.1,
+        };
         Ok(wire::LinkDefinition {
             id: id.to_owned(),
             version: stored.version,
             created_at: wire::Time(stored.created_ms),
             changed_at: wire::Time(stored.changed_ms),
             changed_by: stored.by,
-            definition: stored.definition.unwrap_or_default(),
+            definition: redact(stored.definition.unwrap_or_default()),
         })
     }
 
@@ -244,7 +249,12 @@ impl Daemon {
     pub(super) fn follow_definitions(&self) {
         let home = match self.home(false) {
             Ok(Some(home)) => home,
-            Ok(None) => return *lock(&self.definitions.read) = Some(0),
+            Ok(None) if self.has_read_definitions() => return,
+            Ok(None) => {
+                let _changing = lock(&self.changing);
+                *lock(&self.definitions.read) = Some(0);
+                return self.release_standbys();
+            }
             Err(error) => return tracing::warn!(code = error.code, "{error}"),
         };
         let version = home.metadata_version();
@@ -266,7 +276,7 @@ impl Daemon {
         known: Option<&[u8]>,
         stored: &Stored,
     ) -> Result<(), ControlError> {
-        let text = serde_json::to_vec(stored).unwrap_or_default();
+        let text = encode("a definition", stored).map_err(|error| cluster_error(error.into()))?;
         if !home.replace_metadata(id, NAME, known, &text).map_err(cluster_error)? {
             return Err(overtaken(id));
         }
@@ -292,7 +302,9 @@ impl Daemon {
                 Ok(Stored { definition: None, .. }) => continue,
                 Ok(stored) => {
                     if let Err(error) = self.have(&id, stored) {
-                        tracing::error!(link = &*id, code = error.code, "the definition cannot be used: {error}");
+                        if error.code != SET_ASIDE {
+                            tracing::error!(link = &*id, code = error.code, "the definition cannot be used: {error}");
+                        }
                         unusable.insert(id.clone(), error);
                     }
                     let present = self.world().links.get(&id).cloned();
@@ -311,8 +323,10 @@ impl Daemon {
             world.links.remove(&hosted.link.config().id);
             world.tidy();
         }
+        lock(&self.definitions.aside).retain(|id, _| unusable.contains_key(id));
         *lock(&self.definitions.unusable) = unusable;
         *lock(&self.definitions.read) = Some(version);
+        self.release_standbys();
         Ok(())
     }
 
@@ -324,7 +338,18 @@ impl Daemon {
             Some(ManagedBy::Api(before)) if *before == stored => return Ok(()),
             _ => {}
         }
-        let examined = self.examine(id, stored.definition.as_ref().unwrap_or(&Map::new()))?;
+        let culprit = Culprit::of(id, stored.version);
+        if self.crashes.forbid(culprit) {
+            return Err(self.set_aside(id, stored));
+        }
+        culprit.blamed_for(|| self.have_instead(id, stored, present))
+    }
+
+    fn have_instead(&self, id: &LinkId, stored: Stored, present: Option<Arc<Hosted>>) -> Result<(), ControlError> {
+        let examined = self.examine(id, stored.definition.as_ref().unwrap_or(&JsonObject::new()))?;
+        for warning in &examined.defined.warnings {
+            tracing::warn!(link = &**id, path = config::json_path(warning), "{}", warning.message);
+        }
         if let Some(present) = present {
             let reverse = self.other_way(&present);
             present.end();
@@ -369,8 +394,14 @@ impl Daemon {
         Ok(link.with_layout_max(self.settings().layout_max))
     }
 
+    /// Read a definition before anybody has to wait for it: files that do not answer keep this request alone, and plugins are compiled when it is this one's turn. What is
+    /// found is said when it is read again.
+    fn examine_unlocked(&self, id: &LinkId, definition: &JsonObject) {
+        let _said_later = self.examine(id, definition);
+    }
+
     /// Read a definition as if it were to be used now.
-    fn examine(&self, id: &LinkId, definition: &Map<String, Value>) -> Result<Examined, ControlError> {
+    fn examine(&self, id: &LinkId, definition: &JsonObject) -> Result<Examined, ControlError> {
         let settings = self.settings();
         let (clusters, in_place, links) = {
             let world = self.world();
@@ -394,23 +425,22 @@ impl Daemon {
             links: &links,
             limits: &settings.limits,
             secrets_dir: settings.secrets_dir.as_deref(),
+            insecure_plaintext: settings.definitions_insecure_plaintext,
         };
         let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
         let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
         let mut errors: Vec<Diagnostic> = brought.collect();
+        let others: Vec<&LinkConfig> = links.iter().collect();
         let mut stages = Vec::new();
         for stage in &defined.link.pipeline {
             let component = |source: &PluginSource| self.component(source);
-            match check_stage(&defined.source, &defined.link, stage, &self.engine, &component) {
+            match check_stage(&defined.source, (&defined.link, &others), stage, &self.engine, &component) {
                 Ok(checked) => stages.push(checked),
                 Err(found) => errors.extend(found),
             }
         }
         if !errors.is_empty() {
             return Err(faults(&errors));
-        }
-        for warning in &defined.warnings {
-            tracing::warn!(link = &**id, path = config::json_path(warning), "{}", warning.message);
         }
         Ok(Examined { defined, stages })
     }
@@ -436,11 +466,7 @@ impl Daemon {
             let remedy = "change or delete that one: its id has no `.reverse` at the end";
             return Err(ControlError::new(ErrorKind::Conflict, "other-way", message, remedy));
         }
-        if let Some(expected) = expected.filter(|expected| *expected != stored.version) {
-            let message = format!("the definition of link {id} has version {}, not {expected}", stored.version);
-            let remedy = "somebody has changed it: look at it again, then change it";
-            return Err(ControlError::new(ErrorKind::Outdated, "version-outdated", message, remedy));
-        }
+        stored.check_version(id, expected)?;
         let stored = stored.clone();
         Ok((hosted, stored))
     }
@@ -469,45 +495,6 @@ pub(super) fn settle(hosted: &Hosted) {
     let begun = Instant::now();
     while hosted.link.state() == (LinkState::Starting, None) && begun.elapsed() < SETTLE_PATIENCE {
         thread::sleep(LOOK_AGAIN_AFTER);
-    }
-}
-
-fn decode(id: &str, bytes: &[u8]) -> Result<Stored, ControlError> {
-    let unreadable = |why: String| {
-        let message = format!("the definition of link {id} cannot be read: {why}");
-        ControlError::new(
-            ErrorKind::Unavailable,
-            "definition-unreadable",
-            message,
-            "use a newer tidegate, or define it anew",
-        )
-    };
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
-    if value["v"].as_u64() != Some(u64::from(FORM)) {
-        return Err(unreadable(format!("it has version {}", value["v"])));
-    }
-    serde_json::from_value(value).map_err(|error| unreadable(error.to_string()))
-}
-
-fn read(home: &dyn Cluster, id: &LinkId) -> Result<(Option<Vec<u8>>, Option<Stored>), ControlError> {
-    let bytes = home.metadata(id, NAME).map_err(cluster_error)?;
-    let stored = bytes.as_deref().map(|bytes| decode(id, bytes)).transpose()?;
-    Ok((bytes, stored))
-}
-
-/// Put a patch over an object (RFC 7396).
-fn merge(object: &mut Map<String, Value>, patch: &Map<String, Value>) {
-    for (key, change) in patch {
-        match (change, object.get_mut(key)) {
-            (Value::Null, _) => drop(object.remove(key)),
-            (Value::Object(change), Some(Value::Object(inner))) => merge(inner, change),
-            (Value::Object(change), _) => {
-                let mut inner = Map::new();
-                merge(&mut inner, change);
-                object.insert(key.clone(), Value::Object(inner));
-            }
-            (change, _) => drop(object.insert(key.clone(), change.clone())),
-        }
     }
 }
 
@@ -561,35 +548,4 @@ fn unavailable(error: super::Error) -> ControlError {
 
 fn now_ms() -> i64 {
     wire::Time::now().0
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_patch_changes_what_it_names() {
-        let apply = |object: Value, patch: Value| {
-            let (Value::Object(mut object), Value::Object(patch)) = (object, patch) else { unreachable!("objects") };
-            merge(&mut object, &patch);
-            Value::Object(object)
-        };
-        // The examples of RFC 7396 that are objects.
-        for (object, patch, expected) in [
-            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
-            (json!({"a": "b"}), json!({"a": null}), json!({})),
-            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
-            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
-            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
-            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
-        ] {
-            assert_eq!(apply(object, patch), expected);
-        }
-    }
 }

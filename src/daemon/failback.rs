@@ -15,6 +15,7 @@ use super::world::{Hosted, ManagedBy};
 use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
+use crate::background;
 use crate::connector::Class;
 use crate::link::failover::{FailedOver, Phase, Reason, ReturnError, way_back_id};
 use crate::link::supervisor::LinkState;
@@ -158,15 +159,14 @@ impl Daemon {
         }
         self.regions.returns.note(&id, |_| {});
         let (me, hosted, name) = (self.clone(), hosted.clone(), id.clone());
-        let spawned = thread::Builder::new().name("failback".to_owned()).spawn(move || {
-            if me.is_for_us(&hosted.link) {
-                me.return_to_source(&hosted);
+        let it = self.clone();
+        let go = move || {
+            if it.is_for_us(&hosted.link) {
+                it.return_to_source(&hosted);
             }
-            lock(&me.regions.returns.0).remove(&name);
-        });
-        if spawned.is_err() {
-            lock(&self.regions.returns.0).remove(&id);
-        }
+        };
+        // The next look begins again what has not come to its end.
+        background::begin("failback", go, move |_| drop(lock(&me.regions.returns.0).remove(&name)));
     }
 
     /// Wait until it is for this daemon to go the way back of a link: when it is told to, or when the one is gone that was. Not if it is over before.
@@ -224,11 +224,19 @@ impl Daemon {
     fn way_back_of(&self, link: &Link) -> Result<Arc<Hosted>, Failure> {
         let over = link.failed_over().ok_or_else(gone)?;
         let id = way_back_id(&link.config().id, over.epoch);
-        if let Some(there) = self.world().links.get(&*id).cloned() {
-            return if there.managed_by == ManagedBy::Failback { Ok(there) } else { Err(taken(&id)) };
+        let is_there = || {
+            let there = self.world().links.get(&*id).cloned()?;
+            Some(if there.managed_by == ManagedBy::Failback { Ok(there) } else { Err(taken(&id)) })
+        };
+        if let Some(there) = is_there() {
+            return there;
         }
         let config = link.way_back(over.epoch)?;
         let _changing = lock(&self.changing);
+        // Somebody may just have defined one.
+        if let Some(there) = is_there() {
+            return there;
+        }
         let id = config.id.clone();
         let back = self.link_of(config, Vec::new()).map_err(|error| Failure {
             class: Class::Reopen,

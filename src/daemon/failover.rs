@@ -1,8 +1,7 @@
 //! The target of a link takes its source's place: because a person says so, or by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::control::failure_error;
@@ -12,6 +11,7 @@ use super::world::{Hosted, ManagedBy};
 use super::{Daemon, groups, lock, webhook};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
+use crate::background::{self, UnderWay};
 use crate::link::failover::{
     Direction, FailedOver, FailoverError, FailoverRecord, Phase, Positions, Preview, Reason, Signs, Trigger, Wanted,
 };
@@ -27,7 +27,7 @@ pub(super) const BY_ITSELF: &str = "tidegate";
 pub(super) struct Regions {
     triggers: Mutex<BTreeMap<LinkId, Trigger>>,
     /// Links that are just failing over by themselves.
-    falling: Mutex<BTreeSet<LinkId>>,
+    falling: UnderWay<LinkId>,
     pub(super) returns: Returns,
 }
 
@@ -140,17 +140,6 @@ impl Daemon {
         Some(wire::FailoverEvent { success: None, phase: Some(phase), records_left, records_at_source: None, ..event })
     }
 
-    /// Whether records may be written to a topic by others than links: not if it is to stand in for another one and has not yet its place.
-    pub(super) fn check_promoted(&self, cluster: &str, topic: &str) -> Result<(), ControlError> {
-        let guards = |hosted: &&Arc<Hosted>| *hosted.link.config().target == *cluster && hosted.link.guards(topic);
-        // For each request with records: no list is made for it.
-        let link = self.world().links.values().find(guards).map(|hosted| hosted.link.config().id.clone());
-        let Some(link) = link else { return Ok(()) };
-        let message = format!("topic {topic} of {cluster} stands by for link {link}: only that writes to it");
-        let remedy = format!("write to the source; or, when that is gone, `tidegate link failover {link}`");
-        Err(ControlError::new(ErrorKind::Conflict, "standing-by", message, remedy))
-    }
-
     /// Look after links that fail over or back by themselves, or are about to; and say what has happened.
     pub(super) fn attend_regions(self: &Arc<Self>) {
         for hosted in self.links().into_iter().filter(|hosted| hosted.managed_by != ManagedBy::Failback) {
@@ -179,21 +168,15 @@ impl Daemon {
         let due = lock(&self.regions.triggers).entry(id.clone()).or_default().look(signs(link), config, Instant::now());
         // What has failed waits for a person, and may not be the source's fault.
         let Some((reason, because)) = due.filter(|_| state != LinkState::Failed) else { return };
-        if !lock(&self.regions.falling).insert(id.clone()) {
-            return;
-        }
-        tracing::error!(link = &*id, "fails over by itself: {because}");
         let wanted = Wanted { reason, because: Some(because), by: BY_ITSELF.to_owned(), drain: config.drain_timeout };
-        let (link, regions) = (link.clone(), self.regions.clone());
-        let fall = move || {
+        let link = link.clone();
+        self.regions.falling.begin("failover", &id, move || {
+            let because = wanted.because.as_deref().unwrap_or_default();
+            tracing::error!(link = &*link.config().id, "fails over by itself: {because}");
             if let Err(error) = link.fail_over(&wanted) {
                 tracing::error!(link = &*link.config().id, "it could not fail over: {error}");
             }
-            lock(&regions.falling).remove(&link.config().id);
-        };
-        if thread::Builder::new().name("failover".to_owned()).spawn(fall).is_err() {
-            lock(&self.regions.falling).remove(&id);
-        }
+        });
     }
 
     fn return_if_due(&self, hosted: &Arc<Hosted>, over: Option<&FailedOver>) {
@@ -216,9 +199,7 @@ impl Daemon {
                     tracing::error!(link = &*link.config().id, "it could not fail back: {error}");
                 }
             };
-            if let Err(error) = thread::Builder::new().name("failback".to_owned()).spawn(begin) {
-                tracing::error!(link = &*id, "it could not fail back: {error}");
-            }
+            background::begin("failback", begin, |_| {});
         }
     }
 }
@@ -318,7 +299,7 @@ fn failover_steps(link: &Link, preview: &Preview, drain: Duration) -> Vec<String
             format!("move {moved} of {} consumer groups", groups.len())
         }
     };
-    let webhook = config.failover.webhook.as_ref().map(|webhook| format!("tell {}", webhook::place(&webhook.url)));
+    let webhook = config.failover.webhook.as_ref().map(|webhook| format!("tell {}", webhook.place()));
     let mut steps = vec![
         drain,
         "fence all lanes: none of them can write to the target any more".to_owned(),

@@ -3,7 +3,7 @@
 use super::view::trouble;
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
-use crate::config::GroupSelector;
+use crate::config::{ENTRIES_MAX, GroupSelector, Room};
 use crate::link::groups::translate::Certainty;
 use crate::link::groups::{Fate, GroupPlan, PlannedOffset, Round, Selected};
 use crate::link::{Failure, Link};
@@ -14,10 +14,15 @@ pub(super) fn groups(link: &Link) -> Result<Vec<wire::ConsumerGroup>, ControlErr
 }
 
 pub(super) fn sync(link: &Link, request: &wire::GroupsRequest) -> Result<Vec<wire::ConsumerGroup>, ControlError> {
+    if request.groups.len() > ENTRIES_MAX {
+        let message = format!("{} groups are too many: {ENTRIES_MAX} are the limit", request.groups.len());
+        return Err(ControlError::new(ErrorKind::Invalid, "invalid-group", message, "write an expression for many"));
+    }
+    let room = Room::of(request.groups.iter().map(String::as_str));
     let parse = |text: &String| {
         let invalid =
             |message| ControlError::new(ErrorKind::Invalid, "invalid-group", format!("{text:?}: {message}"), "");
-        GroupSelector::parse(text).map_err(invalid)
+        GroupSelector::parse(text, room).map_err(invalid)
     };
     let named = request.groups.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let groups = if named.is_empty() { &link.config().groups.groups } else { &named };

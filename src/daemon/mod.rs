@@ -1,12 +1,13 @@
 //! Puts the rooms together: the only room that knows all others.
 //!
 //! `run` starts everything that a configuration names and ends it in order; `world` is what runs; `definitions` are links that come through the API, `reload` is
-//! what comes of a changed file; `failover` and `failback` change the places of a link's clusters, and `webhook` tells somebody about it; [`check`] says what is wrong with a
+//! what comes of a changed file, [`crashes`] what keeps a deadly one from being hosted again; `failover` and `failback` change the places of a link's clusters, `standby` releases what links guarded that are gone, and `webhook` tells somebody about it; [`check`] says what is wrong with a
 //! configuration without starting it; `control` answers the REST API; `view` and
 //! `verification` turn what links know into what the wire shows, and `metrics` into numbers for Prometheus.
 
 mod check;
 mod control;
+mod crashes;
 mod definitions;
 mod failback;
 mod failover;
@@ -15,21 +16,26 @@ mod lanes;
 mod lifecycle;
 mod metrics;
 mod name;
+pub(crate) mod outward;
 mod plan;
 mod reload;
 mod run;
+mod standby;
 mod verification;
 mod view;
 mod webhook;
 mod world;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use crate::api::Access;
 use crate::config::{DaemonConfig, Diagnostic};
+use crate::model::LinkId;
 use crate::plugin::PluginEngine;
+use crashes::Crashes;
 use definitions::Definitions;
 use failover::Regions;
 use world::{Hosted, RunningCluster, World};
@@ -68,7 +74,11 @@ struct Daemon {
     settings: RwLock<Arc<DaemonConfig>>,
     world: RwLock<World>,
     definitions: Definitions,
+    /// Which of them this process died of.
+    crashes: Crashes,
     regions: Arc<Regions>,
+    /// Links of the configuration file that cannot run before a restart.
+    unhosted: Mutex<BTreeSet<LinkId>>,
     /// Who may use the API.
     access: Arc<Access>,
     /// Held for the length of a change of the world: one after the other.

@@ -5,8 +5,13 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::files::private;
+
 /// Where the data directory keeps it.
 const FILE: &str = "name";
+
+/// The most bytes of the file that are read: a name has 63.
+const NAME_BYTES_MAX: u64 = 256;
 
 /// The most characters of a host's name in it: the whole fits an id.
 const HOST_CHARACTERS_MAX: usize = 40;
@@ -18,8 +23,9 @@ pub(super) fn load_or_make(configured: Option<&str>, data_dir: &Path) -> io::Res
         return Ok(name.into());
     }
     let path = data_dir.join(FILE);
-    match fs::read_to_string(&path) {
-        Ok(name) if is_name(name.trim()) => return Ok(name.trim().into()),
+    let mut known = String::new();
+    match private::read(&path).and_then(|file| file.take(NAME_BYTES_MAX).read_to_string(&mut known)) {
+        Ok(_) if is_name(known.trim()) => return Ok(known.trim().into()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
@@ -29,7 +35,7 @@ pub(super) fn load_or_make(configured: Option<&str>, data_dir: &Path) -> io::Res
     let host: String = host.nodename().to_string_lossy().chars().filter(|c| is_allowed(*c)).collect();
     let host: String = host.chars().take(HOST_CHARACTERS_MAX).collect();
     let name = format!("{}-{:08x}", if host.is_empty() { "daemon" } else { &host }, u32::from_be_bytes(random));
-    let mut file = fs::File::create(&path)?;
+    let mut file = private::create(&path)?;
     writeln!(file, "{name}")?;
     file.sync_all()?;
     Ok(name.into())

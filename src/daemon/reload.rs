@@ -50,6 +50,7 @@ impl Daemon {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         let changed = self.changed_clusters(&config, &mut done);
         let links: Vec<(LinkConfig, Vec<CheckedStage>)> = config.links.into_values().zip(stages).collect();
+        lock(&self.unhosted).retain(|id| links.iter().any(|(link, _)| link.id == *id));
         self.end_changed(&links, &changed, &mut done);
         self.change_clusters(config.clusters.into_values(), &changed, &mut done);
         for (link, stages) in links {
@@ -57,12 +58,17 @@ impl Daemon {
             if self.world().links.contains_key(&*id) {
                 continue;
             }
+            lock(&self.unhosted).remove(&*id);
             match self.host_of_file(link, stages) {
                 Ok(()) if done.changed.contains(&id) => {}
                 Ok(()) => done.added.push(id),
-                Err(error) => done.needs_restart.push(format!("links.{id}: {error}")),
+                Err(error) => {
+                    lock(&self.unhosted).insert(id.as_str().into());
+                    done.needs_restart.push(format!("links.{id}: {error}"));
+                }
             }
         }
+        self.release_standbys();
         tracing::info!(added = ?done.added, changed = ?done.changed, removed = ?done.removed, needs_restart = ?done.needs_restart, "the configuration file was read anew");
         Ok(done)
     }

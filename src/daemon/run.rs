@@ -1,11 +1,11 @@
 //! From a configuration file to a running daemon, and to its end.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{self, Arc, Mutex, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,21 +13,32 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{CheckedConfig, with_plugins};
+use super::crashes::Crashes;
 use super::definitions::{self, Definitions};
 use super::{Daemon, Error, RunningCluster, World, name};
 use crate::api::{self, Access, Prepared, wire};
+use crate::background;
 use crate::config::{ClusterConfig, ClusterKind, Config, DaemonConfig, EmbeddedConfig};
 use crate::connector::embedded::EmbeddedCluster;
 use crate::connector::kafka::KafkaCluster;
 use crate::connector::{self, Cluster};
+use crate::files::private;
 use crate::plugin::PluginEngine;
+use crate::plugin::engine::CALLING_STACK_BYTES;
 use crate::store::{self, Command, Retention, Store};
+
+/// The stack of a thread that answers requests: they call plugins too, and read definitions.
+const REQUEST_STACK_BYTES: usize = CALLING_STACK_BYTES + (1 << 20);
 
 /// The store of definitions of links, in the data directory.
 const OWN_STORE: &str = "links.redb";
 
 /// How long after a failure a declared topic is tried again.
 const DECLARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How long the end of the daemon waits for a change of links that is under way, and how often it looks.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+const ATTEMPT_EVERY: Duration = Duration::from_millis(10);
 
 /// How often rates are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,6 +68,8 @@ pub fn run(path: &Path, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Erro
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // Requests publish plugins, and read JSON, whose depth its reader limits.
+        .thread_stack_size(REQUEST_STACK_BYTES)
         .enable_all()
         .build()
         .map_err(|error| Error::new(format!("no threads for the API: {error}"), "raise the limit of processes"))?;
@@ -64,24 +77,47 @@ pub fn run(path: &Path, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Erro
     let access = Arc::new(open_access(&checked.config.daemon)?);
     let daemon = Arc::new(assemble(checked, path, name, engine, access.clone(), started)?);
     let stopping = Arc::new(AtomicBool::new(false));
-    let upkeep = upkeep(daemon.clone(), stopping.clone());
-    let following = follow(daemon.clone(), stopping.clone());
+    let no_thread = |error| Error::new(format!("no thread: {error}"), "raise the limit of processes");
+    let upkeep = upkeep(daemon.clone(), stopping.clone()).map_err(no_thread)?;
+    let following = follow(daemon.clone(), stopping.clone()).map_err(no_thread)?;
     runtime.spawn(reload_on_hangup(daemon.clone()));
     runtime.block_on(api::serve(listener, access, daemon.clone(), termination()));
     stopping.store(true, Ordering::Relaxed);
     for thread in [upkeep, following] {
         thread.thread().unpark();
-        drop(thread.join());
+        if within(CHANGE_PATIENCE, || thread.is_finished().then_some(())).is_some() {
+            drop(thread.join());
+        }
     }
     tracing::info!("ending: links commit what they have read");
-    // Whoever changes links at the last moment is waited for.
-    let _changing = super::lock(&daemon.changing);
+    // Whoever changes links at the last moment is waited for, but not one who waits for a file or a compiler: a change that is not done by now is done at the next start, or
+    // was never written down.
+    let _changing = within(CHANGE_PATIENCE, || match daemon.changing.try_lock() {
+        Ok(changing) => Some(changing),
+        Err(sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(sync::TryLockError::WouldBlock) => None,
+    });
     thread::scope(|scope| {
         for hosted in daemon.links() {
-            scope.spawn(move || hosted.end());
+            // What panics here has been told of in the log, and keeps no other link from its last
+            // commit.
+            scope.spawn(move || background::attempt(|| hosted.end()));
         }
     });
+    // Requests that nobody waits for any more may still work.
+    runtime.shutdown_background();
     Ok(())
+}
+
+/// What an attempt gives, if it gives something in so much time.
+fn within<T>(patience: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            None if begun.elapsed() < patience => thread::sleep(ATTEMPT_EVERY),
+            gained => return gained,
+        }
+    }
 }
 
 fn open_access(config: &DaemonConfig) -> Result<Access, Error> {
@@ -99,8 +135,8 @@ fn lock(data_dir: &Path) -> Result<File, Error> {
     let failed = |error: io::Error| {
         Error::new(format!("data_dir {}: {error}", data_dir.display()), "name a directory that can be written")
     };
-    fs::create_dir_all(data_dir).map_err(failed)?;
-    let file = File::create(data_dir.join("lock")).map_err(failed)?;
+    private::create_dir(data_dir).map_err(failed)?;
+    let file = private::create(&data_dir.join("lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::new(
@@ -125,6 +161,13 @@ fn assemble(
     started: Instant,
 ) -> Result<Daemon, Error> {
     let CheckedConfig { config, stages, .. } = checked;
+    let data_dir = &config.daemon.data_dir;
+    let crashes = Crashes::watch(data_dir).map_err(|error| {
+        Error::new(
+            format!("the record of crashes in {}: {error}", data_dir.display()),
+            "make it writable, or remove it",
+        )
+    })?;
     let open = |(id, config)| Ok((id, Arc::new(open_cluster(config)?)));
     let clusters = config.clusters.into_iter().map(open).collect::<Result<_, Error>>()?;
     let daemon = Daemon {
@@ -136,7 +179,9 @@ fn assemble(
         settings: RwLock::new(Arc::new(config.daemon)),
         world: RwLock::new(World { clusters, ..World::default() }),
         definitions: Definitions::default(),
+        crashes,
         regions: Arc::default(),
+        unhosted: Mutex::default(),
         access,
         changing: Mutex::default(),
     };
@@ -184,7 +229,7 @@ fn declare(config: &ClusterConfig, cluster: Arc<KafkaCluster>) {
     let (id, topics) = (config.id.clone(), config.topics.clone());
     let cluster_left = Arc::downgrade(&cluster);
     drop(cluster);
-    thread::spawn(move || {
+    let declare = move || {
         for (name, topic) in topics {
             while let Some(cluster) = cluster_left.upgrade() {
                 match cluster.declare(&name, topic.partitions, topic.retention_ms, topic.retention_bytes) {
@@ -195,7 +240,8 @@ fn declare(config: &ClusterConfig, cluster: Arc<KafkaCluster>) {
                 thread::sleep(DECLARE_AGAIN_AFTER);
             }
         }
-    });
+    };
+    background::begin("declare", declare, |_| {});
 }
 
 fn open_store(config: &ClusterConfig, embedded: &EmbeddedConfig) -> Result<Store, Error> {
@@ -206,26 +252,24 @@ fn open_store(config: &ClusterConfig, embedded: &EmbeddedConfig) -> Result<Store
         let retention = Retention { retention_ms: topic.retention_ms, retention_bytes: topic.retention_bytes };
         let made = store.create_topic(name, topic.partitions, retention).map_err(named)?;
         if made.retention != retention {
-            store.execute(Command::SetRetention { topic: made.id, retention }).map_err(named)?;
+            let (retention_ms, retention_bytes) = (Some(retention.retention_ms), Some(retention.retention_bytes));
+            let change = Command::ChangeRetention { topic: made.id, retention_ms, retention_bytes };
+            store.execute(change).map_err(named)?;
         }
     }
     Ok(store)
 }
 
 /// Sample rates and enforce retention until the daemon ends.
-fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        for round in 0_u32.. {
-            if stopping.load(Ordering::Relaxed) {
-                return;
-            }
-            for hosted in daemon.links() {
-                hosted.link.meter().sample(Instant::now(), hosted.link.counters());
-            }
-            if round % SAMPLES_PER_RETENTION == 0 {
-                enforce_retention(&daemon);
-            }
-            thread::park_timeout(SAMPLE_INTERVAL);
+fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> io::Result<thread::JoinHandle<()>> {
+    let mut round = 0_u32;
+    keep_on("upkeep", stopping, SAMPLE_INTERVAL, move || {
+        round = round.wrapping_add(1);
+        for hosted in daemon.links() {
+            hosted.link.meter().sample(Instant::now(), hosted.link.counters());
+        }
+        if round % SAMPLES_PER_RETENTION == 1 {
+            enforce_retention(&daemon);
         }
     })
 }
@@ -241,14 +285,27 @@ fn enforce_retention(daemon: &Daemon) {
 }
 
 /// Do what other daemons say of links, and look after those that change places, until the daemon ends.
-fn follow(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        while !stopping.load(Ordering::Relaxed) {
-            daemon.follow_definitions();
-            daemon.attend_regions();
-            thread::park_timeout(definitions::LOOK_EVERY);
-        }
+fn follow(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> io::Result<thread::JoinHandle<()>> {
+    keep_on("follow", stopping, definitions::LOOK_EVERY, move || {
+        daemon.follow_definitions();
+        daemon.attend_regions();
     })
+}
+
+/// Do something every `interval` until the daemon ends, whatever comes of it.
+fn keep_on(
+    name: &'static str,
+    stopping: Arc<AtomicBool>,
+    interval: Duration,
+    mut work: impl FnMut() + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    let rounds = move || {
+        while !stopping.load(Ordering::Relaxed) {
+            work();
+            thread::park_timeout(interval);
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(move || background::keep_on(name, rounds, |_| {}))
 }
 
 /// Read the configuration file anew whenever SIGHUP comes.
@@ -260,9 +317,13 @@ async fn reload_on_hangup(daemon: Arc<Daemon>) {
     while hangup.recv().await.is_some() {
         let daemon = daemon.clone();
         let reloaded = tokio::task::spawn_blocking(move || daemon.reload_file()).await;
-        if let Ok(Err(error)) = reloaded {
-            tracing::error!(code = error.code, "nothing has changed: {error}");
-            error.faults.iter().for_each(|fault| tracing::error!("{}: {}", fault.path, fault.message));
+        match reloaded {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::error!(code = error.code, "nothing has changed: {error}");
+                error.faults.iter().for_each(|fault| tracing::error!("{}: {}", fault.path, fault.message));
+            }
+            Err(panic) => tracing::error!(code = "internal", "the configuration was not read anew: {panic}"),
         }
     }
 }

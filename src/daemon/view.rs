@@ -285,7 +285,7 @@ pub(super) fn throttle(link: &Link, order: Option<&ThrottleOrder>) -> wire::Thro
     }
 }
 
-fn transfer(config: &TransferConfig) -> wire::Transfer {
+pub(super) fn transfer(config: &TransferConfig) -> wire::Transfer {
     wire::Transfer {
         max_bytes: config.max_bytes,
         max_messages: config.max_messages,
@@ -417,6 +417,7 @@ pub(super) fn checkpoints(look: &Look, all: &BTreeMap<TopicPartition, Checkpoint
             target_end_offset: at.target_end_offset,
             revision: at.revision.0,
             link_epoch: at.link_epoch,
+            doubt: at.doubt.as_ref().map(ToString::to_string),
             lane_committed_at: lane.and_then(|lane| lane.last_commit_ms).map(wire::Time),
             daemon: lane.and_then(|lane| daemon_of(&look.link, lane)),
         }
@@ -478,9 +479,14 @@ fn latency(latency: Quantiles) -> wire::Latency {
 /// What a revision does without plugins.
 fn builtins(builtins: &Builtins) -> wire::RevisionBuiltins {
     wire::RevisionBuiltins {
-        filter: builtins.filter.as_ref().and_then(|filter| serde_json::to_value(filter).ok()),
-        transform: builtins.transform.as_ref().and_then(|transform| serde_json::to_value(transform).ok()),
+        filter: builtins.filter.as_ref().map(shown),
+        transform: builtins.transform.as_ref().map(shown),
     }
+}
+
+/// What cannot be shown is not shown as if it were not there.
+fn shown(builtin: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(builtin).unwrap_or_else(|error| format!("it cannot be shown: {error}").into())
 }
 
 /// The stages of a revision.

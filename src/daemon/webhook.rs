@@ -17,7 +17,9 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::failover::event;
+use super::outward::why;
 use crate::api::wire::{FailoverEvent, Time};
+use crate::background;
 use crate::config::Webhook;
 use crate::config::failover::is_private;
 use crate::link::Link;
@@ -37,17 +39,17 @@ pub(super) fn tell_news(link: &Arc<Link>) {
     if !link.has_news() {
         return;
     }
-    let link = link.clone();
-    let spawned = thread::Builder::new().name("webhook".to_owned()).spawn(move || {
+    let (link, it) = (link.clone(), link.clone());
+    let tell = move || {
         let record = match link.untold() {
-            Ok(Some(record)) if Time::now().0 - record.done_ms < NEWS_AGE_MAX_MS => record,
+            Ok(Some(record)) if Time::now().0.saturating_sub(record.done_ms) < NEWS_AGE_MAX_MS => record,
             Ok(_) => return,
             Err(failure) => {
                 return tracing::debug!(link = &*link.config().id, code = failure.code, "webhook: {failure}");
             }
         };
         let event = event(&link, &record);
-        let place = place(&webhook.url);
+        let place = webhook.place();
         match deliver(&webhook, &event) {
             Ok(()) => link.note("webhook-delivered", format!("{} to {place}", event.id)),
             Err(message) => {
@@ -58,15 +60,12 @@ pub(super) fn tell_news(link: &Arc<Link>) {
         if let Err(failure) = link.note_told(&record) {
             tracing::warn!(link = &*link.config().id, code = failure.code, "webhook: {failure}");
         }
+    };
+    background::begin("webhook", tell, move |ended| {
+        if ended.is_err() {
+            it.keep_news();
+        }
     });
-    if let Err(error) = spawned {
-        tracing::error!("webhook: no thread: {error}");
-    }
-}
-
-/// The address without its path, which may hold a key.
-pub(super) fn place(url: &Uri) -> String {
-    format!("{}://{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default())
 }
 
 fn deliver(webhook: &Webhook, event: &FailoverEvent) -> Result<(), String> {
@@ -92,14 +91,16 @@ enum Trouble {
 }
 
 fn send(agent: &ureq::Agent, webhook: &Webhook, event: &FailoverEvent, body: &[u8]) -> Result<(), Trouble> {
+    let address = webhook.address().map_err(Trouble::Lasting)?;
     let mut request = agent
-        .post(&webhook.url)
+        .post(address)
         .header("content-type", "application/json")
         .header("x-tidegate-event", event.direction.word())
         .header("x-tidegate-delivery", format!("{}/{}", event.link_id, event.id));
     if let Some(secret) = &webhook.secret {
         let secret = secret.read().map_err(Trouble::Lasting)?;
-        let signature = signature(secret.expose_secret().as_bytes(), Time::now().0 / 1000, body);
+        let signature =
+            signature(secret.expose_secret().as_bytes(), Time::now().0 / 1000, body).map_err(Trouble::Lasting)?;
         request = request.header("x-tidegate-signature", signature);
     }
     match request.send(body) {
@@ -111,19 +112,24 @@ fn send(agent: &ureq::Agent, webhook: &Webhook, event: &FailoverEvent, body: &[u
             Err(Trouble::Lasting(format!("it answers {}", answer.status())))
         }
         Ok(answer) => Err(Trouble::Passing(format!("it answers {}", answer.status()))),
-        Err(ureq::Error::Other(error)) if error.is::<Private>() => Err(Trouble::Lasting(error.to_string())),
-        Err(error) => Err(Trouble::Passing(error.to_string())),
+        Err(ureq::Error::Other(error)) if error.is::<Private>() => {
+            let private = "its host has a private address: set notification_allow_private = true if that is intended";
+            Err(Trouble::Lasting(private.to_owned()))
+        }
+        Err(error) => Err(Trouble::Passing(why(&error).to_owned())),
     }
 }
 
 /// `t=SECONDS,v1=HEX`, where the hexadecimal number is the HMAC-SHA256 of `SECONDS.BODY`.
-fn signature(secret: &[u8], seconds: i64, body: &[u8]) -> String {
-    // A key of any length is taken.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
+///
+/// # Errors
+/// There is none. An event is never sent without one.
+fn signature(secret: &[u8], seconds: i64, body: &[u8]) -> Result<String, String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|error| format!("it cannot be signed: {error}"))?;
     mac.update(format!("{seconds}.").as_bytes());
     mac.update(body);
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    Ok(format!("t={seconds},v1={hex}"))
 }
 
 fn agent(allows_private: bool) -> ureq::Agent {
@@ -183,7 +189,7 @@ mod tests {
     fn a_message_is_signed_with_its_time() {
         assert_eq!(
             signature(b"secret", 1_700_000_000, b"{}"),
-            "t=1700000000,v1=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163"
+            Ok("t=1700000000,v1=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163".to_owned())
         );
     }
 }

@@ -2,25 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::definitions::Stored;
+use crate::background::{self, Unfinished};
 use crate::config::ClusterConfig;
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
 use crate::link::failure::Failure;
 use crate::link::probe::Probe;
-use crate::model::{ClusterId, LinkId};
+use crate::model::{ClusterId, Json, LinkId, culprit};
 use crate::store::Store;
 
 /// Who says what a link is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ManagedBy {
     /// The configuration file; this is what stands there of it.
-    File(Value),
+    File(serde_json::Value),
     /// Whoever uses the API.
     Api(Stored),
     /// A failback of another link.
@@ -37,13 +36,17 @@ pub(super) struct Hosted {
 impl Hosted {
     /// Have a link do what it was last told, and look after it.
     pub(super) fn begin(link: Link, managed_by: ManagedBy) -> Arc<Self> {
+        // Before requests can find the link, so that no record is accepted which its guard should refuse.
+        if let Err(failure) = link.stand_by() {
+            tracing::error!(
+                link = &*link.config().id,
+                code = failure.code,
+                "what stands by is guarded as before: {failure}"
+            );
+        }
         let link = Arc::new(link);
-        let duties = [Link::resume_desired, Link::guard, Link::follow, Link::follow_groups, Link::beat, Link::observe];
-        let duty = |duty: fn(&Link)| {
-            let link = link.clone();
-            thread::spawn(move || duty(&link))
-        };
-        let duties = Mutex::new(duties.map(duty).into());
+        let begun = DUTIES.into_iter().filter_map(|(name, duty)| begin_duty(&link, name, duty));
+        let duties = Mutex::new(begun.collect());
         Arc::new(Self { link, managed_by, duties })
     }
 
@@ -56,11 +59,35 @@ impl Hosted {
     }
 }
 
+type Duty = fn(&Link);
+
+/// What is done for a link beside its lanes, each on a thread: until [`Link::dismiss`], but for the
+/// first.
+const DUTIES: [(&str, Duty); 6] = [
+    ("resume", Link::resume_desired),
+    ("warden", Link::guard),
+    ("topics", Link::follow),
+    ("groups", Link::follow_groups),
+    ("heartbeats", Link::beat),
+    ("observer", Link::observe),
+];
+
+/// A panic ends no duty: it is an event of the link, and the duty begins again.
+fn begin_duty(link: &Arc<Link>, name: &'static str, duty: Duty) -> Option<JoinHandle<()>> {
+    let it = link.clone();
+    let tell = move |link: &Link, unfinished: &Unfinished| {
+        link.note(unfinished.code(), format!("thread {name}: {unfinished}"))
+    };
+    let work = move || background::keep_on(name, || duty(&it), |unfinished| tell(&it, unfinished));
+    let spawned = culprit::spawn(name, work);
+    spawned.inspect_err(|error| tell(link, &Unfinished::NoThread(error.to_string()))).ok()
+}
+
 /// A cluster and what its configuration says.
 pub(super) struct RunningCluster {
     pub(super) config: ClusterConfig,
     /// What it was defined by, if a link has brought it.
-    pub(super) in_place: Option<Value>,
+    pub(super) in_place: Option<Json>,
     pub(super) cluster: Arc<dyn Cluster>,
     /// What is behind an embedded cluster, for what only that has: retention that we see to, and failures that last.
     pub(super) store: Option<Arc<Store>>,

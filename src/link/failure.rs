@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::config::{Refused, Writing};
 use crate::connector::{Class, Error};
-use crate::model::Batch;
+use crate::model::{Batch, NotEncodable};
 
 /// Why a lane cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +61,11 @@ impl Failure {
         Self { class: Class::Fatal, code, message, remedy, stage: None, place: None, lost: None }
     }
 
+    /// A failure to write to a topic that is not for that.
+    pub(super) fn refused(writer: Writing<'_>, refused: &Refused) -> Self {
+        Self::fatal(refused.code(), refused.to_string(), writer.remedy())
+    }
+
     /// All of it, for a sentence.
     pub(super) fn in_full(&self) -> String {
         format!("{} ({}); {}", self.message, self.code, self.remedy)
@@ -68,6 +74,12 @@ impl Failure {
     /// The same, in a stage.
     pub(super) fn at_stage(self, stage: &str) -> Self {
         Self { stage: Some(stage.to_owned()), ..self }
+    }
+}
+
+impl From<NotEncodable> for Failure {
+    fn from(error: NotEncodable) -> Self {
+        Error::from(error).into()
     }
 }
 

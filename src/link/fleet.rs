@@ -56,7 +56,7 @@ pub(super) fn take_part(shared: &Shared, mut membership: Box<dyn Membership>) {
 
 impl Shared {
     /// Remember why the group cannot be listened to.
-    fn set_trouble(&self, trouble: Option<Failure>) {
+    pub(super) fn set_trouble(&self, trouble: Option<Failure>) {
         let mut known = lock(&self.trouble);
         if let Some(new) = trouble.as_ref().filter(|new| known.as_ref().is_none_or(|old| old.code != new.code)) {
             tracing::warn!(link = &*self.config.id, code = new.code, "{new}");

@@ -9,16 +9,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use super::failover::FailedOver;
+use super::failover::standby::standby;
 use super::failure::Failure;
 use super::lane::now_ms;
 use super::supervisor::{Link, Shared};
-use crate::config::{LinkConfig, Start};
+use crate::config::{LANES_MAX, LinkConfig, Start};
 use crate::connector::{Class, Cluster, Error, Topic};
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST, LAYOUT_OF_FAILOVER};
-use crate::model::{LinkId, TopicPartition};
+use crate::model::{LinkId, TopicPartition, encode};
 
 /// Where the genesis is kept in the target.
-const GENESIS: &str = "genesis";
+pub(super) const GENESIS: &str = "genesis";
 
 /// The code of a link whose lanes are about to become others.
 pub(super) const UNDER_WAY: &str = "relane-under-way";
@@ -225,16 +226,27 @@ pub(super) struct Stored {
     bytes: Vec<u8>,
 }
 
+impl Stored {
+    /// What it was read from.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// What the target has.
 pub(super) fn read(target: &dyn Cluster, link: &LinkId) -> Result<Option<Stored>, Error> {
     let Some(bytes) = target.metadata(link, GENESIS)? else { return Ok(None) };
-    let unreadable = |error: serde_json::Error| Error {
+    let unreadable = |what: String| Error {
         class: Class::Fatal,
         code: "genesis-unreadable",
-        message: format!("the link's genesis: {error}"),
+        message: format!("the link's genesis: {what}"),
         remedy: "restore the target",
     };
-    let genesis = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    let genesis: Genesis = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let lanes = genesis.relane.iter().map(|relane| relane.lanes).fold(genesis.lanes, u32::max);
+    if u64::from(lanes) > LANES_MAX {
+        return Err(unreadable(format!("it has {lanes} lanes, more than {LANES_MAX}")));
+    }
     Ok(Some(Stored { genesis, bytes }))
 }
 
@@ -301,9 +313,18 @@ impl Link {
 
     /// Change it, unless somebody else was faster.
     pub(super) fn replace_genesis(&self, known: &Stored, genesis: Genesis) -> Result<Option<Stored>, Failure> {
-        let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
-        let replaced = self.replace(GENESIS, Some(&known.bytes), &bytes)?;
+        let bytes = encode("the genesis", &genesis)?;
+        let replaced = self.put_genesis(Some(&known.bytes), &genesis, &bytes)?;
         Ok(replaced.then_some(Stored { genesis, bytes }))
+    }
+
+    /// Store it if `known` is what is stored now. In the same step its topics begin to stand by, or do not any more, where the target can see to that.
+    fn put_genesis(&self, known: Option<&[u8]>, genesis: &Genesis, bytes: &[u8]) -> Result<bool, Failure> {
+        let Some(standbys) = self.target().standbys() else { return self.replace(GENESIS, known, bytes) };
+        let standby = standby(self.config(), Some(genesis));
+        let replaced = standbys.replace(&self.config().id, GENESIS, known, Some(bytes), standby)?;
+        self.expect_news();
+        Ok(replaced)
     }
 
     /// What the link was made with, if it can be run here; it is made if the target does not know it.
@@ -338,8 +359,8 @@ impl Link {
             failover: None,
             link_epoch: 0,
         };
-        let bytes = serde_json::to_vec(&genesis).unwrap_or_default();
-        if self.replace(GENESIS, None, &bytes)? {
+        let bytes = encode("the genesis", &genesis)?;
+        if self.put_genesis(None, &genesis, &bytes)? {
             return Ok(genesis);
         }
         // Another daemon that runs the link was first.

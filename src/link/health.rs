@@ -82,7 +82,10 @@ impl Link {
             lags: self.lags(),
             errors_per_second: self.meter().rates().errors,
             consecutive_failures: self.counters().consecutive_failures.load(std::sync::atomic::Ordering::Relaxed),
-            notices: notices.map(|it| format!("{} ({}); {}", it.message, it.code, it.remedy)).collect(),
+            notices: notices
+                .map(|it| format!("{} ({}); {}", it.message, it.code, it.remedy))
+                .chain(self.not_found_out())
+                .collect(),
         };
         judge(self.config(), &facts)
     }

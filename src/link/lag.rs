@@ -9,6 +9,7 @@ use super::observer::Aside;
 use super::status::lock;
 use crate::connector::Cluster;
 use crate::model::TopicPartition;
+use crate::model::time::age_ms;
 
 /// How often is measured, at most.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -119,7 +120,7 @@ impl LagBoard {
     /// Measure. Not to be begun before it is due.
     pub(super) fn measure(self: &Arc<Self>, source: &Arc<dyn Cluster>, lanes: Vec<LaneView>) {
         let (me, source) = (self.clone(), source.clone());
-        self.aside.begin("lag", move || {
+        let measure = move || {
             // A source that does not answer would be asked topic by topic, and each would have to be waited for.
             if source.probe().is_ok() {
                 let partitions = lanes.iter().flat_map(|lane| &lane.committed).map(|(partition, _)| partition);
@@ -128,8 +129,9 @@ impl LagBoard {
                 let lags = lock(&me.memory).measure(&lanes, &ends, written);
                 *lock(&me.last) = Some(Arc::new(lags));
             }
-            me.aside.end();
-        });
+        };
+        // After a panic the last lags get old, and are not known then.
+        self.aside.begin("lag", measure, |_| {});
     }
 
     pub(super) fn last(&self) -> Option<Arc<Lags>> {
@@ -152,7 +154,7 @@ struct Known {
     round: u64,
     /// The offset that was the next one then.
     offset: i64,
-    /// When that record was written.
+    /// When that record was written, as its producer says.
     written_ms: Option<i64>,
     /// How far the partition was behind then.
     lag_ms: Option<u64>,
@@ -214,7 +216,7 @@ impl Memory {
         wanted.sort_unstable();
         for (_, partition, next) in wanted.into_iter().take(TIMESTAMPS_A_ROUND) {
             let written_ms = written(partition, next);
-            let lag_ms = written_ms.map(|written| now_ms().saturating_sub(written).max(0).unsigned_abs());
+            let lag_ms = written_ms.and_then(|written| age_ms(written, now_ms()));
             // One that cannot be told goes to the end of the line as well.
             let known = Known { round: self.round, offset: next, written_ms, lag_ms };
             self.partitions.insert(partition.clone(), known);
@@ -246,7 +248,7 @@ impl Known {
     /// How far the partition is behind. One that has come on since it was asked for is as far behind as then, as far as is known.
     fn lag_at(&self, next: i64, now_ms: i64) -> Option<u64> {
         let stands = self.written_ms.filter(|_| self.offset == next);
-        stands.map(|written| now_ms.saturating_sub(written).max(0).unsigned_abs()).or(self.lag_ms)
+        stands.map_or(self.lag_ms, |written| age_ms(written, now_ms))
     }
 }
 
@@ -272,6 +274,7 @@ pub fn ends_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::double::Panics;
 
     fn partition(number: u32) -> TopicPartition {
         TopicPartition::new("t", number)
@@ -326,6 +329,18 @@ mod tests {
         assert_eq!(asked, [11]);
     }
 
+    #[test]
+    fn a_round_that_panics_is_not_under_way_for_ever() {
+        let board = Arc::new(LagBoard::default());
+        let source: Arc<dyn Cluster> = Arc::new(Panics { answers_probes: true });
+        board.measure(&source, vec![lane(1, 1, 0)]);
+        while board.aside.under_way().is_some() {
+            std::thread::yield_now();
+        }
+        assert_eq!(board.last(), None);
+        assert!(board.aside.is_due(|_| Duration::ZERO));
+    }
+
     /// A link with very many busy partitions must not read its source twice.
     #[test]
     fn a_round_asks_for_some_and_those_that_waited_longest_come_first() {
@@ -357,6 +372,20 @@ mod tests {
         assert_eq!(lags.partitions[&partition(0)], Lag { records: 5, ms: None });
         let lags = memory.measure(&[lane(1, 1, 0)], &ends(1, 5), |_, _| ago(7));
         assert!(lags.are_all_known());
+    }
+
+    #[test]
+    fn a_timestamp_that_says_nothing_gives_no_lag_and_is_not_asked_for_again() {
+        let now = now_ms();
+        for absurd in [i64::MIN, -1_000_000, -1, 0, now + 2 * 3_600_000, now * 1000, i64::MAX] {
+            let mut memory = Memory::default();
+            let lags = memory.measure(&[lane(1, 1, 10)], &ends(1, 17), |_, _| Some(absurd));
+            assert_eq!(lags.partitions[&partition(0)], Lag { records: 7, ms: None }, "{absurd}");
+            assert!(!lags.are_all_known(), "{absurd}");
+            assert_eq!((lags.ms_of(&partition(0)), lags.worst_ms()), (None, None), "{absurd}");
+            let lags = memory.measure(&[lane(1, 1, 10)], &ends(1, 18), |_, _| unreachable!("it has not come on"));
+            assert_eq!(lags.partitions[&partition(0)], Lag { records: 8, ms: None }, "{absurd}");
+        }
     }
 
     #[test]

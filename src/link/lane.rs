@@ -5,9 +5,11 @@
 
 mod heartbeat;
 mod output;
+mod past;
 mod times;
 mod topology;
 mod transaction;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use tracing::span::EnteredSpan;
 
+use super::ahead::WallClock;
 use super::failure::{Backoff, Failure};
 use super::genesis::Genesis;
 use super::journal;
@@ -26,9 +29,10 @@ use super::status::{LaneState, LaneStatus, Progress, lock};
 use super::supervisor::Shared;
 use super::trace;
 use crate::config::LinkConfig;
-use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
-use crate::model::checkpoint::CHECKPOINT_VERSION;
-use crate::model::{Batch, Checkpoint, RevisionNumber, TopicId, TopicPartition};
+use crate::connector::{Class, Commit, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
+pub(super) use crate::model::time::now_ms;
+use crate::model::{Batch, Checkpoint, LastRecord, RevisionNumber, TopicId, TopicPartition};
+use past::{Doubted, Read, Unnamed, checkpoint, looked_at_again};
 use transaction::Transaction;
 
 /// How long a lane waits for records before it looks at its orders and at the slot again.
@@ -46,12 +50,6 @@ const STATE_CHANGES_MAX: usize = 100_000;
 
 /// How long a lane waits for a commit before it says so in the log.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
-
-/// What sources say when records are gone.
-const LOSSES: [&str; 3] = ["data-lost", "source-truncated", "offset-beyond-end"];
-
-/// Until something is said.
-const FOR_EVER: Duration = Duration::from_secs(3600);
 
 pub(super) struct Lane {
     link: Arc<Shared>,
@@ -71,14 +69,14 @@ impl Lane {
             match turn {
                 Turn::Stopped => return self.status(|status| status.state = LaneState::Stopped),
                 Turn::Here => self.work(),
-                Turn::Unknown => self.link.orders.wait_turn(self.number, turn, FOR_EVER),
+                Turn::Unknown => self.link.orders.wait_turn(self.number, turn, None),
                 Turn::Elsewhere => {
                     self.backoff.reset();
                     self.status(|status| {
                         status.state = LaneState::Elsewhere;
                         status.failure = None;
                     });
-                    self.link.orders.wait_turn(self.number, turn, FOR_EVER);
+                    self.link.orders.wait_turn(self.number, turn, None);
                 }
             }
         }
@@ -108,10 +106,11 @@ impl Lane {
         });
         self.link.orders.notify();
         let orders = &self.link.orders;
-        orders.wait_turn(self.number, Turn::Here, wait.unwrap_or(FOR_EVER));
+        // A lane that stops is not opened again before a person has said so.
+        orders.wait_turn(self.number, Turn::Here, wait);
         if class == Class::Fenced {
             // Another daemon may have been assigned the lane, and we have not heard of it.
-            orders.wait_confirmed(self.number, since, FOR_EVER);
+            orders.wait_confirmed(self.number, since);
         }
     }
 
@@ -162,6 +161,10 @@ struct Position {
     link_epoch: u64,
     target: Arc<str>,
     target_id: TopicId,
+    /// The record that its checkpoint names, or will with the open transaction.
+    last: Option<LastRecord>,
+    /// The record that is to be compared with what the source has now, before anything else is read.
+    awaited: Option<LastRecord>,
     /// The revision that its checkpoint names, or will with the open transaction.
     revision: Option<RevisionNumber>,
     progress: Progress,
@@ -180,6 +183,9 @@ struct Session {
     heartbeats: Option<Arc<str>>,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     positions: BTreeMap<TopicPartition, Position>,
+    /// Losses that were found, and are not all stored.
+    doubted: Vec<Doubted>,
+    unnamed: Unnamed,
     transaction: Transaction,
     /// What the commit under way stands for.
     committing: Option<Transaction>,
@@ -216,6 +222,8 @@ impl Session {
             memory: Memory::default(),
             checkpoints,
             positions: BTreeMap::new(),
+            doubted: Vec::new(),
+            unnamed: Unnamed::default(),
             transaction,
             committing: None,
             commit_begun: Instant::now(),
@@ -234,6 +242,7 @@ impl Session {
     /// Read, transform and write one batch, and commit if it is time to.
     fn step(&mut self) -> Result<(), Failure> {
         self.swap_if_published()?;
+        self.end_trial();
         self.follow_topology()?;
         self.finish_commit(Duration::ZERO)?;
         if self.run.pipeline().watch.is_held() {
@@ -290,13 +299,14 @@ impl Session {
 
     fn handle(&mut self, batch: Batch) -> Result<(), Failure> {
         let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
-        let (records_in, next_offset) = (batch.len() as u64, batch.next_offset);
+        let Some(batch) = self.check_past(&partition, batch)? else { return Ok(()) };
+        let read = Read::of(&batch);
         let first = batch.offsets.first().copied();
         let _told = self.trace(&partition, batch.len());
         self.transaction.note_timestamp(batch.timestamps.first().copied());
         match self.process(&partition, batch, None) {
             Err(Stop::Interrupted) => self.read_again(&partition),
-            Ok(processed) => self.write(&partition, processed, records_in, next_offset),
+            Ok(processed) => self.write(&partition, processed, read),
             Err(Stop::Halted(halted)) => {
                 let (batch, failure) = *halted;
                 if batch.offsets.first().copied() != first {
@@ -304,17 +314,18 @@ impl Session {
                 }
                 let before = failure.place.as_ref().map_or(0, |place| place.offset);
                 let records = batch.offsets.partition_point(|offset| *offset < before);
-                let (fine, next) = (batch.slice(0..records), before);
+                let fine = batch.slice(0..records);
+                let read = Read { next_offset: before, ..Read::of(&fine) };
                 // The records before the one that stops the lane went well a moment ago.
                 if let Ok(processed) = self.process(&partition, fine, Some(self.patience())) {
-                    self.write(&partition, processed, records as u64, next)?;
+                    self.write(&partition, processed, read)?;
                 }
                 self.settle(Err(failure))
             }
             Err(Stop::Breaker(reason)) => self.open_breaker(&partition, reason),
             Err(Stop::Poisoned(_)) => self.settle(Err(internal("a search that was not asked for"))),
             Err(Stop::Late(_)) => {
-                self.open_breaker(&partition, "takes too long at the records that it traps on".to_owned())
+                self.open_breaker(&partition, "takes too long at the records that it cannot handle".to_owned())
             }
             Err(Stop::Failed(failure)) => self.settle(Err(*failure)),
         }
@@ -357,7 +368,8 @@ impl Session {
         let interrupted = || link.orders.desired_of(lane) != Desired::Running || link.slot.load().number() != revision;
         let search = patience.map(|patience| Search { deadline: Instant::now() + patience, interrupted: &interrupted });
         let states = self.memory.of(partition);
-        let processed = self.run.process(batch, states, self.record_bytes_max, search);
+        let clock = WallClock(now_ms());
+        let processed = self.run.process(batch, states, self.record_bytes_max, &clock, search);
         match processed {
             Ok(processed) => {
                 self.transaction.state_changes = memory::accept(states);
@@ -399,6 +411,11 @@ impl Session {
 
     /// Begin to commit what was written; the commit before it is finished first.
     fn commit(&mut self) -> Result<(), Failure> {
+        self.commit_naming(false)
+    }
+
+    /// The same. `all`: the checkpoints name the newest records that are known.
+    fn commit_naming(&mut self, all: bool) -> Result<(), Failure> {
         if self.transaction.begun.is_none() {
             return Ok(());
         }
@@ -407,21 +424,21 @@ impl Session {
         }
         let next = Transaction { revision: self.transaction.revision, ..Transaction::default() };
         let mut transaction = std::mem::replace(&mut self.transaction, next);
-        for partition in transaction.moved.keys() {
+        self.name_records(all);
+        for (partition, progress) in &transaction.moved {
             if let (Some(position), Some(epoch)) =
-                (self.positions.get_mut(partition), self.source.leader_epoch(partition))
+                (self.positions.get_mut(partition), self.source.leader_epoch(partition, progress.next_offset))
             {
                 position.leader_epoch = Some(epoch);
             }
         }
-        let checkpoints = transaction
-            .moved
-            .iter()
-            .filter_map(|(partition, progress)| {
-                let position = self.positions.get(partition)?;
-                Some((partition.clone(), checkpoint(position, progress.next_offset, transaction.revision)))
-            })
-            .collect();
+        let (mut checkpoints, mut targets) = (BTreeMap::new(), BTreeMap::new());
+        for (partition, progress) in &transaction.moved {
+            let Some(position) = self.positions.get(partition) else { continue };
+            let next = checkpoint(position, progress.next_offset, transaction.revision);
+            checkpoints.insert(partition.clone(), next);
+            targets.insert(partition.clone(), position.target.clone());
+        }
         let started = std::mem::take(&mut transaction.started);
         let pipeline = self.run.pipeline().clone();
         let states = transaction
@@ -434,7 +451,7 @@ impl Session {
             trace::note_tally(span, &transaction.tally);
             trace::commit(span)
         });
-        self.sink.begin_commit(Commit { checkpoints, states, started, resets: false })?;
+        self.sink.begin_commit(Commit { checkpoints, targets, states, started, verbatim: false })?;
         (self.committing, self.commit_begun) = (Some(transaction), begun);
         self.finish_commit(Duration::ZERO).map(|_| ())
     }
@@ -475,7 +492,7 @@ impl Session {
 
     /// Commit everything and wait for it.
     fn drain(&mut self) -> Result<(), Failure> {
-        self.commit()?;
+        self.commit_naming(true)?;
         while !self.finish_commit(COMMIT_PATIENCE)? {
             tracing::warn!("a commit takes unusually long");
         }
@@ -503,7 +520,7 @@ impl Session {
             // A migration that fails must find nothing to commit but what was there before it.
             self.drain()?;
         }
-        self.memory.swap(&self.link.config.id, &old, &pipeline)?;
+        let migrates = self.hand_over_memory(&old, &pipeline)? || migrates;
         self.run = run;
         self.transaction.revision = pipeline.number();
         self.transaction.begun.get_or_insert_with(Instant::now);
@@ -549,21 +566,6 @@ pub(super) fn settings(config: &LinkConfig, genesis: &Genesis, lane: u32) -> Lan
     }
 }
 
-fn checkpoint(position: &Position, next_offset: i64, revision: RevisionNumber) -> Checkpoint {
-    Checkpoint {
-        v: CHECKPOINT_VERSION,
-        next_offset,
-        source_topic_id: position.source_id,
-        source_log_start: position.log_start,
-        source_leader_epoch: position.leader_epoch,
-        target_topic_id: position.target_id,
-        // The sink knows it when it commits.
-        target_end_offset: 0,
-        link_epoch: position.link_epoch,
-        revision,
-    }
-}
-
 fn check_revision(committed: Option<RevisionNumber>, pipeline: &Pipeline) -> Result<(), Failure> {
     match committed {
         Some(committed) if committed > pipeline.number() => Err(Failure::fatal(
@@ -575,17 +577,6 @@ fn check_revision(committed: Option<RevisionNumber>, pipeline: &Pipeline) -> Res
     }
 }
 
-/// The failure of a source. Whether anything is lost that was copied, and what, shows when the lane opens: what was read ahead is not.
-fn looked_at_again(error: Error) -> Failure {
-    let failure = Failure::from(error);
-    if LOSSES.contains(&failure.code) { Failure { class: Class::Reopen, ..failure } } else { failure }
-}
-
 fn internal(what: &str) -> Failure {
     Failure::fatal("internal", what, "report this, then start the link")
-}
-
-pub(super) fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as i64
 }

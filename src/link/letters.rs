@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::ahead;
 use super::failure::Place;
 use super::pipeline::Pipeline;
 use crate::model::batch::{HEADER_OVERHEAD, RECORD_OVERHEAD};
@@ -49,6 +50,11 @@ impl Cause {
         Self { code, message, trap: Some(trap.kind) }
     }
 
+    /// The record is ahead of all clocks, and no plugin has seen it.
+    pub(super) fn ahead(timestamp: i64, most_ms: i64) -> Self {
+        Self { code: ahead::CODE.to_owned(), message: ahead::message(timestamp, most_ms), trap: None }
+    }
+
     /// Whether the plugin trapped on the record.
     pub(super) fn has_trapped(&self) -> bool {
         self.trap.is_some()
@@ -61,7 +67,11 @@ impl Cause {
 
     /// The name of the state of a lane that stops because of it.
     pub(super) fn failure_code(&self) -> &'static str {
-        self.trap.map_or("record-rejected", TrapKind::code)
+        match self.trap {
+            Some(trap) => trap.code(),
+            None if self.code == ahead::CODE => ahead::CODE,
+            None => "record-rejected",
+        }
     }
 }
 

@@ -3,19 +3,72 @@
 
 use std::collections::BTreeMap;
 
+use super::ahead;
 use super::failure::Failure;
 use super::pipeline::{Pipeline, Stage};
+use super::revision::StageSpec;
+use crate::model::policy::TIME_AHEAD_MAX_MS;
 use crate::model::state::STATE_VERSION;
-use crate::model::{Checkpoint, Digest, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition};
+use crate::model::time::now_ms;
+use crate::model::{Checkpoint, Digest, KeptRow, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition};
 use crate::plugin::State;
+
+/// Until a stage has taken a state over, the limit is nobody's.
+const STATE_BYTES_OF_STAGE: u64 = u64::MAX;
 
 /// The states of the partitions that a lane owns.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// For each partition what each stage remembers; `None` for stages without state.
-    partitions: BTreeMap<TopicPartition, Vec<Option<State>>>,
-    /// States of stages that are gone, or have none any more: dropped with the next commit.
+    partitions: BTreeMap<TopicPartition, Remembered>,
+    /// States of stages that are gone, or have none any more, and what was kept for a trial that has ended: dropped with the next commit.
     departed: Vec<StateChange>,
+    /// Whether anything is kept for a trial.
+    keeps: bool,
+}
+
+/// What the stages remember of a partition.
+#[derive(Debug, Default)]
+struct Remembered {
+    /// By stage; `None` for stages without state.
+    states: Vec<Option<State>>,
+    /// What stages remembered before the revision on trial changed it, by stage. It is stored, so a trial can be undone after a restart too.
+    kept: BTreeMap<String, Kept>,
+}
+
+/// What a stage remembered when a trial began.
+#[derive(Debug)]
+struct Kept {
+    /// The revision on trial.
+    trial: RevisionNumber,
+    /// The head of the state then.
+    head: StateHead,
+    /// The state itself, if the revision on trial has none in this stage. Otherwise the stage's present state keeps what it changes.
+    departed: Option<State>,
+    is_stored: bool,
+}
+
+impl Kept {
+    /// The name that it is stored under.
+    fn name(&self, stage: &str) -> String {
+        if self.departed.is_some() { stage.to_owned() } else { KeptRow::stage(stage, self.trial) }
+    }
+}
+
+/// A state that a revision takes over.
+struct Before {
+    /// Its head; the offset and the time in it may be those of before.
+    head: StateHead,
+    /// The state; `None` if it is in `kept`.
+    state: Option<State>,
+    kept: Option<Kept>,
+}
+
+/// A revision that takes over what the one before remembers.
+pub(super) struct Heir<'p> {
+    pub(super) link: &'p str,
+    pub(super) pipeline: &'p Pipeline,
+    /// Whether what it changes is kept, because it may be undone.
+    pub(super) is_on_trial: bool,
 }
 
 /// Who wrote a state, if that is not the present plugin.
@@ -24,81 +77,226 @@ pub(super) struct Writer {
     pub(super) revision: RevisionNumber,
 }
 
+impl Writer {
+    fn of(head: &StateHead) -> Self {
+        Self { plugin: head.plugin, revision: head.revision }
+    }
+}
+
 impl Memory {
     /// Take in what is stored of a partition. `writer` finds the stage that wrote a state; whether any state was migrated comes back.
     pub(super) fn open(
         &mut self,
-        link: &str,
+        heir: &Heir<'_>,
         partition: &TopicPartition,
-        pipeline: &Pipeline,
         checkpoint: Option<&Checkpoint>,
-        mut stored: BTreeMap<String, StoredState>,
+        stored: BTreeMap<String, StoredState>,
+        writer: impl Fn(&str, &Writer) -> Result<Stage, Failure>,
+    ) -> Result<bool, Failure> {
+        let (mut before, mut aside) = (BTreeMap::new(), Vec::new());
+        for (name, StoredState { head, rows }) in stored {
+            if let Some((stage, trial)) = KeptRow::read_stage(&name) {
+                aside.push((name.clone(), stage.to_owned(), trial, head, rows));
+                continue;
+            }
+            let state = State::new(rows, head.time, STATE_BYTES_OF_STAGE);
+            let before_it = match head.departed {
+                Some(trial) => {
+                    let kept = Kept { trial, head: head.clone(), departed: Some(state), is_stored: true };
+                    Before { head, state: None, kept: Some(kept) }
+                }
+                None => {
+                    if heir.is_on_trial || heir.has_state(&name) {
+                        check(&name, partition, &head, checkpoint)?;
+                    }
+                    if let Some(stage) = heir.pipeline.stage(&name) {
+                        warn_of_time(heir.link, partition, stage, head.time);
+                    }
+                    Before { head, state: Some(state), kept: None }
+                }
+            };
+            before.insert(name, before_it);
+        }
+        for (name, stage, trial, head, rows) in aside {
+            let found = before
+                .get_mut(&stage)
+                .and_then(|before: &mut Before| before.state.as_mut().zip(Some(&mut before.kept)));
+            let Some((state, kept)) = found.filter(|(_, kept)| kept.is_none()) else {
+                self.departed.push(departed(name, partition));
+                continue;
+            };
+            let rows = rows.into_iter().map(|(key, row)| Some((key, KeptRow::from_row(row)?.0)));
+            let rows: Option<Vec<_>> = rows.collect();
+            state.keep_on(rows.ok_or_else(|| damaged(&stage, partition))?, head.time);
+            *kept = Some(Kept { trial, head, departed: None, is_stored: true });
+        }
+        // The history would say exactly what another revision has changed in a stage; it is asked when that matters.
+        let changes = |_: &Stage, head: &StateHead| head.revision != heir.pipeline.number();
+        self.inherit(heir, partition, before, None, changes, writer)
+    }
+
+    /// Hand everything over to another revision. `next_offset` is how far a partition has come. Whether any state was migrated comes back.
+    ///
+    /// After an error the states are of no use.
+    pub(super) fn swap(
+        &mut self,
+        old: &Pipeline,
+        heir: &Heir<'_>,
+        next_offset: impl Fn(&TopicPartition) -> i64,
         writer: impl Fn(&str, &Writer) -> Result<Stage, Failure>,
     ) -> Result<bool, Failure> {
         let mut migrated = false;
-        let mut states = Vec::new();
-        for stage in &pipeline.stages {
-            let Some(layout) = stage.plugin.state_version() else {
-                states.push(None);
-                continue;
-            };
-            let Some(StoredState { head, rows }) = stored.remove(&stage.spec.name) else {
-                states.push(Some(empty(stage)));
-                continue;
-            };
-            check(&stage.spec.name, partition, &head, checkpoint)?;
-            let mut state = State::new(rows, head.time, stage.spec.limits.state_bytes);
-            if head.layout != layout {
-                let wrote = Writer { plugin: head.plugin, revision: head.revision };
-                migrate(link, partition, &mut state, head.layout, || writer(&stage.spec.name, &wrote), stage)?;
-                migrated = true;
+        self.keeps = false;
+        let wrote = |name: &str, writer_of: &Writer| match old.stage(name) {
+            Some(stage) if writer_of.revision == old.number() => Ok(stage.clone()),
+            _ => writer(name, writer_of),
+        };
+        for (partition, Remembered { states, kept }) in std::mem::take(&mut self.partitions) {
+            let next_offset = next_offset(&partition);
+            let mut before = BTreeMap::new();
+            for (name, kept) in kept {
+                before.insert(name, Before { head: kept.head.clone(), state: None, kept: Some(kept) });
             }
-            states.push(Some(state));
+            for (stage, state) in old.stages.iter().zip(states) {
+                let (Some(state), Some(layout)) = (state, stage.plugin.state_version()) else { continue };
+                let head = head_of(&state, layout, stage, old.number(), next_offset);
+                let kept = before.remove(&stage.spec.name).and_then(|before: Before| before.kept);
+                before.insert(stage.spec.name.clone(), Before { head, state: Some(state), kept });
+            }
+            let changes = |stage: &Stage, _: &StateHead| {
+                old.stage(&stage.spec.name).is_none_or(|old| works_otherwise(&old.spec, &stage.spec))
+            };
+            migrated |= self.inherit(heir, &partition, before, Some(next_offset), changes, wrote)?;
         }
-        self.departed.extend(stored.into_keys().map(|stage| departed(stage, partition)));
-        self.partitions.insert(partition.clone(), states);
         Ok(migrated)
     }
 
-    /// Hand everything over to another revision, migrated where [`migrates`] says so.
-    ///
-    /// After an error the states are of no use.
-    pub(super) fn swap(&mut self, link: &str, old: &Pipeline, new: &Pipeline) -> Result<(), Failure> {
-        for (partition, states) in &mut self.partitions {
-            let mut before: BTreeMap<&str, (&Stage, State)> = BTreeMap::new();
-            for (stage, state) in old.stages.iter().zip(std::mem::take(states)) {
-                before.extend(state.map(|state| (stage.spec.name.as_str(), (stage, state))));
+    /// Let a revision take over what the one before remembers of a partition. `changes` says whether a stage may work otherwise than what wrote a state.
+    fn inherit(
+        &mut self,
+        heir: &Heir<'_>,
+        partition: &TopicPartition,
+        mut before: BTreeMap<String, Before>,
+        next_offset: Option<i64>,
+        changes: impl Fn(&Stage, &StateHead) -> bool,
+        writer: impl Fn(&str, &Writer) -> Result<Stage, Failure>,
+    ) -> Result<bool, Failure> {
+        let (number, mut migrated) = (heir.pipeline.number(), false);
+        let mut after = Remembered::default();
+        for stage in &heir.pipeline.stages {
+            let name = &stage.spec.name;
+            let Some(layout) = stage.plugin.state_version() else {
+                after.states.push(None);
+                continue;
+            };
+            let taken = before.remove(name).map(|before| self.settle(heir, partition, stage, before, &writer));
+            let Some((head, mut state, mut kept)) = taken.transpose()?.flatten() else {
+                after.states.push(Some(empty(stage)));
+                continue;
+            };
+            state.set_limit(stage.spec.limits.state_bytes);
+            if heir.is_on_trial && kept.is_none() && changes(stage, &head) {
+                state.keep();
+                let head = StateHead { time: state.time(), ..head.clone() };
+                kept = Some(Kept { trial: number, head, departed: None, is_stored: false });
             }
-            for stage in &new.stages {
-                let Some(layout) = stage.plugin.state_version() else {
-                    states.push(None);
-                    continue;
-                };
-                let Some((wrote, mut state)) = before.remove(stage.spec.name.as_str()) else {
-                    states.push(Some(empty(stage)));
-                    continue;
-                };
-                state.set_limit(stage.spec.limits.state_bytes);
-                let from = wrote.plugin.state_version().unwrap_or(layout);
-                if from != layout {
-                    migrate(link, partition, &mut state, from, || Ok(wrote.clone()), stage)?;
-                }
-                states.push(Some(state));
+            if head.layout != layout {
+                migrate(heir.link, partition, &mut state, head.layout, || writer(name, &Writer::of(&head)), stage)?;
+                migrated = true;
             }
-            self.departed.extend(before.into_keys().map(|stage| departed(stage.to_owned(), partition)));
+            after.kept.extend(kept.map(|kept| (name.clone(), kept)));
+            after.states.push(Some(state));
         }
-        Ok(())
+        for (name, before) in before {
+            let kept = match before {
+                Before { kept: Some(kept), .. } if kept.trial == number && kept.departed.is_some() => Some(kept),
+                Before { head, state: Some(mut state), kept } => {
+                    state.forget_kept();
+                    self.departed.extend(kept.map(|kept| departed(kept.name(&name), partition)));
+                    let next_offset = next_offset.unwrap_or(head.next_offset);
+                    let head = StateHead { departed: Some(number), next_offset, time: state.time(), ..head };
+                    heir.is_on_trial.then_some(Kept { trial: number, head, departed: Some(state), is_stored: false })
+                }
+                Before { .. } => None,
+            };
+            match kept {
+                Some(kept) => drop(after.kept.insert(name, kept)),
+                None => self.departed.push(departed(name, partition)),
+            }
+        }
+        self.keeps |= !after.kept.is_empty();
+        self.partitions.insert(partition.clone(), after);
+        Ok(migrated)
+    }
+
+    /// What a stage takes over: the state that it goes on with, who wrote it, and what is still kept of before. This is where a trial is undone.
+    fn settle(
+        &mut self,
+        heir: &Heir<'_>,
+        partition: &TopicPartition,
+        stage: &Stage,
+        before: Before,
+        writer: &impl Fn(&str, &Writer) -> Result<Stage, Failure>,
+    ) -> Result<Option<(StateHead, State, Option<Kept>)>, Failure> {
+        let (name, number) = (&stage.spec.name, heir.pipeline.number());
+        let Before { head, state, kept } = before;
+        let Some(kept) = kept else { return Ok(state.map(|state| (head, state, None))) };
+        let is_undone = heir.pipeline.record.undoes == Some(kept.trial);
+        match (state, kept) {
+            (None, Kept { departed: Some(state), head, .. }) if is_undone => {
+                Ok(Some((StateHead { departed: None, ..head }, state, None)))
+            }
+            // The trial has ended in another way, and the state with it.
+            (None, kept) => {
+                self.departed.push(departed(kept.name(name), partition));
+                Ok(None)
+            }
+            (Some(state), kept) if kept.trial == number => Ok(Some((head, state, Some(kept)))),
+            (Some(mut state), kept) => {
+                if kept.is_stored {
+                    self.departed.push(departed(kept.name(name), partition));
+                }
+                // A stage that the trial has not changed has gone on as ever.
+                if is_undone && works_otherwise(&writer(name, &Writer::of(&head))?.spec, &stage.spec) {
+                    state.restore();
+                    return Ok(Some((kept.head, state, None)));
+                }
+                state.forget_kept();
+                Ok(Some((head, state, None)))
+            }
+        }
+    }
+
+    /// Whether anything is kept for a trial that may be undone.
+    pub(super) fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// The trial has ended: keep nothing any more. The partitions come back of which something has to be dropped.
+    pub(super) fn end_trial(&mut self) -> Vec<TopicPartition> {
+        self.keeps = false;
+        let mut partitions = Vec::new();
+        for (partition, Remembered { states, kept }) in &mut self.partitions {
+            let ended = std::mem::take(kept);
+            if ended.is_empty() {
+                continue;
+            }
+            states.iter_mut().flatten().for_each(State::forget_kept);
+            self.departed.extend(ended.iter().map(|(stage, kept)| departed(kept.name(stage), partition)));
+            partitions.push(partition.clone());
+        }
+        partitions
     }
 
     /// What the stages remember of a partition.
     pub(super) fn of(&mut self, partition: &TopicPartition) -> &mut [Option<State>] {
-        self.partitions.get_mut(partition).map_or(&mut [], Vec::as_mut_slice)
+        self.partitions.get_mut(partition).map_or(&mut [], |remembered| remembered.states.as_mut_slice())
     }
 
     /// The bytes that each stage keeps, all partitions together.
     pub(super) fn bytes(&self) -> Vec<u64> {
         let mut sums = Vec::new();
-        for states in self.partitions.values() {
+        for Remembered { states, .. } in self.partitions.values() {
             sums.resize(states.len(), 0);
             for (sum, state) in sums.iter_mut().zip(states) {
                 *sum += state.as_ref().map_or(0, State::bytes);
@@ -116,26 +314,45 @@ impl Memory {
     ) -> Vec<StateChange> {
         let mut changes: Vec<StateChange> =
             self.departed.extract_if(.., |change| change.partition == *partition).collect();
-        let Some(states) = self.partitions.get_mut(partition) else { return changes };
+        let Some(Remembered { states, kept }) = self.partitions.get_mut(partition) else { return changes };
+        let mut change = |stage: String, head: StateHead, rows| {
+            changes.push(StateChange { stage, partition: partition.clone(), head: Some(head), rows });
+        };
         for (stage, state) in pipeline.stages.iter().zip(states) {
             let (Some(state), Some(layout)) = (state, stage.plugin.state_version()) else { continue };
-            let head = StateHead {
-                v: STATE_VERSION,
-                next_offset,
-                time: state.time(),
-                layout,
-                plugin: stage.spec.plugin_digest,
-                revision: pipeline.number(),
-            };
-            changes.push(StateChange {
-                stage: stage.spec.name.clone(),
-                partition: partition.clone(),
-                head: Some(head),
-                rows: state.take_changes(),
-            });
+            let head = head_of(state, layout, stage, pipeline.number(), next_offset);
+            change(stage.spec.name.clone(), head, state.take_changes());
+            let Some(kept) = kept.get_mut(&stage.spec.name) else { continue };
+            let rows = state.take_kept_changes();
+            if !rows.is_empty() || !kept.is_stored {
+                change(kept.name(&stage.spec.name), kept.head.clone(), rows);
+                kept.is_stored = true;
+            }
+        }
+        for (stage, kept) in kept {
+            if let Some(state) = kept.departed.as_mut().filter(|_| !kept.is_stored) {
+                change(stage.clone(), kept.head.clone(), state.take_changes());
+                kept.is_stored = true;
+            }
         }
         changes
     }
+}
+
+impl Heir<'_> {
+    fn has_state(&self, stage: &str) -> bool {
+        self.pipeline.stage(stage).is_some_and(|stage| stage.plugin.state_version().is_some())
+    }
+}
+
+fn head_of(state: &State, layout: u32, stage: &Stage, revision: RevisionNumber, next_offset: i64) -> StateHead {
+    let (time, plugin) = (state.time(), stage.spec.plugin_digest);
+    StateHead { v: STATE_VERSION, next_offset, time, layout, plugin, revision, departed: None }
+}
+
+/// Whether a stage would handle records in another way.
+fn works_otherwise(one: &StageSpec, other: &StageSpec) -> bool {
+    one.plugin_digest != other.plugin_digest || one.config != other.config
 }
 
 /// Whether a stage's plugin is replaced by one with another layout.
@@ -159,6 +376,20 @@ pub(super) fn undo(states: &mut [Option<State>]) {
 
 fn empty(stage: &Stage) -> State {
     State::new(BTreeMap::new(), i64::MIN, stage.spec.limits.state_bytes)
+}
+
+/// A state that was poisoned before there was a bound goes on being of no use, without an error:
+/// say so.
+fn warn_of_time(link: &str, partition: &TopicPartition, stage: &Stage, time: i64) {
+    let most_ms = stage.spec.time_ahead_max().unwrap_or(TIME_AHEAD_MAX_MS as i64);
+    if let Some(hint) = ahead::hint(link, partition, time, most_ms, now_ms()) {
+        tracing::warn!(link, stage = stage.spec.name, "{hint}");
+    }
+}
+
+fn damaged(stage: &str, partition: &TopicPartition) -> Failure {
+    let message = format!("what stage {stage} remembered of {partition} before a trial has another form");
+    Failure::fatal("state-drifted", message, "restore the target's data").at_stage(stage)
 }
 
 fn departed(stage: String, partition: &TopicPartition) -> StateChange {

@@ -18,8 +18,11 @@
 //! - Revision numbers only grow. A revision is durable in the target before any lane sees it.
 //! - While a commit is under way the lane reads and transforms the next records; it never has more than one commit under way.
 
+mod ahead;
 pub mod builtins;
 mod components;
+#[cfg(test)]
+mod double;
 pub mod events;
 pub mod failover;
 pub mod failure;

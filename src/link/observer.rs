@@ -4,7 +4,6 @@
 //! the end of the daemon.
 
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lag::{LagBoard, Lags, LaneView};
@@ -12,6 +11,7 @@ use super::probe::{Answer, Probe};
 use super::status::{LaneState, LaneStatus, lock};
 use super::supervisor::Link;
 use super::warden::Alarm;
+use crate::background::{self, Unfinished};
 
 /// How often is looked what is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Something that is done now and then on a thread of its own, and never twice at once.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
-    turn: Mutex<Turn>,
+    turn: Arc<Mutex<Turn>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,18 +39,20 @@ impl Aside {
         }
     }
 
-    /// Do it. Without a thread to be had it stays due. Who does it says when it is done: [`Aside::end`].
-    pub(super) fn begin(&self, name: &str, work: impl FnOnce() + Send + 'static) {
-        let mut turn = lock(&self.turn);
-        if thread::Builder::new().name(name.to_owned()).spawn(work).is_ok() {
-            *turn = Turn { begun: Some(Instant::now()), took: None };
-        }
-    }
-
-    /// It is done.
-    pub(super) fn end(&self) {
-        let mut turn = lock(&self.turn);
-        turn.took = turn.begun.map(|begun| begun.elapsed());
+    /// Do it. Whatever becomes of it, `ended` is told, and then it is not under way any more.
+    pub(super) fn begin<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+        ended: impl FnOnce(Result<T, Unfinished>) + Send + 'static,
+    ) {
+        let begun = Instant::now();
+        *lock(&self.turn) = Turn { begun: Some(begun), took: None };
+        let turn = self.turn.clone();
+        background::begin(name, work, move |result| {
+            ended(result);
+            *lock(&turn) = Turn { begun: Some(begun), took: Some(begun.elapsed()) };
+        });
     }
 
     /// For how long one has been under way, if one is.
@@ -110,6 +112,17 @@ impl Link {
         self.observer.lags.last()
     }
 
+    /// What could not be found out of the clusters, since asking has failed on our side: a sentence
+    /// each.
+    pub(super) fn not_found_out(&self) -> Vec<String> {
+        let probes = [("source", &self.observer.source), ("target", &self.observer.target)];
+        let failed = |(which, probe): (&str, &Arc<Probe>)| {
+            let unfinished = probe.unfinished()?;
+            Some(format!("it is not known whether the {which} answers: its probe {unfinished} ({})", unfinished.code()))
+        };
+        probes.into_iter().filter_map(failed).collect()
+    }
+
     /// Whether the source has answered lately; `None` before it was asked.
     pub fn source_answer(&self) -> Option<Answer> {
         self.observer.source.answer()
@@ -129,23 +142,33 @@ mod tests {
 
     #[test]
     fn what_hangs_is_not_begun_again() {
-        let (aside, (go, wait), (done, is_done)) = (Arc::new(Aside::default()), channel::<()>(), channel());
-        let work = {
-            let aside = aside.clone();
-            move || {
-                let _disconnected = wait.recv();
-                aside.end();
-                done.send(()).expect("the test waits");
-            }
+        let (aside, (go, wait), (done, is_done)) = (Aside::default(), channel::<()>(), channel());
+        let work = move || {
+            let _disconnected = wait.recv();
         };
         assert!(aside.is_due(|_| Duration::MAX), "nothing was done yet");
-        aside.begin("hangs", work);
+        aside.begin("hangs", work, move |result| done.send(result).expect("the test waits"));
         assert!(aside.under_way().is_some());
         assert!(!aside.is_due(|_| Duration::ZERO), "one is under way");
         drop(go);
-        is_done.recv().expect("done");
-        assert_eq!(aside.under_way(), None);
+        is_done.recv().expect("done").expect("fine");
+        await_end(&aside);
         assert!(aside.is_due(|_| Duration::ZERO));
         assert!(!aside.is_due(|_| Duration::MAX), "it is too soon");
+    }
+
+    #[test]
+    fn what_panics_is_not_under_way_for_ever() {
+        let aside = Aside::default();
+        aside.begin("bad", || panic!("it broke"), |result: Result<(), _>| drop(result));
+        await_end(&aside);
+        assert!(aside.is_due(|_| Duration::ZERO));
+    }
+
+    /// Wait for the moment between what is told and the end.
+    fn await_end(aside: &Aside) {
+        while aside.under_way().is_some() {
+            std::thread::yield_now();
+        }
     }
 }

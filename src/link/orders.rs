@@ -111,6 +111,11 @@ impl Orders {
         lock(&self.told).turn(lane)
     }
 
+    /// Whether no other daemon can run the link.
+    pub(super) fn are_all_ours(&self) -> bool {
+        matches!(lock(&self.told).ours, Ours::All)
+    }
+
     /// The share of a link of so many lanes that is ours.
     pub(super) fn share(&self, lanes: u32) -> f64 {
         match &lock(&self.told).ours {
@@ -153,14 +158,17 @@ impl Orders {
         self.wait_told(patience, |told| told.turn(lane) == Turn::Here && told.desired == desired);
     }
 
-    /// Wait as long as a lane has this turn, but not longer than `patience`.
-    pub(super) fn wait_turn(&self, lane: u32, turn: Turn, patience: Duration) {
-        self.wait_told(patience, |told| told.turn(lane) == turn);
+    /// Wait as long as a lane has this turn, but not longer than `patience`; without one, however long it takes.
+    pub(super) fn wait_turn(&self, lane: u32, turn: Turn, patience: Option<Duration>) {
+        match patience {
+            Some(patience) => self.wait_told(patience, |told| told.turn(lane) == turn),
+            None => self.await_told(|told| told.turn(lane) == turn),
+        }
     }
 
     /// Wait until somebody has said after `since` that a lane is ours, or that it is not.
-    pub(super) fn wait_confirmed(&self, lane: u32, since: Instant, patience: Duration) {
-        self.wait_told(patience, |told| {
+    pub(super) fn wait_confirmed(&self, lane: u32, since: Instant) {
+        self.await_told(|told| {
             let stale = matches!(&told.ours, Ours::Assigned(standing) if standing.confirmed <= since);
             told.turn(lane) == Turn::Here && stale
         });
@@ -168,6 +176,10 @@ impl Orders {
 
     fn wait_told(&self, patience: Duration, holds: impl Fn(&Told) -> bool) {
         let _ = self.bell.wait_timeout_while(lock(&self.told), patience, |told| holds(told));
+    }
+
+    fn await_told(&self, holds: impl Fn(&Told) -> bool) {
+        drop(self.bell.wait_while(lock(&self.told), |told| holds(told)));
     }
 
     /// Wait for `patience`, or until the link is stopped.
@@ -217,12 +229,11 @@ mod tests {
     #[test]
     fn a_fenced_lane_waits_for_news_of_whose_it_is() {
         let orders = Orders::new(Desired::Running, Ours::All);
-        let for_ever = Duration::from_secs(3600);
-        orders.wait_confirmed(0, Instant::now(), for_ever);
+        orders.wait_confirmed(0, Instant::now());
         let fenced = Instant::now();
         orders.assign(standing(&[0]));
-        orders.wait_confirmed(0, fenced, for_ever);
+        orders.wait_confirmed(0, fenced);
         orders.assign(standing(&[]));
-        orders.wait_confirmed(0, Instant::now(), for_ever);
+        orders.wait_confirmed(0, Instant::now());
     }
 }

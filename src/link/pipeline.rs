@@ -11,7 +11,7 @@ use super::revision::{RevisionRecord, StageSpec};
 use super::stats::StageStats;
 use super::status::lock;
 use super::watch::Watch;
-use crate::config::{LinkConfig, check_topic_name, would_loop};
+use crate::config::{LinkConfig, Refused, Writing, may_write};
 use crate::model::{Limits, RevisionNumber};
 use crate::plugin::{ConfigError, Instance, Plugin};
 
@@ -44,21 +44,12 @@ pub struct Stage {
     pub stats: Arc<StageStats>,
 }
 
-/// Whether a link may write to the topics that a plugin declares.
+/// Whether a link may write to the topics that a plugin declares. `others`: the links that are known beside it.
 ///
 /// # Errors
-/// A sentence about the first that it may not write to.
-pub fn check_routes(config: &LinkConfig, routes: &[Arc<str>]) -> Result<(), String> {
-    for topic in routes {
-        check_topic_name(topic).map_err(|error| format!("the plugin would route to {topic:?}: {error}"))?;
-        if would_loop(config, topic) {
-            return Err(format!("the plugin would route to {topic}, which the link itself reads"));
-        }
-        if **topic == *config.dead_letters {
-            return Err(format!("the plugin would route to {topic}, which is for the link's dead letters"));
-        }
-    }
-    Ok(())
+/// The first that it may not write to.
+pub fn check_routes(config: &LinkConfig, routes: &[Arc<str>], others: &[&LinkConfig]) -> Result<(), Refused> {
+    routes.iter().try_for_each(|topic| may_write(Writing::Routes(config), topic, others))
 }
 
 /// Whether a stage takes a component of this size.

@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::lane::now_ms;
 use super::observer::Aside;
 use super::status::lock;
+use crate::background::Unfinished;
 use crate::connector::Cluster;
 
 /// A cluster that has not answered for so long does not answer. It may be asked for longer: a connection may take 30 s.
@@ -32,7 +33,7 @@ impl Answer {
 #[derive(Debug, Default)]
 pub struct Probe {
     aside: Aside,
-    last: Mutex<Option<Answer>>,
+    last: Mutex<Option<Result<Answer, Unfinished>>>,
 }
 
 impl Probe {
@@ -42,19 +43,25 @@ impl Probe {
             return;
         }
         let (me, cluster) = (self.clone(), cluster.clone());
-        self.aside.begin("probe", move || {
+        let ask = move || {
             let trouble = cluster.probe().err().map(Failure::from);
-            *lock(&me.last) = Some(Answer { at_ms: now_ms(), trouble });
-            me.aside.end();
-        });
+            Answer { at_ms: now_ms(), trouble }
+        };
+        self.aside.begin("probe", ask, move |answer| *lock(&me.last) = Some(answer));
     }
 
-    /// What came of it last. Who lets us wait for too long does not answer.
+    /// What came of it last. Who lets us wait for too long does not answer. `None`: that is not
+    /// known, since nobody has asked, or asking has failed on our side.
     pub fn answer(&self) -> Option<Answer> {
         match self.aside.under_way() {
             Some(waited) if waited > PATIENCE => Some(silence(waited)),
-            _ => lock(&self.last).clone(),
+            _ => lock(&self.last).clone()?.ok(),
         }
+    }
+
+    /// Why nothing is known of the cluster, if asking it has failed on our side.
+    pub fn unfinished(&self) -> Option<Unfinished> {
+        lock(&self.last).clone()?.err()
     }
 }
 
@@ -62,4 +69,51 @@ fn silence(waited: Duration) -> Answer {
     let message = format!("it has said nothing for {} s", waited.as_secs());
     let trouble = Failure::fatal("no-answer", message, "look at its brokers and at the network");
     Answer { at_ms: now_ms(), trouble: Some(trouble) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::config::FailoverConfig;
+    use crate::link::double::Panics;
+    use crate::link::failover::trigger::{Signs, Trigger};
+
+    /// Ask a cluster once, and wait until that is over.
+    fn asked(cluster: Panics) -> Arc<Probe> {
+        let (probe, cluster): (_, Arc<dyn Cluster>) = (Arc::new(Probe::default()), Arc::new(cluster));
+        probe.ask(&cluster, Duration::ZERO);
+        while probe.aside.under_way().is_some() {
+            std::thread::yield_now();
+        }
+        probe
+    }
+
+    #[test]
+    fn a_probe_that_panics_is_no_answer_and_no_silence() {
+        let probe = asked(Panics::default());
+        assert_eq!(probe.answer(), None, "nothing is known of the cluster");
+        let unfinished = probe.unfinished().expect("it is said");
+        assert!(matches!(&unfinished, Unfinished::Panicked(how) if how.contains("a fault")), "{unfinished}");
+        assert!(probe.aside.is_due(|_| Duration::ZERO), "it is asked again");
+    }
+
+    #[test]
+    fn a_cluster_that_answers_is_known_again() {
+        let probe = asked(Panics { answers_probes: true });
+        assert!(probe.answer().is_some_and(|answer| answer.is_reachable()));
+        assert_eq!(probe.unfinished(), None);
+    }
+
+    #[test]
+    fn a_probe_that_panics_is_no_reason_to_fail_over() {
+        let (probe, target) = (asked(Panics::default()), asked(Panics { answers_probes: true }));
+        let answers = |probe: &Probe| probe.answer().map(|answer| answer.is_reachable());
+        let signs = Signs { source_answers: answers(&probe), target_answers: answers(&target), ..Signs::default() };
+        let (mut trigger, begun) = (Trigger::default(), Instant::now());
+        let looks = (0..100_000).map(|second| begun + Duration::from_secs(second));
+        let due: Vec<_> = looks.filter_map(|now| trigger.look(signs, &FailoverConfig::default(), now)).collect();
+        assert!(due.is_empty(), "{due:?}");
+    }
 }

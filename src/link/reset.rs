@@ -19,7 +19,7 @@ use super::supervisor::Link;
 use crate::connector::{Class, Commit, Error, Opened, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
-use crate::model::{Checkpoint, RevisionNumber, StateChange, StateHead, TopicPartition};
+use crate::model::{Checkpoint, KeptRow, RevisionNumber, StateChange, StateHead, TopicPartition, encode};
 
 /// Where the resets are kept in the target.
 const RESETS: &str = "resets";
@@ -131,8 +131,11 @@ impl Link {
         let genesis = self.genesis()?;
         let topic = self.source_topic(&wanted.topic)?;
         let places = self.places(wanted, &topic)?;
-        let because = self.state().1.map(|failure| format!("{} ({})", failure.message, failure.code));
         let known = self.target().checkpoints(&self.config().id, genesis.generation)?;
+        // What is stored is known also where the link is stopped.
+        let doubt = |place: &Place| Some(known.get(&place.partition)?.doubt.as_ref()?.to_string());
+        let failure = || self.state().1.map(|failure| format!("{} ({})", failure.message, failure.code));
+        let because = places.iter().find_map(doubt).or_else(failure);
         let record = ResetRecord {
             at_ms: now_ms(),
             by: wanted.by.clone(),
@@ -250,7 +253,7 @@ impl Link {
             let known = self.target().metadata(&self.config().id, RESETS)?;
             let mut resets = read_resets(known.as_deref())?;
             resets.push(record.clone());
-            let text = serde_json::to_vec(&Resets { v: RESETS_VERSION, resets }).unwrap_or_default();
+            let text = encode("the list of resets", &Resets { v: RESETS_VERSION, resets })?;
             if self.replace(RESETS, known.as_deref(), &text)? {
                 return Ok(());
             }
@@ -276,6 +279,11 @@ impl Link {
         let (mut checkpoints, mut states) = (BTreeMap::new(), Vec::new());
         for Place { partition, to, log_start, target, target_end } in places {
             for (stage, stored) in sink.states(&partition)? {
+                // What is kept of the time before a trial stays what it was.
+                let is_kept = stored.head.departed.is_some() || KeptRow::read_stage(&stage).is_some();
+                if is_kept && !forget {
+                    continue;
+                }
                 let head = (!forget).then_some(StateHead { next_offset: to, ..stored.head });
                 let rows = BTreeMap::new();
                 states.push(StateChange { stage, partition: partition.clone(), head, rows });
@@ -291,10 +299,12 @@ impl Link {
                 target_end_offset: target_end,
                 link_epoch: before.map_or(0, |before| before.link_epoch) + 1,
                 revision: before.map_or(revision, |before| before.revision),
+                last: None,
+                doubt: None,
             };
             checkpoints.insert(partition, checkpoint);
         }
-        sink.begin_commit(Commit { checkpoints, states, resets: true, ..Commit::default() })?;
+        sink.begin_commit(Commit { checkpoints, states, verbatim: true, ..Commit::default() })?;
         let deadline = Instant::now() + COMMIT_PATIENCE;
         while !sink.finish_commit(Duration::from_secs(1))? {
             if Instant::now() > deadline {

@@ -1,9 +1,9 @@
 //! Revisions: numbered pipelines, and the history of a link.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::model::{Builtins, Digest, Limits, OnError, RevisionNumber};
+use crate::config::ProbationConfig;
+use crate::model::{Builtins, Digest, Json, Limits, NotEncodable, OnError, RevisionNumber, encode};
 
 /// The newest version of [`History`]'s encoding.
 const HISTORY_VERSION: u32 = 2;
@@ -22,10 +22,15 @@ pub struct StageSpec {
     /// The plugin's own version.
     pub plugin_version: String,
     /// What it is configured with.
-    pub config: Value,
+    pub config: Json,
     /// What becomes of a record that it cannot handle. The first histories had no word for it, and stopped.
     #[serde(default = "stop")]
     pub on_error: OnError,
+    /// How far ahead of the record time and of the clock a record's timestamp may be, in
+    /// milliseconds: it counts for a plugin with state. The first histories had no bound, and where
+    /// they have none there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_ahead_max_ms: Option<u64>,
     /// What the plugin may use.
     #[serde(flatten)]
     pub limits: Limits,
@@ -33,6 +38,13 @@ pub struct StageSpec {
 
 fn stop() -> OnError {
     OnError::Stop
+}
+
+impl StageSpec {
+    /// The bound of timestamps, for comparing with them.
+    pub fn time_ahead_max(&self) -> Option<i64> {
+        self.time_ahead_max_ms.map(|most| i64::try_from(most).unwrap_or(i64::MAX))
+    }
 }
 
 /// Where a revision came from.
@@ -74,6 +86,9 @@ pub struct RevisionRecord {
     /// Why it was published, where somebody has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The revision whose trial this one ends: the stages remember again what they did when that trial began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<RevisionNumber>,
     /// Its stages, in order.
     pub stages: Vec<StageSpec>,
     /// Its built-ins, before the first stage.
@@ -86,6 +101,15 @@ impl RevisionRecord {
     pub fn content(&self) -> Content {
         Content { builtins: self.builtins.clone(), stages: self.stages.clone() }
     }
+
+    /// Until when it is on trial, at most, in milliseconds since 1970-01-01 UTC; `None` if it is not: what goes back is not, nor is the first revision.
+    ///
+    /// This says the same to all daemons. The one that has published it may know earlier that its probation was passed.
+    pub fn trial_ends_ms(&self, probation: &ProbationConfig) -> Option<i64> {
+        let goes_back = matches!(self.origin, Origin::Rollback | Origin::Automatic);
+        let is_watched = !goes_back && self.number.0 > 1 && probation.records > 0;
+        is_watched.then(|| self.at_ms.saturating_add(probation.time_ms as i64))
+    }
 }
 
 /// Who publishes, and why.
@@ -97,6 +121,8 @@ pub struct Publisher<'a> {
     pub by: &'a str,
     /// Why, if there is a reason to tell.
     pub reason: Option<&'a str>,
+    /// The revision whose trial it ends.
+    pub undoes: Option<RevisionNumber>,
 }
 
 /// All revisions of a link, oldest first. It is stored in the target as JSON.
@@ -142,8 +168,11 @@ impl History {
     }
 
     /// The stored form.
-    pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn encode(&self) -> Result<Vec<u8>, NotEncodable> {
+        encode("the link's history", self)
     }
 
     /// All revisions, oldest first.
@@ -166,6 +195,20 @@ impl History {
         self.revisions.iter().rev().find(|revision| revision.origin == Origin::Toml)
     }
 
+    /// Whether the file says `content`, and said so when a revision was last taken from it.
+    ///
+    /// # Errors
+    /// The content cannot be encoded.
+    pub fn has_from_toml(&self, content: &Content) -> Result<bool, NotEncodable> {
+        let (Some(last), Some(taken)) = (self.last(), self.last_from_toml()) else { return Ok(false) };
+        if taken.digest == content.digest()? {
+            return Ok(true);
+        }
+        // Revisions of before have no bound of timestamps. That the file has one now is no word
+        // against what was published since.
+        Ok(last.number != taken.number && taken.digest == content.clone().without_bounds().digest()?)
+    }
+
     /// What a rollback goes back to if it is not told: the content before the present one.
     ///
     /// After a rollback that is the content before the one rolled back to, so that saying it again goes further back.
@@ -177,31 +220,64 @@ impl History {
     }
 
     /// Append a revision; it gets the next number.
-    pub fn push(&mut self, content: Content, publisher: Publisher<'_>, at_ms: i64) -> &RevisionRecord {
+    ///
+    /// # Errors
+    /// The content cannot be encoded.
+    pub fn push(
+        &mut self,
+        content: Content,
+        publisher: Publisher<'_>,
+        at_ms: i64,
+    ) -> Result<&RevisionRecord, NotEncodable> {
         let number = RevisionNumber(self.last().map_or(1, |last| last.number.0 + 1));
-        let digest = content.digest();
+        let digest = content.digest()?;
         let Content { builtins, stages } = content;
         if !builtins.is_empty() {
             self.v = HISTORY_VERSION;
         }
-        let Publisher { origin, by, reason } = publisher;
+        let Publisher { origin, by, reason, undoes } = publisher;
         let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
-        self.revisions.push(RevisionRecord { number, digest, at_ms, by, origin, reason, stages, builtins });
-        &self.revisions[self.revisions.len() - 1]
+        self.revisions.push(RevisionRecord { number, digest, at_ms, by, origin, reason, undoes, stages, builtins });
+        Ok(&self.revisions[self.revisions.len() - 1])
     }
 }
 
 impl Content {
     /// The digest of everything that decides what is done to a record. Without built-ins it is that of the stages alone, as it was before there
     /// were any.
-    pub fn digest(&self) -> Digest {
-        // Objects of serde_json are sorted by key, so the same content has the same text.
-        let stages = serde_json::to_vec(&self.stages);
+    ///
+    /// # Errors
+    /// It cannot be encoded.
+    pub fn digest(&self) -> Result<Digest, NotEncodable> {
+        // One value has one text (`model::json`), so the same content has the same digest.
         let text = match self.builtins.is_empty() {
-            true => stages,
-            false => serde_json::to_vec(&(&self.builtins, &self.stages)),
+            true => encode("the stages of a revision", &self.stages),
+            false => encode("the content of a revision", &(&self.builtins, &self.stages)),
         };
-        Digest::of(&text.unwrap_or_default())
+        Ok(Digest::of(&text?))
+    }
+
+    /// The same as a program said it that knew no bound of timestamps.
+    fn without_bounds(mut self) -> Self {
+        self.stages.iter_mut().for_each(|stage| stage.time_ahead_max_ms = None);
+        self
+    }
+}
+
+#[cfg(test)]
+impl StageSpec {
+    /// A stage for tests.
+    pub(super) fn example(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            plugin_digest: Digest::of(b"component"),
+            plugin_name: "p".to_owned(),
+            plugin_version: "1.0.0".to_owned(),
+            config: serde_json::json!({"b": 1, "a": 2}).into(),
+            on_error: OnError::Stop,
+            time_ahead_max_ms: None,
+            limits: Limits { memory_bytes: 1, time_ms: 2, output_bytes: 3, log_lines_per_s: 4, ..Limits::default() },
+        }
     }
 }
 
@@ -211,22 +287,14 @@ mod tests {
     use crate::model::FilterSpec;
 
     fn stage(name: &str) -> StageSpec {
-        StageSpec {
-            name: name.to_owned(),
-            plugin_digest: Digest::of(b"component"),
-            plugin_name: "p".to_owned(),
-            plugin_version: "1.0.0".to_owned(),
-            config: serde_json::json!({"b": 1, "a": 2}),
-            on_error: OnError::Stop,
-            limits: Limits { memory_bytes: 1, time_ms: 2, output_bytes: 3, log_lines_per_s: 4, ..Limits::default() },
-        }
+        StageSpec::example(name)
     }
 
     fn history(contents: &[&str]) -> History {
         let mut history = History::default();
         for content in contents {
-            let publisher = Publisher { origin: Origin::Publish, by: "test", reason: None };
-            history.push(Content { stages: vec![stage(content)], ..Content::default() }, publisher, 7);
+            let publisher = Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None };
+            history.push(Content { stages: vec![stage(content)], ..Content::default() }, publisher, 7).expect("JSON");
         }
         history
     }
@@ -254,29 +322,77 @@ mod tests {
             .replace("sha256:D", &Digest::of(&serde_json::to_vec(&[stage("a")]).expect("JSON")).to_string())
             .replace("sha256:C", &Digest::of(b"component").to_string());
         assert_eq!(History::decode(text.as_bytes()).expect("readable").revisions, history(&["a"]).revisions);
-        let again = History::decode(&history(&["a"]).encode()).expect("readable");
+        let again = History::decode(&history(&["a"]).encode().expect("JSON")).expect("readable");
         assert_eq!(again.revisions, history(&["a"]).revisions);
-        assert!(history(&["a"]).encode().starts_with(br#"{"v":1,"#), "a program of before can read it");
+        assert!(history(&["a"]).encode().expect("JSON").starts_with(br#"{"v":1,"#), "a program of before can read it");
+    }
+
+    /// A file that has not changed must not undo what was published since, only because a newer
+    /// program says more of it.
+    #[test]
+    fn a_bound_of_timestamps_is_no_change_of_the_file_behind_a_publish() {
+        let content = |time_ahead_max_ms| Content {
+            stages: vec![StageSpec { time_ahead_max_ms, ..stage("a") }],
+            ..Content::default()
+        };
+        let mut history = History::default();
+        let publisher = |origin| Publisher { origin, by: "test", reason: None, undoes: None };
+        history.push(content(None), publisher(Origin::Toml), 7).expect("JSON");
+        assert!(history.has_from_toml(&content(None)).expect("JSON"));
+        assert!(!history.has_from_toml(&content(Some(1000))).expect("JSON"), "the newest revision gets one");
+        history.push(content(None), publisher(Origin::Publish), 8).expect("JSON");
+        assert!(history.has_from_toml(&content(Some(1000))).expect("JSON"));
+        history.push(content(Some(1000)), publisher(Origin::Toml), 9).expect("JSON");
+        history.push(content(None), publisher(Origin::Publish), 10).expect("JSON");
+        assert!(!history.has_from_toml(&content(Some(2000))).expect("JSON"), "that is a change");
+    }
+
+    /// A daemon that is upgraded must not find that its file says something new.
+    #[test]
+    fn the_digest_of_a_configuration_is_what_it_was_before_numbers_kept_their_digits() {
+        let stored = r#"{"a":[1,100.0,-0.5,0.25,null,"é"],"b":{"c":18446744073709551615,"d":-9223372036854775808}}"#;
+        let component = Digest::of(b"component");
+        let text = format!(
+            r#"[{{"name":"a","plugin_digest":"{component}","plugin_name":"p","plugin_version":"1.0.0","config":{stored},"on_error":"stop","time_ms":2,"record_time_ms":100,"memory_bytes":1,"table_elements":100000,"instances":64,"handles":10000,"output_bytes":3,"records_per_input":10000,"host_calls_per_record":1000,"log_lines_per_s":4,"metric_names":64,"state_bytes":67108864,"component_bytes":67108864}}]"#
+        );
+        for written in [
+            stored,
+            r#"{"b": {"d": -9223372036854775808, "c": 18446744073709551615}, "a": [1, 1e2, -0.50, 25e-2, null, "\u00e9"]}"#,
+        ] {
+            let config = Json::parse(written).expect("JSON");
+            let stages = vec![StageSpec { config, ..stage("a") }];
+            let content = Content { stages, ..Content::default() };
+            assert_eq!(content.digest().expect("JSON"), Digest::of(text.as_bytes()), "{written}");
+        }
+        let config = Json::parse(&stored.replace("18446744073709551615", "18446744073709551617")).expect("JSON");
+        let content = Content { stages: vec![StageSpec { config, ..stage("a") }], ..Content::default() };
+        assert_ne!(content.digest().expect("JSON"), Digest::of(text.as_bytes()));
+        let mut history = History::default();
+        history
+            .push(content.clone(), Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None }, 7)
+            .expect("JSON");
+        let read = History::decode(&history.encode().expect("JSON")).expect("readable");
+        assert_eq!(read.revisions[0].content(), content, "each digit is stored");
     }
 
     #[test]
     fn built_ins_are_part_of_a_revision() {
         let filter = FilterSpec { key_prefix: vec!["eu-".to_owned()], ..FilterSpec::default() };
         let builtins = Builtins { filter: Some(filter), ..Builtins::default() };
-        let publisher = Publisher { origin: Origin::Toml, by: "test", reason: None };
+        let publisher = Publisher { origin: Origin::Toml, by: "test", reason: None, undoes: None };
         let mut history = history(&["a"]);
-        history.push(Content { builtins: builtins.clone(), stages: vec![stage("a")] }, publisher, 8);
+        history.push(Content { builtins: builtins.clone(), stages: vec![stage("a")] }, publisher, 8).expect("JSON");
         assert_ne!(history.revisions[0].digest, history.revisions[1].digest);
-        let text = history.encode();
+        let text = history.encode().expect("JSON");
         assert!(text.ends_with(br#""filter":{"key_prefix":["eu-"]}}]}"#), "{}", String::from_utf8_lossy(&text));
         assert!(text.starts_with(br#"{"v":2,"#), "a program of before would run it without the filter");
         let mut again = History::decode(&text).expect("readable");
         assert_eq!(again.revisions, history.revisions);
         assert_eq!(again.revisions[1].content().builtins, builtins);
         let content = again.revisions[0].content();
-        again.push(content, publisher, 9);
+        again.push(content, publisher, 9).expect("JSON");
         assert_eq!(again.revisions[2].digest, again.revisions[0].digest, "a rollback has the content of before");
-        assert!(again.encode().starts_with(br#"{"v":2,"#));
+        assert!(again.encode().expect("JSON").starts_with(br#"{"v":2,"#));
         let unknown = String::from_utf8(text).expect("text").replace("key_prefix", "key_suffix");
         assert!(History::decode(unknown.as_bytes()).is_err(), "half a filter is none");
     }

@@ -4,10 +4,16 @@
 //! remember; then it is called again with a deadline, and searches: the same records once more, then ever smaller parts, until
 //! the record is alone. Each part goes on to the next stage by itself, in order. That is right because results do not depend
 //! on how batches are cut; what a stage remembers is undone with every call that traps.
+//!
+//! **Invariant:** nothing here calls itself. How many records are bad, and in how many stages, decides only how long the list of
+//! [`Task`]s is. The tasks are ranges of one batch for each stage, so the list takes memory in proportion to that batch.
 
+use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ahead::{self, Clock, Guard};
 use super::builtins;
 use super::failure::{Failure, Place};
 use super::lane::now_ms;
@@ -16,9 +22,13 @@ use super::pipeline::{Instances, Pipeline};
 use super::stats::{Tally, Window};
 use super::trace;
 use crate::config::{BreakerConfig, LinkConfig};
-use crate::model::{Batch, OnError};
+use crate::model::{Batch, OnError, TopicPartition};
 use crate::plugin::instance::{Trapped, Verdict};
 use crate::plugin::state::State;
+
+/// How many calls may be undone because of rejects before the lane is asked for a deadline. A batch usually has a few rejects that others
+/// may have seen; without a deadline, a slow plugin that rejects everything in this way would hold the lane for hours.
+const UNDONE_MAX: u32 = 64;
 
 /// A lane's instances of a pipeline.
 #[derive(Debug)]
@@ -47,7 +57,7 @@ pub(super) struct Processed {
 /// Why a batch was not processed. What the stages remember is to be undone by the lane.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// A plugin trapped, and no search was asked for. The batch comes back.
+    /// A plugin trapped, or rejected so much that the search takes long, and no search was asked for. The batch comes back.
     Poisoned(Box<Batch>),
     /// A record of this batch stops the lane: the one at the failure's place. Those before it can be processed.
     Halted(Box<(Batch, Failure)>),
@@ -63,11 +73,11 @@ pub(super) enum Stop {
 
 impl Stop {
     /// The same, about the batch that came in and not about a part of it.
-    fn about(self, original: Option<Batch>) -> Self {
+    fn about(self, original: Option<&Batch>) -> Self {
         match (self, original) {
-            (Self::Poisoned(_), Some(batch)) => Self::Poisoned(Box::new(batch)),
-            (Self::Late(_), Some(batch)) => Self::Late(Box::new(batch)),
-            (Self::Halted(halted), Some(batch)) => Self::Halted(Box::new((batch, halted.1))),
+            (Self::Poisoned(_), Some(batch)) => Self::Poisoned(Box::new(batch.clone())),
+            (Self::Late(_), Some(batch)) => Self::Late(Box::new(batch.clone())),
+            (Self::Halted(halted), Some(batch)) => Self::Halted(Box::new((batch.clone(), halted.1))),
             (stop, _) => stop,
         }
     }
@@ -82,6 +92,69 @@ pub(super) struct Search<'s> {
     pub(super) interrupted: &'s dyn Fn() -> bool,
 }
 
+/// What is still to be done with a batch. The task that was pushed last is the next one, so parts are pushed from the last to the first.
+enum Task {
+    /// A batch goes to a stage, or out.
+    Flow { stage: usize, batch: Rc<Batch> },
+    /// A stage works on some records of a batch.
+    Part(Part),
+    /// A stage cannot handle a record of a batch.
+    PutAside { stage: usize, batch: Rc<Batch>, index: usize, cause: Cause },
+    /// The record that the plugin pointed at has been tried alone: with `trapped` records that it trapped on before, did it tell the truth?
+    Judge { stage: usize, trapped: u64 },
+}
+
+/// Some records of the batch that a stage was given.
+#[derive(Clone)]
+struct Part {
+    stage: usize,
+    batch: Rc<Batch>,
+    range: Range<usize>,
+    /// Whether the plugin has handled these records a moment ago, in a call that was undone because of others.
+    handled: bool,
+}
+
+impl Part {
+    /// The records from `from` up to `to`, counted from the first of this part.
+    fn of(&self, from: usize, to: usize, handled: bool) -> Task {
+        let range = self.range.start + from..self.range.start + to;
+        Task::Part(Self { range, handled, batch: self.batch.clone(), stage: self.stage })
+    }
+
+    fn put_aside(&self, index: usize, cause: Cause) -> Task {
+        Task::PutAside { stage: self.stage, batch: self.batch.clone(), index: self.range.start + index, cause }
+    }
+}
+
+/// How many records a stage is given at once. Where calls are undone, records are handed over again and again; if that were always
+/// all that is left, the work would grow with the square of the bad records. So the next part is as long as what the last undone
+/// call has settled, and grows with each call that goes well: the work stays in proportion to the records.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    records: usize,
+    /// Whether the plugin has rejected records that it had handled before. Nothing it says can be built on: it gets one record at a time.
+    is_erratic: bool,
+}
+
+impl Pace {
+    const FULL: Self = Self { records: usize::MAX, is_erratic: false };
+
+    fn most(self, part: &Part) -> usize {
+        // Of what was handled a moment ago nothing has to be done twice.
+        if part.handled && !self.is_erratic { usize::MAX } else { self.records }
+    }
+
+    fn went_well(&mut self, records: usize) {
+        if !self.is_erratic {
+            self.records = self.records.max(records.saturating_mul(2));
+        }
+    }
+
+    fn was_undone(&mut self, settled: usize) {
+        self.records = if self.is_erratic { 1 } else { settled.max(1) };
+    }
+}
+
 /// A batch on its way.
 struct Work<'s> {
     /// What each stage remembers of the batch's partition; `None` for those without state.
@@ -89,12 +162,20 @@ struct Work<'s> {
     done: Processed,
     /// The source record that each stage was given last, and how many siblings of it so far.
     siblings: Vec<(i64, u32)>,
+    /// How much each stage is given at once.
+    paces: Vec<Pace>,
     /// Whether and how long it may search.
     search: Option<Search<'s>>,
+    /// What timestamps are held against.
+    clock: &'s dyn Clock,
     /// The largest record that the target takes, in bytes.
     record_bytes_max: usize,
     /// Whether plugins have told the truth about what they were working on.
     trusts_hints: bool,
+    /// How many calls were undone because of rejects.
+    undone: u32,
+    /// What is to be done; the last is the next.
+    tasks: Vec<Task>,
 }
 
 impl Work<'_> {
@@ -130,13 +211,15 @@ impl Run {
         self.instances.iter().flatten().flat_map(|instance| instance.routes())
     }
 
-    /// Let a batch go through the built-ins and all stages, to a target that takes records of `record_bytes_max` bytes. If it is to search, look for the
-    /// records that a plugin traps on.
+    /// Let a batch go through the built-ins and all stages, to a target that takes records of
+    /// `record_bytes_max` bytes. If it is to search, look for the records that a plugin traps on.
+    /// `clock` says which timestamps cannot be true.
     pub(super) fn process(
         &mut self,
         mut batch: Batch,
         states: &mut [Option<State>],
         record_bytes_max: usize,
+        clock: &dyn Clock,
         search: Option<Search<'_>>,
     ) -> Result<Processed, Stop> {
         let stages = self.pipeline.stages.len();
@@ -144,15 +227,31 @@ impl Run {
         // A plugin that traps in a single stage has the whole batch in hand, and without any stage nothing stops. A record that halts the lane is alone: those before it are in
         // the original.
         let may_halt = self.pipeline.stages.iter().any(|stage| stage.spec.on_error == OnError::Stop);
-        let keeps = stages > 1 || search.is_some() || has_builtins && stages > 0 || may_halt;
+        // A stage that remembers gets a batch in parts where a record was ahead of its time or has
+        // left traces.
+        let may_part = states.iter().any(Option::is_some);
+        let keeps = stages > 1 || search.is_some() || has_builtins && stages > 0 || may_halt || may_part;
         let original = keeps.then(|| batch.clone());
         let mut done = Processed { tallies: vec![Tally::default(); stages], ..Processed::default() };
         if has_builtins {
             done.builtins = self.pipeline.builtins.apply(&mut batch, now_ms);
         }
         let siblings = vec![(i64::MIN, 0); stages];
-        let mut work = Work { states, done, siblings, search, record_bytes_max, trusts_hints: true };
-        self.flow(0, batch, &mut work).map_err(|stop| stop.about(original))?;
+        let mut work = Work {
+            states,
+            done,
+            siblings,
+            paces: vec![Pace::FULL; stages],
+            search,
+            clock,
+            record_bytes_max,
+            trusts_hints: true,
+            undone: 0,
+            tasks: vec![Task::Flow { stage: 0, batch: Rc::new(batch) }],
+        };
+        while let Some(task) = work.tasks.pop() {
+            self.turn(task, &mut work).map_err(|stop| stop.about(original.as_ref()))?;
+        }
         let mut done = work.done;
         // Parts go through all stages one after the other, so the order of finding depends on how the batch was cut.
         done.letters.sort_by_key(Letter::order);
@@ -163,33 +262,105 @@ impl Run {
         Ok(done)
     }
 
+    fn turn(&mut self, task: Task, work: &mut Work<'_>) -> Result<(), Stop> {
+        match task {
+            Task::Flow { stage, batch } => {
+                self.flow(stage, Rc::unwrap_or_clone(batch), work);
+                Ok(())
+            }
+            Task::Part(part) => self.part(part, work),
+            Task::PutAside { stage, batch, index, cause } => {
+                self.put_aside(stage, batch.slice(index..index + 1), cause, work)
+            }
+            Task::Judge { stage, trapped } => {
+                // Who always points at a wrong record would have the search go on record by record.
+                work.trusts_hints &= work.done.tallies[stage].trapped > trapped;
+                Ok(())
+            }
+        }
+    }
+
     /// Hand a batch to a stage.
-    fn flow(&mut self, stage: usize, mut batch: Batch, work: &mut Work<'_>) -> Result<(), Stop> {
-        let Some((first, last)) = batch.offsets.first().copied().zip(batch.offsets.last().copied()) else {
-            return Ok(());
-        };
+    fn flow(&self, stage: usize, mut batch: Batch, work: &mut Work<'_>) {
+        let Some((first, last)) = batch.offsets.first().copied().zip(batch.offsets.last().copied()) else { return };
         if stage == self.pipeline.stages.len() {
             work.done.outputs.push(batch);
-            return Ok(());
+            return;
         }
         let (offset, count) = work.siblings[stage];
         batch.first_ordinal = if offset == first { count } else { 0 };
         work.siblings[stage] = (last, batch.ordinal(batch.len() - 1) + 1);
         batch.compact_if_sparse();
-        let whole = batch.len();
-        self.part(stage, batch, whole, work)
+        let range = 0..batch.len();
+        work.tasks.push(Task::Part(Part { stage, batch: Rc::new(batch), range, handled: false }));
     }
 
-    /// Let a stage work on a part of a batch of `whole` records.
-    fn part(&mut self, stage: usize, batch: Batch, whole: usize, work: &mut Work<'_>) -> Result<(), Stop> {
-        if batch.is_empty() {
+    /// Let a stage work on a part of a batch, or on as much of it as it is given at once.
+    fn part(&mut self, mut part: Part, work: &mut Work<'_>) -> Result<(), Stop> {
+        let (stage, records) = (part.stage, part.range.len());
+        if records == 0 {
             return Ok(());
         }
-        match self.attempt(stage, &batch, whole, work)? {
-            Ok(verdict) => self.accept(stage, batch, verdict, whole, work),
-            Err(trapped) if work.search.is_some() => self.search(stage, &batch, &trapped, whole, work),
-            Err(_) => Err(Stop::Poisoned(Box::new(batch))),
+        let most = work.paces[stage].most(&part);
+        if records > most {
+            work.tasks.push(part.of(most, records, part.handled));
+            part.range.end = part.range.start + most;
         }
+        if let Some((ahead, most_ms)) = self.first_ahead(&part, work)? {
+            let cause = Cause::ahead(part.batch.timestamps[part.range.start + ahead], most_ms);
+            work.tasks.push(part.of(ahead + 1, part.range.len(), part.handled));
+            work.tasks.push(part.put_aside(ahead, cause));
+            if ahead == 0 {
+                return Ok(());
+            }
+            // None of these is ahead.
+            part.range.end = part.range.start + ahead;
+        }
+        let whole = part.batch.len();
+        if part.range.len() == whole {
+            return match self.attempt(stage, &part.batch, whole, work)? {
+                Ok(verdict) => self.accept(part, None, verdict, work),
+                Err(trapped) => self.search(&part, &trapped, work),
+            };
+        }
+        let records = part.batch.slice(part.range.clone());
+        match self.attempt(stage, &records, whole, work)? {
+            Ok(verdict) => self.accept(part, Some(records), verdict, work),
+            Err(trapped) => self.search(&part, &trapped, work),
+        }
+    }
+
+    /// The first record of a part whose timestamp is ahead of all clocks, for a stage that
+    /// remembers anything; and by how much it may be.
+    fn first_ahead(&self, part: &Part, work: &Work<'_>) -> Result<Option<(usize, i64)>, Stop> {
+        let Some((guard, time)) = self.guard(part.stage, work) else { return Ok(None) };
+        let ahead = guard.first_ahead(&part.batch, part.range.clone(), time, std::iter::empty())?;
+        Ok(ahead.map(|ahead| (ahead - part.range.start, guard.most_ms)))
+    }
+
+    /// What a stage that remembers anything holds timestamps against, and its record time.
+    fn guard<'g>(&'g self, stage: usize, work: &Work<'g>) -> Option<(Guard<'g>, i64)> {
+        let (spec, state) = (&self.pipeline.stages[stage].spec, work.states[stage].as_ref()?);
+        Some((Guard { stage: spec, clock: work.clock, most_ms: spec.time_ahead_max()? }, state.time()))
+    }
+
+    /// How many of the rejects are certain, if a record was timely only because of a rejected one
+    /// before it: that did not move the record time.
+    fn certain_in_time(
+        &self,
+        stage: usize,
+        records: &Batch,
+        verdict: &Verdict,
+        work: &Work<'_>,
+    ) -> Result<Option<usize>, Stop> {
+        let rejects = &verdict.rejects;
+        if rejects.is_empty() {
+            return Ok(None);
+        }
+        let (Some((guard, _)), Some(mark)) = (self.guard(stage, work), verdict.mark) else { return Ok(None) };
+        let rejected = rejects.iter().map(|reject| reject.index);
+        let ahead = guard.first_ahead(records, 0..records.len(), mark.time(), rejected)?;
+        Ok(ahead.map(|ahead| rejects.partition_point(|reject| reject.index < ahead)))
     }
 
     /// Call the plugin once. The outer error is that there is no plugin to call, or no time.
@@ -239,70 +410,98 @@ impl Run {
         }
     }
 
-    /// Take what a plugin answered, and go on with it.
+    /// Take what a plugin answered for a part, and go on with it. `records` is the part, unless it is the whole batch.
     fn accept(
         &mut self,
-        stage: usize,
-        batch: Batch,
+        part: Part,
+        records: Option<Batch>,
         verdict: Verdict,
-        whole: usize,
         work: &mut Work<'_>,
     ) -> Result<(), Stop> {
+        let stage = part.stage;
         let stays = matches!(self.pipeline.stages[stage].spec.on_error, OnError::DeadLetter | OnError::Skip);
-        if verdict.rejects.is_empty() || stays && verdict.certain.is_none() {
-            for reject in &verdict.rejects {
-                let record = batch.slice(reject.index..reject.index + 1);
-                self.put_aside(stage, record, Cause::rejected(reject), work)?;
-            }
-            let tally = &mut work.done.tallies[stage];
-            tally.records_in += (batch.len() - verdict.rejects.len()) as u64;
-            if let Some(cpu_time) = verdict.cpu_time {
-                tally.cpu_time += cpu_time;
-                tally.timed_records += batch.len() as u64;
-            }
-            let done = verdict.apply(batch);
-            tally.records_out += done.batch.len() as u64;
-            tally.dropped += done.dropped as u64;
-            tally.changed += done.changed as u64;
-            return self.flow(stage + 1, done.batch, work);
+        let in_time = self.certain_in_time(stage, records.as_ref().unwrap_or(&part.batch), &verdict, work)?;
+        let certain = verdict.certain.into_iter().chain(in_time).min();
+        if !verdict.rejects.is_empty() && (!stays || certain.is_some()) {
+            return self.part_again(&part, verdict, certain, work);
         }
-        // The rejected records come out first, and the others are worked on without them.
-        work.undo(stage, &verdict);
-        let certain = verdict.certain.unwrap_or(verdict.rejects.len());
-        let mut next = 0;
-        for reject in &verdict.rejects[..certain] {
-            self.part(stage, batch.slice(next..reject.index), whole, work)?;
-            next = reject.index + 1;
-            let record = batch.slice(reject.index..next);
-            self.put_aside(stage, record, Cause::rejected(reject), work)?;
+        for reject in &verdict.rejects {
+            let index = part.range.start + reject.index;
+            self.put_aside(stage, part.batch.slice(index..index + 1), Cause::rejected(reject), work)?;
         }
-        self.part(stage, batch.slice(next..batch.len()), whole, work)
+        work.paces[stage].went_well(part.range.len());
+        let batch = records.unwrap_or_else(|| Rc::unwrap_or_clone(part.batch));
+        let tally = &mut work.done.tallies[stage];
+        tally.records_in += (batch.len() - verdict.rejects.len()) as u64;
+        if let Some(cpu_time) = verdict.cpu_time {
+            tally.cpu_time += cpu_time;
+            tally.timed_records += batch.len() as u64;
+        }
+        let done = verdict.apply(batch);
+        tally.records_out += done.batch.len() as u64;
+        tally.dropped += done.dropped as u64;
+        tally.changed += done.changed as u64;
+        work.tasks.push(Task::Flow { stage: stage + 1, batch: Rc::new(done.batch) });
+        Ok(())
     }
 
-    /// Find the records that the plugin traps on. It has just trapped on `batch`.
-    fn search(
-        &mut self,
-        stage: usize,
-        batch: &Batch,
-        trapped: &Trapped,
-        whole: usize,
+    /// Have the rejected records come out first, and the others worked on without them. Only the
+    /// first `certain` rejects count, if there is such a number.
+    fn part_again(
+        &self,
+        part: &Part,
+        verdict: Verdict,
+        certain: Option<usize>,
         work: &mut Work<'_>,
     ) -> Result<(), Stop> {
-        if batch.len() == 1 {
-            return self.put_aside(stage, batch.clone(), Cause::trapped(&trapped.trap), work);
+        let stage = part.stage;
+        work.undo(stage, &verdict);
+        work.undone += 1;
+        if work.search.is_none() && work.undone > UNDONE_MAX {
+            return Err(Stop::Poisoned(Box::new(part.batch.as_ref().clone())));
         }
-        let hint = trapped.hint.filter(|hint| work.trusts_hints && *hint < batch.len());
+        let rejects = &verdict.rejects[..certain.unwrap_or(verdict.rejects.len())];
+        let settled = rejects.last().map_or(0, |last| last.index + 1);
+        let pace = &mut work.paces[stage];
+        pace.is_erratic |= part.handled;
+        pace.was_undone(settled);
+        let (mut end, mut handled) = (part.range.len(), certain.is_none());
+        for reject in rejects.iter().rev() {
+            work.tasks.push(part.of(reject.index + 1, end, handled));
+            work.tasks.push(part.put_aside(reject.index, Cause::rejected(reject)));
+            (end, handled) = (reject.index, true);
+        }
+        work.tasks.push(part.of(0, end, handled));
+        Ok(())
+    }
+
+    /// Find the records that the plugin traps on. It has just trapped on `part`.
+    fn search(&self, part: &Part, trapped: &Trapped, work: &mut Work<'_>) -> Result<(), Stop> {
+        if work.search.is_none() {
+            return Err(Stop::Poisoned(Box::new(part.batch.as_ref().clone())));
+        }
+        let (stage, records) = (part.stage, part.range.len());
+        if records == 1 {
+            // Where one is bad the next often is, too.
+            work.paces[stage].was_undone(1);
+            work.tasks.push(part.put_aside(0, Cause::trapped(&trapped.trap)));
+            return Ok(());
+        }
+        // Of records that were handled before the one that the plugin pointed at, it traps on none: unless the pointer was wrong.
+        work.trusts_hints &= !part.handled;
+        let hint = trapped.hint.filter(|hint| work.trusts_hints && *hint < records);
         let Some(hint) = hint else {
-            let middle = batch.len() / 2;
-            self.part(stage, batch.slice(0..middle), whole, work)?;
-            return self.part(stage, batch.slice(middle..batch.len()), whole, work);
+            let middle = records / 2;
+            work.tasks.push(part.of(middle, records, false));
+            work.tasks.push(part.of(0, middle, false));
+            return Ok(());
         };
-        self.part(stage, batch.slice(0..hint), whole, work)?;
-        let before = work.done.tallies[stage].trapped;
-        self.part(stage, batch.slice(hint..hint + 1), whole, work)?;
-        // Who always points at a wrong record would have the search go on record by record.
-        work.trusts_hints &= work.done.tallies[stage].trapped > before;
-        self.part(stage, batch.slice(hint + 1..batch.len()), whole, work)
+        work.paces[stage].was_undone(hint + 1);
+        work.tasks.push(part.of(hint + 1, records, false));
+        work.tasks.push(Task::Judge { stage, trapped: work.done.tallies[stage].trapped });
+        work.tasks.push(part.of(hint, hint + 1, false));
+        work.tasks.push(part.of(0, hint, true));
+        Ok(())
     }
 
     /// Do with a record that the stage cannot handle what its settings say.
@@ -313,21 +512,29 @@ impl Run {
         tally.note(&cause, &record);
         let (rejected, trapped) = (tally.rejected, tally.trapped);
         if let Some(reason) = self.windows[stage].opens(rejected, trapped, &self.breaker) {
-            return Err(Stop::Breaker(format!("stage {} {reason}, the last with {cause}", at.spec.name)));
+            let hint = self.time_hint(stage, &record, work).map_or(String::new(), |hint| format!("; {hint}"));
+            return Err(Stop::Breaker(format!("stage {} {reason}, the last with {cause}{hint}", at.spec.name)));
         }
         match at.spec.on_error {
             OnError::DeadLetter => work.done.letters.push(Letter { stage: Some(stage), record, cause }),
             OnError::Skip => {}
             OnError::Pass => {
                 tally.records_out += 1;
-                return self.flow(stage + 1, record, work);
+                work.tasks.push(Task::Flow { stage: stage + 1, batch: Rc::new(record) });
             }
             OnError::Stop => {
-                let failure = halted(&at.spec.name, &record, &cause);
+                let failure = halted(&at.spec.name, &record, &cause, self.time_hint(stage, &record, work));
                 return Err(Stop::Halted(Box::new((record, failure))));
             }
         }
         Ok(())
+    }
+
+    /// What to do about the stage's record time, if that is why it cannot go on.
+    fn time_hint(&self, stage: usize, record: &Batch, work: &Work<'_>) -> Option<String> {
+        let (guard, time) = self.guard(stage, work)?;
+        let partition = TopicPartition::new(record.topic.clone(), record.partition);
+        ahead::hint(&self.link, &partition, time, guard.most_ms, now_ms())
     }
 }
 
@@ -339,13 +546,21 @@ fn time_for(records: usize, whole: usize, time: Duration, record_time: Duration)
     }
 }
 
-fn halted(stage: &str, record: &Batch, cause: &Cause) -> Failure {
+fn halted(stage: &str, record: &Batch, cause: &Cause, hint: Option<String>) -> Failure {
     let place = Place::of(record);
     let message = format!(
-        "stage {stage} and the record of {}-{} at offset {}: {cause}",
-        place.topic, place.partition, place.offset
+        "stage {stage} and the record of {}-{} at offset {}: {cause}{}",
+        place.topic,
+        place.partition,
+        place.offset,
+        hint.map_or(String::new(), |hint| format!("; {hint}"))
     );
-    let remedy =
-        "publish a plugin or a configuration that handles this record, or another on_error; then start the link";
+    let remedy = match cause.failure_code() {
+        ahead::CODE => ahead::REMEDY,
+        _ => "publish a plugin or a configuration that handles this record, or another on_error; then start the link",
+    };
     Failure { place: Some(place), ..Failure::fatal(cause.failure_code(), message, remedy).at_stage(stage) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::genesis::Genesis;
@@ -15,6 +14,7 @@ use super::status::{LaneStatus, lock};
 use super::supervisor::Link;
 use super::throttle::ThrottleOrder;
 use super::upgrade::Known;
+use crate::background;
 use crate::model::TopicPartition;
 
 /// How long an answer is waited for: most clusters need a few milliseconds, and whoever asks the REST API should not need more than 20.
@@ -151,11 +151,21 @@ impl<T: Default + Send + Sync + 'static> Sight<T> {
             state.again = true;
             return state.begun + 1;
         }
-        let me = self.clone();
-        if thread::Builder::new().name("look".to_owned()).spawn(move || me.run(ask)).is_ok() {
-            state.begun += 1;
-        }
-        state.begun
+        state.begun += 1;
+        let round = state.begun;
+        // The end is noted under the same lock, on this thread if there is no other.
+        drop(state);
+        let (me, it) = (self.clone(), self.clone());
+        background::begin(
+            "look",
+            move || me.run(ask),
+            move |result| {
+                if result.is_err() {
+                    it.give_up();
+                }
+            },
+        );
+        round
     }
 
     fn run(&self, ask: impl Fn(&T) -> T) {
@@ -171,6 +181,16 @@ impl<T: Default + Send + Sync + 'static> Sight<T> {
             }
             state.begun += 1;
         }
+    }
+
+    /// Nothing was found out. Whoever waits is shown what was known before, and the next look
+    /// begins anew.
+    fn give_up(&self) {
+        let mut state = lock(&self.state);
+        // A round that was only asked for has not been either.
+        state.begun += u64::from(std::mem::take(&mut state.again));
+        state.ended = state.begun;
+        self.seen.notify_all();
     }
 
     /// What was known is not so any more: a round that begins from now on will know.
@@ -237,14 +257,24 @@ mod tests {
     }
 
     #[test]
+    fn a_look_that_panics_shows_what_was_known_and_is_no_reason_not_to_look_again() {
+        let (sight, answers, ask) = sight();
+        answers.send(7).unwrap();
+        assert_eq!(*sight.seen(sight.begin(ask.clone()), later()), 7);
+        assert_eq!(*sight.seen(sight.begin(|_| panic!("it broke")), later()), 7);
+        answers.send(8).unwrap();
+        assert_eq!(*sight.seen(sight.begin(ask), later()), 8);
+    }
+
+    #[test]
     fn what_was_changed_here_is_waited_for() {
         let (sight, answers, ask) = sight();
         answers.send(1).unwrap();
         sight.seen(sight.begin(ask.clone()), later());
         sight.expect();
         let round = sight.begin(ask);
-        let slow = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(50));
+        let slow = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
             answers.send(2).unwrap();
             answers
         });

@@ -35,10 +35,10 @@ use super::watch::Watch;
 use crate::config::{BreakerAction, LinkConfig};
 use crate::connector::{Class, Cluster, LaneGroup, RevisionStart};
 use crate::model::layout::LAYOUT_NEWEST;
-use crate::model::{Digest, RevisionNumber, TopicPartition};
+use crate::model::{Digest, RevisionNumber, TopicPartition, encode};
 use crate::plugin::PluginEngine;
 
-pub use publish::{Publication, PublishError};
+pub use publish::{NewPlugin, Publication, PublishError};
 pub use state::LinkState;
 pub use verify::VerifyError;
 
@@ -320,7 +320,7 @@ impl Link {
     }
 
     pub(super) fn store_order(&self, order: &Order) -> Result<(), Failure> {
-        let text = serde_json::to_vec(order).unwrap_or_default();
+        let text = encode("the link's desired state", order)?;
         self.store(DESIRED, &text)?;
         *lock(&self.told) = Some(order.clone());
         Ok(())
@@ -494,7 +494,7 @@ impl Link {
         let membership = self.target.membership(&group);
         let ours = if membership.is_some() { Ours::Unknown } else { Ours::All };
         let shared = Arc::new(self.shared(Orders::new(desired, ours), genesis)?);
-        let threads = threads::spawn_threads(&shared, membership)?;
+        let threads = threads::spawn_threads(&shared, membership, group)?;
         let view = View { shared: Some(shared.clone()), started_ms: Some(now_ms()), ..View::default() };
         *lock(&self.view) = view;
         self.await_lanes(&shared, desired);
@@ -539,21 +539,25 @@ impl Link {
 
     /// The published revision; or a new one, if the configuration file has changed since it was last published.
     fn revision_to_run(&self) -> Result<RevisionRecord, Failure> {
+        self.history_to_run().map(|(_, record)| record)
+    }
+
+    /// The same, with the history that it is the last of, as it is stored.
+    fn history_to_run(&self) -> Result<(History, RevisionRecord), Failure> {
         let content = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
         loop {
             let mut history = self.history()?;
-            let known = history.last_from_toml().is_some_and(|revision| revision.digest == content.digest());
-            if let Some(last) = history.last().filter(|_| known) {
-                return Ok(last.clone());
+            let known = history.has_from_toml(&content)?;
+            if let Some(last) = history.last().filter(|_| known).cloned() {
+                return Ok((history, last));
             }
             self.components.store_configured()?;
             let by = if self.definition == 0 { "configuration file" } else { "definition" };
-            let publisher = Publisher { origin: Origin::Toml, by, reason: None };
-            let record = history.push(content.clone(), publisher, now_ms()).clone();
-            // Daemons that start together have the same file: one of them writes it down.
+            let publisher = Publisher { origin: Origin::Toml, by, reason: None, undoes: None };
+            let record = history.push(content.clone(), publisher, now_ms())?.clone();
+            // Daemons that start together have the same file: one of them writes it down, and all read what is there then.
             if self.store_history(&history)? {
                 self.announce(&record);
-                return Ok(record);
             }
         }
     }

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::lane::now_ms;
 use super::status::lock;
 use super::supervisor::Link;
+use crate::model::encode;
 
 /// What may be saved up: a tenth of a second, so that the rate is kept in any second.
 const SAVED_SECONDS: f64 = 0.1;
@@ -33,6 +34,8 @@ pub struct Throttle {
     /// Bytes a second for the whole link; 0: as fast as it can.
     rate: AtomicU64,
     bucket: Mutex<Bucket>,
+    /// Held from what is stored to what holds.
+    setting: Mutex<()>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +58,7 @@ pub struct ThrottleOrder {
 
 impl Throttle {
     pub(super) fn new(rate: Option<u64>) -> Self {
-        Self { rate: AtomicU64::new(rate.unwrap_or(0)), bucket: Mutex::default() }
+        Self { rate: AtomicU64::new(rate.unwrap_or(0)), ..Self::default() }
     }
 
     /// Bytes a second for the whole link; `None`: as fast as it can.
@@ -127,7 +130,9 @@ impl Link {
     /// The target cannot be written.
     pub fn set_throttle(&self, rate: Option<Option<u64>>, by: &str) -> Result<(), Failure> {
         let order = rate.map(|rate| ThrottleOrder { rate, by: by.to_owned(), at_ms: now_ms() });
-        let text = serde_json::to_vec(&order).unwrap_or_default();
+        let text = encode("the link's throttle", &order)?;
+        // Of two who set it at once, the rate must be that of who is stored last.
+        let _setting = lock(&self.throttle.setting);
         self.store(THROTTLE, &text)?;
         self.apply_throttle(order.as_ref());
         Ok(())
@@ -135,6 +140,7 @@ impl Link {
 
     /// Take over what was set at another daemon, or before a restart.
     pub(super) fn follow_throttle(&self) -> Result<(), Failure> {
+        let _setting = lock(&self.throttle.setting);
         self.apply_throttle(self.throttle_order()?.as_ref());
         Ok(())
     }

@@ -18,6 +18,9 @@ use crate::config::BreakerAction;
 /// How often a warden looks by itself: a probation may end without any record, and a cluster may come back that did not answer when the daemon started.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long after the time of a trial it may still be undone, because trouble was raised before: shorter than lanes keep what they need for that.
+const LATE: Duration = Duration::from_secs(10);
+
 /// Wakes a thread that looks after a link.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
@@ -126,7 +129,8 @@ impl Link {
             let reason = format!("{reason}; there is no revision before it");
             return self.pause_because(pipeline, &mut running, &reason);
         };
-        let publisher = Publisher { origin: Origin::Automatic, by: "tidegate", reason: Some(&reason) };
+        let undoes = self.on_trial(&history, LATE);
+        let publisher = Publisher { origin: Origin::Automatic, by: "tidegate", reason: Some(&reason), undoes };
         match self.release(running.as_ref(), &mut history, content, publisher) {
             Ok(_) => self.restart_failed(&mut running),
             Err(PublishError::Failed(failure)) => Err(failure),

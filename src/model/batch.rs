@@ -97,8 +97,8 @@ pub struct Batch {
     pub offsets: Vec<i64>,
     /// Where the records go, if a transform routed any; else empty.
     pub placements: Vec<Placement>,
-    /// The topics that placements name.
-    pub topics: Vec<Arc<str>>,
+    /// The topics that placements name. Parts of a batch share them.
+    pub topics: Arc<[Arc<str>]>,
     /// How many siblings of the first record (split from the same source record) came before this batch.
     pub first_ordinal: u32,
     /// The offset after the last one that this batch stands for, filtered records and holes included.
@@ -285,7 +285,8 @@ impl Batch {
 
     /// How many siblings of record `index` came before it, this batch and those before it taken together.
     pub fn ordinal(&self, index: usize) -> u32 {
-        let before = self.offsets[..index].iter().rev().take_while(|offset| **offset == self.offsets[index]).count();
+        // Records are in the order of their offsets, and one record may have become very many.
+        let before = index - self.offsets[..index].partition_point(|offset| *offset < self.offsets[index]);
         let reaches_start = before == index;
         before as u32 + if reaches_start { self.first_ordinal } else { 0 }
     }
@@ -442,7 +443,7 @@ impl BatchBuilder {
             timestamps: self.timestamps,
             offsets: self.offsets,
             placements: Vec::new(),
-            topics: Vec::new(),
+            topics: Arc::default(),
             first_ordinal: 0,
             next_offset,
         }

@@ -16,6 +16,16 @@ pub type ClusterId = Arc<str>;
 #[serde(transparent)]
 pub struct TopicId(pub u64);
 
+impl TopicId {
+    /// What clusters without topic ids say.
+    pub const NIL: Self = Self(0);
+
+    /// Whether both are known and differ.
+    pub fn is_another(self, now: Self) -> bool {
+        self != now && self != Self::NIL && now != Self::NIL
+    }
+}
+
 /// The number of a revision within its link: the first is 1, and numbers only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -5,6 +5,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The largest component that is accepted, in bytes. Plugins in JavaScript or Python carry their interpreter: 12–18 MiB.
+pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
+
 /// The limits of one stage. Those that name no other scope hold for one call of one instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -36,6 +39,9 @@ pub struct Limits {
     /// The size of a component, in bytes.
     pub component_bytes: u64,
 }
+
+/// How many instances of plugins a daemon has room for, of all stages and lanes. What is set aside for them is addresses, not memory.
+pub const INSTANCES_MAX: u32 = 4000;
 
 const MIB: u64 = 1 << 20;
 

@@ -5,6 +5,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// How far ahead of the record time and of the clock a timestamp may be where nobody says
+/// otherwise: an hour, as Kafka's brokers have it since version 4
+/// (`message.timestamp.after.max.ms`).
+pub const TIME_AHEAD_MAX_MS: u64 = 3_600_000;
+
 /// What becomes of a record that a stage rejects or traps on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

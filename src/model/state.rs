@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, RevisionNumber, TopicPartition};
+use super::{Digest, NotEncodable, RevisionNumber, TopicPartition, encode};
 
 /// The version of [`StateHead`]'s encoding that this program writes.
 pub const STATE_VERSION: u32 = 1;
@@ -51,12 +51,19 @@ pub struct StateHead {
     pub plugin: Digest,
     /// The revision that it wrote them under.
     pub revision: RevisionNumber,
+    /// The revision on trial that has no use for this state: it is what the stage remembered when the trial began, and stays as it is until
+    /// the trial has ended. `next_offset` is where the trial began then, and not that of the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub departed: Option<RevisionNumber>,
 }
 
 impl StateHead {
     /// The stored form.
-    pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn encode(&self) -> Result<Vec<u8>, NotEncodable> {
+        encode("the head of a state", self)
     }
 
     /// Read the stored form.
@@ -69,6 +76,49 @@ impl StateHead {
             return Err(format!("the head of a state of version {}: a newer tidegate wrote it", head.v));
         }
         Ok(head)
+    }
+}
+
+/// What a stage remembered before a trial, of an entry that the revision on trial has changed.
+///
+/// It is stored like the state of a stage, under a name that no stage can have. Its head is that of the state when the trial began, and a row has
+/// the key of the entry. Its value is one byte and then the entry's value: 1 for an entry, 0 where there was none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptRow(pub Option<StateRow>);
+
+impl KeptRow {
+    /// The name under which is stored what `stage` remembered before the trial of a revision.
+    pub fn stage(stage: &str, trial: RevisionNumber) -> String {
+        format!("{stage}@{}", trial.0)
+    }
+
+    /// The stage and the revision on trial, if this is such a name.
+    pub fn read_stage(name: &str) -> Option<(&str, RevisionNumber)> {
+        let (stage, trial) = name.split_once('@')?;
+        Some((stage, RevisionNumber(trial.parse().ok()?)))
+    }
+
+    /// The stored form.
+    pub fn into_row(self) -> StateRow {
+        match self.0 {
+            Some(StateRow { mut value, expires }) => {
+                value.insert(0, 1);
+                StateRow { value, expires }
+            }
+            None => StateRow { value: vec![0], expires: NEVER },
+        }
+    }
+
+    /// Read the stored form; `None` if it is not one.
+    pub fn from_row(mut row: StateRow) -> Option<Self> {
+        match row.value.first() {
+            Some(0) => Some(Self(None)),
+            Some(1) => {
+                row.value.remove(0);
+                Some(Self(Some(row)))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -109,9 +159,14 @@ mod tests {
     #[test]
     fn version_1_is_what_it_was() {
         let digest = Digest::of(b"component");
-        let head = StateHead { v: 1, next_offset: 42, time: 7, layout: 2, plugin: digest, revision: RevisionNumber(3) };
+        let (plugin, revision) = (digest, RevisionNumber(3));
+        let mut head = StateHead { v: 1, next_offset: 42, time: 7, layout: 2, plugin, revision, departed: None };
         let text = format!(r#"{{"v":1,"next_offset":42,"time":7,"layout":2,"plugin":"{digest}","revision":3}}"#);
-        assert_eq!(String::from_utf8(head.encode()).expect("text"), text);
+        assert_eq!(String::from_utf8(head.encode().expect("JSON")).expect("text"), text);
+        assert_eq!(StateHead::decode(text.as_bytes()), Ok(head.clone()));
+        head.departed = Some(RevisionNumber(4));
+        let text = text.replace('}', r#","departed":4}"#);
+        assert_eq!(String::from_utf8(head.encode().expect("JSON")).expect("text"), text);
         assert_eq!(StateHead::decode(text.as_bytes()), Ok(head));
         assert!(StateHead::decode(br#"{"v":2,"next_offset":1}"#).is_err());
     }
@@ -122,5 +177,20 @@ mod tests {
         assert_eq!(row.encode(), b"\x02\x01\0\0\0\0\0\0v");
         assert_eq!(StateRow::decode(&row.encode()), Some(row));
         assert_eq!(StateRow::decode(b"short"), None);
+    }
+
+    #[test]
+    fn what_was_before_a_trial_has_a_name_and_a_form_of_its_own() {
+        assert_eq!(KeptRow::stage("dedupe", RevisionNumber(7)), "dedupe@7");
+        assert_eq!(KeptRow::read_stage("dedupe@7"), Some(("dedupe", RevisionNumber(7))));
+        assert_eq!(KeptRow::read_stage("dedupe"), None);
+        let was = KeptRow(Some(StateRow { value: b"v".to_vec(), expires: 258 }));
+        for (row, bytes) in
+            [(was, &b"\x02\x01\0\0\0\0\0\0\x01v"[..]), (KeptRow(None), b"\xff\xff\xff\xff\xff\xff\xff\x7f\0")]
+        {
+            assert_eq!(row.clone().into_row().encode(), bytes);
+            assert_eq!(StateRow::decode(bytes).and_then(KeptRow::from_row), Some(row));
+        }
+        assert_eq!(KeptRow::from_row(StateRow { value: Vec::new(), expires: NEVER }), None);
     }
 }

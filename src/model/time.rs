@@ -1,6 +1,20 @@
 //! Points in time as text: RFC 3339.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 const DAY_MS: i64 = 86_400_000;
+
+/// A producer's clock may be ahead of ours by so much: what it wrote is new then. Beyond that its
+/// timestamp says nothing.
+const AHEAD_MAX_MS: i64 = 3_600_000;
+
+/// What stands for "no timestamp" in a record.
+pub const NO_TIMESTAMP: i64 = -1;
+
+/// The clock on the wall, in milliseconds since 1970-01-01 UTC.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}
 
 /// Milliseconds since 1970-01-01 UTC as text, for example `2024-01-15T10:00:00.000Z`.
 pub fn rfc3339(ms: i64) -> String {
@@ -12,17 +26,18 @@ pub fn rfc3339(ms: i64) -> String {
 }
 
 /// The milliseconds since 1970-01-01 UTC of a text like `2024-01-15T10:00:00Z` or `2024-01-15T11:00:00.5+01:00`. What is finer than a
-/// millisecond is cut.
+/// millisecond is dropped, but it must be digits. Every byte of the text is checked; leap seconds are refused.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    let (date, clock) = text.split_once('T')?;
-    let [year, month, day] = numbers(date, '-')?;
-    let (clock, zone_minutes) = match clock.strip_suffix('Z') {
+    let (date, clock) = text.split_once(['T', 't'])?;
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let (clock, zone_minutes) = match clock.strip_suffix(['Z', 'z']) {
         Some(clock) => (clock, 0),
         None => zone(clock)?,
     };
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-    let [hour, minute, second] = numbers(clock, ':')?;
-    let milliseconds: i64 = format!("{fraction:0<3}").get(..3).and_then(digits)?;
+    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
+    digits(fraction, fraction.len())?;
+    let milliseconds = fraction.bytes().chain(*b"00").take(3).fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
     let in_range = (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
     let days = days_of(year, month, day);
     if !in_range || date_of(days) != (year, month, day) {
@@ -41,7 +56,7 @@ fn zone(clock: &str) -> Option<(&str, i64)> {
         _ => return None,
     };
     let (hours, minutes) = zone[1..].split_once(':')?;
-    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+    let (hours, minutes) = (number(hours, 2)?, number(minutes, 2)?);
     (hours < 24 && minutes < 60).then_some((clock, sign * (hours * 60 + minutes)))
 }
 
@@ -66,18 +81,30 @@ fn days_of(year: i64, month: i64, day: i64) -> i64 {
     cycle * 146_097 + 365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year - 719_468
 }
 
-fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
-    let mut parts = text.split(separator).map(digits);
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(Some(first)), Some(Some(second)), Some(Some(third)), None) => Some([first, second, third]),
-        _ => None,
-    }
+/// Three numbers of so many digits each.
+fn numbers(text: &str, separator: char, lengths: [usize; 3]) -> Option<[i64; 3]> {
+    let parts: Vec<&str> = text.split(separator).collect();
+    let [first, second, third] = parts[..] else { return None };
+    Some([number(first, lengths[0])?, number(second, lengths[1])?, number(third, lengths[2])?])
 }
 
-/// A number of at most four digits, without a sign.
-fn digits(text: &str) -> Option<i64> {
-    let plain = (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| text.parse().ok()).flatten()
+/// A number of so many digits, without a sign.
+fn number(text: &str, length: usize) -> Option<i64> {
+    digits(text, length)?.parse().ok()
+}
+
+/// The text, if it is so many digits, one at least.
+fn digits(text: &str, length: usize) -> Option<&str> {
+    let are_digits = length > 0 && text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits.then_some(text)
+}
+
+/// How long ago a record was written that says so itself, in milliseconds. `None`: it has no
+/// timestamp (Kafka's -1, and 0 of programs that know no better), or one that no clock can have
+/// shown by now.
+pub fn age_ms(written: i64, now_ms: i64) -> Option<u64> {
+    let may_be_true = written > 0 && written.saturating_sub(now_ms) <= AHEAD_MAX_MS;
+    may_be_true.then(|| now_ms.saturating_sub(written).max(0).unsigned_abs())
 }
 
 #[cfg(test)]
@@ -96,8 +123,40 @@ mod tests {
             ("2024-01-15T10:00:00+1:00", None),
             ("2024-01-15T10:00:00+24:00", None),
             ("2024-01-15T10:00:00ü1:00", None),
+            ("2024-01-15t10:00:00z", Some(ten)),
+            ("2024-01-15T10:00:00.123456789Z", Some(ten + 123)),
+            ("2024-01-15T10:00:00.1Z", Some(ten + 100)),
+            ("2024-01-15T10:00:00.123abcZ", None),
+            ("2024-01-15T10:00:00.12 Z", None),
+            ("2024-01-15T10:00:00.1234+Z", None),
+            ("2024-01-15T10:00:00.Z", None),
+            ("2024-01-15T10:00:00.1.2Z", None),
+            ("2024-1-15T10:00:00Z", None),
+            ("02024-01-15T10:00:00Z", None),
+            ("2024-01-15T10:0:00Z", None),
+            ("2024-01-15T10:00:000Z", None),
+            ("+024-01-15T10:00:00Z", None),
+            ("2024-01-15T10:00:00Z ", None),
+            ("2024-01-15T10:00:00ZZ", None),
+            ("2024-01-15T10:00:00+01:0", None),
+            ("2024-02-30T10:00:00Z", None),
+            ("2024-01-15T23:59:60Z", None),
         ] {
             assert_eq!(parse_rfc3339(text), ms, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_timestamp_cannot_say_has_no_age() {
+        const HOUR: i64 = AHEAD_MAX_MS;
+        let now = 1_700_000_000_000;
+        for absurd in [i64::MIN, -1_000_000, -1, 0, now + HOUR + 1, now * 1000, i64::MAX] {
+            assert_eq!(age_ms(absurd, now), None, "{absurd}");
+        }
+        assert_eq!(age_ms(now + HOUR, now), Some(0), "a clock that is a little ahead");
+        assert_eq!(age_ms(1, now), Some(now.unsigned_abs() - 1), "a record of long ago");
+        for (written, now) in [(1, i64::MAX), (i64::MAX, i64::MIN), (i64::MIN, i64::MAX), (i64::MAX, -1)] {
+            let _no_overflow = age_ms(written, now);
         }
     }
 }

@@ -5,12 +5,13 @@
 //! checked are the bytes that are loaded.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+
+use crate::files::private;
 
 const MAC_BYTES: usize = 32;
 
@@ -24,13 +25,14 @@ pub(super) struct Cache {
 impl Cache {
     /// The cache in `dir`, which is made if it is missing, as is its key.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        private::create_dir(dir)?;
+        private::tighten_all(dir)?;
         Ok(Self { key: load_or_make_key(&dir.join("key"))?, dir: dir.to_owned() })
     }
 
     /// The code stored under `name`; `None` if there is none or it was not written here.
     pub(super) fn get(&self, name: &str) -> Option<Vec<u8>> {
-        let mut bytes = fs::read(self.dir.join(name)).ok()?;
+        let mut bytes = read(&self.dir.join(name)).ok()?;
         let code = bytes.split_off(MAC_BYTES.min(bytes.len()));
         match self.mac(name, &code).verify_slice(&bytes) {
             Ok(()) => Some(code),
@@ -50,7 +52,7 @@ impl Cache {
 
     fn try_put(&self, name: &str, code: &[u8]) -> io::Result<()> {
         let part = self.dir.join(format!("{name}.{}.part", std::process::id()));
-        let mut file = fs::File::create(&part)?;
+        let mut file = private::create(&part)?;
         file.write_all(&self.mac(name, code).finalize().into_bytes())?;
         file.write_all(code)?;
         drop(file);
@@ -66,15 +68,21 @@ impl Cache {
     }
 }
 
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    private::read(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn load_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
-    if let Ok(bytes) = fs::read(path)
+    if let Ok(bytes) = read(path)
         && let Ok(key) = bytes.try_into()
     {
         return Ok(key);
     }
     let mut key = [0; 32];
-    io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut key)?;
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
+    let mut file = private::create(path)?;
     file.write_all(&key)?;
     Ok(key)
 }

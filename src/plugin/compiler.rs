@@ -1,7 +1,7 @@
 //! Compilation in a process of its own. A compilation cannot be interrupted, and a component can be made to take hours and all memory
 //! of the machine; a process can be limited and ended.
 //!
-//! Both ends are in this file. The daemon starts its own program with [`COMMAND`], an empty environment and `/` as its directory. The component
+//! Both ends are in this file. The daemon starts its own program with [`COMMAND`] and the bytes of memory that it may have, an empty environment and `/` as its directory. The component
 //! goes in on standard input, and the serialized code comes out on standard output with exit status 0. Otherwise
 //! one line on standard error says why, and the status is `MALFORMED` for what is wrong with the component.
 
@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -34,8 +35,9 @@ const FAILED: u8 = 4;
 
 /// CPU time of a compilation, in seconds. An interpreter of 12 MiB takes 10 to 20.
 const CPU_S_MAX: u64 = 60;
-/// Address space of the compiling process, in bytes. An interpreter of 12 MiB takes less than 1 GiB.
-const MEMORY_BYTES_MAX: u64 = 4 << 30;
+/// Address space of the compiling process, in bytes, unless the configuration says otherwise. An interpreter of 12 MiB takes less. Where the daemon and its children share a limit of memory
+/// (a container, a unit), a compilation must not take so much that the daemon is killed.
+pub const MEMORY_BYTES: u64 = 1 << 30;
 /// Wall-clock time of a compilation. Only a machine that is much too busy comes here: the limit of CPU time is what ends bombs.
 const WALL_TIME_MAX: Duration = Duration::from_secs(300);
 /// Compiled code, in bytes: eight times the largest component. Real plugins have two to four times their component.
@@ -49,10 +51,18 @@ const NICENESS: i32 = 10;
 const OUT_OF_MEMORY: [&str; 4] = ["memory allocation of", "out of memory", "out-of-memory", "Cannot allocate memory"];
 
 /// Compiles components, each in a process of its own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Compiler {
     /// Compilations wait for each other, so that many publishes take no more from the lanes than one.
     turn: Mutex<()>,
+    /// What a compiling process may have of address space.
+    memory_bytes: AtomicU64,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self { turn: Mutex::default(), memory_bytes: AtomicU64::new(MEMORY_BYTES) }
+    }
 }
 
 /// How a compiling process ended.
@@ -64,18 +74,26 @@ struct Ended {
 }
 
 impl Compiler {
+    /// From now on a compiling process may have so many bytes of address space.
+    pub(super) fn set_memory(&self, bytes: u64) {
+        self.memory_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// The serialized code of a component.
     pub(super) fn compile(&self, component: &[u8]) -> Result<Vec<u8>, Refusal> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = run_child(component).map_err(|error| Refusal::Compiler(format!("cannot start it: {error}")))?;
-        judge(ended)
+        let memory = limit(Resource::As, self.memory_bytes.load(Ordering::Relaxed));
+        let ended =
+            run_child(component, memory).map_err(|error| Refusal::Compiler(format!("cannot start it: {error}")))?;
+        judge(ended, memory)
     }
 }
 
-fn run_child(component: &[u8]) -> io::Result<Ended> {
+fn run_child(component: &[u8], memory: u64) -> io::Result<Ended> {
     let mut child = Command::new(this_program()?)
         .arg0("tidegate")
         .arg(COMMAND)
+        .arg(memory.to_string())
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -126,7 +144,7 @@ fn read_up_to(pipe: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The code, or what the end of the process means.
-fn judge(ended: Ended) -> Result<Vec<u8>, Refusal> {
+fn judge(ended: Ended, memory: u64) -> Result<Vec<u8>, Refusal> {
     let takes = |what: String| Err(Refusal::CompileLimit(what));
     if ended.out_of_time {
         return takes(format!("{} s of time", WALL_TIME_MAX.as_secs()));
@@ -143,7 +161,7 @@ fn judge(ended: Ended) -> Result<Vec<u8>, Refusal> {
         Some(0) => Ok(ended.code),
         Some(status) if status == i32::from(MALFORMED) => Err(Refusal::Malformed(words)),
         _ if OUT_OF_MEMORY.iter().any(|phrase| words.contains(phrase)) => {
-            takes(format!("{} MiB of memory", limit(Resource::As, MEMORY_BYTES_MAX) >> 20))
+            takes(format!("{} MiB of memory", memory >> 20))
         }
         Some(status) if status == i32::from(FAILED) => Err(Refusal::Compiler(words)),
         _ if words.is_empty() => Err(Refusal::Compiler(format!("it ended with {}", ended.status))),
@@ -157,11 +175,14 @@ fn limit(resource: Resource, wanted: u64) -> u64 {
 }
 
 /// Compile the component on standard input to serialized code on standard output, within limits: what [`COMMAND`] does.
-pub fn compile_plugin() -> ExitCode {
-    let done = limit_this_process().map_err(internal).and_then(|()| compile_input()).and_then(|code| {
-        let mut out = io::stdout().lock();
-        out.write_all(&code).and_then(|()| out.flush()).map_err(internal)
-    });
+pub fn compile_plugin(memory: Option<u64>) -> ExitCode {
+    let done = limit_this_process(memory.unwrap_or(MEMORY_BYTES))
+        .map_err(internal)
+        .and_then(|()| compile_input())
+        .and_then(|code| {
+            let mut out = io::stdout().lock();
+            out.write_all(&code).and_then(|()| out.flush()).map_err(internal)
+        });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err((status, message)) => {
@@ -188,12 +209,12 @@ fn compile_input() -> Result<Vec<u8>, (u8, String)> {
     })
 }
 
-fn limit_this_process() -> io::Result<()> {
+fn limit_this_process(memory: u64) -> io::Result<()> {
     close_inherited()?;
     let cpu = limit(Resource::Cpu, CPU_S_MAX);
     // The soft limit is the one that says why; the hard one would kill without a word.
     bound(Resource::Cpu, cpu, cpu.saturating_add(1))?;
-    let memory = limit(Resource::As, MEMORY_BYTES_MAX);
+    let memory = limit(Resource::As, memory);
     bound(Resource::As, memory, memory)?;
     bound(Resource::Core, 0, 0)?;
     rustix::process::nice(NICENESS)?;

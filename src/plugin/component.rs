@@ -12,7 +12,8 @@ use super::host::HostState;
 use super::instance::{Instance, Trap};
 use super::limits::{COMPONENT_BYTES_MAX, LABEL_BYTES_MAX, LINE_BYTES_MAX};
 use super::metrics::StageMetrics;
-use super::text::{cut, one_line, steers};
+use super::text::{cut, one_line};
+use crate::model::text::steers;
 use crate::model::{Digest, Limits};
 
 const PACKAGE: &str = "tidegate:plugin/";

@@ -9,19 +9,17 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use wasmtime::component::Component;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmFeatures};
 
 use super::cache::Cache;
 use super::compiler::Compiler;
 use super::component::{Plugin, Refusal};
 use super::text::one_line;
 use crate::model::Digest;
+use crate::model::limits::INSTANCES_MAX;
 
 /// How often a running plugin is looked at. A time limit is kept to within about this much.
 const TICK: Duration = Duration::from_millis(10);
-
-/// How many instances there can be at a time, of all plugins, stages and lanes.
-const INSTANCES_MAX: u32 = 4000;
 
 /// The largest memory of an instance, in bytes: all that 32 bits can address.
 const MEMORY_BYTES_MAX: usize = 4 << 30;
@@ -40,6 +38,13 @@ const RESIDENT_TABLE_BYTES: usize = 128 << 10;
 
 /// Of so many memories that nobody uses this much stays with the process: one that traps is instantiated anew in its own.
 const WARM_SLOTS_MAX: u32 = 32;
+
+/// What a plugin's calls may take of the stack of the thread that calls it.
+const WASM_STACK_BYTES: usize = 512 << 10;
+
+/// The stack of a thread that calls plugins: what they may take, and as much again as our own code takes with room to spare. No depth of it
+/// depends on data.
+pub const CALLING_STACK_BYTES: usize = WASM_STACK_BYTES + (1 << 20);
 
 /// Compiles plugins and lets them run.
 #[derive(Clone)]
@@ -70,6 +75,13 @@ impl PluginEngine {
     /// The cache directory cannot be made or read.
     pub fn compiling_in_child(cache_dir: Option<&Path>) -> io::Result<Self> {
         Self::with(cache_dir, Some(Compiler::default()))
+    }
+
+    /// From now on a compiling process may have so many bytes of memory.
+    pub fn set_compile_memory(&self, bytes: u64) {
+        if let Some(compiler) = &self.0.compiler {
+            compiler.set_memory(bytes);
+        }
     }
 
     fn with(cache_dir: Option<&Path>, compiler: Option<Compiler>) -> io::Result<Self> {
@@ -157,7 +169,16 @@ pub(super) fn config() -> Config {
         // A trap's message names the record; walking the plugin's stack for each bad one would cost more than the call.
         .wasm_backtrace_max_frames(None)
         .cranelift_opt_level(OptLevel::Speed)
-        .max_wasm_stack(512 << 10);
+        .max_wasm_stack(WASM_STACK_BYTES);
+    // What follows makes a plugin answer the same on every machine: a fleet is mixed, and `verify` replays what another machine has done.
+    config
+        // Relaxed instructions do what is fastest on a processor, unless told to do what the specification calls deterministic.
+        .relaxed_simd_deterministic(true)
+        // Which bits a NaN has is up to the processor, and a plugin can store them.
+        .cranelift_nan_canonicalization(true)
+        // No memory is shared, so there is nothing that two threads could race for. No toolchain needs the instructions.
+        .wasm_features(WasmFeatures::THREADS, false)
+        .shared_memory(false);
     config
 }
 

@@ -1,7 +1,6 @@
 //! What no plugin may go beyond, and nobody sets. What is set for a stage is in [`Limits`](crate::model::Limits).
 
-/// The largest component that is accepted, in bytes. Plugins in JavaScript or Python carry their interpreter: 12–18 MiB.
-pub(super) const COMPONENT_BYTES_MAX: usize = 64 << 20;
+pub(super) use crate::model::limits::COMPONENT_BYTES_MAX;
 
 /// The length of a log line or of a message that is kept, in bytes.
 pub(super) const LINE_BYTES_MAX: usize = 8192;

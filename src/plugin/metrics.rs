@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::text::steers;
 use crate::model::Digest;
+use crate::model::text::steers;
 
 /// How long the name of a counter or gauge may be, in bytes.
 const NAME_BYTES_MAX: usize = 64;

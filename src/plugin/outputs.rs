@@ -196,9 +196,9 @@ impl Columns<'_> {
         input: &Batch,
         shifted: impl Fn(Span) -> Span,
         routes: &[Arc<str>],
-    ) -> (Vec<Placement>, Vec<Arc<str>>) {
+    ) -> (Vec<Placement>, Arc<[Arc<str>]>) {
         if self.routes.is_empty() && self.partition_keys.is_empty() && input.placements.is_empty() {
-            return (Vec::new(), Vec::new());
+            return (Vec::new(), Arc::default());
         }
         // Topics of earlier stages keep their numbers, this stage's come behind them.
         let first = input.topics.len() as u32;

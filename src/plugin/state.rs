@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::model::StateRow;
 use crate::model::state::NEVER;
+use crate::model::{KeptRow, StateRow};
 
 /// What an entry counts beside its key and value: about what it takes in memory.
 pub const ENTRY_BYTES: u64 = 96;
@@ -35,6 +35,37 @@ pub struct State {
     journal: Vec<Undo>,
     /// The keys that were changed and accepted since changes were last taken; some of them twice.
     changed: Vec<Key>,
+    /// What was there before a trial, while there is one.
+    kept: Option<Box<Kept>>,
+}
+
+/// What a state was at a moment, as far as it has changed since: a copy that is made as entries change. It has no more entries than the state
+/// had then and has now, together.
+#[derive(Debug, Default)]
+struct Kept {
+    /// What was there; `None` where there was nothing.
+    rows: HashMap<Key, Option<StateRow>>,
+    time: i64,
+    /// The keys of `rows` that came or went since they were last taken.
+    changed: Vec<Key>,
+}
+
+impl Kept {
+    /// The entry of a key was `old` until now.
+    fn note(&mut self, key: &Key, old: Option<&Slot>) {
+        if let Entry::Vacant(entry) = self.rows.entry(key.clone()) {
+            entry.insert(old.map(|slot| slot.row.clone()));
+            self.changed.push(key.clone());
+        }
+    }
+
+    /// A key has no entry any more. If it had none before, it is as it was: a plugin must not have any number of keys kept.
+    fn note_gone(&mut self, key: &Key) {
+        if self.rows.get(key).is_some_and(Option::is_none) {
+            self.rows.remove(key);
+            self.changed.push(key.clone());
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +87,13 @@ struct Undo {
 pub struct Mark {
     journal: usize,
     time: i64,
+}
+
+impl Mark {
+    /// The record time then.
+    pub fn time(self) -> i64 {
+        self.time
+    }
 }
 
 /// Putting an entry would take more than the limit.
@@ -130,12 +168,56 @@ impl State {
     /// Make everything since the last accept part of the next commit, and clear away what has expired.
     pub fn accept(&mut self) {
         self.accepted_time = self.time;
+        if let Some(kept) = &mut self.kept {
+            // The oldest change of a key comes first, and has what was there.
+            self.journal.iter().for_each(|undo| kept.note(&undo.key, undo.old.as_ref()));
+            let gone = self.journal.iter().filter(|undo| !self.rows.contains_key(&undo.key));
+            gone.for_each(|undo| kept.note_gone(&undo.key));
+        }
         let unnoted = |undo: Undo| undo.old.is_none_or(|old| !old.noted).then_some(undo.key);
         self.changed.extend(self.journal.drain(..).filter_map(unnoted));
         while let Some(key) = self.expired(self.time) {
-            self.set(key.clone(), None);
+            let old = self.set(key.clone(), None);
+            if let Some(kept) = &mut self.kept {
+                kept.note(&key, old.as_ref());
+                kept.note_gone(&key);
+            }
             self.changed.push(key);
         }
+    }
+
+    /// Keep what is there now, until [`State::forget_kept`] or [`State::restore`]. Everything was accepted.
+    pub fn keep(&mut self) {
+        self.kept = Some(Box::new(Kept { time: self.time, ..Kept::default() }));
+    }
+
+    /// Go on keeping what was there at the record time `time`: `rows` were stored of it.
+    pub fn keep_on(&mut self, rows: impl IntoIterator<Item = (Vec<u8>, Option<StateRow>)>, time: i64) {
+        let rows = rows.into_iter().map(|(key, row)| (key.into(), row)).collect();
+        self.kept = Some(Box::new(Kept { rows, time, changed: Vec::new() }));
+    }
+
+    /// Keep nothing any more.
+    pub fn forget_kept(&mut self) {
+        self.kept = None;
+    }
+
+    /// Make the state what was kept of it. That is part of the next commit.
+    pub fn restore(&mut self) {
+        let Some(kept) = self.kept.take() else { return };
+        for (key, row) in kept.rows {
+            self.set(key.clone(), row.map(|row| Slot { row, noted: true }));
+            self.changed.push(key);
+        }
+        (self.time, self.accepted_time) = (kept.time, kept.time);
+    }
+
+    /// What has to be stored of what is kept: the keys that came or went since this was called last.
+    pub fn take_kept_changes(&mut self) -> BTreeMap<Vec<u8>, Option<StateRow>> {
+        let Some(kept) = &mut self.kept else { return BTreeMap::new() };
+        let changed = std::mem::take(&mut kept.changed);
+        let row = |key: Key| (key.to_vec(), kept.rows.get(&key).map(|row| KeptRow(row.clone()).into_row()));
+        changed.into_iter().map(row).collect()
     }
 
     /// How many changes wait to be stored, about.
@@ -355,6 +437,47 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever is done on trial, and however often it is stored and read again: restoring leaves what was there before.
+        #[test]
+        fn a_trial_leaves_no_trace(
+            before in prop::collection::vec((0..6_u8, prop::option::of((0..3_u8, 1..40_i64)), 0..20_i64), 0..20),
+            trial in prop::collection::vec((0..9_u8, prop::option::of((0..3_u8, 1..60_i64)), 0..40_i64), 0..30),
+            reopened in 0..30_usize,
+        ) {
+            let mut state = empty(10_000);
+            let play = |state: &mut State, (key, new, time): &Change| {
+                state.advance(*time);
+                let now = state.time();
+                let _full = state.change(0, vec![*key], new.map(|(value, expires)| row(value, expires)), now);
+                state.accept();
+            };
+            before.iter().for_each(|change| play(&mut state, change));
+            let (mut rows, mut kept) = (stored(&mut state), BTreeMap::new());
+            let was = plain(&state);
+            state.keep();
+            for (number, change) in trial.iter().enumerate() {
+                play(&mut state, change);
+                if number == reopened {
+                    store(&mut rows, state.take_changes());
+                    store(&mut kept, state.take_kept_changes());
+                    let time = state.time();
+                    state = State::new(rows.clone(), time, 10_000);
+                    let read = |(key, row): (&Vec<u8>, &StateRow)| {
+                        (key.clone(), KeptRow::from_row(row.clone()).expect("kept").0)
+                    };
+                    state.keep_on(kept.iter().map(read).collect::<Vec<_>>(), was.2);
+                }
+            }
+            store(&mut rows, state.take_changes());
+            store(&mut kept, state.take_kept_changes());
+            let there = was.0.keys().chain(plain(&state).0.keys()).cloned().collect::<BTreeSet<_>>();
+            prop_assert!(kept.keys().all(|key| there.contains(key)), "no more is kept than there was or is");
+            state.restore();
+            prop_assert_eq!(plain(&state), was.clone());
+            store(&mut rows, state.take_changes());
+            prop_assert_eq!(rows, was.0);
+        }
+
         /// Whatever was done, undoing it leaves what was there, in every index and count.
         #[test]
         fn undoing_leaves_no_trace(

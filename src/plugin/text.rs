@@ -1,13 +1,7 @@
 //! What plugins and the compiler say, made fit to be shown.
 
 use super::limits::LINE_BYTES_MAX;
-
-/// Whether a character does something else than show itself: a line end or an escape sequence could pass for something that another
-/// has written, and a turn of direction makes a text look like another one.
-pub(super) fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
+use crate::model::text::steers;
 
 /// A text of the plugin's, in one line, and no longer than `bytes_max` and a sign that it was cut.
 pub(super) fn cut(mut text: String, bytes_max: usize) -> String {

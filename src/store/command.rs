@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::stored::StoredBatch;
-use crate::model::{Checkpoint, Digest, LinkId, RevisionNumber, StateChange, TopicId, TopicPartition};
+use crate::model::{
+    Checkpoint, Digest, LinkId, RevisionNumber, Standby, StandbyTopics, StateChange, TopicId, TopicPartition,
+};
 
 /// The most partitions a topic can have: the daemon keeps a few words in memory for each.
 pub const PARTITIONS_MAX: u32 = 10_000;
@@ -46,17 +48,39 @@ pub struct CommitLane {
     pub epoch: u64,
     /// The records.
     pub appends: Vec<Append>,
-    /// The checkpoints, by source partition. `target_end_offset` is filled in when the command is applied.
+    /// The checkpoints, by source partition. `target_end_offset` is filled in when the command is applied, unless they are stored as they are.
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    /// Whether the checkpoints are stored as they are.
+    pub verbatim: bool,
     /// What changes in the state of stages.
     pub states: Vec<StateChange>,
     /// The first offset of a source partition that a revision handled. What is there already stays.
     pub revision_starts: BTreeMap<(TopicPartition, RevisionNumber), i64>,
 }
 
+/// Something else to be stored about a link than what is stored now.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    /// The link.
+    pub link: LinkId,
+    /// Under which key.
+    pub key: String,
+    /// What is stored there, or nothing is changed.
+    pub known: Option<Vec<u8>>,
+    /// What is to be stored there; `None`: what is there stays.
+    pub value: Option<Vec<u8>>,
+    /// Whether the link's topics stand by from then on; `None`: as before.
+    pub standby: Option<Standby>,
+}
+
 /// A change.
 #[derive(Clone, Debug)]
 pub enum Command {
+    /// The file was opened: records that are appended from now on are of another epoch than all before.
+    Begin {
+        /// The epoch: a random number of 31 bits.
+        epoch: u32,
+    },
     /// Make a topic. One that exists gets more partitions if it has fewer, and keeps everything else.
     CreateTopic {
         /// The name.
@@ -65,15 +89,19 @@ pub enum Command {
         partitions: u32,
         /// How long records are kept.
         retention: Retention,
+        /// Whether one that exists is an error.
+        new: bool,
     },
-    /// Change how long a topic's records are kept.
-    SetRetention {
+    /// Change how long a topic's records are kept: what is named, and nothing else.
+    ChangeRetention {
         /// The topic.
         topic: TopicId,
-        /// How long records are kept from now on.
-        retention: Retention,
+        /// The age, if it is to change.
+        retention_ms: Option<Option<u64>>,
+        /// The size, if it is to change.
+        retention_bytes: Option<Option<u64>>,
     },
-    /// Append records to partitions.
+    /// Append records to partitions, for somebody who is no link. Topics that stand by do not take them.
     Append(Vec<Append>),
     /// Give a lane a new epoch, which fences whoever has an earlier one.
     OpenLane {
@@ -92,6 +120,22 @@ pub enum Command {
         key: String,
         /// What.
         value: Vec<u8>,
+    },
+    /// Store something about a link, and whether its topics stand by, if nobody else was faster.
+    ReplaceMetadata(Replacement),
+    /// Remember topics of a link that stand by, as long as any of them do.
+    GuardTopics {
+        /// The link.
+        link: LinkId,
+        /// The topics. They need not be there yet.
+        topics: StandbyTopics,
+        /// Whether other topics of the link stand by no more.
+        only: bool,
+    },
+    /// Forget that topics of a link stand by.
+    Release {
+        /// The link.
+        link: LinkId,
     },
     /// Store a plugin component.
     PutArtifact {
@@ -123,8 +167,15 @@ impl Command {
                 appended(&commit.appends) + commit.states.iter().map(StateChange::bytes).sum::<usize>()
             }
             Self::PutMetadata { value, .. } => value.len(),
+            Self::ReplaceMetadata(Replacement { value, .. }) => value.as_ref().map_or(0, Vec::len),
+            Self::GuardTopics { topics, .. } => topics.iter().map(|(topic, source)| topic.len() + source.len()).sum(),
             Self::PutArtifact { bytes, .. } => bytes.len(),
-            Self::CreateTopic { .. } | Self::SetRetention { .. } | Self::OpenLane { .. } | Self::Truncate { .. } => 0,
+            Self::Begin { .. }
+            | Self::CreateTopic { .. }
+            | Self::ChangeRetention { .. }
+            | Self::OpenLane { .. }
+            | Self::Release { .. }
+            | Self::Truncate { .. } => 0,
         }
     }
 }
@@ -138,6 +189,8 @@ pub enum Outcome {
     Appended(Vec<i64>),
     /// The lane's new epoch.
     Opened(u64),
+    /// Whether what was known was still stored, and the change is made.
+    Replaced(bool),
     /// The change is made.
     Done,
 }

@@ -110,6 +110,14 @@ pub enum Error {
         /// The epoch that counts.
         current: u64,
     },
+    /// The topic is a link's, which alone writes to it.
+    #[error("topic {topic} stands by for link {link}: only that writes to it")]
+    StandingBy {
+        /// The topic.
+        topic: Arc<str>,
+        /// The link.
+        link: LinkId,
+    },
     /// No topic of that name.
     #[error("there is no topic {0}")]
     UnknownTopic(Arc<str>),
@@ -126,6 +134,9 @@ pub enum Error {
         /// How many there are.
         partitions: u32,
     },
+    /// A topic that was to be a new one.
+    #[error("topic {0} exists")]
+    TopicExists(Arc<str>),
     /// A name that a topic cannot have.
     #[error("{0:?} cannot be the name of a topic: use 1 to 249 of a-z A-Z 0-9 . _ - and not . or .. alone")]
     TopicName(String),
@@ -162,8 +173,10 @@ impl Error {
             Self::DataLost { .. } => "data-lost",
             Self::OffsetBeyondEnd { .. } => "offset-beyond-end",
             Self::Fenced { .. } => "fenced",
+            Self::StandingBy { .. } => "standing-by",
             Self::UnknownTopic(_) | Self::UnknownTopicId(_) => "unknown-topic",
             Self::UnknownPartition { .. } => "unknown-partition",
+            Self::TopicExists(_) => "topic-exists",
             Self::TopicName(_) => "invalid-topic-name",
             Self::Partitions { .. } => "invalid-partitions",
             Self::RecordTooLarge { .. } => "record-too-large",
@@ -184,9 +197,12 @@ impl Error {
             Self::DataLost { .. } => "restore the source, or copy into a new link with another target topic",
             Self::OffsetBeyondEnd { .. } => "restore the source, or copy into a new link with another target topic",
             Self::Fenced { .. } => "make sure that only one daemon runs the link",
+            Self::StandingBy { .. } => {
+                "write to the source; or, when that is gone, fail the link over: `tidegate link failover LINK`"
+            }
             Self::UnknownTopic(_) | Self::UnknownTopicId(_) => "create the topic",
             Self::UnknownPartition { .. } => "choose another partition, or create the topic with more of them",
-            Self::TopicName(_) => "choose another name",
+            Self::TopicExists(_) | Self::TopicName(_) => "choose another name",
             Self::Partitions { .. } => "choose another number",
             Self::RecordTooLarge { .. } => "split the record, or keep it out of the link with a filter",
         }

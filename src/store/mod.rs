@@ -7,6 +7,7 @@
 //! Invariants
 //! - Every change is one deterministic [`Command`]; it is applied whole or not at all, and is durable when it is answered.
 //! - One thread writes. Readers see what the last durable commit left, and never wait for the writer nor it for them.
+//! - Whether somebody may write to a topic that stands by is decided when the records are appended, by what is stored.
 //! - After a failure of the storage nothing is written any more until the file is opened again.
 //! - A topic id is never used twice. The offsets of a partition have no holes.
 //! - Bytes from the file are checked before they become a batch.
@@ -31,10 +32,12 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use command::{Append, Command, CommitLane, Outcome, Retention, StoredPartition, StoredTopic};
+pub use command::{Append, Command, CommitLane, Outcome, Replacement, Retention, StoredPartition, StoredTopic};
 pub use error::Error;
+pub use read::EpochEnd;
 pub use stored::{Compressor, Packer, StoredBatch};
 use tables::{Catalog, Changes};
+use uuid::Uuid;
 pub use writer::Ticket;
 use writer::{Job, QUEUE_COMMANDS, unpoisoned};
 
@@ -128,7 +131,11 @@ impl Store {
         });
         let (queue, jobs) = sync_channel(QUEUE_COMMANDS);
         let writer = start_writer(&shared, jobs)?;
-        Ok(Self { shared, options, queue: Some(queue), writer: Some(writer) })
+        let store = Self { shared, options, queue: Some(queue), writer: Some(writer) };
+        // A file that cannot be written can be read all the same, and says so at the next change.
+        let epoch = (Uuid::new_v4().as_u128() & EPOCH_BITS) as u32;
+        let _begun = store.execute(Command::Begin { epoch });
+        Ok(store)
     }
 
     /// The file.
@@ -171,10 +178,19 @@ impl Store {
         if let Some(topic) = existing {
             return Ok(topic);
         }
-        match self.execute(Command::CreateTopic { name: name.into(), partitions, retention })? {
+        match self.execute(Command::CreateTopic { name: name.into(), partitions, retention, new: false })? {
             Outcome::Topic(topic) => Ok(topic),
             _ => self.topic(name).ok_or_else(|| Error::UnknownTopic(name.into())),
         }
+    }
+
+    /// Make a topic that nobody has made before.
+    ///
+    /// # Errors
+    /// If it exists, the name or the number of partitions cannot be, or the store stopped.
+    pub fn create_new_topic(&self, name: &str, partitions: u32) -> Result<(), Error> {
+        let retention = Retention::default();
+        self.execute(Command::CreateTopic { name: name.into(), partitions, retention, new: true }).map(drop)
     }
 
     /// Drop what the retention of each topic gives up at `now_ms`, milliseconds since 1970-01-01 UTC. The number of records
@@ -228,6 +244,9 @@ impl Store {
         self.shared.topology.load(Ordering::Acquire)
     }
 }
+
+/// Epochs are told apart by chance alone, and fit where Kafka has leader epochs.
+const EPOCH_BITS: u128 = i32::MAX as u128;
 
 /// How many stored batches one command of the retention drops: each is read, and others wait for the writer meanwhile.
 const TRUNCATED_AT_ONCE: usize = 64;

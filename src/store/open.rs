@@ -5,10 +5,13 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 
 use super::apply::{Failure, Tables};
 use super::error::Error;
+use crate::files::{given, private};
+
 use super::tables::{LAYOUT, LAYOUT_VERSION, META, NEXT_TOPIC_ID};
 
 /// How every file of the storage library begins.
@@ -17,7 +20,7 @@ const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
 /// Open the file at `path`, or make it.
 pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, Error> {
     let directory = directory_of(path);
-    fs::create_dir_all(&directory).map_err(|error| failed(path, error))?;
+    private::create_dir(&directory).map_err(|error| failed(path, error))?;
     if !path.try_exists().map_err(|error| failed(path, error))? {
         create(path, &directory)?;
     }
@@ -52,7 +55,10 @@ fn create(path: &Path, directory: &Path) -> Result<(), Error> {
 }
 
 fn initialise(new: &Path, path: &Path) -> Result<(), Error> {
-    let database = Builder::new().set_cache_size(0).create(new).map_err(|error| failed(path, error))?;
+    let file = private::create_new(new).map_err(|error| failed(path, error))?;
+    let backend = FileBackend::new(file).map_err(|error| failed(path, error))?;
+    let database =
+        Builder::new().set_cache_size(0).create_with_backend(backend).map_err(|error| failed(path, error))?;
     let mut transaction = database.begin_write().map_err(|error| failed(path, error))?;
     transaction.set_quick_repair(true);
     Tables::open(&transaction).map_err(|failure| match failure {
@@ -71,7 +77,9 @@ fn initialise(new: &Path, path: &Path) -> Result<(), Error> {
 
 fn check_magic(path: &Path) -> Result<(), Error> {
     let mut start = Vec::new();
-    let file = File::open(path).map_err(|error| failed(path, error))?;
+    // Followed if it is a link: `path` is for the operator to choose.
+    let file = given::open(path).map_err(|error| failed(path, error))?;
+    private::tighten(&file).map_err(|error| failed(path, error))?;
     file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(|error| failed(path, error))?;
     if start == MAGIC { Ok(()) } else { Err(Error::NotAStore(path.to_owned())) }
 }

@@ -4,18 +4,31 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::ReadableDatabase;
+use redb::{ReadableDatabase, ReadableTable};
 
 use super::command::{StoredPartition, StoredTopic};
 use super::error::Error;
 use super::retention::Age;
 use super::stored::{self, StoredHeader};
-use super::tables::{ARTIFACTS, BATCHES, CHECKPOINTS, METADATA, REVISION_STARTS, STATE, STATE_HEADS, open};
+use super::tables::{
+    ARTIFACTS, BATCHES, CHECKPOINTS, EPOCHS, METADATA, REVISION_STARTS, STANDBY_TOPICS, STANDBYS, STATE, STATE_HEADS,
+    open, open_newer,
+};
 use super::writer::unpoisoned;
 use super::{Shared, Store};
 use crate::model::{
-    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StateHead, StateRow, StoredState, TopicId, TopicPartition,
+    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StandbyTopics, StateHead, StateRow, StoredState, TopicId,
+    TopicPartition,
 };
+
+/// Where the records of an epoch end in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpochEnd {
+    /// Behind the last of them.
+    At(i64),
+    /// The partition has none: its file is another one, or an older copy of it.
+    Unknown,
+}
 
 impl Store {
     /// All topics, by name.
@@ -67,18 +80,46 @@ impl Store {
         }
     }
 
-    /// The timestamp of the first record in the stored batch that holds `offset`, or `None` at the end of the partition.
+    /// The timestamp of the record at `offset`, or `None` at the end of the partition.
     ///
     /// # Errors
-    /// As [`Store::read`]; the checksum is not looked at.
+    /// As [`Store::read`].
     pub fn timestamp_at(&self, topic: TopicId, partition: u32, offset: i64) -> Result<Option<i64>, Error> {
-        let place = self.place(topic, partition, offset)?;
-        if offset == place.state.end {
-            return Ok(None);
-        }
-        self.with_stored(&place, offset, |base, bytes| {
-            let header = StoredHeader::read(bytes).map_err(|damage| place.corrupt(&self.shared, base, damage))?;
-            Ok(Some(header.first_timestamp))
+        Ok(self.read(topic, partition, offset)?.and_then(|batch| batch.timestamps.first().copied()))
+    }
+
+    /// The epoch in which the record at `offset` was appended; `None` if that was before there were epochs.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn epoch_at(&self, topic: TopicId, partition: u32, offset: i64) -> Result<Option<u32>, Error> {
+        let epochs = self.epochs(topic, partition)?;
+        Ok(epochs.into_iter().take_while(|(start, _)| *start <= offset).last().map(|(_, epoch)| epoch))
+    }
+
+    /// Where the records of an epoch end.
+    ///
+    /// # Errors
+    /// If there is no such partition, or the read fails.
+    pub fn end_of_epoch(&self, topic: TopicId, partition: u32, epoch: u32) -> Result<EpochEnd, Error> {
+        let end = self.range(topic, partition)?.end;
+        let epochs = self.epochs(topic, partition)?;
+        let Some(at) = epochs.iter().rposition(|(_, known)| *known == epoch) else { return Ok(EpochEnd::Unknown) };
+        Ok(EpochEnd::At(epochs.get(at + 1).map_or(end, |(start, _)| *start)))
+    }
+
+    /// The offsets where epochs begin in a partition, in order.
+    fn epochs(&self, topic: TopicId, partition: u32) -> Result<Vec<(i64, u32)>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let table = open(&transaction, EPOCHS, &self.shared.path)?;
+            let all = (topic.0, partition, i64::MIN)..=(topic.0, partition, i64::MAX);
+            let rows = table.range(all).map_err(|error| self.shared.read_failed(error))?;
+            rows.map(|row| {
+                let (key, epoch) = row.map_err(|error| self.shared.read_failed(error))?;
+                Ok((key.value().2, epoch.value()))
+            })
+            .collect()
         })
     }
 
@@ -146,7 +187,12 @@ impl Store {
                     let header = StoredHeader::read_checked(bytes)
                         .map_err(|damage| place.corrupt(&self.shared, base, damage))?;
                     let end = base.saturating_add(i64::from(header.records));
-                    Ok(Age { end, bytes: bytes.len() as u64, max_timestamp: header.max_timestamp })
+                    Ok(Age {
+                        end,
+                        bytes: bytes.len() as u64,
+                        max_timestamp: header.max_timestamp,
+                        arrival: header.arrival,
+                    })
                 })
                 .collect()
         })
@@ -268,6 +314,39 @@ impl Store {
                 let (link, name) = at.value();
                 if name == key {
                     found.insert(link.into(), value.value().to_vec());
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// The links that have topics which stand by, or did before they were promoted.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn standbys(&self) -> Result<Vec<LinkId>, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let Some(table) = open_newer(&transaction, STANDBYS, &self.shared.path)? else { return Ok(Vec::new()) };
+            let rows = table.iter().map_err(|error| self.shared.read_failed(error))?;
+            rows.map(|row| Ok(row.map_err(|error| self.shared.read_failed(error))?.0.value().into())).collect()
+        })
+    }
+
+    /// The topics of a link that stand by, or did before they were promoted.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn standby_topics(&self, link: &str) -> Result<StandbyTopics, Error> {
+        self.shared.reading(|| {
+            let transaction = self.shared.begin_read()?;
+            let mut found = StandbyTopics::new();
+            let Some(table) = open_newer(&transaction, STANDBY_TOPICS, &self.shared.path)? else { return Ok(found) };
+            for row in table.iter().map_err(|error| self.shared.read_failed(error))? {
+                let (key, source) = row.map_err(|error| self.shared.read_failed(error))?;
+                let (topic, of) = key.value();
+                if of == link {
+                    found.insert(topic.into(), source.value().into());
                 }
             }
             Ok(found)

@@ -1,10 +1,10 @@
 //! A stored batch: the bytes under one key of the table `batches`.
 //!
-//! Layout, version 1. All numbers are little-endian.
+//! Layout, version 2. All numbers are little-endian.
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 0 | layout version, 1 |
+//! | 0 | layout version, 2 |
 //! | 1–4 | CRC-32C of everything from byte 5 on |
 //! | 5 | codec of the body: 0 as it is, 1 zstd, 2 gzip, 3 snappy, 4 lz4 |
 //! | 6–9 | number of records, `n`; never 0 |
@@ -12,7 +12,10 @@
 //! | 14–17 | length of the arena |
 //! | 18–25 | timestamp of the first record, milliseconds since 1970-01-01 UTC |
 //! | 26–33 | highest timestamp |
-//! | 34– | the body |
+//! | 34–41 | arrival: when the batch was begun by the clock of its writer, milliseconds since 1970-01-01 UTC |
+//! | 42– | the body |
+//!
+//! Version 1 has no arrival, and its body begins at byte 34. It is read, and never written.
 //!
 //! The body, once decompressed: the arena; `n` × i64 timestamps, each less the one before it (the first less the
 //! first record's); `n` × u32 key lengths; `n` × u32 value lengths; and if `h` is not 0, `n` × u32 header counts,
@@ -28,7 +31,10 @@ use crate::model::batch::{Batch, HeaderSpan, RecordRef, Span};
 use crate::model::codec::{self, Codec, Compression, Refused};
 
 /// The version of the layout above.
-pub const STORED_VERSION: u8 = 1;
+pub const STORED_VERSION: u8 = 2;
+
+/// The version without an arrival.
+const VERSION_WITHOUT_ARRIVAL: u8 = 1;
 
 /// A stored batch is closed before it grows past this, uncompressed. The storage library writes a value in a page of a
 /// power of two: this fits 1 MiB with what it adds, and it bounds what a reader holds.
@@ -37,7 +43,9 @@ pub const STORED_BYTES_MAX: usize = 1000 * 1024 + 256;
 /// The largest record, with its key and headers: a bound on what damaged bytes can make a reader allocate.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-const HEADER_BYTES: usize = 34;
+const HEADER_BYTES: usize = 42;
+/// The same in version 1.
+const HEADER_BYTES_WITHOUT_ARRIVAL: usize = 34;
 /// The codecs by their numbers: zstd was here first.
 const CODECS: [Codec; 5] = [Codec::None, Codec::Zstd, Codec::Gzip, Codec::Snappy, Codec::Lz4];
 const NULL: u32 = u32::MAX;
@@ -120,8 +128,10 @@ impl Compressor {
 }
 
 /// Packs the records for one partition into stored batches, in the order they come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Packer {
+    /// When its records arrive, milliseconds since 1970-01-01 UTC.
+    arrival: i64,
     done: Vec<StoredBatch>,
     done_bytes: usize,
     /// Room for the header, then the arena.
@@ -136,6 +146,23 @@ pub struct Packer {
 }
 
 impl Packer {
+    /// A packer for records that arrive at `arrival_ms`, milliseconds since 1970-01-01 UTC.
+    pub fn new(arrival_ms: i64) -> Self {
+        Self {
+            arrival: arrival_ms,
+            done: Vec::new(),
+            done_bytes: 0,
+            bytes: Vec::new(),
+            timestamps: Vec::new(),
+            max_timestamp: 0,
+            keys: Vec::new(),
+            values: Vec::new(),
+            header_counts: Vec::new(),
+            header_names: Vec::new(),
+            header_values: Vec::new(),
+        }
+    }
+
     /// Append a record. Its bytes are copied once.
     ///
     /// # Errors
@@ -211,6 +238,7 @@ impl Packer {
         bytes[14..18].copy_from_slice(&arena.to_le_bytes());
         bytes[18..26].copy_from_slice(&first_timestamp.to_le_bytes());
         bytes[26..34].copy_from_slice(&self.max_timestamp.to_le_bytes());
+        bytes[34..42].copy_from_slice(&self.arrival.to_le_bytes());
         let checksum = crc_fast::crc32_iscsi(&bytes[5..]);
         bytes[1..5].copy_from_slice(&checksum.to_le_bytes());
         self.done_bytes += bytes.len();
@@ -293,17 +321,20 @@ pub(super) struct StoredHeader {
     arena: u32,
     pub(super) first_timestamp: i64,
     pub(super) max_timestamp: i64,
+    /// When the batch was written; `None` before version 2.
+    pub(super) arrival: Option<i64>,
 }
 
 impl StoredHeader {
     /// Read the header alone. The checksum is not looked at.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Damage> {
-        match bytes.first() {
+        let (length, has_arrival) = match bytes.first() {
             None => return Err(Damage::Short),
-            Some(&STORED_VERSION) => {}
+            Some(&STORED_VERSION) => (HEADER_BYTES, true),
+            Some(&VERSION_WITHOUT_ARRIVAL) => (HEADER_BYTES_WITHOUT_ARRIVAL, false),
             Some(version) => return Err(Damage::Version(*version)),
-        }
-        if bytes.len() < HEADER_BYTES {
+        };
+        if bytes.len() < length {
             return Err(Damage::Short);
         }
         let u32_at = |at: usize| u32::from_le_bytes(array(&bytes[at..]));
@@ -316,6 +347,7 @@ impl StoredHeader {
             arena: u32_at(14),
             first_timestamp: i64_at(18),
             max_timestamp: i64_at(26),
+            arrival: has_arrival.then(|| i64_at(34)),
         })
     }
 
@@ -324,6 +356,11 @@ impl StoredHeader {
         let header = Self::read(bytes)?;
         let found = crc_fast::crc32_iscsi(&bytes[5..]);
         if found == header.checksum { Ok(header) } else { Err(Damage::Checksum { expected: header.checksum, found }) }
+    }
+
+    /// Where the body begins.
+    fn bytes(&self) -> usize {
+        if self.arrival.is_some() { HEADER_BYTES } else { HEADER_BYTES_WITHOUT_ARRIVAL }
     }
 
     fn columns_bytes(&self) -> u64 {
@@ -343,7 +380,7 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 /// [`Batch`] or an error, and never take more memory than a small multiple of [`RECORD_BYTES_MAX`].
 pub fn decode(bytes: &[u8], base: i64, topic: &Arc<str>, partition: u32) -> Result<Batch, Damage> {
     let header = StoredHeader::read_checked(bytes)?;
-    let mut body = decode_body(&header, &bytes[HEADER_BYTES..])?;
+    let mut body = decode_body(&header, &bytes[header.bytes()..])?;
     let next_offset = base.checked_add(i64::from(header.records)).ok_or(Damage::Lengths)?;
     let columns = Columns::split(&header, &body[header.arena as usize..]);
     let mut batch = Batch {
@@ -358,7 +395,7 @@ pub fn decode(bytes: &[u8], base: i64, topic: &Arc<str>, partition: u32) -> Resu
         offsets: (base..next_offset).collect(),
         placements: Vec::new(),
         first_ordinal: 0,
-        topics: Vec::new(),
+        topics: Arc::default(),
         next_offset,
     };
     columns.read_spans(&header, &mut batch)?;

@@ -4,40 +4,48 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | a word | number: `layout` is the version, `next_topic_id` the id that the next topic gets |
+//! | `meta` | a word | number: `layout` is the version, `next_topic_id` the id that the next topic gets, `epoch` the present epoch |
 //! | `topic_ids` | topic name | topic id |
 //! | `topics` | topic id | JSON: `v` (1), `name`, `partitions`, `retention_ms`, `retention_bytes` |
 //! | `partitions` | topic id, partition | log start, end, stored bytes; none for a partition never written to |
+//! | `epochs` | topic id, partition, offset | the epoch of the records from there on; none for records of a time before epochs |
 //! | `batches` | topic id, partition, base offset | see [`stored`](super::stored) |
 //! | `lanes` | link, lane | epoch |
 //! | `checkpoints` | link, source topic, source partition | JSON, see [`Checkpoint`](crate::model::Checkpoint) |
 //! | `state_heads` | link, source topic, source partition, stage | JSON, see [`StateHead`](crate::model::StateHead) |
 //! | `state` | link, source topic, source partition, stage, key | see [`StateRow`](crate::model::StateRow) |
+//! | both | a stage `<stage>@<revision>` | the state before a trial, see [`KeptRow`](crate::model::KeptRow) |
 //! | `revision_starts` | link, revision, source topic, source partition | the revision's first offset there |
 //! | `metadata` | link, key | any bytes |
+//! | `standbys` | link | whether its topics stand by: 1 only the link writes to them, 2 they have the place of the source's |
+//! | `standby_topics` | topic name, link | the source topic that it is a copy of |
 //! | `artifacts` | SHA-256 of the value | a plugin component |
+//!
+//! Files that were made before there were `standbys` and `standby_topics` get them with the first change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
 
 use super::command::{Retention, StoredPartition, StoredTopic};
 use super::error::Error;
-use crate::model::TopicId;
+use crate::model::{NotEncodable, TopicId, encode};
 
 /// The version of the layout that this program writes, and the highest that it reads.
 pub const LAYOUT_VERSION: u64 = 1;
 
 pub(super) const LAYOUT: &str = "layout";
 pub(super) const NEXT_TOPIC_ID: &str = "next_topic_id";
+pub(super) const EPOCH: &str = "epoch";
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const TOPIC_IDS: TableDefinition<'_, &str, u64> = TableDefinition::new("topic_ids");
 pub(super) const TOPICS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("topics");
 pub(super) const PARTITIONS: TableDefinition<'_, (u64, u32), (i64, i64, u64)> = TableDefinition::new("partitions");
+pub(super) const EPOCHS: TableDefinition<'_, (u64, u32, i64), u32> = TableDefinition::new("epochs");
 pub(super) const BATCHES: TableDefinition<'_, (u64, u32, i64), &[u8]> = TableDefinition::new("batches");
 pub(super) const LANES: TableDefinition<'_, (&str, u32), u64> = TableDefinition::new("lanes");
 pub(super) const CHECKPOINTS: TableDefinition<'_, (&str, &str, u32), &[u8]> = TableDefinition::new("checkpoints");
@@ -49,6 +57,9 @@ pub(super) type StateKey<'a> = (&'a str, &'a str, u32, &'a str, &'a [u8]);
 
 pub(super) const STATE: TableDefinition<'_, StateKey<'_>, &[u8]> = TableDefinition::new("state");
 pub(super) const METADATA: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("metadata");
+pub(super) const STANDBYS: TableDefinition<'_, &str, u8> = TableDefinition::new("standbys");
+/// Topic, link.
+pub(super) const STANDBY_TOPICS: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("standby_topics");
 pub(super) const ARTIFACTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("artifacts");
 
 /// The value of the table `topics`.
@@ -62,10 +73,12 @@ struct TopicRow {
 }
 
 /// The stored form of a topic.
-pub(super) fn encode_topic(topic: &StoredTopic) -> Vec<u8> {
+///
+/// # Errors
+/// There is none.
+pub(super) fn encode_topic(topic: &StoredTopic) -> Result<Vec<u8>, NotEncodable> {
     let row = TopicRow { v: 1, name: topic.name.to_string(), partitions: topic.partitions, retention: topic.retention };
-    // Numbers and strings alone cannot fail to become JSON.
-    serde_json::to_vec(&row).unwrap_or_default()
+    encode("a topic", &row)
 }
 
 /// Read the stored form of a topic.
@@ -145,6 +158,19 @@ pub(super) fn open<K: redb::Key + 'static, V: redb::Value + 'static>(
     transaction.open_table(table).map_err(|error| Error::read(path, error))
 }
 
+/// A table that files have only since they were last written to; `None`: it is not there yet.
+pub(super) fn open_newer<K: redb::Key + 'static, V: redb::Value + 'static>(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+    path: &Path,
+) -> Result<Option<redb::ReadOnlyTable<K, V>>, Error> {
+    match transaction.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(Error::read(path, error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +181,7 @@ mod tests {
         let bytes = br#"{"v":1,"name":"orders","partitions":4,"retention_ms":60000,"retention_bytes":null}"#;
         let retention = Retention { retention_ms: Some(60_000), retention_bytes: None };
         let topic = StoredTopic { id: TopicId(7), name: "orders".into(), partitions: 4, retention };
-        assert_eq!(encode_topic(&topic), bytes);
+        assert_eq!(encode_topic(&topic).expect("JSON"), bytes);
         assert_eq!(decode_topic(7, bytes).expect("readable"), topic);
     }
 }

@@ -25,6 +25,9 @@ impl Home {
     }
 }
 
+/// When the records of these tests arrive: later than any of their timestamps, which are small.
+const ARRIVAL: i64 = 1_000_000;
+
 fn records(range: std::ops::Range<i64>) -> Batch {
     let mut builder = BatchBuilder::new();
     for index in range {
@@ -35,7 +38,7 @@ fn records(range: std::ops::Range<i64>) -> Batch {
 
 fn pack(store: &Store, batch: &Batch) -> Vec<StoredBatch> {
     let mut compressor = store.compressor(None);
-    let mut packer = Packer::default();
+    let mut packer = Packer::new(ARRIVAL);
     for record in batch.records() {
         packer.push(record, &mut compressor).expect("small");
     }
@@ -79,6 +82,8 @@ fn checkpoint(target: TopicId, next_offset: i64) -> Checkpoint {
         target_end_offset: -1,
         link_epoch: 0,
         revision: RevisionNumber(1),
+        last: None,
+        doubt: None,
     }
 }
 
@@ -89,6 +94,7 @@ fn commit(epoch: u64, appends: Vec<Append>, target: TopicId, next_offset: i64) -
         epoch,
         appends,
         checkpoints: BTreeMap::from([(TopicPartition::new("orders", 0), checkpoint(target, next_offset))]),
+        verbatim: false,
         states: Vec::new(),
         revision_starts: BTreeMap::from([((TopicPartition::new("orders", 0), RevisionNumber(1)), next_offset)]),
     })
@@ -493,14 +499,83 @@ fn who_waits_for_a_change_is_woken_by_it() {
 }
 
 #[test]
-fn the_timestamp_of_an_offset_is_its_batch_s_first() {
+fn the_timestamp_of_an_offset_is_its_record_s() {
     let home = Home::new();
     let store = home.open();
     let orders = topic(&store, "orders", 1);
     produce(&store, orders, 0..10);
     produce(&store, orders, 10..20);
-    assert_eq!(store.timestamp_at(orders, 0, 17), Ok(Some(10)));
+    assert_eq!(store.timestamp_at(orders, 0, 17), Ok(Some(17)));
     assert_eq!(store.timestamp_at(orders, 0, 20), Ok(None));
 }
 
+#[test]
+fn every_opening_is_an_epoch_of_what_is_appended() {
+    let home = Home::new();
+    let store = home.open();
+    let orders = topic(&store, "orders", 2);
+    produce(&store, orders, 0..10);
+    produce(&store, orders, 10..20);
+    drop(store);
+    drop(home.open());
+    let store = home.open();
+    produce(&store, orders, 20..30);
+    let at = |store: &Store, offset| store.epoch_at(orders, 0, offset).expect("readable");
+    let (first, second) = (at(&store, 0).expect("an epoch"), at(&store, 29).expect("an epoch"));
+    assert_eq!((at(&store, 19), at(&store, 20)), (Some(first), Some(second)));
+    let end = |store: &Store, epoch| store.end_of_epoch(orders, 0, epoch).expect("readable");
+    assert_eq!((end(&store, first), end(&store, second)), (EpochEnd::At(20), EpochEnd::At(30)));
+    assert_eq!(store.end_of_epoch(orders, 1, first), Ok(EpochEnd::Unknown), "nothing was appended there");
+    // Whoever has read up to the log start asks for the epoch before it.
+    store.execute(Command::Truncate { topic: orders, partition: 0, to: 20 }).expect("truncated");
+    assert_eq!(end(&store, first), EpochEnd::At(20));
+    drop(store);
+    let store = home.open();
+    produce(&store, orders, 30..40);
+    store.execute(Command::Truncate { topic: orders, partition: 0, to: 40 }).expect("truncated");
+    assert_eq!((end(&store, first), end(&store, second)), (EpochEnd::Unknown, EpochEnd::Unknown));
+}
+
+/// A copy does not know what was appended to the file later, and what is appended to it is not that.
+#[test]
+fn an_older_copy_of_a_file_has_other_epochs() {
+    let home = Home::new();
+    let store = home.open();
+    let orders = topic(&store, "orders", 1);
+    produce(&store, orders, 0..10);
+    drop(store);
+    let copy = home.directory.path().join("copy");
+    std::fs::copy(home.path(), &copy).expect("copied");
+    let store = home.open();
+    produce(&store, orders, 10..20);
+    let later = store.epoch_at(orders, 0, 19).expect("readable").expect("an epoch");
+    drop(store);
+    std::fs::copy(&copy, home.path()).expect("restored");
+    let store = home.open();
+    produce(&store, orders, 10..30);
+    assert_eq!(store.end_of_epoch(orders, 0, later), Ok(EpochEnd::Unknown));
+}
+
+/// A file of version 0.1.0 had no epochs.
+#[test]
+fn records_of_a_time_before_epochs_have_none() {
+    let home = Home::new();
+    let store = home.open();
+    let orders = topic(&store, "orders", 1);
+    produce(&store, orders, 0..10);
+    drop(store);
+    let database = redb::Database::open(home.path()).expect("opens");
+    let transaction = database.begin_write().expect("writes");
+    assert!(transaction.delete_table(tables::EPOCHS).expect("deleted"));
+    transaction.open_table(tables::META).expect("table").remove(tables::EPOCH).expect("removed");
+    transaction.commit().expect("committed");
+    drop(database);
+    let store = home.open();
+    produce(&store, orders, 10..20);
+    assert_eq!(store.epoch_at(orders, 0, 9), Ok(None));
+    assert!(store.epoch_at(orders, 0, 10).expect("readable").is_some());
+    assert_eq!(values(&store, orders, 0, 0), expected(0..20));
+}
+
 mod failing;
+mod standby;

@@ -2,29 +2,40 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use kafka_brokers::{Cluster, Options};
+use kafka_brokers::{Cluster, Options, Release};
 
-/// Of transactions.
+/// Which Kafka a cluster is, and with it which transactions it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// Partitions are added to a transaction, and the epoch stays.
+    /// An old Kafka: partitions are added to a transaction, the epoch stays, and brokers believe what a producer sends them.
     One,
-    /// KIP-890: each transaction has an epoch of its own.
+    /// The newest Kafka as an upgrade of the brokers leaves it until somebody raises its features: transactions as of old, brokers that verify
+    /// them, and newer requests, some of which such a cluster must not be sent.
+    Upgraded,
+    /// The newest Kafka. KIP-890: each transaction has an epoch of its own.
     Two,
 }
 
 impl Version {
-    /// The version, for names.
-    pub fn number(self) -> u8 {
+    /// For names.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::One => 1,
-            Self::Two => 2,
+            Self::One => "1",
+            Self::Upgraded => "upgraded",
+            Self::Two => "2",
         }
     }
 
-    /// What makes a cluster have it: 0 is the first version in the words of the broker.
+    fn release(self) -> Release {
+        match self {
+            Self::One => Release::V3_5_2,
+            Self::Upgraded | Self::Two => Release::V4_3_1,
+        }
+    }
+
+    /// The feature that is not that of the release: 0 is the first version in the words of the broker.
     fn feature(self) -> Option<u8> {
-        (self == Self::One).then_some(0)
+        (self == Self::Upgraded).then_some(0)
     }
 }
 
@@ -37,7 +48,7 @@ pub struct Pair {
 }
 
 /// The pairs that scenes share, by version. Their brokers end with this process.
-static SHARED: [OnceLock<Pair>; 2] = [const { OnceLock::new() }; 2];
+static SHARED: [OnceLock<Pair>; 3] = [const { OnceLock::new() }; 3];
 
 impl Pair {
     /// Start clusters of so many brokers, at once.
@@ -57,7 +68,7 @@ impl Pair {
 
     /// Clusters of one broker each, with proxies.
     pub fn shared(version: Version) -> &'static Self {
-        SHARED[usize::from(version.number()) - 1].get_or_init(|| Self::start(version, [1, 1]))
+        SHARED[version as usize].get_or_init(|| Self::start(version, [1, 1]))
     }
 
     /// Keep other scenes away from the proxies.
@@ -71,6 +82,7 @@ pub fn options(version: Version, brokers: u8) -> Options {
     // A transaction that timed out is to be seen soon: by default it is looked for every 10 s.
     let settings = [("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000")];
     Options {
+        release: version.release(),
         brokers,
         transaction_version: version.feature(),
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),

@@ -15,7 +15,7 @@ for_version_2_first! {
 fn daemons_run_what_was_defined_at_one_of_them(version: Version) {
     let pair = Pair::shared(version);
     let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
-    let id = format!("defined-{}", version.number());
+    let id = format!("defined-{}", version.name());
     // Neither knows any cluster but the one that keeps definitions.
     let config = |name: &str, site: &Site| {
         let daemon = format!(

@@ -26,6 +26,6 @@ fn every_documented_line_does_what_it_says_between_kafka_clusters(version: Versi
         site: &site,
         source: cluster("us-west-1", pair.source.bootstrap()),
         target: cluster("us-east-1", pair.target.bootstrap()),
-        run: format!("documented{}", version.number()),
+        run: format!("documented{}", version.name()),
     });
 }

@@ -27,7 +27,7 @@ fn sieve(version: Version, record: &Record) -> Vec<Record> {
     let begins = |part: &Option<Vec<u8>>| part.as_ref().and_then(|part| part.first()).is_some_and(|byte| *byte < 0x20);
     let copies = match record.timestamp % 5 {
         _ if begins(&record.key) || begins(&record.value) => 0,
-        _ if version == Version::One => 1,
+        _ if version != Version::Two => 1,
         0 => 0,
         1 => 2,
         _ => 1,
@@ -96,7 +96,7 @@ pub fn sync(site: &Site, words: &[&str]) -> Vec<ConsumerGroup> {
 
 fn groups_go_on_exactly_where_they_were(version: Version) {
     let pair = Pair::shared(version);
-    let (name, seed) = (format!("groups-{}", version.number()), 5 + u64::from(version.number()));
+    let (name, seed) = (format!("groups-{}", version.name()), 5);
     let mut dice = Dice::new(seed);
     kafka_oracle::create(&pair.source.bootstrap(), &name, PARTITIONS, &[]).expect("a topic");
     let mut more = format!(

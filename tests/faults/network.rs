@@ -28,6 +28,8 @@ for_each_version! {
     the_clusters_cannot_be_reached_when_the_daemon_starts,
 }
 
+at_length!(upgraded, Upgraded: messages_of_a_transaction_come_late_or_never);
+
 fn connections_to_the_target_fail(version: Version) {
     connections_fail("net-target", version, |pair| &pair.target);
 }
@@ -74,7 +76,7 @@ fn messages_of_a_transaction_come_late_or_never(version: Version) {
     let scene = Setup::new("late", version, pair).proxied(pair).begin();
     let keys: &[i16] = match version {
         Version::Two => &[END_TXN, PRODUCE],
-        Version::One => &[END_TXN, PRODUCE, ADD_PARTITIONS_TO_TXN],
+        Version::One | Version::Upgraded => &[END_TXN, PRODUCE, ADD_PARTITIONS_TO_TXN],
     };
     let mut unnoticed = Vec::new();
     for key in keys {

@@ -21,6 +21,8 @@ for_each_version! {
     the_daemon_is_stopped_beyond_the_transaction_timeout,
 }
 
+at!(upgraded, Upgraded: nothing_goes_wrong);
+
 /// Without any fault there is no trouble at all, though the topics have to be made.
 fn nothing_goes_wrong(version: Version) {
     let scene = Setup::new("quiet", version, Pair::shared(version)).begin();

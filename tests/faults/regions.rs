@@ -69,7 +69,7 @@ fn await_event(site: &Site, link: &str, id: &str) -> FailoverEvent {
     found().expect("it is done")
 }
 
-/// A daemon that is not started yet. Several of one link have names of their own.
+/// A daemon that is not started yet. Several of one link have names of their own. Its transactions outlive all that is done here: what one leaves open is there until somebody fences it.
 fn site(link: &str, daemon: &str, pair: &Pair, more: &str) -> Site {
     let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
     let cluster = |id: &str, brokers: &str| {
@@ -79,7 +79,7 @@ fn site(link: &str, daemon: &str, pair: &Pair, more: &str) -> Site {
     };
     let text = format!(
         "name = \"{link}-{daemon}\"\n{}{}[links.{link}]\nsource = \"east\"\ntarget = \"west\"\ntopics = [{link:?}]\nlanes = 4\n\
-         {more}[links.{link}.config]\ntransaction_timeout_ms = 10000\n",
+         {more}[links.{link}.config]\ntransaction_timeout_ms = 120000\n",
         cluster("east", &source),
         cluster("west", &target)
     );
@@ -89,7 +89,7 @@ fn site(link: &str, daemon: &str, pair: &Pair, more: &str) -> Site {
 /// Two daemons share a link. One stands still while the other fails it over, and goes on in the middle of its transaction, in vain.
 fn a_daemon_that_stood_still_cannot_write_into_the_new_source(version: Version) {
     let pair = Pair::shared(version);
-    let link = format!("region-{}", version.number());
+    let link = format!("region-{}", version.name());
     let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
     let groups = format!("groups = [\"/{link}-g.*/\"]\ngroup_sync_interval = \"1h\"\n");
     let [first, second] = ["first", "second"].map(|daemon| site(&link, daemon, pair, &groups));
@@ -154,7 +154,7 @@ fn a_daemon_that_stood_still_cannot_write_into_the_new_source(version: Version) 
 /// Nobody says a word: the target takes its place, and gives it back.
 fn the_source_goes_away_and_comes_back(version: Version) {
     let mut pair = Pair::start(version, [1, 1]);
-    let link = format!("gone-{}", version.number());
+    let link = format!("gone-{}", version.name());
     let config = "health = { interval = \"1s\" }\n\
         failover_config = { enabled = true, failover_timeout_ms = 2000, max_consecutive_failures = 1000000, auto_failback = true }\n";
     let site = site(&link, "only", &pair, config);

@@ -66,7 +66,7 @@ impl Setup {
     pub fn new(name: &str, version: Version, pair: &Pair) -> Self {
         let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
         Self {
-            name: format!("{name}-{}", version.number()),
+            name: format!("{name}-{}", version.name()),
             daemon_source: source.clone(),
             daemon_target: target.clone(),
             source,

@@ -61,7 +61,7 @@ type Moved = (BTreeMap<(String, i32), i64>, ConsumerGroup);
 
 impl Scene {
     fn new(version: Version, pair: &Pair) -> Self {
-        let name = format!("spread-{}", version.number());
+        let name = format!("spread-{}", version.name());
         let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
         let site = Site::new(&format!(
             "[clusters.east]\nkind = \"kafka\"\nbrokers = [{source:?}]\n[clusters.west]\nkind = \"kafka\"\nbrokers = [{target:?}]\n\

@@ -324,6 +324,11 @@ fn a_link_does_not_begin_where_nothing_is_known_or_something_is_lost() {
     let trouble = await_refusal(&site, &left.name, "source-truncated");
     assert!(trouble.contains("begin at 101"), "{trouble}");
     drop(daemon);
+    // It stays so when the source has grown past that.
+    put(&left.pair.source.bootstrap(), &left.name, 1..200);
+    let daemon = site.spawn();
+    assert_eq!(await_refusal(&site, &left.name, "source-truncated"), trouble);
+    drop(daemon);
     // Retention was faster.
     let left = Left::new("behind", 3, &[("MirrorSourceConnector", 0)]);
     kafka_oracle::delete_records(&left.pair.source.bootstrap(), &left.name, 0).expect("deleted");

@@ -61,7 +61,7 @@ fn the_checkpoint_topic_is_foreign(version: Version) {
         ("junk", "what", "is this".to_owned(), "checkpoints-unreadable"),
     ];
     for (name, key, value, code) in contents {
-        let topic = format!("__tidegate.{name}-{}.checkpoints", version.number());
+        let topic = format!("__tidegate.{name}-{}.checkpoints", version.name());
         kafka_oracle::create(&target, &topic, LANES as i32, &[("cleanup.policy", "compact")]).expect("a topic");
         let foreign = Foreign::take(&target, &format!("foreign-{topic}"), Duration::from_secs(60)).expect("an id");
         let written = kafka_oracle::Record { value: Some(value.into_bytes()), ..record(key) };

@@ -42,7 +42,7 @@ fn a_link_is_verified_while_it_runs(version: Version) {
 /// A link without stages hands large record batches on as they are, and this one must not.
 fn a_filter_without_plugins_sees_every_record(version: Version) {
     let pair = Pair::shared(version);
-    let name = format!("built-ins-{}", version.number());
+    let name = format!("built-ins-{}", version.name());
     let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
     kafka_oracle::create(&source, &name, 1, &[]).expect("a topic");
     let codecs = vec![Codec::None, Codec::Lz4];

@@ -117,7 +117,7 @@ fn compiler_of(process: &Child) -> Option<rustix::process::Pid> {
     let pid = children.split_whitespace().next()?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let pid = rustix::process::Pid::from_raw(pid.parse().ok()?);
-    pid.filter(|_| command == b"tidegate\0compile-plugin\0")
+    pid.filter(|_| command.starts_with(b"tidegate\0compile-plugin\0"))
 }
 
 /// Whether a compiler is beyond reading its input, which would end early when nobody writes it any more: it has taken many times the memory.
@@ -137,7 +137,7 @@ fn is_limited(pid: rustix::process::Pid) -> bool {
     let environment = fs::read(format!("{proc}/environ")).unwrap_or_default();
     let open = fs::read_dir(format!("{proc}/fd")).map_or(0, Iterator::count);
     limited("Max cpu time", "60")
-        && limited("Max address space", "4294967296")
+        && limited("Max address space", "1073741824")
         && limited("Max core file size", "0")
         && environment.is_empty()
         && open == 3

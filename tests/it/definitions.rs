@@ -98,7 +98,7 @@ fn after_a_restart(site: &Site, id: &str) -> Daemon {
     site.client.await_caught_up(id);
     assert_eq!(site.client.ends("west", "orders"), [11, 11], "it goes on at its checkpoints: nothing comes twice");
     let shown: LinkDefinition = site.cli_json(&["link", "definition", id]);
-    assert_eq!((shown.version, &shown.definition["topics"]), (4, &json!(["orders"])));
+    assert_eq!((shown.version, &*shown.definition["topics"].to_string()), (4, r#"["orders"]"#));
     say(site, id, "stop");
     let patch = r#"{"config":{"batch_size":8}}"#;
     assert_eq!(site.client.send("PUT", &format!("{LINKS}/{id}"), Some("\"4\""), patch).status, 200);
@@ -180,6 +180,7 @@ fn a_definition_uses_files_of_one_directory_only() {
     let site = Site::new("");
     fs::create_dir(site.path("secrets")).expect("a directory");
     fs::write(site.path("secrets/password"), "hunter2").expect("a file");
+    fs::write(site.path("secrets/brokers"), "127.0.0.1\n").expect("a file");
     fs::write(site.path("outside"), "hunter3").expect("a file");
     std::os::unix::fs::symlink(site.path("outside"), site.path("secrets/way-out")).expect("a link");
     site.write_config(&(daemon(&site) + CLUSTERS));

@@ -4,17 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may name of the others.
-const TABLE: [(&str, &[&str]); 10] = [
+const TABLE: [(&str, &[&str]); 12] = [
+    ("background", &["model"]),
     ("model", &[]),
-    ("config", &["model"]),
-    ("import", &["config"]),
-    ("plugin", &["model"]),
-    ("store", &["model"]),
-    ("connector", &["model", "config", "store"]),
-    ("link", &["model", "config", "plugin", "connector"]),
-    ("api", &["model", "config"]),
-    ("cli", &["api", "config", "import", "model", "daemon"]),
-    ("daemon", &["api", "cli", "config", "connector", "link", "model", "plugin", "store"]),
+    ("files", &[]),
+    ("config", &["files", "model"]),
+    ("import", &["config", "model"]),
+    ("plugin", &["files", "model"]),
+    ("store", &["files", "model"]),
+    ("connector", &["background", "files", "model", "config", "store"]),
+    ("link", &["background", "model", "config", "plugin", "connector"]),
+    ("api", &["files", "model", "config"]),
+    ("cli", &["api", "config", "files", "import", "model", "daemon"]),
+    ("daemon", &["api", "background", "cli", "config", "connector", "files", "link", "model", "plugin", "store"]),
 ];
 
 /// The only rooms that name these crates.
@@ -137,6 +139,47 @@ fn no_file_is_too_long_to_be_read() {
     assert!(long.is_empty(), "more than {LINES_MAX} lines: {}", long.join(", "));
 }
 
+/// What only some files may say: elsewhere it would open a pipe, make a file that others can read, or quote a file in an error.
+const WORDS: [(&[&str], &[&str]); 3] = [
+    // The command line writes where its user says.
+    (
+        &["File::create", "OpenOptions", "fs::write(", "fs::create_dir"],
+        &["files/private.rs", "files/given.rs", "cli/manual.rs", "cli/import.rs"],
+    ),
+    // It reads what its user names, too; the others read what the system makes.
+    (
+        &["fs::read(", "fs::read_to_string(", "File::open("],
+        &[
+            "files/private.rs",
+            "cli/",
+            "daemon/metrics/process.rs",
+            "daemon/name.rs",
+            "plugin/cache.rs",
+            "store/open.rs",
+            "api/access/audit.rs",
+        ],
+    ),
+    (&["pki_types::pem", "parse_pem", "from_pem"], &["files/pem.rs", "cli/identity.rs"]),
+];
+
+#[test]
+fn files_are_opened_and_parsed_in_one_place() {
+    let mut found = Vec::new();
+    for file in source_files().into_iter().filter(|file| !file.name.contains("tests")) {
+        let code = file.code.split("#[cfg(test)]").next().unwrap_or_default();
+        for (words, places) in WORDS {
+            let is_allowed = places.iter().any(|place| file.name.starts_with(place));
+            found.extend(
+                words
+                    .iter()
+                    .filter(|word| !is_allowed && code.contains(**word))
+                    .map(|word| format!("src/{}: {word}", file.name)),
+            );
+        }
+    }
+    assert!(found.is_empty(), "use src/files: {found:?}");
+}
+
 /// What was built for a version of the contract must run for ever: a change, even of a comment, is a new folder.
 #[test]
 fn the_frozen_contract_is_what_it_was() {
@@ -147,4 +190,83 @@ fn the_frozen_contract_is_what_it_was() {
     let text = fs::read(wit.join("plugin.wit")).expect("the contract");
     let frozen = "sha256:4c5d58ae3f0a050d5e64d86c2de4f65a95fa78ce6d79bf5583f3b2d1434b40f4";
     assert_eq!(tidegate::model::Digest::of(&text).to_string(), frozen);
+}
+
+/// What cannot be encoded must be an error before anything is stored or sent, and what cannot be
+/// decoded must not be taken for what is not there.
+#[test]
+fn nothing_is_stored_in_place_of_what_cannot_be_encoded() {
+    let found: Vec<String> = source_files()
+        .iter()
+        .flat_map(|file| swallowed(&file.code).into_iter().map(|call| format!("src/{}: {call}", file.name)))
+        .collect();
+    assert!(found.is_empty(), "use model::encode, and hand its error on:\n{}", found.join("\n"));
+}
+
+/// The calls that encode or decode something and go on without it if that fails.
+fn swallowed(code: &str) -> Vec<String> {
+    const CALLS: [&str; 8] = [
+        "serde_json::to_vec",
+        "serde_json::to_string",
+        "toml::to_string",
+        "encode(",
+        "assignment(",
+        "subscription(",
+        "serde_json::from_slice",
+        "new_from_slice",
+    ];
+    const SWALLOWS: [&str; 6] =
+        [".unwrap_or_default()", ".unwrap_or(", ".unwrap_or_else(|_| Vec::new())", ".ok()", ".map_or(", ".is_ok_and("];
+    let text: String = code.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Tests may do what they like: they are the last thing in a file.
+    let text = text.split("#[cfg(test)] mod tests").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for call in CALLS {
+        for (at, _) in text.match_indices(call) {
+            let rest = &text[at..];
+            let Some(after) = behind_call(rest) else { continue };
+            let after = after.trim_start();
+            if SWALLOWS.iter().any(|swallow| after.replace(" .", ".").starts_with(swallow)) {
+                found.push(rest.chars().take(80).collect());
+            }
+        }
+    }
+    found
+}
+
+/// What stands behind the parentheses of a call.
+fn behind_call(text: &str) -> Option<&str> {
+    let mut depth = 0;
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ';' | '{' if depth == 0 => return None,
+            _ => continue,
+        }
+        if depth == 0 {
+            return text.get(at + 1..);
+        }
+    }
+    None
+}
+
+#[test]
+fn what_swallows_an_error_is_found_in_every_form() {
+    for bad in [
+        "let text = serde_json::to_vec(&genesis).unwrap_or_default();",
+        "self.store(&key(epoch), &serde_json::to_vec(positions).unwrap_or_default())",
+        "serde_json::to_vec(&Records { v: VERSION, records })\n    .unwrap_or_default()",
+        "serde_json::to_vec::<T>(self).ok().map(Bytes::from)",
+        "rows.insert(key, checkpoint.encode().unwrap_or_default());",
+        "encode(\"it\", &(1, f(2))).unwrap_or(vec![])",
+        "known.and_then(|bytes| serde_json::from_slice(&bytes).ok())",
+    ] {
+        assert_eq!(swallowed(bad).len(), 1, "{bad}");
+    }
+    for good in
+        ["encode(\"it\", &x)?", "serde_json::to_vec(body).map_err(|error| error.to_string())?", "x.unwrap_or_default()"]
+    {
+        assert_eq!(swallowed(good), Vec::<String>::new(), "{good}");
+    }
 }

@@ -4,15 +4,22 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+mod at_once;
 mod bad_input;
 mod both_ways;
+mod bounds;
+mod breaks;
 mod builtins;
+mod clock;
 mod compiler;
+mod corners;
 mod crash;
 mod definitions;
 mod deploy;
+mod depth;
 mod documented;
 mod documents;
+mod exact;
 mod examples;
 mod exposition;
 mod failover;
@@ -20,17 +27,29 @@ mod gallery;
 mod harness;
 mod house;
 mod log;
+mod lying;
 mod metrics;
 mod oracle;
+mod past;
 mod poison;
+mod private;
 mod properties;
+mod quoted;
 mod relane;
 mod reset;
 mod resources;
+mod same_answer;
 mod secrets;
 mod secured;
+mod set_aside;
 mod slow;
 mod soak;
 mod spans;
+mod standby;
 mod swap;
+#[allow(dead_code, reason = "shared with the hostile plugins")]
+#[path = "../hostile/template.rs"]
+mod template;
+mod trial;
 mod verify;
+mod writing;

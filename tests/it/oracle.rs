@@ -380,7 +380,7 @@ fn migrate(memory: &mut Memory, before: Option<&wire::RevisionStage>, now: &wire
     let layout = |stage: &wire::RevisionStage| if stage.version.starts_with("1.") { 1 } else { 2 };
     // The newer one does it, as it was configured.
     let newer = before.filter(|before| layout(before) > layout(now)).unwrap_or(now);
-    memory.migrate_counter(&newer.config, layout(now))
+    memory.migrate_counter(&serde_json::to_value(&newer.config).expect("JSON"), layout(now))
 }
 
 fn remembers(plugin: &str) -> bool {
@@ -388,7 +388,7 @@ fn remembers(plugin: &str) -> bool {
 }
 
 fn apply(stage: &wire::RevisionStage, memory: Option<&mut Memory>, output: Output) -> Result<Vec<Output>, Bad> {
-    let config = &stage.config;
+    let config = &serde_json::to_value(&stage.config).expect("JSON");
     let memory = || memory.expect("a memory");
     Ok(match stage.plugin.as_str() {
         "json-filter" => Vec::from_iter(keeps(config, &output.content)?.then_some(output)),

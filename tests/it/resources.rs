@@ -85,7 +85,7 @@ fn a_link_tells_its_parts_one_by_one() {
     publish(&site);
     let had: Vec<StageRevision> = read(&site, "stages/obey/revisions");
     assert_eq!(
-        had.iter().map(|had| (had.number, &*had.stage.plugin, &*had.by)).collect::<Vec<_>>()[1..],
+        had.iter().map(|had| (had.number, &*had.plugin, &*had.by)).collect::<Vec<_>>()[1..],
         [(2, "obey", "ann")]
     );
     daemon.terminate();

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tidegate::api::endpoints;
 
-use crate::harness::{Client, LINKS, Site, binary, plugin_bytes, wait_until};
+use crate::harness::{Client, LINKS, Site, binary, percent_encoded, plugin_bytes, wait_until};
 use crate::secured::Authority;
 
 /// What nobody but the daemon may know: each is planted in one place.
@@ -26,10 +26,17 @@ const OAUTH_TOKEN: &str = "planted-oauth-token-of-a-file-08a7";
 const PASSWORD_OF_DEFINITION: &str = "planted-password-of-a-definition-6b32";
 const GUESSED_TOKEN: &str = "planted-token-that-somebody-guessed-3d3d";
 
-/// A secret as it may look: as it is, in hexadecimal, and within something that is in base64.
+/// A secret as it may look: as it is, in hexadecimal, percent-encoded, as the numbers of its bytes, and within something that is in base64.
 fn forms(secret: &str) -> Vec<String> {
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut forms = vec![secret.to_owned(), hex.to_uppercase(), hex];
+    let each =
+        |write: &dyn Fn(u8) -> String, between: &str| secret.bytes().map(write).collect::<Vec<_>>().join(between);
+    let hex = each(&|byte| format!("{byte:02x}"), "");
+    let mut forms = vec![secret.to_owned(), hex.to_uppercase(), hex, percent_encoded(secret)];
+    forms.push(each(&|byte| format!("%{byte:02X}"), ""));
+    for between in [",", ", "] {
+        forms.push(each(&|byte| byte.to_string(), between));
+        forms.push(each(&|byte| format!("0x{byte:02x}"), between));
+    }
     // Three bytes become four letters: where it begins within three makes three forms. Letters at the ends have a share of what is beside it.
     for before in 0..3 {
         let bytes = [&b"\0\0"[..before], secret.as_bytes()].concat();
@@ -43,9 +50,13 @@ fn forms(secret: &str) -> Vec<String> {
 }
 
 /// All that was planted, and what it must not be found as.
-struct Planted(Vec<(String, Vec<String>)>);
+pub struct Planted(Vec<(String, Vec<String>)>);
 
 impl Planted {
+    pub fn texts(texts: &[&str]) -> Self {
+        Self(texts.iter().map(|text| ((*text).to_owned(), forms(text))).collect())
+    }
+
     fn new(keys: &[String]) -> Self {
         let texts = [
             TOKEN_OF_FILE,
@@ -57,17 +68,17 @@ impl Planted {
             PASSWORD_OF_DEFINITION,
             GUESSED_TOKEN,
         ];
-        let mut all: Vec<(String, Vec<String>)> = texts.iter().map(|text| ((*text).to_owned(), forms(text))).collect();
+        let Self(mut all) = Self::texts(&texts);
         for key in keys {
             // A line from the middle: the first is alike in all keys.
             let line = key.lines().nth(2).expect("a line of a key").to_owned();
-            all.push(("a private key".to_owned(), vec![line]));
+            all.push(("a private key".to_owned(), forms(&line)));
         }
         Self(all)
     }
 
     #[track_caller]
-    fn are_not_in(&self, what: &str, text: &str) {
+    pub fn are_not_in(&self, what: &str, text: &str) {
         for (name, forms) in &self.0 {
             for form in forms {
                 assert!(!text.contains(form), "{name} is in {what}, as {form}:\n{text:.2000}");
@@ -86,6 +97,7 @@ fn a_secret_is_found_in_every_form() {
         assert!(found(&around));
     }
     assert!(found(&PASSWORD_OF_FILE.bytes().map(|byte| format!("{byte:02X}")).collect::<String>()));
+    assert!(found(&format!("{:?}", PASSWORD_OF_FILE.as_bytes())) && found(&percent_encoded(PASSWORD_OF_FILE)));
     assert!(!found("planted-password-of-nobody"));
 }
 
@@ -113,6 +125,7 @@ fn planted_site() -> (Site, Planted) {
     write("kafka.password", PASSWORD_OF_FILE);
     write("oauth.token", OAUTH_TOKEN);
     write("secrets/definition.password", PASSWORD_OF_DEFINITION);
+    write("secrets/brokers", "127.0.0.1\n");
     let ours = Authority::new("ours");
     let (certificate, api_key) = ours.issue("tidegate", &["localhost"]);
     let (client_certificate, client_key) = ours.issue("client", &[]);

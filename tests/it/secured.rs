@@ -149,7 +149,7 @@ fn files_that_cannot_be_used_keep_the_daemon_from_starting() {
     for (file, text, api, part) in [
         ("tls.crt", "nonsense", TLS.to_owned(), "tls.crt: it has no certificate"),
         ("tls.crt", &*Authority::new("x").issue("x", &[]).0, TLS.to_owned(), "with the key of"),
-        ("tls.key", "", TLS.to_owned(), "it has no private key, or one that is encrypted"),
+        ("tls.key", "", TLS.to_owned(), "tls.key: it has no private key"),
         ("ann.token", "short", tokens.clone(), "16 to 4096 visible ASCII characters"),
         ("ann.token", "a token with blanks in it", tokens.clone(), "16 to 4096 visible ASCII characters"),
         ("ann.token", OLGA, tokens.clone(), "it is that of ann too"),

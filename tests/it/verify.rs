@@ -202,7 +202,7 @@ fn copy_link(from: &EmbeddedCluster, to: &EmbeddedCluster, link: &str, started: 
     let mut sink = to.sink(&settings).expect("a sink");
     sink.open(&|| Ok(())).expect("opened");
     let checkpoints = from.checkpoints(&id, 1).expect("checkpoints");
-    sink.begin_commit(Commit { checkpoints, states: Vec::new(), started, resets: false }).expect("begun");
+    sink.begin_commit(Commit { checkpoints, started, ..Commit::default() }).expect("begun");
     assert!(sink.finish_commit(Duration::from_secs(60)).expect("committed"));
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::plugins::Result;
 
 /// The programs in `tests/fuzz`.
-const TARGETS: [&str; 3] = ["record-batches", "fetch-answer", "own-record"];
+const TARGETS: [&str; 4] = ["record-batches", "answer", "fetch-answer", "own-record"];
 
 /// How long each runs if nobody says otherwise, in seconds.
 const SECONDS: &str = "60";

@@ -6,7 +6,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use kafka_brokers::{Cluster, Jars, Options};
+use kafka_brokers::{Cluster, Jars, Options, Release};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -37,7 +37,7 @@ fn up() -> Result<()> {
     let lock = take_lock()?.ok_or("the clusters are up already; end them with `cargo xtask kafka down`")?;
     write_pid(&lock).map_err(|error| format!("cannot write {}: {error}", lock_file().display()))?;
     eprintln!("starting two Kafka clusters; the first time this takes a minute");
-    Jars::find()?;
+    Jars::find(Release::default())?;
     let source = Cluster::start(&Options::default())?;
     let target = Cluster::start(&Options::default())?;
     // Before this, a signal ends this process at once, and the system ends what it has started.

@@ -2,9 +2,11 @@
 
 #![allow(clippy::print_stderr, reason = "this talks to a person at a terminal")]
 
+mod breaks;
 mod demo;
 mod fuzz;
 mod kafka;
+mod patch;
 mod plugins;
 mod soak;
 mod test;
@@ -19,9 +21,9 @@ usage: cargo xtask TASK
 
   demo                   a million records through two plugins, a swap, a kill, and a check of every record
   test                   everything that must be green: formatting, clippy, documentation, plugins, tests
-  soak                   the crash oracle with 50 kills -9 of each pipeline, 20 links at once with their model, all faults of Kafka, and 300 made-up
-                         requests for each operation of the API (TIDEGATE_KILLS, TIDEGATE_EXAMPLES, TIDEGATE_SOAK_SECONDS, TIDEGATE_SEED)
-  breaks [NAME …]        break a copy of the engine on purpose and see an oracle turn red; all, or those whose names begin so
+  soak                   the crash oracle with 50 kills -9 of each pipeline, 20 links at once with their model, all faults of Kafka, 300 made-up
+                         requests for each operation of the API, and all breaks (TIDEGATE_KILLS, TIDEGATE_EXAMPLES, TIDEGATE_SOAK_SECONDS, TIDEGATE_SEED)
+  breaks [NAME …]        break a copy of what is committed on purpose and see a test turn red; all, or those whose names begin so
   docs                   write what docs/configuration.md has from the code: values and defaults of keys
   fuzz [SECONDS]         let a fuzzer at what reads bytes of brokers, 60 seconds each; installs cargo-fuzz if it is missing
   kafka up               start two Kafka clusters of one broker each, to try links between them; Ctrl-C ends them
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "test" => test::run(),
         Some((task, [])) if task == "docs" => docs(),
         Some((task, [])) if task == "soak" => soak::soak(),
-        Some((task, names)) if task == "breaks" => soak::breaks(names),
+        Some((task, names)) if task == "breaks" => breaks::breaks(names),
         Some((task, rest)) if task == "fuzz" && rest.len() < 2 => fuzz::run(rest.first()),
         Some((task, rest)) if task == "kafka" => kafka::run(rest),
         Some((task, rest)) if task == "plugins" => plugins(rest),

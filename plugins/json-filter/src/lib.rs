@@ -2,8 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Number, Value};
-use tidegate_plugin::json::{self, Num, Pointer};
+use tidegate_plugin::json::{self, Num, Pointer, Value};
 use tidegate_plugin::{Column, ConfigError, Filter, Record, Reject, export_filter};
 
 /// What to look at, and what it has to be. All conditions that are given must hold.
@@ -13,13 +12,13 @@ struct Config {
     /// Where the field is in the value.
     pointer: Pointer,
     /// The field is a number, and at least this.
-    at_least: Option<Number>,
+    at_least: Option<Num>,
     /// The field is a number, and at most this.
-    at_most: Option<Number>,
+    at_most: Option<Num>,
     /// The field is a number above this.
-    above: Option<Number>,
+    above: Option<Num>,
     /// The field is a number below this.
-    below: Option<Number>,
+    below: Option<Num>,
     /// The field is this. Numbers are compared by what they are, not by how they are written.
     #[serde(default, deserialize_with = "present")]
     equals: Option<Value>,
@@ -63,12 +62,12 @@ impl Filter for JsonFilter {
     const NEEDS: &'static [Column] = &[Column::Value];
 
     fn new(config: Config) -> Result<Self, Vec<ConfigError>> {
-        let number = |number: &Option<Number>, check: fn(Num) -> Check| number.as_ref().map(|n| check(Num::from(n)));
+        let number = |number: Option<Num>, check: fn(Num) -> Check| number.map(check);
         let checks: Vec<Check> = [
-            number(&config.at_least, Check::AtLeast),
-            number(&config.at_most, Check::AtMost),
-            number(&config.above, Check::Above),
-            number(&config.below, Check::Below),
+            number(config.at_least, Check::AtLeast),
+            number(config.at_most, Check::AtMost),
+            number(config.above, Check::Above),
+            number(config.below, Check::Below),
             config.equals.map(|value| Check::OneOf(vec![value])),
             config.one_of.map(Check::OneOf),
         ]
@@ -133,38 +132,13 @@ impl Check {
             Self::Below(bound) => number().is_some_and(|n| n < *bound),
             Self::OneOf(values) => {
                 for value in values {
-                    if is(field, value)? {
+                    if value.is(field)? {
                         return Ok(true);
                     }
                 }
                 false
             }
         })
-    }
-}
-
-/// Whether the field, as it is written in the document, is `value`.
-fn is(field: &str, value: &Value) -> Result<bool, Reject> {
-    Ok(match value {
-        Value::Null => field == "null",
-        Value::Bool(value) => field == if *value { "true" } else { "false" },
-        Value::Number(value) => Num::read(field) == Some(Num::from(value)),
-        Value::String(value) => field.starts_with('"') && json::string(field)? == *value,
-        Value::Array(_) | Value::Object(_) => {
-            field.starts_with(['[', '{']) && serde_json::from_str(field).is_ok_and(|field: Value| same(&field, value))
-        }
-    })
-}
-
-/// Whether two values are the same, where `1` is the same as `1.0`.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => Num::from(a) == Num::from(b),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
-        }
-        _ => a == b,
     }
 }
 

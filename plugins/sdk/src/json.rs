@@ -5,6 +5,7 @@
 //! passed over like any other. Arrays and objects may be nested 127 deep below the part that is looked into.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::Reject;
 pub use crate::number::Num;
 use crate::scan::Scanner;
+pub use crate::value::Value;
 
 /// A JSON Pointer (RFC 6901), for example `/card/number`. The empty one is the whole document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,8 +98,7 @@ impl Token {
 
     #[cold]
     fn is_escaped(&self, written: &[u8]) -> bool {
-        let quoted = format!("\"{}\"", String::from_utf8_lossy(written));
-        string(&quoted).is_ok_and(|name| name == self.name)
+        name_of(written).is_ok_and(|name| name == self.name)
     }
 }
 
@@ -196,6 +197,23 @@ pub fn elements(document: &str) -> Result<Option<Vec<&str>>, NotJson> {
     Ok(Some(elements))
 }
 
+/// The members of the object `document` by name, each value as written there, or `None` if it is something else. If a name occurs twice, the last one
+/// counts.
+///
+/// # Errors
+/// The document is not JSON, or a name is none that a text can hold.
+pub fn members(document: &str) -> Result<Option<BTreeMap<Cow<'_, str>, &str>>, NotJson> {
+    let mut json = Scanner::new(document);
+    if json.peek() != Some(b'{') {
+        return whole(document).map(|_| None);
+    }
+    let mut written = Vec::new();
+    json.object(|name, value| written.push((name, &document[value])))?;
+    json.end()?;
+    let member = |(name, value)| Ok((name_of(name)?, value));
+    written.into_iter().map(member).collect::<Result<_, _>>().map(Some)
+}
+
 /// The text of a string, or a number or boolean as it is written; `None` for anything else.
 ///
 /// # Errors
@@ -216,6 +234,15 @@ pub fn string(part: &str) -> Result<Cow<'_, str>, NotJson> {
     #[derive(Deserialize)]
     struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
     Ok(serde_json::from_str::<Borrowed<'_>>(part)?.0)
+}
+
+/// The name of a member, which may have escapes.
+fn name_of(written: &[u8]) -> Result<Cow<'_, str>, NotJson> {
+    if written.contains(&b'\\') {
+        let quoted = format!("\"{}\"", String::from_utf8_lossy(written));
+        return string(&quoted).map(|name| name.into_owned().into());
+    }
+    std::str::from_utf8(written).map(Cow::Borrowed).map_err(|error| NotJson(error.to_string()))
 }
 
 /// The document without the blanks around it.
@@ -259,7 +286,7 @@ fn children<'a>(document: &'a str, token: &Token, mut found: impl FnMut(&'a str)
 mod tests {
     use serde_json::Value;
 
-    use super::*;
+    use super::{NotAPointer, Pointer, elements, members, plain_text};
 
     fn pointer(text: &str) -> Pointer {
         Pointer::try_from(text.to_owned()).expect(text)
@@ -335,6 +362,14 @@ mod tests {
             assert_eq!(plain_text(part).expect("JSON").as_deref(), text, "{part}");
         }
         assert!(plain_text("\"\\ud800\"").is_err());
+    }
+
+    #[test]
+    fn members_as_they_are_written() {
+        let found = members(" { \"a\" : [1, 2], \"\\u0062\":1.0,\"b\":2 } ").expect("JSON").expect("an object");
+        assert_eq!(Vec::from_iter(found), [("a".into(), "[1, 2]"), ("b".into(), "2")]);
+        assert_eq!(members("[{}]").expect("JSON"), None);
+        assert!(members("{\"a\":1} 2").is_err() && members("{\"\\ud800\":1}").is_err());
     }
 
     #[test]

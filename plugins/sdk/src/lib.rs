@@ -154,6 +154,8 @@
 //!   message and place are logged, the host is told which record it was, and the instance is thrown away.
 //! - Only what is named in `NEEDS` is handed over, and only what is set on an [`Output`] goes back.
 //! - [`json`] finds and cuts out parts of JSON values without reading all of them.
+//! - A configuration is read from its text, so integers of any Rust type are exact. Take [`json::Num`] and [`json::Value`] for a number or a
+//!   value that is to be compared with those of records: `serde_json::Number` and `serde_json::Value` round what 64 bits cannot hold.
 //!
 //! `cargo xtask plugins` builds every plugin in `plugins/`; `wit/README.md` has the contract in full.
 
@@ -182,6 +184,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod value;
 
 pub use by::By;
 pub use config::{ConfigError, NoConfig};

@@ -1,8 +1,11 @@
 //! JSON numbers, compared by what they are.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use serde_json::Number;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error};
+use serde_json::value::RawValue;
 
 /// A number of a JSON document. Integers of up to 127 bits are exact; everything else is the nearest double. Two of them
 /// compare by what they are, not by how they are written.
@@ -26,10 +29,25 @@ impl Num {
     }
 }
 
-impl From<&Number> for Num {
-    fn from(number: &Number) -> Self {
-        let int = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-        int.map_or_else(|| Self::Float(number.as_f64().unwrap_or(f64::NAN)), Self::Int)
+/// A number of a configuration. `serde_json::Number` would round what 64 bits cannot hold.
+impl<'de> Deserialize<'de> for Num {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let part = Box::<RawValue>::deserialize(deserializer)?;
+        Self::read(part.get()).ok_or_else(|| D::Error::custom(format!("{part} is no number")))
+    }
+}
+
+impl JsonSchema for Num {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Number".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number" })
     }
 }
 
@@ -52,9 +70,9 @@ impl PartialOrd for Num {
 
 /// Compare without rounding the integer: a double cannot tell 2^53 from 2^53 + 1.
 fn compare(int: i128, float: f64) -> Option<Ordering> {
-    /// No integer here is as large.
-    const BEYOND: f64 = 1.8e38;
-    if float.abs() > BEYOND {
+    /// 2^127: every integer here is below it, and none is below its negative.
+    const BEYOND: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
+    if !(-BEYOND..BEYOND).contains(&float) {
         return 0.0.partial_cmp(&float);
     }
     let whole = float.trunc();
@@ -83,6 +101,11 @@ mod tests {
             ("170141183460469231731687303715884105727", Ordering::Less, "1e39"),
             ("1e999", Ordering::Greater, "1e308"),
             ("-1e999", Ordering::Less, "-170141183460469231731687303715884105728"),
+            ("170141183460469231731687303715884105727", Ordering::Less, "170141183460469231731687303715884105728"),
+            ("170141183460469231731687303715884105727", Ordering::Less, "1.75e38"),
+            ("170141183460469231731687303715884105726", Ordering::Less, "170141183460469231731687303715884105727"),
+            ("-170141183460469231731687303715884105728", Ordering::Equal, "-170141183460469231731687303715884105728.0"),
+            ("-170141183460469231731687303715884105728", Ordering::Greater, "-1.75e38"),
         ] {
             let (left, right) = (Num::read(a).expect(a), Num::read(b).expect(b));
             assert_eq!(left.partial_cmp(&right), Some(order), "{a} {b}");

@@ -3,9 +3,8 @@
 //! `audit.jsonl` is a JSON object a line, and `audit.jsonl.1` what was there before it. A line holds neither bodies nor what stands behind a question mark: both may have
 //! what others must not read.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -15,6 +14,7 @@ use serde::Serialize;
 use super::AccessError;
 use crate::api::wire::Time;
 use crate::config::AuditConfig;
+use crate::files::private;
 
 const FILE: &str = "audit.jsonl";
 
@@ -142,6 +142,11 @@ impl Budget {
     }
 }
 
+/// Where the file goes that is the `number`th before the present one.
+fn aside(path: &Path, number: u32) -> PathBuf {
+    PathBuf::from(format!("{}.{number}", path.display()))
+}
+
 struct AuditFile {
     path: PathBuf,
     config: AuditConfig,
@@ -153,7 +158,11 @@ struct AuditFile {
 
 impl AuditFile {
     fn open(path: &Path, config: AuditConfig) -> io::Result<Self> {
-        let mut file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)?;
+        let mut file = private::append(path)?;
+        // Those that an older version put aside may be open to others.
+        for aside in (1..config.files_max).map(|number| aside(path, number)).filter(|aside| aside.exists()) {
+            private::read(&aside)?;
+        }
         let bytes = file.metadata()?.len();
         let mut last = [b'\n'];
         if bytes > 0 {
@@ -181,7 +190,7 @@ impl AuditFile {
 
     /// Put the file aside, and the oldest away.
     fn rotate(&mut self) -> io::Result<()> {
-        let aside = |number: u32| PathBuf::from(format!("{}.{number}", self.path.display()));
+        let aside = |number: u32| aside(&self.path, number);
         // The present one is one of them.
         let kept = self.config.files_max - 1;
         for number in (1..kept).rev() {

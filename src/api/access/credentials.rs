@@ -1,12 +1,15 @@
 //! Who somebody is: the owner of a token, or of a client certificate.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::{HeaderMap, header};
 use rustls::pki_types::CertificateDer;
+use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use x509_cert::Certificate;
@@ -16,6 +19,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::AccessError;
+use crate::config::words::{NAME_BYTES_MAX, words};
 use crate::config::{ApiConfig, ClientConfig, Role, Subject};
 
 /// The fewest characters of a token. Nobody guesses 16 random ones, and whoever makes them up has a shorter one in mind.
@@ -39,11 +43,31 @@ impl Caller {
     }
 
     /// The name for histories: who is known is not asked what they are called.
-    pub(in crate::api) fn by(&self, claimed: Option<String>) -> String {
+    pub(in crate::api) fn by(&self, claimed: Option<Claimed>) -> String {
         match &self.name {
             Some(name) => name.to_string(),
-            None => claimed.unwrap_or_else(|| "api".to_owned()),
+            None => claimed.map_or_else(|| "api".to_owned(), |claimed| claimed.0),
         }
+    }
+}
+
+/// What somebody says that they are called: histories keep it, and show it to everybody.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(extend("maxLength" = 255))]
+pub(in crate::api) struct Claimed(String);
+
+impl fmt::Display for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Claimed {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        words(&text, NAME_BYTES_MAX).map(str::to_owned).map(Self)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use tracing::{Instrument as _, field, info_span};
 use super::audit::Entry;
 use super::credentials::Identity;
 use super::rates::Asker;
-use super::{Access, Caller, Peer, Prepared};
+use super::{Access, Caller, Claimed, Peer, Prepared};
 use crate::api::error::ApiError;
 use crate::api::routes::Needs;
 use crate::api::wire::Time;
@@ -72,7 +72,9 @@ async fn admit(gate: Gate, mut request: Request, next: Next) -> Response {
     let current = gate.access.current.load_full();
     let identity = current.credentials.identify(request.headers(), &peer);
     let entry = begin_entry(&request, &peer, &identity, matched.as_deref());
-    let decided = gate.decide(&current, request.headers(), &peer, needs, identity);
+    let decided = check_host(&request)
+        .map_err(Refusal::from)
+        .and_then(|()| gate.decide(&current, request.headers(), &peer, needs, identity));
     match decided {
         Ok(caller) => {
             let is_told = is_changing(request.method()) && known.is_some_and(Needs::is_audited);
@@ -189,10 +191,10 @@ fn begin_entry(request: &Request, peer: &Peer, identity: &Identity, matched: Opt
 fn claimed(request: &Request) -> Option<String> {
     #[derive(Deserialize)]
     struct By {
-        by: Option<String>,
+        by: Option<Claimed>,
     }
     let Query(By { by }) = Query::try_from_uri(request.uri()).ok()?;
-    by
+    by.map(|by| by.to_string())
 }
 
 /// The link that a path names, as it stands there.
@@ -253,6 +255,23 @@ fn refuse_foreign_pages(headers: &HeaderMap, peer: &Peer, is_open: bool) -> Resu
         return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign-host", detail, remedy));
     }
     Ok(())
+}
+
+/// Whether a request says once and clearly whom it is for (RFC 9112, 3.2): two answers to that are how requests are smuggled past what stands in between.
+fn check_host(request: &Request) -> Result<(), ApiError> {
+    let wrong = |detail: &str| {
+        Err(ApiError::malformed("bad-host", detail, "send one header Host, with the host and port of the address"))
+    };
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next();
+    match (host, request.uri().authority()) {
+        _ if hosts.next().is_some() => wrong("the request has more than one header Host"),
+        (None, _) if request.version() > Version::HTTP_10 => wrong("the request has no header Host"),
+        (Some(host), Some(target)) if !host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()) => {
+            wrong("the request is for one host, and its header Host names another one")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether nobody else can have this name lead here: it is an address, or `localhost`, or there is none.

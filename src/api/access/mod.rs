@@ -27,8 +27,10 @@ use self::audit::Audit;
 use self::credentials::Credentials;
 use self::rates::Rates;
 use crate::config::{ApiConfig, ApiLimits};
+use crate::files::given;
+use crate::files::pem::FILE_BYTES_MAX;
 
-pub(super) use self::credentials::{Caller, Names, Peer};
+pub(super) use self::credentials::{Caller, Claimed, Names, Peer};
 pub use self::guard::SPANS;
 pub(super) use self::guard::{Gate, guard};
 
@@ -172,7 +174,7 @@ fn digest_of_files(config: &ApiConfig) -> Digest {
     };
     if let Some(tls) = &config.tls {
         let files: [Option<&PathBuf>; 3] = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
-        files.into_iter().flatten().for_each(|file| add(std::fs::read(file).ok().as_deref()));
+        files.into_iter().flatten().for_each(|file| add(given::read(file, FILE_BYTES_MAX).ok().as_deref()));
     }
     for token in &config.tokens {
         let text = token.secret.read().ok();

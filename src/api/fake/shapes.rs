@@ -225,6 +225,7 @@ pub(super) fn checkpoint() -> Checkpoint {
         target_end_offset: 6,
         revision: 1,
         link_epoch: 0,
+        doubt: Some("records were lost (data-lost)".into()),
         lane_committed_at: Some(Time(1_000)),
         daemon: Some("here".into()),
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{LinkStatus, Trouble};
-use crate::model::{Digest, Limits};
+use crate::model::{Digest, Json, Limits};
 
 /// A running daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -92,7 +92,7 @@ pub struct Inspection {
     /// The columns that it reads.
     pub needs: Vec<String>,
     /// JSON Schema of its configuration.
-    pub config_schema: serde_json::Value,
+    pub config_schema: Json,
     /// The interfaces that it imports.
     pub imports: Vec<String>,
     /// The interfaces that it exports.

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::{Time, word};
+use crate::model::JsonObject;
 
 /// The definition of a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,13 +22,13 @@ pub struct LinkDefinition {
     /// Who has changed it last.
     pub changed_by: String,
     /// What was said.
-    pub definition: Map<String, Value>,
+    pub definition: JsonObject,
 }
 
 /// What a link is to be: the keys of `[links.ID]`, and `id`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct DefinedLink(pub Map<String, Value>);
+pub struct DefinedLink(pub JsonObject);
 
 /// The keys are what the reader of the configuration knows, and it says more about them than a shape could.
 impl JsonSchema for DefinedLink {

@@ -400,6 +400,8 @@ pub struct Checkpoint {
     pub revision: u64,
     /// It grows with each failover or reset of the link.
     pub link_epoch: u64,
+    /// The loss that was found here, with its code; null if there is none. The partition is not replicated before a reset.
+    pub doubt: Option<String>,
     /// When the lane committed last; null if no lane of this daemon has it, or it has not committed since the daemon started.
     pub lane_committed_at: Option<Time>,
     /// The daemon that has the lane, if that is known.

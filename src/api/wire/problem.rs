@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::Appended;
 
 /// The codes of requests that are refused: those with a status below 500. What the daemon or a cluster cannot do now has the code of the link's or cluster's trouble.
-pub const CODES: [&str; 63] = [
+pub const CODES: [&str; 64] = [
     "active-active",
     "api-exposed",
     "audit-file",
+    "bad-host",
     "bad-if-match",
     "bad-json",
     "bad-path",

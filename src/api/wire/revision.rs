@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Time, word};
-use crate::model::Digest;
+use crate::model::{Digest, Json};
 
 /// A revision of what a link does to records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -86,7 +86,7 @@ pub struct RevisionStage {
     /// The digest of the component.
     pub digest: Digest,
     /// The plugin's configuration.
-    pub config: serde_json::Value,
+    pub config: Json,
 }
 
 /// What a revision of a link has as one of its stages.
@@ -102,9 +102,16 @@ pub struct StageRevision {
     pub origin: RevisionOrigin,
     /// How far it has come.
     pub state: RevisionState,
-    /// What the stage is.
-    #[serde(flatten)]
-    pub stage: RevisionStage,
+    /// The stage's name, unique in the link.
+    pub stage: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// The digest of the component.
+    pub digest: Digest,
+    /// The plugin's configuration.
+    pub config: Json,
 }
 
 /// The first offset of a source partition that a revision handled.

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::model::time::{parse_rfc3339, rfc3339};
+use crate::model::time::{NO_TIMESTAMP, now_ms, parse_rfc3339, rfc3339};
 
 /// A point in time: milliseconds since 1970-01-01 UTC. On the wire it is RFC 3339, for example
 /// `2024-01-15T10:00:00.000Z`.
@@ -20,9 +19,6 @@ pub struct Time(pub i64);
 /// The times that RFC 3339 can write: its years have four digits.
 const RFC_3339: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
-/// What a record of Kafka has that nobody gave a time.
-const NO_TIMESTAMP: i64 = -1;
-
 /// A text that is not a [`Time`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a time: write it like 2024-01-15T10:00:00.000Z")]
@@ -31,8 +27,7 @@ pub struct NotATime;
 impl Time {
     /// The system's clock.
     pub fn now() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        Self(now_ms())
     }
 
     /// A record's timestamp, in milliseconds. Producers choose it: it may be none, or beyond all calendars.

@@ -6,16 +6,14 @@ use super::super::local::print_plugin;
 use super::{Scene, told};
 use crate::api::control::ControlPlane as _;
 use crate::api::wire::{Event, Inspection, Place, Time};
-use crate::model::{Digest, Limits};
+use crate::model::{Digest, Json, Limits};
 
 #[test]
 fn links_are_listed_however_many_there_are() {
     let scene = Scene::new();
     for number in 0..2000 {
-        let definition = json!({"topics": ["t"]});
-        let defined =
-            scene.fake.define(Some(&format!("l{number}")), definition.as_object().expect("an object").clone(), "ann");
-        defined.expect("defined");
+        let definition = [("topics".to_owned(), Json::Array(vec![Json::String("t".to_owned())]))];
+        scene.fake.define(Some(&format!("l{number}")), definition.into(), "ann").expect("defined");
     }
     let listed = scene.run(&["link", "list"]).expect("listed");
     assert_eq!(listed.lines().filter(|line| line.starts_with(['l', 'o'])).count(), 2001);
@@ -112,7 +110,7 @@ fn a_plugin_is_inspected_with_its_state_and_its_limits() {
         name: "dedupe".into(),
         version: "0.1.0".into(),
         needs: vec!["key".into()],
-        config_schema: json!(true),
+        config_schema: Json::Bool(true),
         imports: Vec::new(),
         exports: vec!["tidegate:plugin/filtering@0.1.0".into()],
         size_bytes: 2048,

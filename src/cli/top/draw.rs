@@ -10,6 +10,7 @@ use super::columns::{Cell, Column, cut, plain, table};
 use super::pages;
 use super::view::{Page, View};
 use crate::api::wire::{HealthStatus, LaneState, Link, LinkStatus};
+use crate::model::text::steers;
 
 /// The rows that are not the body: two of the daemon, a rule, and two at the bottom.
 const FRAME_ROWS: usize = 5;
@@ -260,7 +261,7 @@ fn rule(view: &View) -> &'static str {
 fn finished(lines: Vec<Line<'static>>, ascii: bool) -> Vec<Line<'static>> {
     let letter = |letter: char| match letter {
         'µ' if ascii => 'u',
-        letter if letter.is_control() || (ascii && !letter.is_ascii()) => NOT_ASCII,
+        letter if steers(letter) || (ascii && !letter.is_ascii()) => NOT_ASCII,
         letter => letter,
     };
     let span = |span: Span<'static>| {

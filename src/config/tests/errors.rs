@@ -21,7 +21,7 @@ fn unknown_keys_are_errors_with_a_suggestion() {
             "7:27 error links.l.config.x: unknown key \"x\" | known here: enable_idempotence, concurrent_partitions, \
              enable_compression, compression_type, compression_level, batch_size, max_bytes, max_messages, checkpoint_interval_ms, \
              throttle_rate_bytes_per_sec, enable_exactly_once, transaction_timeout_ms",
-            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, api, metadata, secrets_dir, log_format, metrics_partitions_max, otlp, limits",
+            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, api, metadata, secrets_dir, log_format, metrics_partitions_max, otlp, limits, compile_memory, definitions_insecure_plaintext",
             "12:1 error clusters.north.file: unknown key \"file\" | known here: kind, path, compression, compression_level, topics",
             "13:10 error clusters.north.topics.t.partition: unknown key \"partition\" | did you mean \"partitions\"?",
         ],
@@ -369,7 +369,9 @@ fn plugins_are_files_that_can_be_read() {
             &format!(
                 "8:10 error links.l.pipeline[0].plugin: cannot read BASE/plugins/none.wasm: No such file or directory (os error 2) | {help}"
             ),
-            &format!("11:10 error links.l.pipeline[1].plugin: cannot read BASE/plugins: not a file | {help}"),
+            &format!(
+                "11:10 error links.l.pipeline[1].plugin: cannot read BASE/plugins: it is a directory, not a regular file | {help}"
+            ),
             "14:10 error links.l.pipeline[2].plugin: expected a path",
         ],
     );
@@ -450,7 +452,7 @@ fn a_data_file_is_not_answered_line_by_line() {
     assert_eq!(parse(&"2024-01-01 12:00 GET /\n".repeat(20_000)).expect_err("errors").len(), 1000);
     std::fs::write(base_dir().join("large.toml"), "#".repeat(1 << 20) + "#").expect("file");
     let found = Config::load(&base_dir().join("large.toml")).expect_err("an error");
-    assert!(found[0].message.contains("file too large"), "{}", found[0]);
+    assert!(found[0].message.contains("it has more than 1024 KiB"), "{}", found[0]);
 }
 
 #[test]
@@ -466,8 +468,6 @@ fn files_that_cannot_be_read_say_what_to_do() {
     assert_eq!(Config::load(Path::new("")).expect_err("an error")[0].line, 0);
 
     std::fs::write(base_dir().join("latin1.toml"), b"a = 1\nb = '\xc3\xbc\xfc'\n").expect("file");
-    let latin1 = format!(
-        "{base}/latin1.toml:2:7: error: not UTF-8 from here on\n  |\n2 | b = 'ü\n  |       ^\n  = help: save the file as UTF-8"
-    );
+    let latin1 = format!("{base}/latin1.toml:2:7: error: not UTF-8 from here on\n  = help: save the file as UTF-8");
     assert_eq!(load("latin1.toml"), latin1);
 }

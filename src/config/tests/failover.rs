@@ -21,7 +21,7 @@ fn what_is_not_said_is_as_it_is_documented() {
     assert_eq!((failover.timeout, failover.drain_timeout), (Duration::from_secs(2), Duration::ZERO));
     let webhook = failover.webhook.expect("a webhook");
     assert_eq!(
-        (webhook.url.to_string(), webhook.allows_private),
+        (webhook.address().expect("an address").to_string(), webhook.allows_private),
         ("https://alerts.example.com/failover".into(), false)
     );
 }

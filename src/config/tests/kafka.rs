@@ -180,7 +180,7 @@ fn secrets_that_cannot_be_had_say_so() {
         ("${env:a=b}", "this is no name of a variable"),
         ("${file:none}", "BASE/none: No such file or directory (os error 2)"),
         ("${file:latin1}", "BASE/latin1: it is not UTF-8"),
-        ("${file:long}", "BASE/long: a secret has 64 KiB at most"),
+        ("${file:long}", "BASE/long: it has more than 64 KiB"),
         ("${vault:x}", "write ${env:NAME} or ${file:PATH}"),
         ("${env:}", "write ${env:NAME} or ${file:PATH}"),
         ("${env:x", "write ${env:NAME} or ${file:PATH}"),

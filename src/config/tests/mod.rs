@@ -3,16 +3,20 @@
 mod api;
 mod builtins;
 mod circles;
+mod corners;
+mod definitions;
 mod errors;
 mod failover;
 mod following;
 mod fuzz;
 mod kafka;
 mod reference;
+mod rules;
 mod settings;
 mod start;
 pub(super) mod survey;
 mod syntax;
+mod writing;
 
 use std::path::PathBuf;
 

@@ -43,7 +43,7 @@ const SECTIONS: [(&str, &[&str]); 21] = [
 ];
 
 /// A text with every key: a key that is not here has no kind, and the test says so.
-const FULL: &str = r#"
+pub(super) const FULL: &str = r#"
 [daemon]
 data_dir = "data"
 name = "a"
@@ -53,6 +53,8 @@ metrics_partitions_max = 5
 listen = "127.0.0.1:1"
 metadata = "file"
 secrets_dir = "secrets"
+compile_memory = "2GiB"
+definitions_insecure_plaintext = true
 limits = { time_ms = 1, record_time_ms = 1, memory = "1MiB", table_elements = 1, instances = 1, handles = 1, output_bytes = "1KiB", records_per_input = 1, host_calls_per_record = 1, log_lines_per_s = 1, metric_names = 1, state_bytes = "1KiB", component_bytes = "1KiB" }
 [daemon.otlp]
 endpoint = "http://a:1"
@@ -260,7 +262,7 @@ fn rows(text: &str) -> Vec<(usize, Row)> {
     rows
 }
 
-fn survey(text: &str) -> Survey {
+pub(super) fn survey(text: &str) -> Survey {
     let source = Source::new("tidegate.toml", text);
     let (tree, errors) = DeTable::parse_recoverable(text);
     let report = Report::new(&source, &errors).with_files(Files::Rehearsed);

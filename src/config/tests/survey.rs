@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::diagnostic::Place;
-use crate::config::report::Asked;
+use crate::config::report::{Asked, Unit};
 
 /// What was asked, by the dotted paths of keys.
 #[derive(Default)]
@@ -18,6 +18,8 @@ pub(in crate::config) struct Key {
     pub(super) kinds: Vec<String>,
     /// What counts without it, where the reader says that itself.
     pub(super) default: Option<String>,
+    /// Between what its number has to be, if it is one.
+    pub(super) range: Option<(Unit, u64, u64)>,
 }
 
 impl Survey {
@@ -27,12 +29,19 @@ impl Survey {
             Asked::Key => key.is_asked = true,
             Asked::Default(default) => key.default = Some(default),
             Asked::Kind(kind) => key.note_kind(kind),
+            Asked::Range(unit, low, high) => key.range = Some((unit, low, high)),
         }
     }
 
     /// The key at a path.
     pub(super) fn key(&self, path: &str) -> Option<&Key> {
         self.0.get(path).filter(|key| key.is_asked)
+    }
+
+    /// The paths of all numbers, each with what it has to be between.
+    pub(super) fn ranges(&self) -> Vec<(String, Unit, u64, u64)> {
+        let ranges = self.0.iter().filter_map(|(path, key)| Some((path, key.range?)));
+        ranges.map(|(path, (unit, low, high))| (path.clone(), unit, low, high)).collect()
     }
 
     /// The paths of all keys that were asked for.

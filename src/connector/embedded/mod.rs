@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Class, Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target,
-    Topic, TopicSettings,
+    Class, Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source,
+    Standbys, Target, Topic, TopicSettings, check_name,
 };
-use crate::model::{Batch, Checkpoint, Digest, LinkId, TopicPartition};
-use crate::store::{Append, Command, Outcome, Packer, Retention, Store, StoredTopic, stored};
+use crate::model::time::now_ms;
+use crate::model::{Batch, Checkpoint, Digest, LinkId, Standby, StandbyTopics, TopicPartition};
+use crate::store::{Append, Command, EpochEnd, Outcome, Packer, Replacement, Retention, Store, StoredTopic, stored};
 use sink::EmbeddedSink;
 use source::EmbeddedSource;
 
@@ -84,16 +85,10 @@ fn settings(retention: Retention) -> TopicSettings {
 impl EmbeddedCluster {
     fn change(&self, name: &Arc<str>, changes: &SettingChanges) -> Result<(), Error> {
         let topic = find(&self.store, name)?;
-        let mut settings = settings(topic.retention);
-        for (name, value) in changes {
-            match value {
-                Some(value) => drop(settings.insert(name.clone(), value.clone())),
-                None => drop(settings.remove(name)),
-            }
-        }
-        let retention = retention(&settings);
-        if retention != topic.retention {
-            self.store.execute(Command::SetRetention { topic: topic.id, retention })?;
+        let changed = |name: &str| changes.get(name).map(|value| value.as_ref().and_then(|value| value.parse().ok()));
+        let (retention_ms, retention_bytes) = (changed(RETENTION_MS), changed(RETENTION_BYTES));
+        if retention_ms.or(retention_bytes).is_some() {
+            self.store.execute(Command::ChangeRetention { topic: topic.id, retention_ms, retention_bytes })?;
         }
         Ok(())
     }
@@ -124,16 +119,34 @@ impl Cluster for EmbeddedCluster {
         Ok(self.store.timestamp_at(topic.id, partition.partition, offset)?)
     }
 
+    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, Option<i64>>, Error> {
+        let end = |(partition, epoch): &(TopicPartition, i32)| {
+            let topic = find(&self.store, &partition.topic)?;
+            let known = match u32::try_from(*epoch) {
+                Ok(epoch) => self.store.end_of_epoch(topic.id, partition.partition, epoch)?,
+                Err(_) => EpochEnd::Unknown,
+            };
+            let end = match known {
+                EpochEnd::At(end) => Some(end),
+                EpochEnd::Unknown => None,
+            };
+            Ok((partition.clone(), end))
+        };
+        epochs.iter().map(end).collect()
+    }
+
     fn topology_version(&self) -> u64 {
         self.store.topology_version()
     }
 
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
+        check_name(name)?;
         Ok(self.store.create_topic(name, partitions, Retention::default())?.into())
     }
 
     fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
         let make = |target: &Target| {
+            check_name(&target.topic)?;
             let made = self.store.create_topic(&target.topic, target.partitions, retention(&target.settings));
             made.map(Topic::from).map_err(Error::from)
         };
@@ -141,13 +154,14 @@ impl Cluster for EmbeddedCluster {
     }
 
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
+        check_name(&partition.topic)?;
         let topic = find(&self.store, &partition.topic)?;
         let end = self.store.range(topic.id, partition.partition)?.end;
         if batch.is_empty() {
             return Ok(end);
         }
         let mut compressor = self.store.compressor(None);
-        let mut packer = Packer::default();
+        let mut packer = Packer::new(now_ms());
         for record in batch.records() {
             packer.push(record, &mut compressor).map_err(too_large)?;
         }
@@ -213,11 +227,11 @@ impl Cluster for EmbeddedCluster {
     }
 
     fn replace_metadata(&self, link: &LinkId, key: &str, known: Option<&[u8]>, value: &[u8]) -> Result<bool, Error> {
-        // One process has the store open, and does this for a link under that link's lock.
-        if self.metadata(link, key)?.as_deref() != known {
-            return Ok(false);
-        }
-        self.put_metadata(link, key, value).map(|()| true)
+        self.replace(link, key, known, Some(value), None)
+    }
+
+    fn standbys(&self) -> Option<&dyn Standbys> {
+        Some(self)
     }
 
     fn metadata_version(&self) -> Result<u64, Error> {
@@ -240,6 +254,37 @@ impl Cluster for EmbeddedCluster {
 
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {
         Ok(Box::new(EmbeddedSink::new(self.store.clone(), lane)))
+    }
+}
+
+impl Standbys for EmbeddedCluster {
+    fn replace(
+        &self,
+        link: &LinkId,
+        key: &str,
+        known: Option<&[u8]>,
+        value: Option<&[u8]>,
+        standby: Option<Standby>,
+    ) -> Result<bool, Error> {
+        let (known, value) = (known.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
+        let replacement = Replacement { link: link.clone(), key: key.to_owned(), known, value, standby };
+        Ok(self.store.execute(Command::ReplaceMetadata(replacement))? == Outcome::Replaced(true))
+    }
+
+    fn guard(&self, link: &LinkId, topics: StandbyTopics, only: bool) -> Result<(), Error> {
+        self.store.execute(Command::GuardTopics { link: link.clone(), topics, only })?;
+        Ok(())
+    }
+
+    fn release(&self, link: &LinkId) -> Result<(), Error> {
+        if self.store.standbys()?.contains(link) {
+            self.store.execute(Command::Release { link: link.clone() })?;
+        }
+        Ok(())
+    }
+
+    fn standby_topics(&self, link: &LinkId) -> Result<StandbyTopics, Error> {
+        Ok(self.store.standby_topics(link)?)
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{find, retention, too_large};
-use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Sink, Target, Topic};
+use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Sink, Target, Topic, check_target};
 use crate::model::partition::partition_of_key;
+use crate::model::time::now_ms;
 use crate::model::{Batch, LinkId, StoredState, TopicId, TopicPartition};
 use crate::store::{Append, Command, CommitLane, Compressor, Outcome, Packer, Store, StoredTopic, Ticket};
 
@@ -48,14 +49,20 @@ impl EmbeddedSink {
         })
     }
 
+    /// A topic that records go to.
+    fn target(&self, name: &Arc<str>) -> Result<StoredTopic, Error> {
+        check_target(&self.link, name)?;
+        find(&self.store, name)
+    }
+
     fn write_all(&mut self, batch: &Batch, topic: &StoredTopic) -> Result<(), Error> {
         let place = (topic.id, batch.partition % topic.partitions);
-        let packer = self.pending.entry(place).or_default();
+        let packer = self.pending.entry(place).or_insert_with(|| Packer::new(now_ms()));
         batch.records().try_for_each(|record| packer.push(record, &mut self.compressor)).map_err(too_large)
     }
 
     fn write_placed(&mut self, batch: &Batch, target: &StoredTopic) -> Result<(), Error> {
-        let routed: Vec<_> = batch.topics.iter().map(|topic| find(&self.store, topic)).collect::<Result<_, _>>()?;
+        let routed: Vec<_> = batch.topics.iter().map(|topic| self.target(topic)).collect::<Result<_, _>>()?;
         for (index, record) in batch.records().enumerate() {
             let placement = batch.placement(index);
             let topic = placement.topic.map_or(target, |topic| &routed[topic as usize]);
@@ -63,7 +70,7 @@ impl EmbeddedSink {
                 Some(key) => partition_of_key(key, topic.partitions),
                 None => batch.partition % topic.partitions,
             };
-            let packer = self.pending.entry((topic.id, partition)).or_default();
+            let packer = self.pending.entry((topic.id, partition)).or_insert_with(|| Packer::new(now_ms()));
             packer.push(record, &mut self.compressor).map_err(too_large)?;
         }
         Ok(())
@@ -100,7 +107,11 @@ impl Sink for EmbeddedSink {
     fn prepare(&mut self, targets: &[Target]) -> Result<Vec<Topic>, Error> {
         let make =
             |target: &Target| self.store.create_topic(&target.topic, target.partitions, retention(&target.settings));
-        targets.iter().map(|target| Ok(make(target)?.into())).collect()
+        let prepare = |target: &Target| {
+            check_target(&self.link, &target.topic)?;
+            Ok(make(target)?.into())
+        };
+        targets.iter().map(prepare).collect()
     }
 
     fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
@@ -112,7 +123,7 @@ impl Sink for EmbeddedSink {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let written = find(&self.store, target).and_then(|topic| {
+        let written = self.target(target).and_then(|topic| {
             if batch.placements.is_empty() { self.write_all(batch, &topic) } else { self.write_placed(batch, &topic) }
         });
         written.map(|()| Vec::new()).map_err(|error| self.failed(error))
@@ -139,6 +150,7 @@ impl Sink for EmbeddedSink {
             epoch,
             appends: self.take_appends(),
             checkpoints: commit.checkpoints,
+            verbatim: commit.verbatim,
             states: commit.states,
             revision_starts: starts.collect(),
         });

@@ -66,6 +66,13 @@ impl Source for EmbeddedSource {
         Ok(())
     }
 
+    /// Every time that the file is opened is an epoch.
+    fn leader_epoch(&self, partition: &TopicPartition, next_offset: i64) -> Option<i32> {
+        let topic = find(&self.store, &partition.topic).ok()?.id;
+        let epoch = self.store.epoch_at(topic, partition.partition, next_offset - 1).ok().flatten()?;
+        i32::try_from(epoch).ok()
+    }
+
     fn forget(&mut self, partition: &TopicPartition) {
         self.positions.retain(|position| position.partition != *partition);
         self.current.take_if(|current| {

@@ -84,6 +84,8 @@ fn checkpoint(target: TopicId, next_offset: i64, revision: u64) -> Checkpoint {
         target_end_offset: 0,
         link_epoch: 0,
         revision: RevisionNumber(revision),
+        last: None,
+        doubt: None,
     }
 }
 
@@ -92,9 +94,10 @@ fn commit(partition: u32, checkpoint: Checkpoint) -> Commit {
     let start = RevisionStart { partition: source.clone(), revision: checkpoint.revision, offset: 0 };
     Commit {
         checkpoints: BTreeMap::from([(source, checkpoint)]),
+        targets: BTreeMap::new(),
         states: Vec::new(),
         started: vec![start],
-        resets: false,
+        verbatim: false,
     }
 }
 
@@ -195,7 +198,7 @@ fn routes_and_partition_keys_place_records() {
     let out = prepare(&mut sink, "out", 8);
     prepare(&mut sink, "side", 2);
     let mut batch = records("in", 5, 0..4);
-    batch.topics = vec!["side".into()];
+    batch.topics = ["side".into()].into();
     let key = Span { start: 0, len: 4 };
     let key_bytes = b"in-5";
     batch.placements = vec![
@@ -363,7 +366,7 @@ fn a_cluster_describes_itself() {
     assert_eq!(home.cluster.produce(&place, &records("in", 1, 9..10)).expect("produced"), 4);
     assert_eq!(home.cluster.produce(&place, &records("in", 1, 0..0)).expect("produced"), 5);
     assert_eq!(home.cluster.range(&place).expect("there"), PartitionRange { log_start: 0, end: 5 });
-    assert_eq!(home.cluster.timestamp_at(&place, 2).expect("known"), Some(5));
+    assert_eq!(home.cluster.timestamp_at(&place, 2).expect("known"), Some(7));
     assert_eq!(home.cluster.timestamp_at(&place, 5).expect("end"), None);
     home.cluster.put_metadata(&link(), "state", b"paused").expect("stored");
     assert_eq!(home.cluster.metadata(&link(), "state").expect("read").as_deref(), Some(b"paused".as_slice()));

@@ -42,7 +42,7 @@ impl Admin {
             .with_host_filter(None)
             .with_operation(ANY)
             .with_permission_type(ANY);
-        let answer = self.ask_controller(1..=3, &request)?;
+        let answer = self.ask_controller(&request)?;
         match Code(answer.error_code) {
             Code(0) => {}
             Code::SECURITY_DISABLED => return Ok(None),
@@ -74,7 +74,7 @@ impl Admin {
     pub(super) fn add_acls(&self, acls: &[Acl]) -> Result<(), Error> {
         for some in acls.chunks(ACLS_AT_ONCE) {
             let request = CreateAclsRequest::default().with_creations(some.iter().map(creation).collect());
-            for (acl, result) in some.iter().zip(self.ask_controller(1..=3, &request)?.results) {
+            for (acl, result) in some.iter().zip(self.ask_controller(&request)?.results) {
                 Code(result.error_code)
                     .check()
                     .map_err(|code| error::acl_not_added(acl, code, result.error_message.as_deref()))?;

@@ -1,14 +1,13 @@
 //! Topics and their settings, and what a target remembers of links.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest};
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::client::{Client, Isolation, LATEST, lock, topic_name};
@@ -16,6 +15,7 @@ use super::error::{self, Code};
 use super::meta::Meta;
 use super::settings::{MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES_DEFAULT};
 use super::topic_id;
+use super::wire::Call;
 use crate::connector::{Error, Target, Topic, TopicSettings};
 use crate::model::{LinkId, TopicPartition};
 
@@ -150,7 +150,7 @@ impl Admin {
         let timeout = self.client.settings().request_timeout.as_millis() as i32;
         let topics = targets.iter().map(topic).collect();
         let request = CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(timeout);
-        let answer = self.ask_controller(5..=7, &request)?;
+        let answer = self.ask_controller(&request)?;
         let mut refused = Vec::new();
         for made in answer.topics {
             let name: Arc<str> = made.name.0.as_str().into();
@@ -175,7 +175,7 @@ impl Admin {
         let timeout = self.client.settings().request_timeout.as_millis() as i32;
         let topics = targets.iter().map(topic).collect();
         let request = CreatePartitionsRequest::default().with_topics(topics).with_timeout_ms(timeout);
-        let answer = self.ask_controller(0..=3, &request)?;
+        let answer = self.ask_controller(&request)?;
         let mut refused = Vec::new();
         for result in answer.results {
             let name: Arc<str> = result.name.0.as_str().into();
@@ -190,13 +190,9 @@ impl Admin {
     }
 
     /// Ask the broker that administrative requests go to.
-    pub(super) fn ask_controller<R: Request>(
-        &self,
-        versions: RangeInclusive<i16>,
-        request: &R,
-    ) -> Result<R::Response, Error> {
+    pub(super) fn ask_controller<R: Call>(&self, request: &R) -> Result<R::Answer, Error> {
         let controller = self.client.recent()?.controller;
-        self.client.call_broker(controller, versions, request)
+        self.client.call_broker(controller, request)
     }
 
     /// The largest record batch that a topic takes; of one that is not there, what it would take.

@@ -13,14 +13,15 @@ use kafka_protocol::messages::{
     FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
     ProduceRequest, TopicName,
 };
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::error::{self, Code};
 use super::produce::{self, TopicRecords};
 use super::records::{FinishedBatch, Stamp};
-use super::wire::{Connection, Settings, WireError};
-use crate::connector::Error;
+use super::wire::{Call, Connection, Settings, WireError};
+use crate::background;
+use crate::connector::{Error, PartitionRange};
 use crate::model::TopicPartition;
 
 /// How old what is known of a cluster may be before it is asked again.
@@ -84,9 +85,10 @@ impl Metadata {
 
     fn read(answer: MetadataResponse) -> Self {
         let brokers = answer.brokers.into_iter().map(|broker| {
-            let host = broker.host.as_str();
+            // It is shown in errors.
+            let host = broker.host.escape_debug();
             // An IPv6 address needs brackets before a port.
-            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            let host = if broker.host.contains(':') { format!("[{host}]") } else { host.to_string() };
             (broker.node_id.0, format!("{host}:{}", broker.port).into())
         });
         let (internal, topics): (Vec<_>, Vec<_>) = answer.topics.into_iter().partition(|topic| topic.is_internal);
@@ -222,15 +224,13 @@ impl Client {
         if self.asks_aside.swap(true, Relaxed) {
             return;
         }
+        let it = me.clone();
         let ask = move || {
-            if let Err(error) = me.recent() {
+            if let Err(error) = it.recent() {
                 tracing::debug!(code = error.code, "metadata: {error}");
             }
-            me.asks_aside.store(false, Relaxed);
         };
-        if thread::Builder::new().name("metadata".to_owned()).spawn(ask).is_err() {
-            self.asks_aside.store(false, Relaxed);
-        }
+        background::begin("metadata", ask, move |_| me.asks_aside.store(false, Relaxed));
     }
 
     /// What the cluster said no longer than `age` ago.
@@ -249,7 +249,7 @@ impl Client {
         }
         // All topics: a link's may be patterns.
         let request = MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false);
-        let answered = self.call_any(4..=13, &request);
+        let answered = self.call_any(&request);
         lock(&self.known).asked = Some(Instant::now());
         let metadata = Arc::new(Metadata::read(answered?));
         let before = std::mem::replace(&mut lock(&self.known).metadata, metadata.clone());
@@ -265,21 +265,17 @@ impl Client {
     /// None does.
     pub(super) fn probe(&self) -> Result<(), Error> {
         let nothing = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
-        self.call_any(4..=13, &nothing).map(drop)
+        self.call_any(&nothing).map(drop)
     }
 
     /// Ask a broker, whichever answers first.
     ///
     /// # Errors
     /// None does.
-    pub(super) fn call_any<R: Request>(
-        &self,
-        versions: RangeInclusive<i16>,
-        request: &R,
-    ) -> Result<R::Response, Error> {
+    pub(super) fn call_any<R: Call>(&self, request: &R) -> Result<R::Answer, Error> {
         let mut any = lock(&self.any);
         if let Some(mut connection) = any.take()
-            && let Ok(answer) = connection.call(versions.clone(), request)
+            && let Ok(answer) = connection.call(request)
         {
             *any = Some(connection);
             return Ok(answer);
@@ -289,7 +285,7 @@ impl Client {
             let turn = self.turn.fetch_add(1, Relaxed);
             let address = &self.bootstrap[turn % self.bootstrap.len()];
             let answered = Connection::open(address, &self.settings)
-                .and_then(|mut connection| Ok((connection.call(versions.clone(), request)?, connection)));
+                .and_then(|mut connection| Ok((connection.call(request)?, connection)));
             match answered {
                 Ok((answer, connection)) => {
                     *any = Some(connection);
@@ -305,22 +301,30 @@ impl Client {
     ///
     /// # Errors
     /// The broker is not known, or does not answer.
-    pub(super) fn call_broker<R: Request>(
+    pub(super) fn call_broker<R: Call>(&self, broker: i32, request: &R) -> Result<R::Answer, Error> {
+        self.call_broker_among(broker, R::SPOKEN, request)
+    }
+
+    /// The same in one of some of the versions that we speak.
+    ///
+    /// # Errors
+    /// As those of [`Client::call_broker`].
+    pub(super) fn call_broker_among<R: Call>(
         &self,
         broker: i32,
         versions: RangeInclusive<i16>,
         request: &R,
-    ) -> Result<R::Response, Error> {
+    ) -> Result<R::Answer, Error> {
         let idle = lock(&self.idle).remove(&broker);
         if let Some(mut connection) = idle
-            && let Ok(answer) = connection.call(versions.clone(), request)
+            && let Ok(answer) = connection.call_among(versions.clone(), request)
         {
             lock(&self.idle).insert(broker, connection);
             return Ok(answer);
         }
         // The one that was kept may have been closed for its age.
         let mut connection = self.connect(broker)?;
-        let answer = connection.call(versions, request)?;
+        let answer = connection.call_among(versions, request)?;
         lock(&self.idle).insert(broker, connection);
         Ok(answer)
     }
@@ -333,7 +337,7 @@ impl Client {
         let request = FindCoordinatorRequest::default()
             .with_key_type(of as i8)
             .with_coordinator_keys(vec![StrBytes::from_string(key.to_owned())]);
-        let answer = self.call_any(4..=6, &request)?;
+        let answer = self.call_any(&request)?;
         let found = answer.coordinators.first().ok_or_else(|| error::not_asked("FindCoordinator"))?;
         Ok(Code(found.error_code).check().map(|()| found.node_id.0))
     }
@@ -347,7 +351,7 @@ impl Client {
         let (broker, _) = metadata.leader(partition)?;
         let id = metadata.topics.get(&partition.topic).map_or(Uuid::nil(), |topic| topic.id);
         let mut connection = self.connect(broker)?;
-        let version = connection.version::<ProduceRequest>(produce::PLAIN)?;
+        let version = connection.version_among::<ProduceRequest>(produce::PLAIN)?;
         let deadline = Instant::now() + self.settings.request_timeout;
         let partitions = vec![(partition.partition, batch.seal(Stamp::NONE))];
         let topics = [TopicRecords { name: &partition.topic, id, partitions }];
@@ -365,16 +369,39 @@ impl Client {
         }
     }
 
-    /// [`Client::offsets`] of one partition.
+    /// [`Client::ranges`] of one partition.
     ///
     /// # Errors
-    /// It is not known, or its broker does not answer.
-    pub(super) fn offset(&self, partition: &TopicPartition, at: i64, isolation: Isolation) -> Result<i64, Error> {
-        let found = self.offsets(std::slice::from_ref(partition), at, isolation)?;
+    /// As those of [`Client::ranges`].
+    pub(super) fn range(&self, partition: &TopicPartition, isolation: Isolation) -> Result<PartitionRange, Error> {
+        let found = self.ranges(std::slice::from_ref(partition), isolation)?;
         found.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"))
     }
 
-    /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]), by partition. `isolation` decides whether open transactions count. A partition that
+    /// Where partitions begin and where they end. `isolation` decides whether records of open transactions count at the end. A partition that was just made or
+    /// moves is waited for.
+    ///
+    /// # Errors
+    /// As those of [`Client::offsets`]; or a partition ends before it begins.
+    pub(super) fn ranges(
+        &self,
+        partitions: &[TopicPartition],
+        isolation: Isolation,
+    ) -> Result<BTreeMap<TopicPartition, PartitionRange>, Error> {
+        // In this order: a partition may lose records at its start between the two, but it only grows at its end.
+        let starts = self.offsets(partitions, EARLIEST, Isolation::ReadUncommitted)?;
+        let ends = self.offsets(partitions, LATEST, isolation)?;
+        let range = |(partition, log_start): (TopicPartition, i64)| {
+            let end = *ends.get(&partition).ok_or_else(|| error::not_asked("ListOffsets"))?;
+            if end < log_start {
+                return Err(error::impossible(&partition, &format!("it begins at {log_start} and ends at {end}")));
+            }
+            Ok((partition, PartitionRange { log_start, end }))
+        };
+        starts.into_iter().map(range).collect()
+    }
+
+    /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]): all that were asked for, and no other. `isolation` decides whether open transactions count. A partition that
     /// was just made or moves is waited for.
     ///
     /// # Errors
@@ -431,6 +458,7 @@ impl Client {
                 .with_timestamp(at);
             by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
         }
+        let asked: BTreeSet<&TopicPartition> = partitions.iter().collect();
         let mut refused = BTreeMap::new();
         for (broker, topics) in by_broker {
             let topics = topics.into_iter().map(|(name, partitions)| {
@@ -440,11 +468,18 @@ impl Client {
                 .with_replica_id((-1).into())
                 .with_isolation_level(isolation as i8)
                 .with_topics(topics.collect());
-            let answer = self.call_broker(broker, 4..=7, &request)?;
+            let answer = self.call_broker(broker, &request)?;
             for topic in answer.topics {
                 for partition in topic.partitions {
                     let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);
                     match Code(partition.error_code) {
+                        _ if !asked.contains(&place) => return Err(error::not_asked("ListOffsets")),
+                        Code(0) if partition.offset < 0 => {
+                            return Err(error::impossible(
+                                &place,
+                                &format!("it has an offset of {}", partition.offset),
+                            ));
+                        }
                         Code(0) => drop(found.insert(place, partition.offset)),
                         code => drop(refused.insert(place, code)),
                     }
@@ -491,6 +526,7 @@ impl Client {
                 .with_leader_epoch(*epoch);
             by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
         }
+        let asked: BTreeMap<&TopicPartition, i32> = epochs.iter().map(|(place, epoch)| (place, *epoch)).collect();
         let mut refused = BTreeMap::new();
         for (broker, topics) in by_broker {
             let topics = topics.into_iter().map(|(name, partitions)| {
@@ -498,11 +534,16 @@ impl Client {
             });
             let request =
                 OffsetForLeaderEpochRequest::default().with_replica_id((-1).into()).with_topics(topics.collect());
-            for topic in self.call_broker(broker, 3..=4, &request)?.topics {
+            for topic in self.call_broker(broker, &request)?.topics {
                 for partition in topic.partitions {
                     let place = TopicPartition::new(topic.topic.0.as_str(), partition.partition as u32);
+                    let epoch = *asked.get(&place).ok_or_else(|| error::not_asked("OffsetForLeaderEpoch"))?;
                     match Code(partition.error_code) {
                         Code(0) if partition.end_offset < 0 => {}
+                        Code(0) if partition.leader_epoch > epoch => {
+                            let found = partition.leader_epoch;
+                            return Err(error::impossible(&place, &format!("epoch {epoch} or one before is {found}")));
+                        }
                         Code(0) => drop(found.insert(place, partition.end_offset)),
                         code => drop(refused.insert(place, code)),
                     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::admin::Admin;
-use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
+use super::client::{Client, Isolation, LATEST, lock};
 use super::error;
 use super::group::{self, Member};
 use super::groups;
@@ -23,7 +23,7 @@ use crate::config::{KafkaConfig, MirrorMaker};
 
 use crate::connector::{
     Acl, Cluster, Colleague, Copied, CopiedPartition, Copying, Error, Group, GroupOffsets, LaneGroup, LaneSettings,
-    Membership, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic, TopicSettings,
+    Membership, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic, TopicSettings, check_name,
 };
 use crate::model::{Batch, Checkpoint, Compression, Digest, LinkId, TopicId, TopicPartition};
 
@@ -68,6 +68,7 @@ impl KafkaCluster {
         retention_ms: Option<u64>,
         retention_bytes: Option<u64>,
     ) -> Result<(), Error> {
+        check_name(name)?;
         let settings = [("retention.ms", retention_ms), ("retention.bytes", retention_bytes)];
         let settings = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
         self.admin.ensure(name, partitions, &settings.collect()).map(drop)
@@ -80,19 +81,15 @@ impl KafkaCluster {
     }
 
     fn ask_ranges(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
-        let starts = self.client.offsets(partitions, EARLIEST, Isolation::ReadUncommitted)?;
         // What a reader can see: nothing behind the first open transaction.
-        let ends = self.client.offsets(partitions, LATEST, Isolation::ReadCommitted)?;
-        let range = |partition| {
-            let (log_start, end) = (starts.get(partition).copied()?, ends.get(partition).copied()?);
-            Some(PartitionRange { log_start, end })
-        };
-        partitions.iter().map(|partition| range(partition).ok_or_else(|| error::not_asked("ListOffsets"))).collect()
+        let found = self.client.ranges(partitions, Isolation::ReadCommitted)?;
+        let range = |partition| found.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"));
+        partitions.iter().map(range).collect()
     }
 
     /// Every record that the lanes of a link have written of themselves and that still counts.
     fn lane_records(&self, link: &LinkId, generation: u32, mut each: impl FnMut(LaneRecord)) -> Result<(), Error> {
-        let topic = layout::checkpoint_topic(link, generation);
+        let topic: Arc<str> = layout::checkpoint_topic(link, generation).into();
         let mut tables = lock(&self.lanes);
         let (of, table) = tables.entry(link.clone()).or_insert_with(|| (generation, Table::new(&topic, "")));
         if *of != generation {
@@ -166,8 +163,9 @@ impl Cluster for KafkaCluster {
         found.first().copied().ok_or_else(|| error::not_asked("ListOffsets"))
     }
 
-    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        self.client.ends_of_epochs(epochs)
+    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, Option<i64>>, Error> {
+        let ends = self.client.ends_of_epochs(epochs)?;
+        Ok(ends.into_iter().map(|(partition, end)| (partition, Some(end))).collect())
     }
 
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
@@ -179,14 +177,17 @@ impl Cluster for KafkaCluster {
     }
 
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
+        check_name(name)?;
         self.admin.ensure(&name.into(), partitions, &BTreeMap::new())
     }
 
     fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
+        targets.iter().try_for_each(|target| check_name(&target.topic))?;
         self.admin.ensure_all(targets)
     }
 
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
+        check_name(&partition.topic)?;
         let mut encoder = Encoder::new(self.compression);
         let bytes_max = self.admin.batch_bytes_max(&partition.topic)?;
         let (mut next, mut first) = (0, None);
@@ -323,7 +324,7 @@ impl Cluster for KafkaCluster {
         targets: &[TopicPartition],
         wanted: &BTreeMap<TopicPartition, BTreeSet<i64>>,
     ) -> Result<Copied, Error> {
-        let new = || Arc::new(Mutex::new(Index::new(&layout::offsets_topic(link))));
+        let new = || Arc::new(Mutex::new(Index::new(layout::offsets_topic(link).name())));
         let index = lock(&self.offsets).entry(link.clone()).or_insert_with(new).clone();
         let mut index = lock(&index);
         index.follow(&self.client, &self.admin)?;

@@ -38,6 +38,7 @@ impl Code {
     pub(super) const INVALID_PRODUCER_EPOCH: Self = Self::of(ResponseError::InvalidProducerEpoch);
     pub(super) const INVALID_TXN_STATE: Self = Self::of(ResponseError::InvalidTxnState);
     pub(super) const CONCURRENT_TRANSACTIONS: Self = Self::of(ResponseError::ConcurrentTransactions);
+    pub(super) const INVALID_TRANSACTION_TIMEOUT: Self = Self::of(ResponseError::InvalidTransactionTimeout);
     pub(super) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self =
         Self::of(ResponseError::TransactionalIdAuthorizationFailed);
     pub(super) const SECURITY_DISABLED: Self = Self::of(ResponseError::SecurityDisabled);
@@ -122,13 +123,21 @@ pub(super) fn undecodable(partition: &TopicPartition, error: &records::Error) ->
     Error { class: Class::Fatal, code: error.code(), message: format!("{partition}: {error}"), remedy }
 }
 
+/// How much of what a broker says is shown, in characters.
+const SAID_MAX: usize = 500;
+
+/// What a broker says of an error, to put behind what failed: without line ends and other characters that change how a log reads.
+fn said(message: Option<&str>) -> String {
+    message.map(|said| format!(": {}", said.escape_debug().take(SAID_MAX).collect::<String>())).unwrap_or_default()
+}
+
 fn again(code: &'static str, message: String, remedy: &'static str) -> Error {
     Error { class: Class::Reopen, code, message, remedy }
 }
 
 /// The error that a broker does not take records.
 pub(super) fn not_written(topic: &str, partition: u32, code: Code, message: Option<&str>) -> Error {
-    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let said = said(message);
     let error = code.error(&format!("writing to {topic}-{partition}{said}"));
     match code {
         Code::TOPIC_AUTHORIZATION_FAILED => Error {
@@ -153,13 +162,18 @@ pub(super) fn not_taken_over(id: &str, code: Code) -> Error {
             message: format!("we may not use transactional id {id}: the ACL that is missing is Write on it"),
             ..error
         },
+        Code::INVALID_TRANSACTION_TIMEOUT => Error {
+            message: format!("the brokers let no transaction live as long as transaction_timeout_ms says ({id})"),
+            remedy: "lower transaction_timeout_ms of the link, or raise transaction.max.timeout.ms of the brokers",
+            ..error
+        },
         _ => error,
     }
 }
 
 /// The error that a topic could not be made.
 pub(super) fn not_created(topic: &str, code: Code, message: Option<&str>) -> Error {
-    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let said = said(message);
     let error = code.error(&format!("making topic {topic}{said}"));
     match code {
         Code::TOPIC_AUTHORIZATION_FAILED | Code::CLUSTER_AUTHORIZATION_FAILED => Error {
@@ -176,7 +190,7 @@ pub(super) fn not_created(topic: &str, code: Code, message: Option<&str>) -> Err
 
 /// The error that a topic of the target has too few partitions and does not get more.
 pub(super) fn not_widened(topic: &str, code: Code, message: Option<&str>) -> Error {
-    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let said = said(message);
     let (class, message) = match code {
         Code::TOPIC_AUTHORIZATION_FAILED | Code::CLUSTER_AUTHORIZATION_FAILED => {
             (Class::Fatal, "we may not give it more: the ACL that is missing is Alter on it".to_owned())
@@ -200,7 +214,7 @@ pub(super) fn settings_not_read(topic: &str, code: Code) -> Error {
 
 /// The error that the settings of a topic could not be changed.
 pub(super) fn settings_not_changed(topic: &str, code: Code, message: Option<&str>) -> Error {
-    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let said = said(message);
     not_administered(code, &format!("changing the settings of topic {topic}{said}"), "AlterConfigs on it")
 }
 
@@ -211,7 +225,7 @@ pub(super) fn acls_not_read(code: Code) -> Error {
 
 /// The error that an ACL could not be added.
 pub(super) fn acl_not_added(acl: &Acl, code: Code, message: Option<&str>) -> Error {
-    let said = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let said = said(message);
     not_administered(code, &format!("adding the ACL \"{acl}\"{said}"), "Alter on the cluster")
 }
 
@@ -282,6 +296,12 @@ pub(super) fn not_asked(request: &str) -> Error {
     again("malformed-answer", format!("the answer to {request} is about something else"), "look at the broker's log")
 }
 
+/// The error that what a broker says of a partition cannot be.
+pub(super) fn impossible(partition: &TopicPartition, what: &str) -> Error {
+    let message = format!("the broker says of {partition} what cannot be: {what}");
+    again("malformed-answer", message, "check what is between here and the broker; it is tried again")
+}
+
 pub(super) fn not_open(lane: &LaneSettings) -> Error {
     again("not-open", format!("lane {} of link {} is not open", lane.lane, lane.link), "open the lane again")
 }
@@ -330,6 +350,15 @@ pub(super) fn no_brokers() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_broker_says_is_one_short_line() {
+        let error = not_written("orders", 0, Code(87), Some("first\nsecond \u{1b}[31m\u{202e}"));
+        assert!(error.message.contains("first") && error.message.contains("second"), "{error}");
+        assert!(!error.message.contains(['\n', '\u{1b}', '\u{202e}']), "{error}");
+        let error = not_created("orders", Code(87), Some(&"x".repeat(10_000)));
+        assert!(error.message.len() < 1_000, "{}", error.message.len());
+    }
 
     /// By their numbers: a name can be that of another one.
     #[test]

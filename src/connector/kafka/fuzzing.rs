@@ -1,10 +1,12 @@
 //! What comes from brokers and from whoever writes to our topics, given to a fuzzer (`cargo xtask fuzz`): any bytes are read or refused.
 
 use bytes::Bytes;
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::protocol::Request;
 
 use super::layout::{LaneRecord, StateRecord};
 use super::records::{AbortedTransaction, Bounds, Decoder, Fetched, HEADER_BYTES};
-use super::source::answer::FetchAnswer;
+use super::wire::{self, Call, EachCall, Reader, each_call};
 
 /// What a record batch may take when it is decompressed, in bytes.
 const DECOMPRESSED_BYTES_MAX: usize = 1 << 20;
@@ -46,11 +48,36 @@ pub(super) fn make_checksums_right(bytes: &mut [u8]) {
     }
 }
 
+/// Any other answer. The first byte says to which request, the second in which version.
+pub fn answer(bytes: &[u8]) {
+    let [request, version, body @ ..] = bytes else { return };
+    each_call(&mut Answered { left: usize::from(*request), version: *version, body });
+}
+
+/// Bytes that are read as the answer to one of the requests.
+struct Answered<'a> {
+    /// How many requests come before it.
+    left: usize,
+    version: u8,
+    body: &'a [u8],
+}
+
+impl EachCall for Answered<'_> {
+    fn visit<R: Call<Answer = <R as Request>::Response>>(&mut self) {
+        if self.left == 0 {
+            let version = R::SPOKEN.start() + i16::from(self.version) % (R::SPOKEN.end() - R::SPOKEN.start() + 1);
+            let _any = wire::read::<R>(Bytes::copy_from_slice(self.body), version);
+        }
+        self.left = self.left.wrapping_sub(1);
+    }
+}
+
 /// A fetch answer. The first byte is its version.
 pub fn fetch_answer(bytes: &[u8]) {
     let Some((first, body)) = bytes.split_first() else { return };
     let version = 4 + i16::from(first % 14);
-    let _any = FetchAnswer::read(Bytes::copy_from_slice(body), version);
+    let mut body = Reader::new(Bytes::copy_from_slice(body), FetchRequest::is_flexible(version));
+    let _any = FetchRequest::read_answer(&mut body, version);
 }
 
 /// A record of a topic of checkpoints or of state. The first byte is the length of its key.
@@ -71,7 +98,7 @@ mod tests {
         /// What the fuzzer begins with; the tests of each reader damage sound bytes.
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            for read in [record_batches, fetch_answer, own_record] {
+            for read in [record_batches, answer, fetch_answer, own_record] {
                 read(&bytes);
             }
         }

@@ -42,7 +42,7 @@ pub(super) fn all(client: &Client) -> Result<Vec<Group>, Error> {
     // Each broker knows those that it coordinates.
     for broker in client.refresh()?.brokers.keys() {
         let answer = loop {
-            let answer = client.call_broker(*broker, 4..=5, &ListGroupsRequest::default())?;
+            let answer = client.call_broker(*broker, &ListGroupsRequest::default())?;
             match Code(answer.error_code) {
                 Code(0) => break answer,
                 code if code.is_passing() && Instant::now() < deadline => thread::sleep(AGAIN_AFTER),
@@ -104,7 +104,7 @@ fn coordinators(
         let request = FindCoordinatorRequest::default()
             .with_key_type(CoordinatorOf::Group as i8)
             .with_coordinator_keys(keys.collect());
-        for coordinator in client.call_any(4..=6, &request)?.coordinators {
+        for coordinator in client.call_any(&request)?.coordinators {
             let group: Arc<str> = coordinator.key.as_str().into();
             match Code(coordinator.error_code) {
                 Code(0) => by_broker.entry(coordinator.node_id.0).or_default().push(group),
@@ -120,11 +120,12 @@ fn fetch(client: &Client, broker: i32, groups: &[Arc<str>], found: &mut Found) -
         OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(None).with_member_epoch(-1)
     });
     let request = OffsetFetchRequest::default().with_groups(wanted.collect());
-    for group in client.call_broker(broker, 8..=9, &request)?.groups {
+    for group in client.call_broker(broker, &request)?.groups {
         let mut offsets = GroupOffsets::new();
         for topic in group.topics {
             for partition in topic.partitions.into_iter().filter(|found| found.error_code == 0) {
-                let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);
+                let Ok(number) = u32::try_from(partition.partition_index) else { continue };
+                let place = TopicPartition::new(topic.name.0.as_str(), number);
                 let metadata = partition.metadata.as_deref().unwrap_or_default().into();
                 if partition.committed_offset >= 0 {
                     offsets.insert(place, GroupOffset { offset: partition.committed_offset, metadata });
@@ -163,7 +164,7 @@ pub(super) fn move_to(client: &Client, group: &str, offsets: &GroupOffsets) -> R
     let refused = loop {
         let refused = match client.coordinator(CoordinatorOf::Group, group)? {
             Ok(broker) => {
-                let topics = client.call_broker(broker, 7..=9, &request)?.topics;
+                let topics = client.call_broker(broker, &request)?.topics;
                 let mut codes = topics.iter().flat_map(|topic| &topic.partitions).map(|found| Code(found.error_code));
                 codes.find(|code| code.0 != 0).unwrap_or(Code::NONE)
             }

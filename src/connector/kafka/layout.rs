@@ -20,6 +20,7 @@
 //! | checkpoints | `start/<revision>/<topic>/<partition>` | the first offset that the revision handled |
 //! | state | `head/<stage>/<topic>/<partition>` | JSON: [`StateHead`] |
 //! | state | `entry/<stage>/<topic>/<partition>/<key>`, the last part any bytes | [`StateRow`] |
+//! | state | both with `<stage>@<revision>` as the stage | the state before a trial, see [`KeptRow`](crate::model::KeptRow) |
 //! | offsets | `<topic>/<partition>` of the source | [`Copies`](super::offsets::Copies) |
 //! | offsets | `join` | nothing |
 //! | meta | `link/<link>/<name>` | as the link stored it |
@@ -30,6 +31,7 @@
 //! Names of topics, stages and links have no slash, so keys have one reading.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,28 @@ pub(super) const PREFIX: &str = "__tidegate.";
 /// The topic of what is known of links.
 pub(super) const META: &str = "__tidegate.meta";
 
+/// A topic of ours. Only the functions below make one, so no name from outside is ever taken for one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct OwnTopic(Arc<str>);
+
+impl OwnTopic {
+    /// Its name.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.0
+    }
+}
+
+impl From<OwnTopic> for Arc<str> {
+    fn from(topic: OwnTopic) -> Self {
+        topic.0
+    }
+}
+
+/// The topic of what is known of links.
+pub(super) fn meta_topic() -> OwnTopic {
+    OwnTopic(META.into())
+}
+
 /// What the keys of what is known of links begin with.
 pub(super) const LINKS: &str = "link/";
 
@@ -50,13 +74,13 @@ pub(super) const LINKS: &str = "link/";
 pub(super) const GENESIS: &str = "genesis";
 
 /// The topic of a link's checkpoints.
-pub(super) fn checkpoint_topic(link: &str, generation: u32) -> String {
-    of_generation(format!("{PREFIX}{link}.checkpoints"), generation)
+pub(super) fn checkpoint_topic(link: &str, generation: u32) -> OwnTopic {
+    OwnTopic(of_generation(format!("{PREFIX}{link}.checkpoints"), generation).into())
 }
 
 /// The topic of what a link's stages remember.
-pub(super) fn state_topic(link: &str, generation: u32) -> String {
-    of_generation(format!("{PREFIX}{link}.state"), generation)
+pub(super) fn state_topic(link: &str, generation: u32) -> OwnTopic {
+    OwnTopic(of_generation(format!("{PREFIX}{link}.state"), generation).into())
 }
 
 /// The transactional id of a lane. No other link and no other lane has the same: it is read from its end.
@@ -75,8 +99,8 @@ fn of_generation(name: String, generation: u32) -> String {
 }
 
 /// The topic of where the source's offsets are in the target.
-pub(super) fn offsets_topic(link: &str) -> String {
-    format!("{PREFIX}{link}.offsets")
+pub(super) fn offsets_topic(link: &str) -> OwnTopic {
+    OwnTopic(format!("{PREFIX}{link}.offsets").into())
 }
 
 /// The settings of that topic: as old as consumer groups get by default before brokers forget them (7 days), or as large as many days of an ordinary link are. An
@@ -289,9 +313,11 @@ mod tests {
             target_end_offset: 40,
             link_epoch: 0,
             revision: RevisionNumber(3),
+            last: None,
+            doubt: None,
         };
         assert_eq!(checkpoint_key(&place()), "checkpoint/orders.v1/7");
-        let read = LaneRecord::read(Some(b"checkpoint/orders.v1/7"), Some(&checkpoint.encode()));
+        let read = LaneRecord::read(Some(b"checkpoint/orders.v1/7"), Some(&checkpoint.encode().expect("JSON")));
         assert_eq!(read, Ok(Some(LaneRecord::Checkpoint(place(), checkpoint))));
 
         let start = RevisionStart { partition: place(), revision: RevisionNumber(3), offset: 41 };
@@ -308,7 +334,10 @@ mod tests {
 
     #[test]
     fn names_of_version_2_are_what_they_were() {
-        let of = |generation| [checkpoint_topic("flow", generation), state_topic("flow", generation)];
+        let of = |generation| {
+            [checkpoint_topic("flow", generation), state_topic("flow", generation)]
+                .map(|topic| topic.name().to_string())
+        };
         assert_eq!(of(1), ["__tidegate.flow.checkpoints", "__tidegate.flow.state"]);
         assert_eq!(of(3), ["__tidegate.flow.checkpoints.g3", "__tidegate.flow.state.g3"]);
         assert_eq!(transactional_id("flow", 7, 1), "tidegate.flow.7");

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
 use super::client::{Client, Isolation, topic_name};
-use super::error::{Code, undecodable};
-use super::records::{AbortedTransaction, Bounds, Decoder, Fetched};
+use super::error::{Code, not_asked, undecodable};
+use super::records::{Bounds, Decoder, Fetched};
+use super::source::answer::{BY_NAME, FetchAnswer};
 use crate::connector::{Class, Error};
 use crate::model::TopicPartition;
 use crate::model::batch::RecordRef;
@@ -42,11 +43,14 @@ pub(super) fn read(
         return Ok(next);
     }
     let mut connection = client.connect(client.metadata()?.leader(partition)?.0)?;
+    // A broker that waits for as long as it has for an answer is one that does not answer.
+    let wait = MAX_WAIT.min(client.settings().request_timeout / 2);
     while next < range.end {
-        let answer = connection.call(4..=12, &request(partition, next, isolation)).map_err(Error::from)?;
+        let answer = connection.call_among(BY_NAME, &request(partition, next, isolation, wait)).map_err(Error::from)?;
         let fetched = match fetched(answer, partition, next) {
             Ok(Some(fetched)) => fetched,
-            Ok(None) => continue,
+            Ok(None) if Instant::now() < deadline => continue,
+            Ok(None) => return Err(not_asked("Fetch")),
             Err(code) if code.is_moving() && Instant::now() < deadline => {
                 let metadata = client.refresh_in_a_moment()?;
                 connection = client.connect(metadata.leader(partition)?.0)?;
@@ -68,7 +72,7 @@ pub(super) fn read(
     Ok(range.end)
 }
 
-fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> FetchRequest {
+fn request(partition: &TopicPartition, from: i64, isolation: Isolation, wait: Duration) -> FetchRequest {
     let wanted = FetchPartition::default()
         .with_partition(partition.partition as i32)
         .with_current_leader_epoch(-1)
@@ -77,7 +81,7 @@ fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> Fetch
     let topic = FetchTopic::default().with_topic(topic_name(&partition.topic)).with_partitions(vec![wanted]);
     FetchRequest::default()
         .with_replica_id((-1).into())
-        .with_max_wait_ms(MAX_WAIT.as_millis() as i32)
+        .with_max_wait_ms(wait.as_millis() as i32)
         .with_min_bytes(1)
         .with_max_bytes(FETCH_BYTES)
         .with_isolation_level(isolation as i8)
@@ -86,21 +90,18 @@ fn request(partition: &TopicPartition, from: i64, isolation: Isolation) -> Fetch
         .with_topics(vec![topic])
 }
 
-fn fetched(answer: FetchResponse, partition: &TopicPartition, from: i64) -> Result<Option<Fetched>, Code> {
-    Code(answer.error_code).check()?;
-    let data = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
-    let Some(data) = data else { return Ok(None) };
-    Code(data.error_code).check()?;
-    let aborted = data.aborted_transactions.unwrap_or_default().into_iter().map(|transaction| AbortedTransaction {
-        producer_id: transaction.producer_id.0,
-        first_offset: transaction.first_offset,
-    });
+fn fetched(answer: FetchAnswer, partition: &TopicPartition, from: i64) -> Result<Option<Fetched>, Code> {
+    answer.code.check()?;
+    let Some(data) = answer.partitions.into_iter().find(|data| data.partition == partition.partition) else {
+        return Ok(None);
+    };
+    data.code.check()?;
     Ok(Some(Fetched {
         topic: Arc::clone(&partition.topic),
         partition: partition.partition,
         from,
-        bytes: data.records.unwrap_or_default(),
-        aborted: aborted.collect(),
+        bytes: data.records,
+        aborted: data.aborted,
     }))
 }
 

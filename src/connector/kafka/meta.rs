@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::admin::Admin;
-use super::client::{Client, EARLIEST, Isolation, LATEST, lock};
+use super::client::{Client, Isolation, lock};
 use super::error;
 use super::layout::{self, LINKS, META};
 use super::log;
@@ -130,18 +130,24 @@ impl Meta {
             return Ok(None);
         }
         let (prefix, partition) = (layout::component_prefix(digest), partition());
-        let start = self.client.offset(&partition, EARLIEST, Isolation::ReadUncommitted)?;
-        let end = self.client.offset(&partition, LATEST, Isolation::ReadUncommitted)?;
+        let range = self.client.range(&partition, Isolation::ReadUncommitted)?;
         let (mut found, mut count) = (BTreeMap::new(), usize::MAX);
-        log::read(&self.client, &partition, start..end, Isolation::ReadCommitted, PATIENCE, |record| {
-            let key = record.key().and_then(|key| std::str::from_utf8(key).ok());
-            let part = key.and_then(|key| layout::component_part(key.strip_prefix(&prefix)?));
-            if let (Some((part, parts)), Some(value)) = (part, record.value()) {
-                found.insert(part, value.to_vec());
-                count = parts;
-            }
-            Ok(())
-        })?;
+        log::read(
+            &self.client,
+            &partition,
+            range.log_start..range.end,
+            Isolation::ReadCommitted,
+            PATIENCE,
+            |record| {
+                let key = record.key().and_then(|key| std::str::from_utf8(key).ok());
+                let part = key.and_then(|key| layout::component_part(key.strip_prefix(&prefix)?));
+                if let (Some((part, parts)), Some(value)) = (part, record.value()) {
+                    found.insert(part, value.to_vec());
+                    count = parts;
+                }
+                Ok(())
+            },
+        )?;
         if found.len() != count {
             return Ok(None);
         }

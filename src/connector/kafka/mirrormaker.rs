@@ -12,12 +12,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::admin::Admin;
-use super::client::{Client, EARLIEST, Isolation, LATEST};
+use super::client::{Client, Isolation};
 use super::log;
 use crate::config::MirrorMaker;
 use crate::connector::{Class, Error};
 use crate::model::TopicPartition;
 use crate::model::batch::RecordRef;
+use crate::model::json_error::without_values;
 
 /// How long a broker may take to show what is there. An open transaction of a MirrorMaker 2 that was killed is in the way for longer: the link tries again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,14 +37,13 @@ pub(super) fn offsets(
         return Err(missing(format!("there is no topic {} in the target", from.topic)));
     };
     let partitions: Vec<_> = (0..partitions).map(|number| TopicPartition::new(from.topic.clone(), number)).collect();
-    let starts = client.offsets(&partitions, EARLIEST, Isolation::ReadUncommitted)?;
     // With what is in an open transaction: it may be about to be committed.
-    let ends = client.offsets(&partitions, LATEST, Isolation::ReadUncommitted)?;
+    let ranges = client.ranges(&partitions, Isolation::ReadUncommitted)?;
     let mut book = Book::new(from);
-    for partition in &partitions {
-        let at = |offsets: &BTreeMap<TopicPartition, i64>| offsets.get(partition).copied().unwrap_or_default();
-        let range = at(&starts)..at(&ends);
-        log::read(client, partition, range, Isolation::ReadCommitted, PATIENCE, |record| book.take(&record))?;
+    for (partition, range) in &ranges {
+        log::read(client, partition, range.log_start..range.end, Isolation::ReadCommitted, PATIENCE, |record| {
+            book.take(&record)
+        })?;
     }
     book.close()
 }
@@ -95,7 +95,7 @@ impl<'m> Book<'m> {
         }
         let offset: Option<SourceOffset> = match record.value().map(serde_json::from_slice) {
             Some(Ok(offset)) => offset,
-            Some(Err(error)) => return Err(unreadable(self.from, key, &error)),
+            Some(Err(error)) => return Err(unreadable(self.from, &error)),
             None => None,
         };
         // A negative one is none: so it is for MirrorMaker 2.
@@ -139,9 +139,10 @@ fn missing(message: String) -> Error {
     Error { class: Class::Fatal, code: "mirrormaker-offsets-missing", message, remedy }
 }
 
-fn unreadable(from: &MirrorMaker, key: &[u8], error: &serde_json::Error) -> Error {
-    let message =
-        format!("topic {}: the offset of {} is not understood: {error}", from.topic, String::from_utf8_lossy(key));
+/// Nothing of the record is said: this may be a topic of somebody else's.
+fn unreadable(from: &MirrorMaker, error: &serde_json::Error) -> Error {
+    let why = without_values(&error.to_string());
+    let message = format!("topic {}: a record is no offset of MirrorMaker 2: {why}", from.topic);
     let remedy = "is this MirrorMaker 2's topic of offsets? Name it in the link's `start`";
     Error { class: Class::Fatal, code: "mirrormaker-offsets-unreadable", message, remedy }
 }

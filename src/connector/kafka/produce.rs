@@ -8,7 +8,6 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use kafka_protocol::messages::ProduceRequest;
-use kafka_protocol::protocol::{HeaderVersion, Request};
 use uuid::Uuid;
 
 use super::wire::{Connection, WireError};
@@ -73,7 +72,7 @@ pub(super) fn send(
         from = at;
     }
     parts.push(IoSlice::new(&fields[from..]));
-    connection.send_parts(ProduceRequest::KEY, version, ProduceRequest::header_version(version), &parts).map(drop)
+    connection.send_parts::<ProduceRequest>(version, &parts).map(drop)
 }
 
 /// An empty list of tagged fields.

@@ -79,7 +79,7 @@ impl Admin {
                 .with_configuration_keys(Some(keys.clone()))
         };
         let request = DescribeConfigsRequest::default().with_resources(names.iter().map(resource).collect());
-        for found in self.ask_controller(1..=4, &request)?.results {
+        for found in self.ask_controller(&request)?.results {
             let name: Arc<str> = found.resource_name.as_str().into();
             match Code(found.error_code) {
                 Code(0) => drop(described.insert(name, found.configs)),
@@ -100,7 +100,7 @@ impl Admin {
         for some in changes.chunks(TOPICS_AT_ONCE) {
             let resources = some.iter().map(|(name, changes)| resource(name, changes)).collect();
             let request = IncrementalAlterConfigsRequest::default().with_resources(resources);
-            for answer in self.ask_controller(0..=1, &request)?.responses {
+            for answer in self.ask_controller(&request)?.responses {
                 let name: Arc<str> = answer.resource_name.as_str().into();
                 if let Err(code) = Code(answer.error_code).check() {
                     let error = error::settings_not_changed(&name, code, answer.error_message.as_deref());

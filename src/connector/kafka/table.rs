@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::admin::Admin;
-use super::client::{Client, EARLIEST, Isolation, LATEST};
+use super::client::{Client, Isolation, LATEST};
 use super::log;
 use crate::connector::Error;
 use crate::model::TopicPartition;
@@ -83,7 +83,7 @@ impl Table {
             return Ok(());
         }
         let start = match *next {
-            0 => client.offset(partition, EARLIEST, Isolation::ReadUncommitted)?,
+            0 => client.range(partition, Isolation::ReadUncommitted)?.log_start,
             next => next,
         };
         let (rows, prefix, version) = (&mut self.rows, self.prefix, &mut self.version);

@@ -21,7 +21,7 @@ table! {
     RECORDS_FILTERED = "tidegate_records_filtered_total", Counter, ["link_id"], "Records that a stage has dropped.";
     RECORDS_TRANSFORMED = "tidegate_records_transformed_total", Counter, ["link_id"], "Records that a stage has changed or made.";
     RECORDS_PUT_ASIDE = "tidegate_records_put_aside_total", Counter, ["link_id"], "Records that a stage has rejected or trapped on, or that the target does not take.";
-    LAG_MS = "tidegate_replication_lag_ms", Gauge, ["link_id", "topic", "partition"], "How long ago the next record to be copied was written, in milliseconds; 0 if there is none.";
+    LAG_MS = "tidegate_replication_lag_ms", Gauge, ["link_id", "topic", "partition"], "How long ago the next record to be copied was written, in milliseconds; 0 if there is none. Left out where its timestamp says nothing: none, 0, negative, or more than an hour ahead.";
     LAG_RECORDS = "tidegate_replication_lag_records", Gauge, ["link_id", "topic", "partition"], "Records that the source has and the link has not committed.";
     PARTITIONS_FOLDED = "tidegate_replication_partitions_folded", Gauge, ["link_id"], "Partitions whose lags are told together with those of others, because of metrics_partitions_max.";
     LATENCY = "tidegate_replication_latency_seconds", Histogram, ["link_id"], "From the timestamp of a record until readers of the target see it; one for each commit, that of the oldest of the records that its batches begin with.";

@@ -29,6 +29,7 @@ use self::secrets::Secrets;
 use self::text::{Line, comments, key, table};
 use super::{Finding, Import, ImportError, What, properties};
 use crate::config::Config;
+use crate::model::text::steers;
 
 /// The most letters of an id.
 const ID_MAX: usize = 63;
@@ -173,7 +174,7 @@ fn write(
     notes: &Notes,
 ) -> Import {
     let mut findings: Vec<Finding> = notes.of(&Scope::All);
-    let file: String = file.chars().filter(|letter| !letter.is_control()).collect();
+    let file: String = file.chars().filter(|letter| !steers(*letter)).collect();
     let mut text = format!("# Made by `tidegate import mm2` from {file}.\n{}\n", comments(&findings));
     for (alias, cluster) in clusters {
         let found = notes.of(&Scope::Cluster(alias.to_owned()));

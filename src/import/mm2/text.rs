@@ -1,6 +1,7 @@
 //! The text of the configuration: tables of keys, with comments.
 
 use crate::import::Finding;
+use crate::model::text::steers;
 
 /// A line of a table.
 pub(super) enum Line {
@@ -81,5 +82,5 @@ pub(super) fn key(text: &str) -> String {
 
 /// What stands in a comment must not end it.
 fn one_line(text: &str) -> String {
-    text.replace(|letter: char| letter.is_control(), " ")
+    text.replace(steers, " ")
 }

@@ -8,12 +8,13 @@
 //! As with lanes that become others (`relane`), each change of the genesis is one comparison and writing, and whoever opens a lane looks there after having fenced.
 //! What is between two of them may be done again: by the same daemon when it comes back, by another one when nothing comes on for a while.
 //!
-//! Reading order: `record` (what is kept), this file, `back` (the way back), `others` (whose records the target has), `trigger` (when it happens by itself).
+//! Reading order: `record` (what is kept), this file, `back` (the way back), `others` (whose records the target has), `standby` (who may write to the target), `trigger` (when it happens by itself).
 
 mod back;
 pub(super) mod others;
 mod record;
-mod trigger;
+pub(super) mod standby;
+pub(super) mod trigger;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -199,16 +200,14 @@ impl Link {
         Ok(self.carry_out_failover()?)
     }
 
-    /// Whether only this link may write to a topic of its target: one that stands by for the source's, and has not its place.
-    pub fn guards(&self, topic: &str) -> bool {
-        let has_place = || self.failed_over().is_some_and(|over| matches!(over.phase, Phase::Over | Phase::Returning));
-        let is_target = || self.topics.found().topics.values().any(|chosen| *chosen.target == *topic);
-        self.config().failover.enabled && !has_place() && is_target()
-    }
-
     /// Whether there may be something to be told to somebody outside.
     pub fn has_news(&self) -> bool {
         self.places.has_news.load(Relaxed)
+    }
+
+    /// Telling has come to nothing: it is to be tried again.
+    pub fn keep_news(&self) {
+        self.places.has_news.store(true, Relaxed);
     }
 
     /// What is to be told to somebody outside: the last failover or failback, if it was not yet.
@@ -346,7 +345,7 @@ impl Link {
             // Nobody may wait any more.
             let _gone = ended.send(());
         };
-        if std::thread::Builder::new().name("parting".to_owned()).spawn(end).is_ok() {
+        if crate::model::culprit::spawn("parting", end).is_ok() {
             let _late = is_ended.recv_timeout(PARTING_PATIENCE);
         }
         self.await_parting();
@@ -436,7 +435,9 @@ impl Link {
         std::thread::scope(|scope| {
             let of_turn = |turn: u32| (turn..genesis.lanes).step_by(turns as usize).try_for_each(fence);
             let threads: Vec<_> = (0..turns).map(|turn| scope.spawn(move || of_turn(turn))).collect();
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(overtaken().into())))
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(panicked("the fencing of a lane"))))
         })
     }
 
@@ -547,6 +548,10 @@ fn check(stored: Option<&Stored>) -> Result<&Stored, FailoverError> {
 }
 
 /// Somebody else has changed the genesis meanwhile.
+fn panicked(what: &str) -> Failure {
+    Failure::fatal("internal", format!("{what} panicked: see the log"), "report this, then try again")
+}
+
 fn overtaken() -> Error {
     Error {
         class: Class::Reopen,

@@ -10,7 +10,7 @@ use crate::connector::{Class, Cluster, Error};
 use crate::link::failure::Failure;
 use crate::link::genesis::FAILED_OVER;
 use crate::link::supervisor::Link;
-use crate::model::LinkId;
+use crate::model::{LinkId, encode};
 
 /// Where failovers and failbacks are listed.
 const RECORDS: &str = "failovers";
@@ -291,7 +291,7 @@ impl Link {
 
     /// Write down where the target ends. Whoever does it last is right: the target can be written to until then.
     pub(super) fn put_returned(&self, epoch: u32, positions: &Positions) -> Result<(), Failure> {
-        self.store(&returned_key(epoch), &serde_json::to_vec(positions).unwrap_or_default())
+        self.store(&returned_key(epoch), &encode("the positions of a failback", positions)?)
     }
 
     /// List a failover or failback; once, whoever else does it. Of failbacks that were called off the last counts.
@@ -306,7 +306,7 @@ impl Link {
             }
             records.push(record.clone());
             records.drain(..records.len().saturating_sub(RECORDS_MAX));
-            let text = serde_json::to_vec(&Records { v: VERSION, records }).unwrap_or_default();
+            let text = encode("the list of failovers", &Records { v: VERSION, records })?;
             if self.replace(RECORDS, bytes.as_deref(), &text)? {
                 return Ok(());
             }
@@ -324,7 +324,7 @@ impl Link {
     }
 
     fn put_first(&self, key: &str, positions: Positions) -> Result<Positions, Failure> {
-        let text = serde_json::to_vec(&positions).unwrap_or_default();
+        let text = encode("the positions of a failover", &positions)?;
         if self.replace(key, None, &text)? {
             return Ok(positions);
         }

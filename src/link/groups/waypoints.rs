@@ -17,7 +17,7 @@ use super::super::failure::Failure;
 use super::super::genesis::of_lanes;
 use super::super::lane::now_ms;
 use super::super::supervisor::Link;
-use crate::model::{TopicId, TopicPartition};
+use crate::model::{TopicId, TopicPartition, encode};
 
 /// How long a period is, in milliseconds.
 const PERIOD_MS: u64 = 600_000;
@@ -76,10 +76,13 @@ fn key(slot: u64) -> String {
     format!("waypoint-{slot}")
 }
 
+/// The partitions of a topic of which anything is kept: a list has room for all that are before one.
+const PARTITIONS_MAX: u32 = 1 << 20;
+
 /// The values of partitions in a list each topic, of which those that are missing are `none`.
 fn by_topic<T: Clone>(values: BTreeMap<TopicPartition, T>, none: &T) -> BTreeMap<String, Vec<T>> {
     let mut topics: BTreeMap<String, Vec<T>> = BTreeMap::new();
-    for (partition, value) in values {
+    for (partition, value) in values.into_iter().filter(|(partition, _)| partition.partition < PARTITIONS_MAX) {
         let list = topics.entry(partition.topic.to_string()).or_default();
         list.resize(partition.partition as usize, none.clone());
         list.push(value);
@@ -98,7 +101,7 @@ impl Link {
             return Ok(());
         }
         let Some(waypoint) = self.waypoint(now)? else { return Ok(()) };
-        self.store(&slot(period), &serde_json::to_vec(&waypoint).unwrap_or_default())?;
+        self.store(&slot(period), &encode("a waypoint", &waypoint)?)?;
         *last = Some(period);
         Ok(())
     }
@@ -152,7 +155,13 @@ impl Link {
         for slot in 0..u64::from(LEVELS) * KEPT {
             let Some(bytes) = self.target().metadata(&self.config().id, &key(slot))? else { continue };
             // What cannot be read is as good as what was not noted: a group reads more again.
-            let Ok(mut waypoint) = serde_json::from_slice::<Waypoint>(&bytes) else { continue };
+            let mut waypoint = match serde_json::from_slice::<Waypoint>(&bytes) {
+                Ok(waypoint) => waypoint,
+                Err(error) => {
+                    tracing::warn!(link = &*self.config().id, slot, "a waypoint cannot be read: {error}");
+                    continue;
+                }
+            };
             waypoint.ends.retain(|topic, ends| ids.get(&**topic) == Some(&ends.id));
             found.push(waypoint);
         }

@@ -7,6 +7,7 @@ use super::{Session, now_ms};
 use crate::config::heartbeat_topic;
 use crate::link::failure::Failure;
 use crate::link::heartbeats;
+use crate::model::time::age_ms;
 use crate::model::{Batch, TopicPartition};
 
 impl Session {
@@ -46,9 +47,8 @@ impl Session {
     /// A commit is done, and readers of the target see these heartbeats.
     pub(super) fn note_heartbeats(&self, sent: &[i64]) {
         let now = now_ms();
-        for sent in sent {
-            // Another daemon's clock may be ahead.
-            self.link.latency.add(Duration::from_millis(now.saturating_sub(*sent).max(0) as u64));
+        for age in sent.iter().filter_map(|sent| age_ms(*sent, now)) {
+            self.link.latency.add(Duration::from_millis(age));
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Processed, Session};
-use crate::config::would_loop;
+use super::{Processed, Read, Session};
+use crate::config::{Writing, may_write};
 use crate::connector::Encoded;
 use crate::link::events::Event;
 use crate::link::failure::{Failure, Place};
 use crate::link::letters::{Letter, dead_letters};
-use crate::link::topics::loops;
 use crate::model::TopicPartition;
 
 impl Session {
@@ -18,7 +17,11 @@ impl Session {
         let (records, bytes) = (encoded.records.count() as u64, encoded.records.bytes().len() as u64);
         let next_offset = encoded.next_offset;
         let _told = self.trace(&partition, records as usize);
+        if self.has_past(&partition, &encoded) {
+            return self.handle(encoded.decode()?);
+        }
         self.transaction.note_timestamp(Some(encoded.records.base_timestamp()));
+        self.keep_unnamed(&partition, &encoded);
         let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
         if let Some(batch) = self.sink.pass(encoded, &position.target)? {
             return self.handle(batch);
@@ -33,12 +36,11 @@ impl Session {
         &mut self,
         partition: &TopicPartition,
         processed: Processed,
-        records_in: u64,
-        next_offset: i64,
+        read: Read,
     ) -> Result<(), Failure> {
         self.write_letters(&processed.letters)?;
-        let Some(position) = self.positions.get_mut(partition) else { return Ok(()) };
-        position.next = next_offset;
+        self.advance(partition, read);
+        let Some(position) = self.positions.get(partition) else { return Ok(()) };
         let (mut records_out, mut bytes_out) = (0, 0);
         let mut too_large = Vec::new();
         for batch in &processed.outputs {
@@ -48,7 +50,7 @@ impl Session {
             too_large.extend(left_out.into_iter().map(|index| Letter::too_large(batch.slice(index..index + 1))));
         }
         self.link.throttle.spend(bytes_out);
-        self.transaction.count(partition, next_offset, records_in, records_out, bytes_out);
+        self.transaction.count(partition, read.next_offset, read.records, records_out, bytes_out);
         let tally = &mut self.transaction.tally;
         tally.records_filtered += processed.builtins.filtered;
         tally.records_transformed += processed.builtins.transformed;
@@ -78,9 +80,8 @@ impl Session {
         let Some(first) = letters.first() else { return Ok(()) };
         let config = &self.link.config;
         // The file was checked for what it says; an earlier revision may put records aside where the file does not.
-        if would_loop(config, &config.dead_letters) {
-            return Err(loops("a dead letter", &config.dead_letters));
-        }
+        let writer = Writing::DeadLetters(config);
+        may_write(writer, &config.dead_letters, &[]).map_err(|refused| Failure::refused(writer, &refused))?;
         let topic: Arc<str> = config.dead_letters.as_str().into();
         self.prepare_letters(&topic, &first.record.topic)?;
         let bytes_max = self.link.target.record_bytes_max(&topic)?;

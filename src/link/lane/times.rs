@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::{Session, Transaction, now_ms};
+use crate::model::time::age_ms;
 
 impl Transaction {
-    /// A batch begins with a record of this time, in milliseconds since 1970-01-01 UTC; a negative one is none.
+    /// A batch begins with a record of this time, in milliseconds since 1970-01-01 UTC.
     pub(super) fn note_timestamp(&mut self, timestamp: Option<i64>) {
-        let known = timestamp.filter(|timestamp| *timestamp >= 0);
+        let now = now_ms();
+        let known = timestamp.filter(|timestamp| age_ms(*timestamp, now).is_some());
         self.oldest_ms = self.oldest_ms.into_iter().chain(known).min();
     }
 }
@@ -17,9 +19,8 @@ impl Session {
     pub(super) fn note_times(&self, transaction: &Transaction) {
         let timings = &self.link.counters.timings;
         timings.commit.observe(self.commit_begun.elapsed());
-        if let Some(written) = transaction.oldest_ms {
-            // A producer's clock may be ahead.
-            timings.latency.observe(Duration::from_millis(now_ms().saturating_sub(written).max(0).unsigned_abs()));
+        if let Some(age) = transaction.oldest_ms.and_then(|written| age_ms(written, now_ms())) {
+            timings.latency.observe(Duration::from_millis(age));
         }
     }
 }

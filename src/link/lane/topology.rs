@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::past::{Doubted, Ranges, check, doubt};
+use super::trial::is_on_trial;
 use super::{Position, Progress, Session, lock};
-use crate::config::would_loop;
+use crate::config::Writing;
 use crate::connector::{Class, PartitionRange, Target, Topic, TopicSettings};
-use crate::link::failure::{Failure, Lost, Place};
-use crate::link::memory::Writer;
-use crate::link::topics::{Chosen, Found, loops};
+use crate::link::failure::Failure;
+use crate::link::memory::{Heir, Writer};
+use crate::link::pipeline::check_routes;
+use crate::link::topics::{Chosen, Found};
+use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
-use crate::model::{Checkpoint, TopicPartition};
+use crate::model::{Checkpoint, Doubt, Loss, TopicPartition};
 
 /// How many topics a lane takes in before it goes on with records. They take some requests together, whatever their number.
 const TOPICS_A_TURN: usize = 100;
@@ -42,10 +46,12 @@ impl Session {
         }
         self.report_deleted(&found);
         self.take_stock(&found)?;
-        while !self.topology.waiting.is_empty() {
-            self.take_in_some()?;
+        let mut taken = Ok(());
+        while taken.is_ok() && !self.topology.waiting.is_empty() {
+            taken = self.take_in_some();
         }
-        Ok(())
+        // All losses are found before any is told, and none is forgotten for another failure.
+        self.store_doubts().and(taken)
     }
 
     /// Take in topics and partitions that are new in the source, some at a time, and let go of those that are not there any more.
@@ -59,7 +65,11 @@ impl Session {
             let found = self.link.topics.found();
             self.take_stock(&found)?;
         }
-        if self.topology.waiting.is_empty() { Ok(()) } else { self.take_in_some() }
+        if self.topology.waiting.is_empty() {
+            return Ok(());
+        }
+        let taken = self.take_in_some();
+        self.store_doubts().and(taken)
     }
 
     /// Say which topics have checkpoints and are not there any more.
@@ -159,7 +169,7 @@ impl Session {
     }
 
     /// Where the log of each partition ends up to the leader that had what was copied last: another leader may have a shorter one, and have gone on.
-    fn ends_of_epochs(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+    fn ends_of_epochs(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Option<i64>>, Failure> {
         let epoch = |partition: &TopicPartition| self.checkpoints.get(partition)?.source_leader_epoch;
         let epochs = partitions.iter().filter_map(|partition| Some((partition.clone(), epoch(partition)?)));
         let epochs: Vec<_> = epochs.collect();
@@ -187,26 +197,42 @@ impl Session {
         topic: &Topic,
         target: &Topic,
     ) -> Result<(), Failure> {
-        let range = ranges.source;
-        self.remember(&partition)?;
         let checkpoint = self.checkpoints.get(&partition);
+        if let Some(doubted) = checkpoint.and_then(|checkpoint| Doubted::stored(&partition, checkpoint)) {
+            self.doubted.push(doubted);
+            return Ok(());
+        }
+        let range = ranges.source;
         // A link may begin amid a transaction that is still open: what readers do not see yet is not lost.
         let log_end = match checkpoint {
             Some(checkpoint) if checkpoint.next_offset > range.end => self.log_end(&partition)?,
             _ => range.end,
         };
         let ranges = Ranges { source: PartitionRange { end: log_end, ..range }, ..ranges };
-        let next = match checkpoint {
-            Some(checkpoint) => {
-                check(&partition, checkpoint, ranges, topic, target)?;
-                checkpoint.next_offset
-            }
+        let (next, doubt) = match checkpoint {
+            Some(checkpoint) => (checkpoint.next_offset, check(&partition, checkpoint, ranges, topic, target)),
             None => match self.link.genesis_start(&partition) {
-                Some(start) => self.begin_at(&partition, start, range)?,
-                None => range.log_start,
+                Some(start) => (start, self.check_beginning(&partition, start, range)?),
+                None => (range.log_start, None),
             },
         };
-        self.source.seek(&partition, next)?;
+        if let Some(doubt) = doubt {
+            let begin = || self.beginning(next, ranges, topic, target);
+            let checkpoint = checkpoint.cloned().unwrap_or_else(begin);
+            self.doubted.push(Doubted::found(&partition, checkpoint, doubt));
+            return Ok(());
+        }
+        let last = checkpoint.and_then(|checkpoint| checkpoint.last);
+        // Where retention took the record, nothing can be compared.
+        let awaited = last.filter(|last| last.offset >= range.log_start && last.offset < next);
+        self.remember(&partition)?;
+        let checkpoint = self.checkpoints.get(&partition);
+        // One record more is read, to be compared or to be named, and no request more is made.
+        let from = match last {
+            None => (next - 1).max(range.log_start),
+            Some(_) => awaited.map_or(next, |last| last.offset),
+        };
+        self.source.seek(&partition, from.min(next))?;
         let progress = Progress { next_offset: next, ..self.progress_before(&partition) };
         let position = Position {
             next,
@@ -216,6 +242,8 @@ impl Session {
             link_epoch: checkpoint.map_or(0, |checkpoint| checkpoint.link_epoch),
             target: target.name.clone(),
             target_id: target.id,
+            last,
+            awaited,
             revision: checkpoint.map(|checkpoint| checkpoint.revision),
             progress,
         };
@@ -224,24 +252,44 @@ impl Session {
         Ok(())
     }
 
-    /// Where the genesis has a partition begin, if it can begin there.
-    fn begin_at(&self, partition: &TopicPartition, start: i64, range: PartitionRange) -> Result<i64, Failure> {
-        let (code, message, lost) = if start < range.log_start {
+    /// Why a partition cannot begin where the genesis has it begin, if it cannot.
+    fn check_beginning(
+        &self,
+        partition: &TopicPartition,
+        start: i64,
+        range: PartitionRange,
+    ) -> Result<Option<Doubt>, Failure> {
+        if start < range.log_start {
             let last = range.log_start - 1;
             let message =
                 format!("{partition}: records {start} to {last} were to be copied first, and are gone from the source");
-            ("data-lost", message, Lost { from: start, to: range.log_start })
-        } else if start <= range.end || start <= self.log_end(partition)? {
-            return Ok(start);
-        } else {
-            let end = range.end;
-            let message = format!(
-                "{partition} was to begin at {start}, and ends at {end}: it lost records, or is another topic under the old name"
-            );
-            ("source-truncated", message, Lost { from: end, to: start })
-        };
-        let place = Place { topic: partition.topic.to_string(), partition: partition.partition, offset: start };
-        Err(Failure { place: Some(place), lost: Some(lost), ..Failure::fatal(code, message, RESET) })
+            return Ok(Some(doubt(Loss::DataLost, message, Some((start, range.log_start)))));
+        }
+        if start <= range.end || start <= self.log_end(partition)? {
+            return Ok(None);
+        }
+        let end = range.end;
+        let message = format!(
+            "{partition} was to begin at {start}, and ends at {end}: it lost records, or is another topic under the old name"
+        );
+        Ok(Some(doubt(Loss::SourceTruncated, message, Some((end, start)))))
+    }
+
+    /// The checkpoint of a partition of which nothing was copied.
+    fn beginning(&self, next_offset: i64, ranges: Ranges, topic: &Topic, target: &Topic) -> Checkpoint {
+        Checkpoint {
+            v: CHECKPOINT_VERSION,
+            next_offset,
+            source_topic_id: topic.id,
+            source_log_start: ranges.source.log_start,
+            source_leader_epoch: None,
+            target_topic_id: target.id,
+            target_end_offset: ranges.target_end,
+            link_epoch: 0,
+            revision: self.transaction.revision,
+            last: None,
+            doubt: None,
+        }
     }
 
     /// Where a source partition ends, with what open transactions have written: whoever reads uncommitted has copied that too.
@@ -256,7 +304,8 @@ impl Session {
         let (link, checkpoint) = (&self.link, self.checkpoints.get(partition));
         let writer = |stage: &str, writer: &Writer| link.stage_of(stage, writer.plugin, writer.revision);
         let pipeline = self.run.pipeline();
-        self.migrated |= self.memory.open(&link.config.id, partition, pipeline, checkpoint, stored, writer)?;
+        let heir = Heir { link: &link.config.id, pipeline, is_on_trial: is_on_trial(pipeline, link) };
+        self.migrated |= self.memory.open(&heir, partition, checkpoint, stored, writer)?;
         Ok(())
     }
 
@@ -277,9 +326,8 @@ impl Session {
     pub(super) fn prepare_routes(&mut self) -> Result<(), Failure> {
         let routes: Vec<Arc<str>> = self.run.routes().cloned().collect();
         let Some(partitions) = self.most_partitions().filter(|_| !routes.is_empty()) else { return Ok(()) };
-        if let Some(circle) = routes.iter().find(|topic| would_loop(&self.link.config, topic)) {
-            return Err(loops("a routed record", circle));
-        }
+        let config = &self.link.config;
+        check_routes(config, &routes, &[]).map_err(|refused| Failure::refused(Writing::Routes(config), &refused))?;
         let routes = routes.into_iter().map(|topic| self.target_of(topic, partitions, TopicSettings::new()));
         let routes: Vec<Target> = routes.collect();
         self.sink.prepare(&routes)?;
@@ -319,55 +367,6 @@ const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 
 /// What the topic of dead letters takes more than the source topic: a letter is a record with more headers.
 const LETTER_BYTES: u64 = 64 << 10;
-
-/// Where a source partition and its target begin and end.
-#[derive(Clone, Copy)]
-struct Ranges {
-    source: PartitionRange,
-    /// Where its log ends up to the leader that the checkpoint names.
-    epoch_end: Option<i64>,
-    target_end: i64,
-}
-
-/// Compare the checkpoint with what source and target are now: loss is a state with a name, never a jump.
-fn check(
-    partition: &TopicPartition,
-    checkpoint: &Checkpoint,
-    ranges: Ranges,
-    topic: &Topic,
-    target: &Topic,
-) -> Result<(), Failure> {
-    let Ranges { source, epoch_end, target_end } = ranges;
-    let next = checkpoint.next_offset;
-    let name = &target.name;
-    let source_end = epoch_end.unwrap_or(source.end).min(source.end);
-    let (code, message, lost) = if checkpoint.source_topic_id != topic.id {
-        ("source-recreated", format!("the source topic of {partition} was deleted and made again"), None)
-    } else if next < source.log_start {
-        let start = source.log_start;
-        let message = format!("{partition}: records {next} to {} are gone from the source", start - 1);
-        ("data-lost", message, Some(Lost { from: next, to: start }))
-    } else if next > source_end {
-        let last = next - 1;
-        let message = format!(
-            "{partition}: records {source_end} to {last} were copied, and the source does not have them any more"
-        );
-        ("source-truncated", message, Some(Lost { from: source_end, to: next }))
-    } else if checkpoint.target_topic_id != target.id {
-        ("target-recreated", format!("the target topic {name} of {partition} was deleted and made again"), None)
-    } else if checkpoint.target_end_offset > target_end {
-        let (had, has) = (checkpoint.target_end_offset, target_end);
-        let message = format!("the target partition of {partition} ended at {had} and ends at {has} now");
-        ("target-truncated", message, Some(Lost { from: has, to: had }))
-    } else {
-        return Ok(());
-    };
-    let place = Place { topic: partition.topic.to_string(), partition: partition.partition, offset: next };
-    Err(Failure { place: Some(place), lost, ..Failure::fatal(code, message, RESET) })
-}
-
-/// What helps when records are gone, or a topic is another one.
-const RESET: &str = "restore the cluster's data; or say where to go on: `tidegate link reset LINK --topic TOPIC --to earliest|latest|OFFSET`";
 
 fn is_back(topic: &str) -> Failure {
     let message = format!("topic {topic} went away from the source and is back");

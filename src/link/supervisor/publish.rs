@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::{HISTORY, Link, Running, SWAP_PATIENCE, Shared};
+use crate::config::LinkConfig;
 use crate::link::events::Event;
 use crate::link::failure::Failure;
 use crate::link::lane::now_ms;
@@ -15,7 +14,8 @@ use crate::link::revision::{Content, History, Origin, Publisher, RevisionRecord,
 use crate::link::status::{LaneState, lock};
 use crate::link::trace;
 use crate::link::watch::{Probation, Watch};
-use crate::model::RevisionNumber;
+use crate::model::policy::TIME_AHEAD_MAX_MS;
+use crate::model::{Json, RevisionNumber};
 use crate::plugin::Plugin;
 
 /// How often a publish is tried while other daemons publish too.
@@ -30,6 +30,21 @@ pub struct Publication {
     pub complete: bool,
     /// The longest pause of a lane, once all have swapped.
     pub pause_max: Option<Duration>,
+}
+
+/// A plugin for a stage.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPlugin<'a> {
+    /// The stage.
+    pub stage: &'a str,
+    /// The component.
+    pub component: &'a [u8],
+    /// Its configuration; `None`: the stage's as it is.
+    pub config: Option<&'a Json>,
+    /// Who publishes it.
+    pub by: &'a str,
+    /// The links that are known beside this one.
+    pub others: &'a [&'a LinkConfig],
 }
 
 /// Why a publish or rollback was refused. Nothing has changed.
@@ -57,47 +72,45 @@ impl Link {
     ///
     /// # Errors
     /// The component or its configuration is refused, or the target cannot store it. Then nothing has changed.
-    pub fn publish(
-        &self,
-        stage: &str,
-        bytes: &[u8],
-        config: Option<Value>,
-        by: &str,
-    ) -> Result<Publication, PublishError> {
-        let _told = trace::publish(self.config(), stage).entered();
+    pub fn publish(&self, new: NewPlugin<'_>) -> Result<Publication, PublishError> {
+        let _told = trace::publish(self.config(), new.stage).entered();
         // Compiling may take seconds: before the lock.
-        let plugin =
-            self.components.engine().load(bytes).map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
+        let plugin = self
+            .components
+            .engine()
+            .load(new.component)
+            .map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
         let running = lock(&self.running);
-        until_first(|| self.publish_once(running.as_ref(), stage, &plugin, bytes, config.as_ref(), by))
+        until_first(|| self.publish_once(running.as_ref(), &plugin, new))
     }
 
     fn publish_once(
         &self,
         running: Option<&Running>,
-        stage: &str,
         plugin: &Arc<Plugin>,
-        bytes: &[u8],
-        config: Option<&Value>,
-        by: &str,
+        new: NewPlugin<'_>,
     ) -> Result<Publication, PublishError> {
-        // What the file says comes first, or it would replace what is published at the next start.
-        let mut content = self.revision_to_run().map_err(PublishError::Failed)?.content();
-        let mut history = self.history().map_err(PublishError::Failed)?;
+        let NewPlugin { stage, component, config, by, others } = new;
+        // What the file says comes first, or it would replace what is published at the next start. What is changed is of the very history that is replaced, or what
+        // somebody else has published in between would be undone.
+        let (mut history, last) = self.history_to_run().map_err(PublishError::Failed)?;
+        let mut content = last.content();
         let spec = content.stages.iter_mut().find(|spec| spec.name == stage);
         let spec = spec.ok_or_else(|| PublishError::NoStage(stage.to_owned()))?;
         self.check_world(spec, plugin)?;
         spec.plugin_digest = plugin.digest();
         spec.plugin_name.clone_from(&plugin.description().name);
         spec.plugin_version.clone_from(&plugin.description().version);
+        // A revision of before there was a bound has none; who publishes anew gets one.
+        spec.time_ahead_max_ms.get_or_insert(TIME_AHEAD_MAX_MS);
         if let Some(config) = config {
             spec.config = config.clone();
         }
         // A component is stored when it is known to work, and loaded from there like any other.
         let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.components.stats(&spec.name) };
-        self.check_stage(&stage)?;
-        self.target.put_artifact(&plugin.digest(), bytes).map_err(|error| PublishError::Failed(error.into()))?;
-        let publisher = Publisher { origin: Origin::Publish, by, reason: None };
+        self.check_stage(&stage, others)?;
+        self.target.put_artifact(&plugin.digest(), component).map_err(|error| PublishError::Failed(error.into()))?;
+        let publisher = Publisher { origin: Origin::Publish, by, reason: None, undoes: None };
         self.release(running, &mut history, content, publisher)
     }
 
@@ -116,15 +129,27 @@ impl Link {
         to: Option<RevisionNumber>,
         by: &str,
     ) -> Result<Publication, PublishError> {
-        self.revision_to_run().map_err(PublishError::Failed)?;
-        let mut history = self.history().map_err(PublishError::Failed)?;
+        let (mut history, _) = self.history_to_run().map_err(PublishError::Failed)?;
         let old = match to {
             Some(number) => history.get(number),
             None => history.previous(),
         };
         let content = old.ok_or(PublishError::NoRevision)?.content();
-        let publisher = Publisher { origin: Origin::Rollback, by, reason: None };
+        let undoes = self.on_trial(&history, Duration::ZERO);
+        let publisher = Publisher { origin: Origin::Rollback, by, reason: None, undoes };
         self.release(running, &mut history, content, publisher)
+    }
+
+    /// The newest revision, if its trial has not ended: what goes back now undoes it whole. What was kept for that is still there, since lanes give it
+    /// up some time after the trial can have ended. `late`: how long ago it may have ended, if it did not end well.
+    pub(in crate::link) fn on_trial(&self, history: &History, late: Duration) -> Option<RevisionNumber> {
+        let last = history.last()?;
+        let has_passed = || {
+            let present = self.present();
+            present.is_some_and(|present| present.number() == last.number && present.watch.has_passed())
+        };
+        let ends = last.trial_ends_ms(&self.config.probation)?;
+        (now_ms() < ends.saturating_add(late.as_millis() as i64) && !has_passed()).then_some(last.number)
     }
 
     /// A refused plugin of another world: the stage's place in the pipeline was made for what it has.
@@ -138,10 +163,11 @@ impl Link {
         Err(PublishError::Refused(format!("wrong world: stage {name} runs a {old}, and this plugin is a {new}")))
     }
 
-    fn check_stage(&self, stage: &Stage) -> Result<(), PublishError> {
+    fn check_stage(&self, stage: &Stage, others: &[&LinkConfig]) -> Result<(), PublishError> {
         check_limits(&stage.spec.limits, &stage.plugin).map_err(PublishError::Refused)?;
         let instance = stage.configure(&self.config.id).map_err(|error| PublishError::Refused(error.to_string()))?;
-        check_routes(&self.config, instance.routes()).map_err(PublishError::Refused)
+        let checked = check_routes(&self.config, instance.routes(), others);
+        checked.map_err(|refused| PublishError::Refused(refused.to_string()))
     }
 
     /// Number a pipeline, make it durable, and only then let the lanes see it.
@@ -152,10 +178,11 @@ impl Link {
         content: Content,
         publisher: Publisher<'_>,
     ) -> Result<Publication, PublishError> {
-        let record = history.push(content, publisher, now_ms()).clone();
+        let record = history.push(content, publisher, now_ms());
+        let record = record.map_err(|error| PublishError::Failed(error.into()))?.clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
         let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
-        pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage))?;
+        pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage, &[]))?;
         if let Some(Running { shared, .. }) = running {
             pipeline.make_spares(&self.config.id, shared.config.lanes).map_err(PublishError::Failed)?;
         }
@@ -206,7 +233,7 @@ impl Link {
 
     /// Replace the history that `history` was read from. Whether it was still there.
     pub(super) fn store_history(&self, history: &History) -> Result<bool, Failure> {
-        let text = history.encode();
+        let text = history.encode()?;
         self.replace(HISTORY, history.stored(), &text)
     }
 }

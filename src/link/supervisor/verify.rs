@@ -2,8 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
+use super::threads::spawn;
 use super::{Link, read_history};
 use crate::link::failure::Failure;
 use crate::link::status::lock;
@@ -49,10 +50,7 @@ impl Link {
                 it.end(Ending::Failed(Failure::fatal("internal", message, "report this")));
             }
         };
-        let thread = thread::Builder::new().name("verify".to_owned()).spawn(body).map_err(|error| {
-            let message = format!("no thread for a verification: {error}");
-            VerifyError::Failed(Failure::fatal("no-thread", message, "raise the limit of processes"))
-        })?;
+        let thread = spawn("verify".to_owned(), body).map_err(VerifyError::Failed)?;
         *verifying = Some((verification.clone(), thread));
         Ok(verification)
     }

@@ -10,6 +10,7 @@ use super::{Chosen, Found, Names, Selection, select};
 use crate::config::{LinkConfig, TopicSelector, is_internal};
 use crate::connector::{Acl, Cluster, Target, TopicSettings};
 use crate::link::events::Event;
+use crate::link::failover::standby::guard;
 use crate::link::failure::Failure;
 use crate::link::genesis::of_lanes;
 use crate::link::groups::Selected;
@@ -28,6 +29,7 @@ impl Shared {
     pub(in crate::link) fn find_topics(&self) -> Result<(Arc<Found>, NotMade), Failure> {
         let mut names = lock(&self.topics.names);
         let Selection { chosen, refused } = select(&self.config, self.source.topics()?, &mut names);
+        guard(&self.config, &*self.target, chosen.iter().map(|chosen| chosen.topic.name.clone()))?;
         let not_made = self.make(&chosen)?;
         let before = self.topics.found();
         let usable = |chosen: Chosen| {
@@ -62,9 +64,15 @@ impl Link {
     pub fn follow(&self) {
         let refresh = self.config().following.refresh;
         let mut followed: Option<Instant> = None;
+        let mut guarded: Option<u64> = None;
         let mut wait = AGAIN_AFTER.min(refresh);
         while self.topics.alarm.wait(wait) {
             let Some(shared) = self.at_work() else {
+                // What stands by does so while nothing is copied, too.
+                let version = self.source().topology_version();
+                if guarded != Some(version) {
+                    guarded = self.guard_source_topics().is_ok().then_some(version);
+                }
                 followed = None;
                 wait = AGAIN_AFTER.min(refresh);
                 continue;

@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use self::notices::Notices;
 use super::failure::Failure;
 use super::warden::Alarm;
-use crate::config::{LinkConfig, check_topic_name, misplaced, would_loop};
+use crate::config::{LinkConfig, Writing, may_write};
 use crate::connector::Topic;
 
 /// A topic that the link reads.
@@ -76,29 +76,10 @@ fn refusal(config: &LinkConfig, topic: &str, target: &str, other: Option<&Arc<st
             "change `rename`, so that each topic has a name of its own, or narrow the link's topics",
         ));
     }
-    if would_loop(config, target) {
-        return Some(loops(topic, target));
-    }
-    if let Some(why) = misplaced(config, target) {
-        let message = format!("topic {topic}: {why}");
-        return Some(Failure::fatal(
-            "invalid-topic-name",
-            message,
-            "change `rename`, `topic_prefix` or `dead_letters`",
-        ));
-    }
-    check_topic_name(target).err().map(|why| {
-        let message = format!("{topic} would become {target:?}: {why}");
-        Failure::fatal("invalid-topic-name", message, "change `rename` or `topic_prefix`")
-    })
-}
-
-pub(super) fn loops(what: &str, target: &str) -> Failure {
-    Failure::fatal(
-        "would-loop",
-        format!("{what} would go to {target}, which the link itself reads"),
-        "give the link a topic_prefix, or narrow its topics",
-    )
+    let writer = Writing::Copies(config);
+    let refused = may_write(writer, target, &[]).err()?;
+    let failure = Failure::refused(writer, &refused);
+    Some(Failure { message: format!("topic {topic}: {refused}"), ..failure })
 }
 
 /// What lanes read.

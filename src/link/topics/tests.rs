@@ -66,7 +66,7 @@ fn topics_that_cannot_be_copied_are_refused_by_name() {
     let turns =
         link("target = 'east'\ntopics = ['/a.*/']\nrename = [{ match = 'a1', to = 'a2' }, { match = '.*', to = 'b' }]");
     let selection = select(&turns, topics(&["a1"]), &mut Names::new());
-    assert_eq!(codes(&selection), [("would-loop", "a1 would go to a2, which the link itself reads")]);
+    assert_eq!(codes(&selection), [("would-loop", "topic a1: its copy would be \"a2\", which the link itself reads")]);
 
     let long = link("topics = ['/a+/']\nrename = [{ match = '(a+)', to = '$1$1' }]");
     let selection = select(&long, topics(&[&"a".repeat(125)]), &mut Names::new());

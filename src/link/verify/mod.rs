@@ -5,9 +5,10 @@
 //! source partition, and nothing else. The pipeline is run with the code that lanes run (`run`, `memory`,
 //! [`letters`](super::letters)), so an error in that code is not found here.
 //!
-//! Reading order: [`report`] (what is found out), `plan` (what is compared with what), `replay` (what becomes of a source
-//! partition), `print` (what is kept of a record), `sheet` (a target partition against what is expected there), `findings` (what differs),
-//! `readers`, `job` (all together).
+//! Reading order: [`report`] (what is found out), `plan` (what is compared with what), `replay`
+//! (what becomes of a source partition), `judged` (what lanes decided by the clock), `print` (what
+//! is kept of a record), `sheet` (a target partition against what is expected there), `findings`
+//! (what differs), `readers`, `job` (all together).
 //!
 //! Invariants
 //! - Nothing is written, in neither cluster.
@@ -16,6 +17,7 @@
 
 mod findings;
 mod job;
+mod judged;
 mod plan;
 mod print;
 mod readers;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::findings::Either;
+use super::judged::{Judged, ReplayClock};
 use super::print::{Line, Printer};
 use crate::config::{BreakerConfig, LinkConfig};
 use crate::connector::Cluster;
 use crate::link::failure::Failure;
+use crate::link::lane::now_ms;
 use crate::link::letters::{Letter, dead_letters};
-use crate::link::memory::{self, Memory};
-use crate::link::pipeline::Pipeline;
+use crate::link::memory::{self, Heir, Memory, Writer};
+use crate::link::pipeline::{self, Pipeline};
 use crate::link::run::{Processed, Run, Search, Stop};
 use crate::model::partition::partition_of_key;
 use crate::model::{Batch, RevisionNumber, TopicPartition};
@@ -50,6 +52,7 @@ pub(super) struct Stage<'v> {
     pub(super) printer: Printer,
     pub(super) cancelled: &'v (dyn Fn() -> bool + Sync),
     pub(super) either: Vec<Either>,
+    judged: Arc<Judged<'v>>,
     runs: Vec<Run>,
     bytes_max: HashMap<Arc<str>, usize>,
 }
@@ -68,7 +71,9 @@ impl<'v> Stage<'v> {
             trapped_percent: 100,
             ..config.breaker.clone()
         };
+        let judged = Judged::new(&config.id, &config.source, &config.dead_letters, target.clone(), cancelled, now_ms());
         Self {
+            judged: Arc::new(judged),
             config: LinkConfig { breaker, ..config.clone() },
             target,
             revisions: BTreeMap::new(),
@@ -81,6 +86,11 @@ impl<'v> Stage<'v> {
         }
     }
 
+    /// Where records were taken for timely without knowing: see [`Judged::assumed`].
+    pub(super) fn assumed(&self) -> BTreeMap<TopicPartition, i64> {
+        self.judged.assumed()
+    }
+
     /// The pipeline of a revision.
     pub(super) fn pipeline(&self, number: RevisionNumber) -> Result<Arc<Pipeline>, Halt> {
         match self.revisions.get(&number) {
@@ -88,6 +98,15 @@ impl<'v> Stage<'v> {
             Some(Err(why)) => Err(Halt::Because(why.clone())),
             None => Err(Halt::Because(format!("revision {number} is not in the link's history"))),
         }
+    }
+
+    /// The stage that wrote a state.
+    fn wrote(&self, name: &str, writer: &Writer) -> Result<pipeline::Stage, Failure> {
+        let wrote = self.pipeline(writer.revision).ok().and_then(|pipeline| pipeline.stage(name).cloned());
+        wrote.ok_or_else(|| {
+            let message = format!("revision {}, which wrote the state of stage {name}, is not known", writer.revision);
+            Failure::fatal("not-replayed", message, "")
+        })
     }
 
     fn run(&mut self, pipeline: &Arc<Pipeline>) -> Result<&mut Run, Halt> {
@@ -127,16 +146,18 @@ impl<'v> Stage<'v> {
         let dead_letters: Arc<str> = self.config.dead_letters.as_str().into();
         let bytes_max = self.bytes_max(&dead_letters).map_err(failed)?;
         let cancelled = self.cancelled;
+        let judged = self.judged.clone();
+        let clock = ReplayClock { judged: &judged, published_ms: pipeline.record.at_ms };
         let run = self.run(pipeline).map_err(failed)?;
         let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
         let next_offset = batch.next_offset;
         let states = memory.of(&partition);
         run.forget_windows();
-        let processed = match run.process(batch, states, bytes_max, None) {
+        let processed = match run.process(batch, states, bytes_max, &clock, None) {
             Err(Stop::Poisoned(batch)) => {
                 memory::undo(states);
                 let search = Search { deadline: Instant::now() + SEARCH_PATIENCE, interrupted: &cancelled };
-                run.process(*batch, states, bytes_max, Some(search))
+                run.process(*batch, states, bytes_max, &clock, Some(search))
             }
             done => done,
         };
@@ -243,13 +264,20 @@ impl Replay {
     fn cross_borders(&mut self, stage: &Stage<'_>) -> Result<(), Halt> {
         while let Some((number, _)) = self.borders.front().copied().filter(|(_, offset)| *offset <= self.next) {
             let pipeline = stage.pipeline(number)?;
-            let link = &stage.config.id;
+            // What a lane keeps counts only where the trial was undone, which the history says.
+            let mut later = stage.revisions.values().flatten();
+            let is_on_trial = later.any(|later| later.record.undoes == Some(number));
+            let heir = Heir { link: &stage.config.id, pipeline: &pipeline, is_on_trial };
+            let next = self.next;
             match self.pipeline.take() {
-                Some(before) => self.memory.swap(link, &before, &pipeline)?,
+                Some(before) => {
+                    let wrote = |name: &str, writer: &Writer| stage.wrote(name, writer);
+                    self.memory.swap(&before, &heir, |_| next, wrote)?;
+                }
                 None => {
                     let nobody =
                         |_: &str, _: &memory::Writer| Err(Failure::fatal("internal", "no state was stored", ""));
-                    self.memory.open(link, &self.partition, &pipeline, None, BTreeMap::new(), nobody)?;
+                    self.memory.open(&heir, &self.partition, None, BTreeMap::new(), nobody)?;
                 }
             }
             self.pipeline = Some(pipeline);

@@ -3,6 +3,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{BatchBuilder, HeaderRef};
 
+/// When the records of these tests arrive.
+const ARRIVAL: i64 = 0x0102_0304_0506;
+
 type Header = (Vec<u8>, Option<Vec<u8>>);
 type Plain = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<Header>);
 
@@ -32,7 +35,7 @@ fn pack(batch: &Batch) -> Vec<StoredBatch> {
 
 fn pack_with(batch: &Batch, compression: Compression) -> Vec<StoredBatch> {
     let mut compressor = Compressor::new(compression);
-    let mut packer = Packer::default();
+    let mut packer = Packer::new(ARRIVAL);
     for record in batch.records() {
         packer.push(record, &mut compressor).expect("small");
     }
@@ -117,8 +120,9 @@ proptest! {
 #[test]
 fn any_bytes_are_refused_without_much_memory() {
     assert_eq!(decode(&[], 0, &"t".into(), 0).err(), Some(Damage::Short));
-    assert_eq!(decode(&[1; 20], 0, &"t".into(), 0).err(), Some(Damage::Short));
-    assert_eq!(decode(&[2; 99], 0, &"t".into(), 0).err(), Some(Damage::Version(2)));
+    assert_eq!(decode(&[1; 33], 0, &"t".into(), 0).err(), Some(Damage::Short));
+    assert_eq!(decode(&[2; 41], 0, &"t".into(), 0).err(), Some(Damage::Short));
+    assert_eq!(decode(&[3; 99], 0, &"t".into(), 0).err(), Some(Damage::Version(3)));
     let mut greedy = vec![0xff; 60];
     greedy[0] = STORED_VERSION;
     greedy[5] = 1;
@@ -127,44 +131,59 @@ fn any_bytes_are_refused_without_much_memory() {
     assert_eq!(decode(&greedy, 0, &"t".into(), 0).err(), Some(Damage::Lengths));
 }
 
-/// The bytes that version 0.1.0 writes. They must be read for ever.
+/// What all versions hold alike: the records of [`as_ever`] behind the version and the checksum.
+const HEADER_AS_EVER: &str = concat!("00", "02000000", "02000000", "08000000", "e803000000000000", "e803000000000000");
+const BODY_AS_EVER: &str = concat!(
+    "6b6e76",
+    "76616c7565",
+    "0000000000000000",
+    "feffffffffffffff",
+    "01000000",
+    "ffffffff",
+    "ffffffff",
+    "05000000",
+    "02000000",
+    "00000000",
+    "01000000",
+    "00000000",
+    "01000000",
+    "ffffffff",
+);
+
+fn as_ever() -> [Plain; 2] {
+    let record = (1000, Some(b"k".to_vec()), None, vec![(b"n".to_vec(), Some(b"v".to_vec())), (vec![], None)]);
+    [record, (998, None, Some(b"value".to_vec()), vec![])]
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
+}
+
+fn assert_is_as_ever(bytes: &[u8]) {
+    let batch = decode(bytes, 5, &"orders".into(), 3).expect("readable");
+    assert_eq!(plain(&batch), as_ever());
+    assert_eq!((batch.offsets.as_slice(), batch.next_offset), ([5, 6].as_slice(), 7));
+}
+
+/// The bytes that the first programs wrote. They must be read for ever.
 #[test]
 fn version_1_is_what_it_was() {
-    let record = (1000, Some(b"k".to_vec()), None, vec![(b"n".to_vec(), Some(b"v".to_vec())), (vec![], None)]);
-    let records = [record, (998, None, Some(b"value".to_vec()), vec![])];
-    let expected = concat!(
-        "01",
-        "5d01dca4",
-        "00",
-        "02000000",
-        "02000000",
-        "08000000",
-        "e803000000000000",
-        "e803000000000000",
-        "6b6e76",
-        "76616c7565",
-        "0000000000000000",
-        "feffffffffffffff",
-        "01000000",
-        "ffffffff",
-        "ffffffff",
-        "05000000",
-        "02000000",
-        "00000000",
-        "01000000",
-        "00000000",
-        "01000000",
-        "ffffffff",
-    );
-    let stored = pack(&build(&records));
+    let bytes = from_hex(&["01", "5d01dca4", HEADER_AS_EVER, BODY_AS_EVER].concat());
+    assert_eq!(StoredHeader::read_checked(&bytes).expect("whole").arrival, None);
+    assert_is_as_ever(&bytes);
+}
+
+/// Version 1, and the time of arrival.
+#[test]
+fn version_2_is_what_it_was() {
+    let expected = ["02", "3882a2f7", HEADER_AS_EVER, "0605040302010000", BODY_AS_EVER].concat();
+    let stored = pack(&build(&as_ever()));
     // Too short to shrink enough, or compressed: read the uncompressed form, and write what is read.
     let written: String = uncompressed(&stored[0]).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(written, expected);
-    let bytes: Vec<u8> =
-        (0..expected.len()).step_by(2).map(|at| u8::from_str_radix(&expected[at..at + 2], 16).expect("hex")).collect();
-    let batch = decode(&bytes, 5, &"orders".into(), 3).expect("readable");
-    assert_eq!(plain(&batch), records);
-    assert_eq!((batch.offsets.as_slice(), batch.next_offset), ([5, 6].as_slice(), 7));
+    let bytes = from_hex(&expected);
+    assert_eq!(StoredHeader::read_checked(&bytes).expect("whole").arrival, Some(ARRIVAL));
+    assert_is_as_ever(&bytes);
 }
 
 fn uncompressed(stored: &StoredBatch) -> Vec<u8> {
@@ -232,7 +251,7 @@ fn many_records_become_batches_of_bounded_size() {
 fn a_record_over_the_limit_is_refused_and_leaves_nothing() {
     let batch = build(&[(0, None, Some(vec![0; RECORD_BYTES_MAX]), vec![])]);
     let mut compressor = Compressor::new(Compression::FAST);
-    let mut packer = Packer::default();
+    let mut packer = Packer::new(ARRIVAL);
     assert!(packer.push(batch.record(0), &mut compressor).is_err());
     assert!(packer.finish(&mut compressor).is_empty());
 }

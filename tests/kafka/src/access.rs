@@ -44,7 +44,7 @@ impl Cluster {
     }
 
     fn change(&self, how: &[&str], user: &str, operations: &[&str], on: Resource<'_>) -> Result<()> {
-        let mut tool = self.jars().java("org.apache.kafka.tools.AclCommand", &[]);
+        let mut tool = self.jars().tool("AclCommand");
         tool.args(["--bootstrap-server", &self.internal_bootstrap()]).args(how);
         tool.args(["--allow-principal", &format!("User:{user}")]).args(on.arguments());
         operations.iter().for_each(|operation| _ = tool.args(["--operation", operation]));
@@ -55,7 +55,7 @@ impl Cluster {
     ///
     /// Errors: those of Kafka's tool.
     pub fn acls(&self, topic: &str) -> Result<String> {
-        let mut tool = self.jars().java("org.apache.kafka.tools.AclCommand", &[]);
+        let mut tool = self.jars().tool("AclCommand");
         tool.args(["--bootstrap-server", &self.internal_bootstrap(), "--list", "--topic", topic]);
         output(&mut tool)
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 use crate::broker::Broker;
-use crate::{Jars, Result, access, jars};
+use crate::{Jars, Release, Result, access, jars};
 
 /// How many clusters this process has started: each has an id of its own.
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -16,9 +16,12 @@ static STARTED: AtomicU32 = AtomicU32::new(0);
 /// What a cluster is to be like. The default is one broker with the features of its release.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What runs.
+    pub release: Release,
     /// How many brokers. Three or more keep their internal topics three times, fewer once.
     pub brokers: u8,
-    /// The finalized `transaction.version`, if it is not to be that of the release: 0 and 1 stand for older clusters.
+    /// The finalized `transaction.version`, if it is not to be that of the release: with 0 and 1 a cluster is what an upgrade makes of an older one until
+    /// somebody raises its features. It is not an older one, whose brokers know less.
     pub transaction_version: Option<u8>,
     /// Settings of every broker, which replace those of the same name. Clients have the listener `CLIENT` to themselves, so
     /// `listener.security.protocol.map` can put TLS and passwords on it.
@@ -40,6 +43,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            release: Release::default(),
             brokers: 1,
             transaction_version: None,
             settings: Vec::new(),
@@ -66,7 +70,11 @@ impl Cluster {
     ///
     /// Errors: the programs cannot be found (see [`Jars::find`]), or a broker does not start; then nothing is left of the cluster.
     pub fn start(options: &Options) -> Result<Self> {
-        let jars = Jars::find()?;
+        let Options { release, transaction_version, .. } = options;
+        if transaction_version.is_some() && !release.has_transaction_version() {
+            return Err(format!("Kafka {} has no feature transaction.version; leave it out", release.number()));
+        }
+        let jars = Jars::find(*release)?;
         let dir = directory()?;
         let brokers = (1..=options.brokers)
             .map(|node| {

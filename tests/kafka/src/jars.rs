@@ -1,22 +1,19 @@
-//! The programs of Apache Kafka: resolved once by Maven into `target/kafka/VERSION`.
+//! The programs of Apache Kafka: resolved once by Maven into `target/kafka/RELEASE`.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::Result;
+use crate::{Release, Result};
 
-/// The release of Apache Kafka that runs.
-const VERSION: &str = "4.3.1";
-/// The first Java that its brokers run on.
-const JAVA_MIN: u32 = 17;
 /// A copy of the pom beside the jars says that they are all there, and that they are those of this pom.
 const RESOLVED: &str = "pom.xml";
 
-/// The programs of Apache Kafka, all there and able to run.
+/// The programs of a release of Apache Kafka, all there and able to run.
 #[derive(Clone, Debug)]
 pub struct Jars {
+    release: Release,
     dir: PathBuf,
 }
 
@@ -31,15 +28,20 @@ fn crate_dir() -> &'static Path {
 }
 
 impl Jars {
-    /// Find the programs. The first time, Maven brings them, which takes less than a minute.
+    /// Find the programs of a release. The first time, Maven brings them, which takes less than a minute.
     ///
     /// Errors: Java or Maven is missing and cannot be installed, or Maven fails.
-    pub fn find() -> Result<Self> {
-        need_java()?;
-        let dir = home().join(VERSION);
+    pub fn find(release: Release) -> Result<Self> {
+        need_java(release)?;
+        let dir = home().join(release.number());
         fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
-        resolve(&dir)?;
-        Ok(Self { dir })
+        resolve(release, &dir)?;
+        Ok(Self { release, dir })
+    }
+
+    /// A command that runs a tool, as in `AclCommand`: to be given arguments and started.
+    pub fn tool(&self, name: &str) -> Command {
+        self.java(&format!("{}.{name}", self.release.tools()), &[])
     }
 
     /// A command that runs a class of Kafka, as in `kafka.tools.StorageTool`: to be given arguments and started.
@@ -57,7 +59,7 @@ impl Jars {
 }
 
 /// Let Maven bring the jars unless they are there. Whoever comes at the same time waits for the first.
-fn resolve(dir: &Path) -> Result<()> {
+fn resolve(release: Release, dir: &Path) -> Result<()> {
     let cannot = |error: io::Error| format!("cannot write to {}: {error}", dir.display());
     let lock = File::create(dir.join("lock")).map_err(cannot)?;
     lock.lock().map_err(cannot)?;
@@ -69,21 +71,23 @@ fn resolve(dir: &Path) -> Result<()> {
     }
     need_maven()?;
     let mut maven = Command::new("mvn");
-    maven.args(["-q", "-B", "-f"]).arg(&pom).arg(format!("-Dkafka.version={VERSION}"));
+    maven.args(["-q", "-B", "-f"]).arg(&pom).arg(format!("-Dkafka.version={}", release.number()));
+    maven.args(release.profile().iter().flat_map(|profile| ["-P", profile]));
     maven.arg("dependency:copy-dependencies").arg(format!("-DoutputDirectory={}", dir.display()));
     output(&mut maven)?;
     fs::write(resolved, wanted).map_err(cannot)
 }
 
 /// A Java that is new enough, installed if it is missing.
-fn need_java() -> Result<()> {
+fn need_java(kafka: Release) -> Result<()> {
+    let (number, min) = (kafka.number(), kafka.java_min());
     if java_release().is_none() {
-        install("default-jre-headless", &format!("Java {JAVA_MIN} or newer"))?;
+        install("default-jre-headless", &format!("Java {min} or newer"))?;
     }
     match java_release() {
-        Some(release) if release >= JAVA_MIN => Ok(()),
+        Some(release) if release >= min => Ok(()),
         Some(release) => Err(format!(
-            "java is of release {release}, and Kafka {VERSION} needs {JAVA_MIN} or newer; put a newer one first in PATH"
+            "java is of release {release}, and Kafka {number} needs {min} or newer; put a newer one first in PATH"
         )),
         None => Err("java does not say its release; check `java -version`".to_owned()),
     }

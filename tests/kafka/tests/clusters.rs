@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use kafka_brokers::{Broker, Cluster, Options, ask};
+use kafka_brokers::{Broker, Cluster, Options, Release, ask};
 
 const API_VERSIONS: i16 = 18;
 const PRODUCE: i16 = 0;
@@ -60,6 +60,19 @@ fn one_broker_answers_and_leaves_nothing_behind() {
     assert!(traces.0.iter().all(|path| Path::new(path).exists()), "{traces:?}");
     drop(cluster);
     assert_gone(traces);
+}
+
+#[test]
+fn an_older_release_runs_and_knows_less() {
+    let options = Options { release: Release::V3_5_2, ..Options::default() };
+    let cluster = Cluster::start(&options).expect("a cluster");
+    let address = cluster.brokers()[0].address();
+    assert_eq!(produce_version(address), 9, "verification came with version 11");
+    let traces = traces(&cluster);
+    drop(cluster);
+    assert_gone(traces);
+    let newer = Options { transaction_version: Some(0), ..options };
+    assert!(Cluster::start(&newer).is_err_and(|error| error.contains("3.5.2 has no feature")));
 }
 
 #[test]

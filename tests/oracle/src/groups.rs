@@ -1,11 +1,13 @@
 //! Consumer groups: where they are, and members of them.
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::Result;
@@ -38,7 +40,20 @@ pub fn commit(bootstrap: &str, group: &str, topic: &str, offsets: &BTreeMap<i32,
         }
         consumer(bootstrap, group)?.commit(&list, CommitMode::Sync)
     };
-    committed().map_err(|error| format!("group {group} cannot commit: {error}"))
+    let begun = Instant::now();
+    loop {
+        match committed() {
+            Err(error) if is_starting(&error) && begun.elapsed() < PATIENCE => thread::sleep(POLL),
+            done => return done.map_err(|error| format!("group {group} cannot commit: {error}")),
+        }
+    }
+}
+
+/// Whether a cluster has just chosen who coordinates the group.
+fn is_starting(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| [CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator].contains(&code))
 }
 
 /// Where a group is in a topic's partitions; those that it has committed nothing of are not there.

@@ -7,6 +7,10 @@ const BYTES_SHOWN: usize = 24;
 /// The timestamp of the first record, in ms: some time of the past, which no broker refuses.
 const FIRST_TIMESTAMP: i64 = 1_700_000_000_000;
 
+/// How far apart in time the first records of seeds are that follow each other, in ms, and after how many they begin anew: all of it is long past.
+const APART_MS: u64 = 10_000_000;
+const SEEDS: u64 = 1000;
+
 /// What has to be the same in a copy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
@@ -33,13 +37,15 @@ impl Record {
     /// The record of this number, and its partition: always the same for a seed. No two have the same timestamp, so that no two are equal, and the
     /// timestamps do not always rise.
     pub fn generate(seed: u64, number: u64, partitions: i32) -> (i32, Self) {
+        // Many records are empty otherwise: those of two seeds must not be the same by chance.
+        let time = seed % SEEDS * APART_MS + (number ^ 0b101) % APART_MS;
         let mut random = Random(seed ^ number.wrapping_mul(0xD134_2543_DE82_EF95));
         let partition = random.below(u64::from(partitions.unsigned_abs()).max(1));
         let record = Self {
             key: random.bytes(4, 40),
             value: random.value(),
             headers: random.headers(),
-            timestamp: FIRST_TIMESTAMP + i64::try_from((number ^ 0b101) & (u64::MAX >> 8)).unwrap_or(0),
+            timestamp: FIRST_TIMESTAMP + i64::try_from(time).unwrap_or(0),
         };
         (i32::try_from(partition).unwrap_or(0), record)
     }
@@ -116,6 +122,8 @@ mod tests {
         let all: Vec<(i32, Record)> = (0..2000).map(|number| Record::generate(7, number, 4)).collect();
         assert_eq!(Record::generate(7, 1999, 4), all[1999]);
         assert_ne!(Record::generate(8, 1999, 4).1, all[1999].1);
+        let other: BTreeSet<Record> = (0..2000).map(|number| Record::generate(8, number, 4).1).collect();
+        assert!(all.iter().all(|(_, record)| !other.contains(record)), "no seed has a record of another");
         assert_eq!(all.iter().map(|(partition, _)| *partition).collect::<BTreeSet<_>>(), (0..4).collect());
         let times = all.iter().map(|(_, record)| record.timestamp);
         assert_eq!(times.clone().collect::<BTreeSet<_>>().len(), all.len());

@@ -137,6 +137,18 @@ pub fn leader(bootstrap: &str, topic: &str, partition: i32) -> Result<Option<i32
     Ok(Some(leader).filter(|leader| *leader >= 0))
 }
 
+/// Where a partition ends now: behind everything that was written to it, committed or not.
+///
+/// Errors: its leader does not answer, or there is no such partition.
+pub fn end(bootstrap: &str, topic: &str, partition: i32) -> Result<i64> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("isolation.level", "read_uncommitted");
+    let client = config.create::<BaseConsumer>();
+    let ends = client.and_then(|client| client.fetch_watermarks(topic, partition, PATIENCE));
+    ends.map(|(_, end)| end)
+        .map_err(|error| format!("cannot ask {bootstrap} for the end of {topic}-{partition}: {error}"))
+}
+
 fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
     let client = ClientConfig::new().set("bootstrap.servers", bootstrap).create();
     client.map_err(|error| format!("no client of {bootstrap}: {error}"))

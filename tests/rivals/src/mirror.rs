@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kafka_brokers::{Jars, free_port, start_child};
+use kafka_brokers::{Jars, Release, free_port, start_child};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Job, Measured, Result};
@@ -93,7 +93,7 @@ impl Drop for MirrorMaker {
 fn java() -> Result<Command> {
     let options = ["-Xms256M", "-Xmx2G", "-XX:TieredStopAtLevel=4", "-XX:-UseSerialGC", "-XX:+UseG1GC"];
     let options = options.map(str::to_owned);
-    Ok(Jars::find()?.java("org.apache.kafka.connect.mirror.MirrorMaker", &options))
+    Ok(Jars::find(Release::default())?.java("org.apache.kafka.connect.mirror.MirrorMaker", &options))
 }
 
 /// All that it could do beside copying is off; each poll is a transaction, as it is by default.

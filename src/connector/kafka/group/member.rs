@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::join_group_response::JoinGroupResponse;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -12,14 +11,14 @@ use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest, SyncGroupResponse,
 };
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 
 use super::share::{Candidate, share};
 use super::{Subscribed, assigned, assignment, group_id, refused, subscription};
 use crate::connector::kafka::client::{Client, CoordinatorOf};
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout;
-use crate::connector::kafka::wire::{Answer, Connection, wait_readable};
+use crate::connector::kafka::wire::{Answer, Call, Connection, wait_readable};
 use crate::connector::{Error, LaneGroup, Membership, Standing};
 
 /// Who has not been heard of for so long has lost its lanes.
@@ -82,7 +81,7 @@ impl Member {
         Self {
             client,
             group: layout::group(&of.link),
-            topic: layout::checkpoint_topic(&of.link, of.generation),
+            topic: layout::checkpoint_topic(&of.link, of.generation).name().to_string(),
             lanes: of.lanes,
             layout: of.layout,
             instance: StrBytes::from_string(of.daemon.to_string()),
@@ -122,7 +121,7 @@ impl Member {
         let broker = found.map_err(|code| refused(&self.group, code))?;
         self.connection = Some(self.client.connect(broker)?);
         let owned = self.owned.as_deref().unwrap_or_default();
-        let metadata = subscription(&self.topic, owned, self.generation, self.layout).unwrap_or_default();
+        let metadata = subscription(&self.topic, owned, self.generation, self.layout)?;
         let protocol =
             JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str(PROTOCOL)).with_metadata(metadata);
         let timeout = SESSION_TIMEOUT.as_millis() as i32;
@@ -134,7 +133,7 @@ impl Member {
             .with_group_instance_id(Some(self.instance.clone()))
             .with_protocol_type(StrBytes::from_static_str(PROTOCOL_TYPE))
             .with_protocols(vec![protocol]);
-        self.phase = Phase::Joining(self.ask(5..=9, &request)?);
+        self.phase = Phase::Joining(self.ask(&request)?);
         Ok(())
     }
 
@@ -144,13 +143,13 @@ impl Member {
             .with_generation_id(self.generation)
             .with_member_id(self.id.clone())
             .with_group_instance_id(Some(self.instance.clone()));
-        self.phase = Phase::Beating(self.ask(3..=4, &request)?);
+        self.phase = Phase::Beating(self.ask(&request)?);
         Ok(())
     }
 
-    fn ask<R: Request>(&mut self, versions: std::ops::RangeInclusive<i16>, request: &R) -> Result<Asked, Error> {
+    fn ask<R: Call>(&mut self, request: &R) -> Result<Asked, Error> {
         let connection = self.connection.as_mut().ok_or_else(error::no_brokers)?;
-        let version = connection.version::<R>(versions)?;
+        let version = connection.version::<R>()?;
         connection.send(version, request)?;
         Ok(Asked { version, at: Instant::now() })
     }
@@ -225,7 +224,7 @@ impl Member {
         self.id = answer.member_id;
         self.generation = answer.generation_id;
         let leads = answer.leader == self.id && !answer.skip_assignment;
-        let shares = if leads { self.shares(answer.members) } else { Vec::new() };
+        let shares = if leads { self.shares(answer.members)? } else { Vec::new() };
         let request = SyncGroupRequest::default()
             .with_group_id(group_id(&self.group))
             .with_generation_id(self.generation)
@@ -234,17 +233,17 @@ impl Member {
             .with_protocol_type(Some(StrBytes::from_static_str(PROTOCOL_TYPE)))
             .with_protocol_name(Some(StrBytes::from_static_str(PROTOCOL)))
             .with_assignments(shares);
-        self.phase = Phase::Syncing(self.ask(3..=5, &request)?);
+        self.phase = Phase::Syncing(self.ask(&request)?);
         Ok(())
     }
 
     fn shares(
         &self,
         members: Vec<kafka_protocol::messages::join_group_response::JoinGroupResponseMember>,
-    ) -> Vec<SyncGroupRequestAssignment> {
+    ) -> Result<Vec<SyncGroupRequestAssignment>, Error> {
         // Members of another generation of lanes get none: they will come back as members of ours, or we of theirs.
         let candidates = members.into_iter().filter_map(|member| {
-            let said = Subscribed::read(&member.metadata).unwrap_or_default();
+            let said = Subscribed::read(member.metadata).unwrap_or_default();
             let is_ours = said.topic == self.topic.as_bytes();
             let Subscribed { owned, generation, .. } = said;
             is_ours.then(|| Candidate { id: member.member_id.to_string(), owned, generation })
@@ -252,14 +251,15 @@ impl Member {
         let shares = share(self.lanes, &candidates.collect::<Vec<_>>());
         tracing::info!(group = self.group, ?shares, "shared lanes out");
         let encoded = shares.into_iter().map(|(id, lanes)| {
-            let lanes: Bytes = assignment(&self.topic, &lanes).unwrap_or_default();
-            SyncGroupRequestAssignment::default().with_member_id(StrBytes::from_string(id)).with_assignment(lanes)
+            let lanes = assignment(&self.topic, &lanes)?;
+            let member = SyncGroupRequestAssignment::default().with_member_id(StrBytes::from_string(id));
+            Ok::<_, Error>(member.with_assignment(lanes))
         });
         encoded.collect()
     }
 
     fn synced(&mut self, answer: SyncGroupResponse) -> Result<(), Error> {
-        let assigned = assigned(&answer.assignment).ok_or_else(|| error::not_asked("SyncGroup"))?;
+        let assigned = assigned(answer.assignment).map_err(|_| error::not_asked("SyncGroup"))?;
         self.is_settled();
         let is_ours = assigned.topic == self.topic.as_bytes();
         self.owned = Some(if is_ours { assigned.lanes } else { Vec::new() });
@@ -302,7 +302,7 @@ impl Membership for Member {
         let request = LeaveGroupRequest::default().with_group_id(group_id(&self.group)).with_members(vec![identity]);
         let coordinator = self.client.coordinator(CoordinatorOf::Group, &self.group);
         if let Ok(Ok(broker)) = coordinator
-            && let Err(error) = self.client.call_broker(broker, 3..=5, &request)
+            && let Err(error) = self.client.call_broker(broker, &request)
         {
             tracing::debug!(group = self.group, "leaving: {error}");
         }

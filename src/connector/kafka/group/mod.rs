@@ -30,9 +30,10 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, CoordinatorOf, topic_name};
 use super::error::{self, Code};
 use super::layout;
-use super::wire::Fields;
+use super::wire::{Fields, Flaw, Reader};
 use crate::connector::{Class, Colleague, Error};
 use crate::model::layout::LAYOUT_OLDEST;
+use crate::model::{self, NotEncodable};
 
 /// The versions of the embedded protocol that are written.
 const SUBSCRIPTION_VERSION: i16 = 2;
@@ -43,14 +44,14 @@ pub(super) fn daemons(client: &Client, link: &str) -> Result<BTreeMap<Arc<str>, 
     let group = layout::group(link);
     let broker = client.coordinator(CoordinatorOf::Group, &group)?.map_err(|code| refused(&group, code))?;
     let request = DescribeGroupsRequest::default().with_groups(vec![group_id(&group)]);
-    let answer = client.call_broker(broker, 4..=5, &request)?;
+    let answer = client.call_broker(broker, &request)?;
     let found = answer.groups.into_iter().next().ok_or_else(|| error::not_asked("DescribeGroups"))?;
     Code(found.error_code).check().map_err(|code| refused(&group, code))?;
     let members = found.members.into_iter().map(|member| {
         let name = member.group_instance_id.unwrap_or(member.member_id);
-        let lanes = assigned(&member.member_assignment).unwrap_or_default().lanes;
+        let lanes = assigned(member.member_assignment).unwrap_or_default().lanes;
         // A group that is being rebalanced shows nothing of its members.
-        let layout = Subscribed::read(&member.member_metadata).map(|said| said.layout);
+        let layout = Subscribed::read(member.member_metadata).map(|said| said.layout).ok();
         (name.as_str().into(), Colleague { lanes, layout })
     });
     Ok(members.collect())
@@ -68,12 +69,12 @@ struct UserData {
 }
 
 /// What a member says of itself when it joins: what it reads, what it has of that, and the newest layout that it knows.
-fn subscription(topic: &str, owned: &[u32], generation: i32, layout: u32) -> Option<Bytes> {
+fn subscription(topic: &str, owned: &[u32], generation: i32, layout: u32) -> Result<Bytes, NotEncodable> {
     let partitions = owned.iter().map(|lane| *lane as i32).collect();
     let owned = Owned::default().with_topic(topic_name(topic)).with_partitions(partitions);
     let subscription = ConsumerProtocolSubscription::default()
         .with_topics(vec![StrBytes::from_string(topic.to_owned())])
-        .with_user_data(serde_json::to_vec(&UserData { layout }).ok().map(Bytes::from))
+        .with_user_data(Some(model::encode("what a member says of itself", &UserData { layout })?.into()))
         .with_owned_partitions(vec![owned])
         .with_generation_id(generation);
     encode(&subscription, SUBSCRIPTION_VERSION)
@@ -91,17 +92,20 @@ struct Subscribed {
 }
 
 impl Subscribed {
-    fn read(subscription: &[u8]) -> Option<Self> {
-        let mut fields = Fields(subscription);
-        let version = fields.i16()?;
-        let mut topic = Vec::new();
-        for _ in 0..fields.i32()? {
-            topic = fields.string()?.to_vec();
-        }
-        let said: Option<UserData> = serde_json::from_slice(fields.bytes()?).ok();
-        let owned = if version >= 1 { Assigned::read(&mut fields)?.lanes } else { Vec::new() };
-        let generation = if version >= 2 { fields.i32()? } else { -1 };
-        Some(Self { topic, layout: said.map_or(LAYOUT_OLDEST, |said| said.layout), owned, generation })
+    fn read(subscription: Bytes) -> Result<Self, Flaw> {
+        let mut from = Reader::new(subscription, false);
+        let version: i16 = from.read(0)?;
+        let topics: Vec<StrBytes> = from.read(version)?;
+        let said: Option<Bytes> = from.read(version)?;
+        let layout = match said.map(|said| serde_json::from_slice::<UserData>(&said)) {
+            Some(Ok(said)) => said.layout,
+            // A daemon that says nothing, or no daemon at all.
+            Some(Err(_)) | None => LAYOUT_OLDEST,
+        };
+        let owned = if version >= 1 { Assigned::read(&mut from, version)?.lanes } else { Vec::new() };
+        let generation = if version >= 2 { from.read(version)? } else { -1 };
+        let topic = topics.last().map_or_else(Vec::new, |topic| topic.as_bytes().to_vec());
+        Ok(Self { topic, layout, owned, generation })
     }
 }
 
@@ -114,39 +118,37 @@ struct Assigned {
 }
 
 impl Assigned {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let mut found = Self::default();
-        for _ in 0..fields.i32()? {
-            found.topic = fields.string()?.to_vec();
-            for _ in 0..fields.i32()? {
-                found.lanes.extend(u32::try_from(fields.i32()?));
-            }
-        }
-        Some(found)
+    fn read(from: &mut Reader, version: i16) -> Result<Self, Flaw> {
+        let of_topics = from.list(|from| Ok((from.read::<StrBytes>(version)?, from.read::<Vec<i32>>(version)?)))?;
+        let of_topics = of_topics.unwrap_or_default();
+        let topic = of_topics.last().map_or_else(Vec::new, |(topic, _)| topic.as_bytes().to_vec());
+        let lanes = of_topics.into_iter().flat_map(|(_, partitions)| partitions);
+        Ok(Self { topic, lanes: lanes.flat_map(u32::try_from).collect() })
     }
 }
 
-fn assignment(topic: &str, lanes: &[u32]) -> Option<Bytes> {
+fn assignment(topic: &str, lanes: &[u32]) -> Result<Bytes, NotEncodable> {
     let partitions = lanes.iter().map(|lane| *lane as i32).collect();
     let assigned = AssignedPartitions::default().with_topic(topic_name(topic)).with_partitions(partitions);
     encode(&ConsumerProtocolAssignment::default().with_assigned_partitions(vec![assigned]), ASSIGNMENT_VERSION)
 }
 
 /// What an assignment says. Nothing at all is no lane of no topic.
-fn assigned(assignment: &[u8]) -> Option<Assigned> {
+fn assigned(assignment: Bytes) -> Result<Assigned, Flaw> {
     if assignment.is_empty() {
-        return Some(Assigned::default());
+        return Ok(Assigned::default());
     }
-    let mut fields = Fields(assignment);
-    let _version = fields.i16()?;
-    Assigned::read(&mut fields)
+    let mut from = Reader::new(assignment, false);
+    let version = from.read(0)?;
+    Assigned::read(&mut from, version)
 }
 
-fn encode(message: &impl Encodable, version: i16) -> Option<Bytes> {
+fn encode(message: &impl Encodable, version: i16) -> Result<Bytes, NotEncodable> {
     let mut bytes = BytesMut::new();
     bytes.put_i16(version);
-    message.encode(&mut bytes, version).ok()?;
-    Some(bytes.freeze())
+    let encoded = message.encode(&mut bytes, version);
+    encoded.map_err(|error| NotEncodable { what: "a message to the group", reason: error.to_string() })?;
+    Ok(bytes.freeze())
 }
 
 fn refused(group: &str, code: Code) -> Error {
@@ -183,12 +185,12 @@ mod tests {
     fn what_is_said_in_a_group_is_understood() {
         let said = subscription("checkpoints", &[3, 7], 5, 2).expect("encoded");
         let expected = Subscribed { topic: b"checkpoints".into(), layout: 2, owned: vec![3, 7], generation: 5 };
-        assert_eq!(Subscribed::read(&said), Some(expected));
+        assert_eq!(Subscribed::read(said), Ok(expected));
         for lanes in [vec![0, 2], vec![]] {
             let said = assignment("checkpoints", &lanes).expect("encoded");
-            assert_eq!(assigned(&said), Some(Assigned { topic: b"checkpoints".into(), lanes }));
+            assert_eq!(assigned(said), Ok(Assigned { topic: b"checkpoints".into(), lanes }));
         }
-        assert_eq!(assigned(&[]), Some(Assigned::default()), "nothing");
+        assert_eq!(assigned(Bytes::new()), Ok(Assigned::default()), "nothing");
     }
 
     /// What version 0.1.0 said before it had user data.
@@ -196,16 +198,17 @@ mod tests {
     fn who_says_nothing_of_layouts_knows_the_oldest() {
         let silent = ConsumerProtocolSubscription::default().with_topics(vec![StrBytes::from_static_str("a")]);
         let said = encode(&silent, SUBSCRIPTION_VERSION).expect("encoded");
-        assert_eq!(Subscribed::read(&said).map(|said| said.layout), Some(1));
+        assert_eq!(Subscribed::read(said).map(|said| said.layout), Ok(1));
         let foreign = silent.with_user_data(Some(Bytes::from_static(b"rack-7")));
         let said = encode(&foreign, SUBSCRIPTION_VERSION).expect("encoded");
-        assert_eq!(Subscribed::read(&said).map(|said| said.layout), Some(1));
+        assert_eq!(Subscribed::read(said).map(|said| said.layout), Ok(1));
     }
 
     proptest! {
         #[test]
         fn anything_else_is_not_and_does_no_harm(bytes in any::<Vec<u8>>()) {
-            let _ = (Subscribed::read(&bytes), assigned(&bytes));
+            let bytes = Bytes::from(bytes);
+            let _ = (Subscribed::read(bytes.clone()), assigned(bytes));
         }
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Copies, Stretch, partition_of};
 use crate::connector::Error;
 use crate::connector::kafka::admin::Admin;
-use crate::connector::kafka::client::{Client, EARLIEST, Isolation, LATEST};
+use crate::connector::kafka::client::{Client, Isolation};
 use crate::connector::kafka::log;
 use crate::model::TopicPartition;
 
@@ -122,13 +122,10 @@ impl Index {
         }
         self.logs.resize(partitions as usize, Log::default());
         let logs: Vec<_> = (0..partitions).map(|log| TopicPartition::new(self.topic.clone(), log)).collect();
-        let ends = client.offsets(&logs, LATEST, Isolation::ReadUncommitted)?;
-        let starts = client.offsets(&logs, EARLIEST, Isolation::ReadUncommitted)?;
-        for log in &logs {
-            let (Some(start), Some(end)) = (starts.get(log), ends.get(log)) else { continue };
-            self.forget(log.partition, *start);
-            let next = self.logs[log.partition as usize].next.max(*start);
-            let read = log::read(client, log, next..*end, Isolation::ReadCommitted, PATIENCE, |record| {
+        for (log, range) in &client.ranges(&logs, Isolation::ReadUncommitted)? {
+            self.forget(log.partition, range.log_start);
+            let next = self.logs[log.partition as usize].next.max(range.log_start);
+            let read = log::read(client, log, next..range.end, Isolation::ReadCommitted, PATIENCE, |record| {
                 let copies = record.value().and_then(Copies::read);
                 if let (Some(of), Some(copies)) = (record.key().and_then(partition_of), copies) {
                     let bytes = record.value().map_or(0, <[u8]>::len);

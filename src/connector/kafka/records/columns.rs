@@ -177,7 +177,7 @@ impl Columns {
             timestamps: self.timestamps,
             offsets: self.offsets,
             placements: Vec::new(),
-            topics: Vec::new(),
+            topics: Arc::default(),
             first_ordinal: 0,
             next_offset,
         }

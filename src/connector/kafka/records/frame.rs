@@ -208,6 +208,13 @@ pub(super) fn codec_of(header: &[u8]) -> Codec {
     Codec::from_id((attributes & CODEC_BITS) as u8).unwrap_or(Codec::None)
 }
 
+/// The offset after the first whole record batch of what was fetched, without a look at its checksum, which covers no offset. `None` if there is none.
+pub fn first_end(bytes: &[u8]) -> Option<i64> {
+    let header = bytes.get(..HEADER_BYTES)?;
+    let delta = i32::from_be_bytes(array(header, 23));
+    Some(i64::from_be_bytes(array(header, 0)).saturating_add(i64::from(delta)).saturating_add(1))
+}
+
 /// What the last whole record batch of a fetch answer says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {

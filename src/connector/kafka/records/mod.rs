@@ -50,5 +50,5 @@ pub use aborted::AbortedTransaction;
 pub use decode::{Bounds, Decoder, Fetched, Piece};
 pub use encode::{Encoder, FinishedBatch, OpenBatch, Stamp};
 pub use error::Error;
-pub use frame::{HEADER_BYTES, RecordBatch, RecordBatches, Tail, tail};
+pub use frame::{HEADER_BYTES, RecordBatch, RecordBatches, Tail, first_end, tail};
 pub use pass::{NotPassable, Passing};

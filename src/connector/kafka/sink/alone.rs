@@ -8,8 +8,8 @@ use super::open::{fence, own_topic};
 use super::session::Session;
 use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::Client;
-use crate::connector::kafka::error;
 use crate::connector::kafka::records::Encoder;
+use crate::connector::kafka::{error, layout};
 use crate::connector::{Error, LaneSettings};
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_OLDEST};
 use crate::model::{Batch, Codec, Compression, LinkId, TopicPartition};
@@ -46,9 +46,9 @@ pub(in crate::connector::kafka) fn write(
         compression: None,
     };
     let mut topics = Topics::default();
-    let topic = own_topic(admin, partition.topic.clone(), 1)?;
-    let bytes_max = topic.bytes_max;
-    let place = (topics.put(topic), partition.partition);
+    let topic = own_topic(admin, layout::meta_topic(), 1)?;
+    let bytes_max = topic.topic.bytes_max;
+    let place = (topics.put_own(topic), partition.partition);
     let mut session = Session::new(client.clone(), lane, mode, identity, coordinator, place);
     let mut encoder = Encoder::new(Compression::usual(Codec::Zstd));
     if let Some(index) = session.push(&mut encoder, place, batch, 0..batch.len(), bytes_max)?.first() {

@@ -18,7 +18,7 @@ use crate::connector::kafka::layout::{self, GENESIS, GenerationTopics, LaneRecor
 use crate::connector::kafka::records::Encoder;
 use crate::connector::{Class, Copying, Error, LaneSettings};
 use crate::model::partition::lane_of;
-use crate::model::{Batch, Codec, Compression, LinkId, TopicPartition};
+use crate::model::{Batch, Codec, Compression, LinkId, TopicPartition, encode};
 
 /// How long it is tried to write a record batch, and how soon again.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ pub(in crate::connector::kafka) fn copy_lanes(
     for lane in 0..copying.lanes {
         let mut rows = checkpoints.remove(&lane).unwrap_or_default();
         let genesis = open::lane_genesis(&LaneSettings { lane, ..copy.to.clone() });
-        rows.insert(GENESIS.as_bytes().to_vec(), serde_json::to_vec(&genesis).unwrap_or_default());
+        rows.insert(GENESIS.as_bytes().to_vec(), encode("the first record of a lane", &genesis)?);
         copy.write(&copy.checkpoints, lane, rows)?;
         copied(copying.from.lanes)?;
     }
@@ -151,14 +151,15 @@ impl<'a> Copy<'a> {
         let (link, from) = (&copying.from.link, &copying.from);
         let to = LaneSettings { lanes: copying.lanes, generation: copying.generation, ..from.clone() };
         let had_states: Arc<str> = layout::state_topic(link, from.generation).into();
-        let checkpoints: Arc<str> = layout::checkpoint_topic(link, to.generation).into();
+        let checkpoints = layout::checkpoint_topic(link, to.generation);
         open::own_topic(admin, checkpoints.clone(), to.lanes)?;
-        let states: Arc<str> = layout::state_topic(link, to.generation).into();
+        let states = layout::state_topic(link, to.generation);
         let has_states = admin.find(&had_states)?.is_some();
         if has_states {
             open::own_topic(admin, states.clone(), to.lanes)?;
         }
-        Ok(Self { client, admin, link, to, checkpoints, states: has_states.then_some(states) })
+        let (checkpoints, states) = (checkpoints.into(), has_states.then(|| states.into()));
+        Ok(Self { client, admin, link, to, checkpoints, states })
     }
 
     /// Write what a new lane is to have.
@@ -204,7 +205,7 @@ impl<'a> Copy<'a> {
         };
         let state = self.states.as_ref().map(id).transpose()?;
         let topics = GenerationTopics { checkpoints: id(&self.checkpoints)?, state };
-        let text = serde_json::to_vec(&topics).unwrap_or_default();
+        let text = encode("the topics of a generation", &topics)?;
         self.admin.put_metadata(self.link, &layout::generation_name(self.to.generation), &text)
     }
 }

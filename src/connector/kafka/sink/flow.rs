@@ -13,6 +13,22 @@
 //!
 //! Before it ends a transaction writes what comes last: which offsets were copied to where is known only when all is answered.
 //!
+//! **A transaction is ended only while no request with records is unanswered**, be it by a commit or
+//! by an abort: EndTxn takes a [`Leave`], and nothing but [`Flow::end`] makes one. The markers of
+//! version 1 carry the epoch that the records have. A request that reaches its broker behind the
+//! marker still has the right epoch and the next sequence, so brokers before Kafka 3.6 append it, and
+//! the next transaction of the same producer commits it along with its own records, which are the
+//! same ones. Newer brokers refuse it (KIP-890), but only where `transaction.partition.verification`
+//! is not switched off. Java's producer and librdkafka wait for their requests before they abort,
+//! too, and raise the epoch where they cannot.
+//!
+//! A lane that gives up with requests under way therefore says nothing. Whoever opens it next sends
+//! InitProducerId, and that aborts with a higher epoch: its markers fence what comes late. If nobody
+//! opens it, the coordinator does the same when the transaction times out. A lane does not send
+//! InitProducerId on its way out to make that quicker: a coordinator that finds a transaction open
+//! aborts it without a look at the epoch in the request, so a lane that was left behind would abort
+//! what its successor has begun.
+//!
 //! After anything else than these the lane opens again, and nothing here is kept.
 //!
 //! What can be refused: a transaction begins while the coordinator may still be ending the one before, and then answers CONCURRENT_TRANSACTIONS. Others may
@@ -39,7 +55,7 @@ enum Phase {
     Open,
     /// What was to open it was refused, and what was sent behind that is on its way.
     Refused,
-    /// It is being committed.
+    /// It is being committed or aborted.
     Ending,
 }
 
@@ -52,6 +68,25 @@ pub(super) struct Unsent {
     pub(super) ready: bool,
     /// Whether some of it is for a partition that the transaction does not have yet.
     pub(super) unregistered: bool,
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Committed,
+    Aborted,
+}
+
+/// Leave to end the transaction, once: all that was sent in it is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Leave {
+    outcome: Outcome,
+}
+
+impl Leave {
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
 }
 
 /// What to do next.
@@ -125,13 +160,13 @@ impl Flow {
         }
     }
 
-    /// A request with records was sent.
+    /// A request with records is sent.
     pub(super) fn sent(&mut self) {
         self.phase = Phase::Open;
         self.in_flight += 1;
     }
 
-    /// It was answered. Whether it is time to send once more what was refused.
+    /// One was answered. Whether it is time to send once more what was refused.
     pub(super) fn answered(&mut self, refused: bool) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
         if refused {
@@ -166,9 +201,14 @@ impl Flow {
         self.all_written = true;
     }
 
-    /// The request to commit was sent.
-    pub(super) fn ending(&mut self) {
+    /// End the transaction. `None`: there is none, or the cluster has not answered all that was sent in it.
+    pub(super) fn end(&mut self, outcome: Outcome) -> Option<Leave> {
+        let is_whole = outcome == Outcome::Aborted || (self.committing && self.all_written);
+        if !self.is_open() || self.phase != Phase::Open || self.in_flight > 0 || !is_whole {
+            return None;
+        }
         self.phase = Phase::Ending;
+        Some(Leave { outcome })
     }
 
     /// The request to commit is to be sent once more.
@@ -242,14 +282,60 @@ mod tests {
             assert_eq!(flow.step(NOTHING), Step::Wait);
             flow.answered(false);
             assert_eq!(flow.step(NOTHING), Step::End);
-            flow.ending();
+            assert_eq!(flow.end(Outcome::Committed), Some(Leave { outcome: Outcome::Committed }));
+            assert_eq!(flow.end(Outcome::Committed), None, "once");
             assert_eq!(flow.step(READY), Step::Wait, "the next transaction waits for the end of this one");
             flow.end_again();
             assert_eq!(flow.step(NOTHING), Step::End);
-            flow.ending();
+            assert!(flow.end(Outcome::Committed).is_some());
             flow.finished();
             assert!(!flow.is_committing() && !flow.is_open());
         }
+    }
+
+    #[test]
+    fn nothing_is_ended_before_all_that_was_sent_is_answered() {
+        for mode in [Mode::Version2, Mode::Version1] {
+            for outcome in [Outcome::Aborted, Outcome::Committed] {
+                let mut flow = Flow::new(mode);
+                assert_eq!(flow.end(outcome), None, "there is nothing to end");
+                if mode == Mode::Version1 {
+                    flow.registering();
+                    assert_eq!(flow.end(outcome), None, "the coordinator was asked something else");
+                    flow.registered(true);
+                }
+                flow.commit();
+                flow.all_written();
+                (0..3).for_each(|_| flow.sent());
+                for _ in 0..3 {
+                    assert_eq!(flow.end(outcome), None, "{mode:?}: what is under way may come behind the marker");
+                    flow.answered(false);
+                }
+                assert_eq!(flow.end(outcome), Some(Leave { outcome }));
+                assert_eq!(flow.end(Outcome::Aborted), None, "it is being ended");
+            }
+        }
+        let mut flow = Flow::new(Mode::Version2);
+        (0..2).for_each(|_| flow.sent());
+        flow.answered(true);
+        assert_eq!(flow.end(Outcome::Aborted), None, "what is behind a refused one is under way, too");
+        assert!(flow.answered(true));
+        assert!(flow.end(Outcome::Aborted).is_some());
+    }
+
+    #[test]
+    fn a_commit_that_was_not_asked_for_is_none() {
+        let mut flow = Flow::new(Mode::Version2);
+        flow.sent();
+        flow.answered(false);
+        assert_eq!(flow.end(Outcome::Committed), None);
+        flow.commit();
+        assert_eq!(flow.end(Outcome::Committed), None, "what comes last is not written");
+        assert!(flow.end(Outcome::Aborted).is_some());
+        let mut flow = Flow::new(Mode::Idempotent);
+        flow.sent();
+        flow.answered(false);
+        assert_eq!(flow.end(Outcome::Aborted), None, "there is no transaction");
     }
 
     #[test]

@@ -29,9 +29,9 @@ use self::session::Session;
 use super::admin::Admin;
 use super::client::Client;
 use super::error::not_open;
+use super::layout::OwnTopic;
 use super::records::{Encoder, Passing};
-use super::topic_id;
-use crate::connector::{Commit, Encoded, Error, LaneSettings, Opened, Sink, Target, Topic};
+use crate::connector::{Commit, Encoded, Error, LaneSettings, Opened, Sink, Target, Topic, check_target};
 use crate::model::partition::partition_of_key;
 use crate::model::{Batch, Codec, Compression, StoredState, TopicPartition};
 
@@ -45,11 +45,20 @@ struct TargetTopic {
     bytes_max: usize,
 }
 
+/// A topic of ours, as it is there.
+#[derive(Clone, Debug)]
+struct OwnTarget {
+    of: OwnTopic,
+    topic: TargetTopic,
+}
+
 /// The topics that the lane writes to; a [`Place`] names one by its index.
 #[derive(Debug, Default)]
 struct Topics {
     list: Vec<TargetTopic>,
     by_name: HashMap<Arc<str>, usize>,
+    /// Those of ours are found by what only we can name.
+    own: HashMap<OwnTopic, usize>,
 }
 
 impl Topics {
@@ -61,6 +70,21 @@ impl Topics {
         self.by_name.insert(topic.name.clone(), self.list.len());
         self.list.push(topic);
         self.list.len() - 1
+    }
+
+    fn put_own(&mut self, own: OwnTarget) -> usize {
+        let OwnTarget { of, topic } = own;
+        let index = *self.own.entry(of).or_insert(self.list.len());
+        if index == self.list.len() {
+            self.list.push(topic)
+        } else {
+            self.list[index] = topic
+        }
+        index
+    }
+
+    fn find_own(&self, of: &OwnTopic) -> Option<usize> {
+        self.own.get(of).copied()
     }
 
     fn find(&self, name: &Arc<str>) -> Result<usize, Error> {
@@ -97,6 +121,7 @@ impl KafkaSink {
     }
 
     fn learn(&mut self, name: &Arc<str>) -> Result<(), Error> {
+        check_target(&self.lane.link, name)?;
         let metadata = self.client.metadata()?;
         let topic = metadata.topics.get(name).ok_or_else(|| super::error::unknown_topic(name))?;
         let bytes_max = self.admin.batch_bytes_max(name)?;
@@ -148,6 +173,11 @@ impl Sink for KafkaSink {
     }
 
     fn prepare(&mut self, targets: &[Target]) -> Result<Vec<Topic>, Error> {
+        targets.iter().try_for_each(|target| check_target(&self.lane.link, &target.topic))?;
+        let known = self.client.recent()?;
+        if let Some(target) = targets.iter().find(|target| known.internal.contains(&target.topic)) {
+            return Err(Error::internal(&target.topic));
+        }
         let topics = self.admin.ensure_all(targets)?.into_iter().collect::<Result<Vec<_>, _>>()?;
         let names: Vec<_> = topics.iter().map(|topic| topic.name.clone()).collect();
         self.admin.learn_limits(&names)?;
@@ -204,5 +234,26 @@ impl Sink for KafkaSink {
         let deadline = Instant::now() + wait;
         session.pump(&mut self.encoder, &self.topics, deadline).map_err(|error| self.failed(error))?;
         Ok(!self.committing())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record that a plugin routes to a topic of ours finds none, also where the lane itself writes to that.
+    #[test]
+    fn no_name_leads_to_a_topic_of_ours() {
+        let mut topics = Topics::default();
+        let topic = |name: &Arc<str>| TargetTopic { name: name.clone(), id: Uuid::nil(), partitions: 1, bytes_max: 1 };
+        let own = super::super::layout::checkpoint_topic("l", 1);
+        let index = topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name()) });
+        let orders = topics.put(topic(&"orders".into()));
+        assert_eq!((index, orders, topics.find_own(&own)), (0, 1, Some(0)));
+        assert_eq!(topics.find(own.name()).expect_err("ours").code, "unknown-topic");
+        assert_eq!(topics.find(&"orders".into()).expect("learned"), orders);
+        // It was learned anew.
+        assert_eq!(topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name()) }), index);
+        assert_eq!(topics.list.len(), 2);
     }
 }

@@ -15,12 +15,12 @@ use uuid::Uuid;
 use super::flow::Mode;
 use super::outbox::Place;
 use super::session::{AGAIN_PATIENCE, Identity, Session};
-use super::{TargetTopic, Topics};
+use super::{OwnTarget, TargetTopic, Topics};
 use crate::connector::kafka::admin::Admin;
-use crate::connector::kafka::client::{Client, CoordinatorOf, EARLIEST, Isolation, LATEST};
+use crate::connector::kafka::client::{Client, CoordinatorOf, Isolation};
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout::{
-    self, GENESIS, GenerationTopics, LaneGenesis, LaneRecord, StateRecord, StateRecordChange,
+    self, GENESIS, GenerationTopics, LaneGenesis, LaneRecord, OwnTopic, StateRecord, StateRecordChange,
 };
 use crate::connector::kafka::records::Encoder;
 use crate::connector::kafka::wire::Connection;
@@ -28,7 +28,9 @@ use crate::connector::kafka::{log, topic_id};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, TopicSettings};
 use crate::model::batch::RecordRef;
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
-use crate::model::{Batch, BatchBuilder, Checkpoint, Compression, StateHead, StateRow, StoredState, TopicPartition};
+use crate::model::{
+    Batch, BatchBuilder, Checkpoint, Compression, StateHead, StateRow, StoredState, TopicPartition, encode,
+};
 
 /// How long a foreign transaction may hold up the reading of checkpoints.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -57,7 +59,8 @@ pub(super) fn open(
     let (mode, identity, coordinator) = fence_lane(client, lane)?;
     allowed()?;
     let OwnTopics { checkpoints, is_new, states_id } = own_topics(client, admin, lane)?;
-    let index = topics.put(checkpoints.clone());
+    let index = topics.put_own(checkpoints.clone());
+    let checkpoints = checkpoints.topic;
     let place = (index, lane.lane);
     let mut session = Session::new(client.clone(), lane.clone(), mode, identity, coordinator, place);
     let partition = TopicPartition::new(checkpoints.name.clone(), lane.lane);
@@ -74,8 +77,8 @@ pub(super) fn open(
     }
     let states = read_states(client, lane, states_id.as_deref())?;
     let offsets = offsets_topic(admin, lane)?;
-    let place = lane.lane % offsets.partitions.max(1);
-    session.resume(&written.checkpoints, states, (topics.put(offsets), place));
+    let place = lane.lane % offsets.topic.partitions.max(1);
+    session.resume(&written.checkpoints, states, (topics.put_own(offsets), place));
     let revision = written.checkpoints.values().map(|checkpoint| checkpoint.revision).max();
     Ok((session, Opened { checkpoints: written.checkpoints, revision }))
 }
@@ -107,7 +110,7 @@ fn try_fence(client: &Client, id: Option<&str>, timeout: Duration) -> Result<Res
     let request = InitProducerIdRequest::default().with_producer_id((-1).into()).with_producer_epoch(-1);
     let Some(id) = id else {
         let request = request.with_transactional_id(None).with_transaction_timeout_ms(i32::MAX);
-        let answer = client.call_any(2..=4, &request)?;
+        let answer = client.call_any(&request)?;
         let identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
         return Ok(Code(answer.error_code).check().map(|()| (Mode::Idempotent, identity, None)));
     };
@@ -120,7 +123,7 @@ fn try_fence(client: &Client, id: Option<&str>, timeout: Duration) -> Result<Res
         .with_transactional_id(Some(TransactionalId(StrBytes::from_string(id.to_owned()))))
         .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
     let mode = if connection.transaction_version() >= 2 { Mode::Version2 } else { Mode::Version1 };
-    let answer = connection.call(2..=if mode == Mode::Version2 { 5 } else { 4 }, &request)?;
+    let answer = connection.call_among(2..=if mode == Mode::Version2 { 5 } else { 4 }, &request)?;
     let identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
     Ok(Code(answer.error_code).check().map(|()| (mode, identity, Some((connection, id.to_owned())))))
 }
@@ -132,7 +135,7 @@ fn lane_name(lane: &LaneSettings) -> String {
 
 /// Where a lane has what it wrote of itself.
 struct OwnTopics {
-    checkpoints: TargetTopic,
+    checkpoints: OwnTarget,
     /// Whether the lane has never written there.
     is_new: bool,
     /// The id of the topic of states, where it is known that there is one.
@@ -149,20 +152,21 @@ fn remembered(admin: &Admin, lane: &LaneSettings) -> Result<Option<GenerationTop
     // All lanes of a later generation were there when it began.
     let name = layout::generation_name(lane.generation);
     let known = admin.metadata(&lane.link, &name)?;
-    let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    known.map(Some).ok_or_else(|| lost(lane, &format!("the target does not remember {name}")))
+    let Some(bytes) = known else { return Err(lost(lane, &format!("the target does not remember {name}"))) };
+    let read = serde_json::from_slice(&bytes).map(Some);
+    read.map_err(|error| lost(lane, &format!("what the target remembers of {name} cannot be read: {error}")))
 }
 
 fn own_topics(client: &Client, admin: &Admin, lane: &LaneSettings) -> Result<OwnTopics, Error> {
-    let name: Arc<str> = layout::checkpoint_topic(&lane.link, lane.generation).into();
+    let name = layout::checkpoint_topic(&lane.link, lane.generation);
     let known = remembered(admin, lane)?;
     if known.is_some() {
-        check_there(client, lane, &name)?;
+        check_there(client, lane, name.name())?;
     }
     let checkpoints = own_topic(admin, name, lane.lanes)?;
     let Some(known) = known else { return Ok(OwnTopics { checkpoints, is_new: true, states_id: None }) };
-    if known.checkpoints != id_text(checkpoints.id) {
-        return Err(lost(lane, &format!("{} was made again", checkpoints.name)));
+    if known.checkpoints != id_text(checkpoints.topic.id) {
+        return Err(lost(lane, &format!("{} was made again", checkpoints.topic.name)));
     }
     Ok(OwnTopics { checkpoints, is_new: false, states_id: known.state })
 }
@@ -172,7 +176,7 @@ pub(super) fn written_topic(client: &Client, admin: &Admin, lane: &LaneSettings)
     if remembered(admin, lane)?.is_none() {
         return Ok(None);
     }
-    Ok(Some(own_topics(client, admin, lane)?.checkpoints.name))
+    Ok(Some(own_topics(client, admin, lane)?.checkpoints.topic.name))
 }
 
 /// The id of a topic as it is remembered.
@@ -190,26 +194,27 @@ fn check_there(client: &Client, lane: &LaneSettings, name: &Arc<str>) -> Result<
     if shown.topics.contains_key(name) { Ok(()) } else { Err(lost(lane, &format!("{name} is gone"))) }
 }
 
-pub(super) fn own_topic(admin: &Admin, name: Arc<str>, partitions: u32) -> Result<TargetTopic, Error> {
-    let topic = made_topic(admin, name, partitions, &layout::settings())?;
-    if topic.partitions != partitions {
-        let (name, count) = (&topic.name, topic.partitions);
+pub(super) fn own_topic(admin: &Admin, of: OwnTopic, partitions: u32) -> Result<OwnTarget, Error> {
+    let own = made_topic(admin, of, partitions, &layout::settings())?;
+    if own.topic.partitions != partitions {
+        let (name, count) = (&own.topic.name, own.topic.partitions);
         return Err(foreign(format!("{name} has {count} partitions, and the link has {partitions} lanes")));
     }
-    Ok(topic)
+    Ok(own)
 }
 
 /// The topic that says which offsets are copied to where. A lane has a partition, but not the other way round.
-fn offsets_topic(admin: &Admin, lane: &LaneSettings) -> Result<TargetTopic, Error> {
-    made_topic(admin, layout::offsets_topic(&lane.link).into(), lane.lanes, &layout::offsets_settings())
+fn offsets_topic(admin: &Admin, lane: &LaneSettings) -> Result<OwnTarget, Error> {
+    made_topic(admin, layout::offsets_topic(&lane.link), lane.lanes, &layout::offsets_settings())
 }
 
 /// A topic of ours, which is made if it is not there.
-fn made_topic(admin: &Admin, name: Arc<str>, partitions: u32, settings: &TopicSettings) -> Result<TargetTopic, Error> {
+fn made_topic(admin: &Admin, of: OwnTopic, partitions: u32, settings: &TopicSettings) -> Result<OwnTarget, Error> {
+    let name = of.name().clone();
     admin.ensure(&name, partitions, settings)?;
     let (id, partitions) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
     let bytes_max = admin.batch_bytes_max(&name)?;
-    Ok(TargetTopic { name, id, partitions, bytes_max })
+    Ok(OwnTarget { of, topic: TargetTopic { name, id, partitions, bytes_max } })
 }
 
 fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Error> {
@@ -232,9 +237,8 @@ pub(super) fn read_all(
     partition: &TopicPartition,
     each: impl FnMut(RecordRef<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let end = client.offset(partition, LATEST, Isolation::ReadUncommitted)?;
-    let start = client.offset(partition, EARLIEST, Isolation::ReadUncommitted)?;
-    log::read(client, partition, start..end, Isolation::ReadCommitted, READ_PATIENCE, each).map(drop)
+    let range = client.range(partition, Isolation::ReadUncommitted)?;
+    log::read(client, partition, range.log_start..range.end, Isolation::ReadCommitted, READ_PATIENCE, each).map(drop)
 }
 
 /// The error that a record of a lane's cannot be read.
@@ -286,7 +290,7 @@ pub(super) fn lane_genesis(lane: &LaneSettings) -> LaneGenesis {
 
 /// Write the lane's first record, and wait until it is committed.
 fn write_genesis(session: &mut Session, lane: &LaneSettings, topics: &Topics) -> Result<(), Error> {
-    let value = serde_json::to_vec(&lane_genesis(lane)).unwrap_or_default();
+    let value = encode("the first record of a lane", &lane_genesis(lane))?;
     let mut encoder = Encoder::new(Compression::NONE);
     let place = session.checkpoints;
     let batch = records([(GENESIS.as_bytes().to_vec(), Some(value))]);
@@ -352,14 +356,18 @@ fn read_states(
 }
 
 /// The records of a commit that say how far the lane has come.
-pub(super) fn checkpoint_records(commit: &Commit, place: Place) -> Vec<(Place, Batch)> {
-    let checkpoints = commit.checkpoints.iter();
-    let checkpoints =
-        checkpoints.map(|(partition, at)| (layout::checkpoint_key(partition).into_bytes(), Some(at.encode())));
+///
+/// # Errors
+/// A checkpoint cannot be encoded.
+pub(super) fn checkpoint_records(commit: &Commit, place: Place) -> Result<Vec<(Place, Batch)>, Error> {
+    let mut checkpoints = Vec::new();
+    for (partition, at) in &commit.checkpoints {
+        checkpoints.push((layout::checkpoint_key(partition).into_bytes(), Some(at.encode()?)));
+    }
     let starts = commit.started.iter();
     let starts = starts.map(|start| (layout::start_key(start).into_bytes(), Some(start.offset.to_string().into())));
-    let batch = records(checkpoints.chain(starts));
-    if batch.is_empty() { Vec::new() } else { vec![(place, batch)] }
+    let batch = records(checkpoints.into_iter().chain(starts));
+    Ok(if batch.is_empty() { Vec::new() } else { vec![(place, batch)] })
 }
 
 /// The records of a commit that say what the stages remember.
@@ -370,21 +378,22 @@ pub(super) fn state_records(
     topics: &mut Topics,
     lane: &LaneSettings,
 ) -> Result<(Place, Batch), Error> {
-    let name: Arc<str> = layout::state_topic(&lane.link, lane.generation).into();
-    let index = match topics.find(&name) {
-        Ok(index) => index,
-        Err(_) => topics.put(own_topic(admin, name.clone(), lane.lanes)?),
+    let of = layout::state_topic(&lane.link, lane.generation);
+    let index = match topics.find_own(&of) {
+        Some(index) => index,
+        None => topics.put_own(own_topic(admin, of.clone(), lane.lanes)?),
     };
-    let partition = TopicPartition::new(name, lane.lane);
+    let partition = TopicPartition::new(of, lane.lane);
     let mut changes = Vec::new();
+    let dropped = commit.states.iter().filter(|change| change.head.is_none());
+    let dropped: Vec<_> = dropped.map(|change| layout::entry_key(&change.stage, &change.partition, b"")).collect();
+    if !dropped.is_empty() {
+        // Compaction knows single keys only, so all of them have to be said to be gone.
+        changes.extend(keys_with(client, &partition, dropped)?.into_iter().map(|key| (key, None)));
+    }
     for change in &commit.states {
         let head = layout::head_key(&change.stage, &change.partition).into_bytes();
-        if change.head.is_none() {
-            // Compaction knows single keys only, so all of them have to be said to be gone.
-            let prefix = layout::entry_key(&change.stage, &change.partition, b"");
-            changes.extend(keys_with(client, &partition, &prefix)?.into_iter().map(|key| (key, None)));
-        }
-        changes.push((head, change.head.as_ref().map(StateHead::encode)));
+        changes.push((head, change.head.as_ref().map(StateHead::encode).transpose()?));
         let rows = change.rows.iter();
         changes.extend(rows.map(|(key, row)| {
             let key = layout::entry_key(&change.stage, &change.partition, key);
@@ -394,13 +403,18 @@ pub(super) fn state_records(
     Ok(((index, lane.lane), records(changes)))
 }
 
-/// The keys in a partition that begin with `prefix`, those of entries that are gone included.
-fn keys_with(client: &Client, partition: &TopicPartition, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+/// The keys in a partition that begin with one of `prefixes`, none of which begins with another; those of entries that are gone included.
+fn keys_with(client: &Client, partition: &TopicPartition, mut prefixes: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
+    prefixes.sort_unstable();
+    // The only one that a key can begin with is the last of those that are not above it.
+    let begins = |key: &[u8]| {
+        let above = prefixes.partition_point(|prefix| &**prefix <= key);
+        above.checked_sub(1).is_some_and(|last| key.starts_with(&prefixes[last]))
+    };
     let mut keys = std::collections::BTreeSet::new();
-    let start = client.offset(partition, EARLIEST, Isolation::ReadUncommitted)?;
-    let end = client.offset(partition, LATEST, Isolation::ReadUncommitted)?;
-    log::read(client, partition, start..end, Isolation::ReadUncommitted, READ_PATIENCE, |record| {
-        if let Some(key) = record.key().filter(|key| key.starts_with(prefix)) {
+    let range = client.range(partition, Isolation::ReadUncommitted)?;
+    log::read(client, partition, range.log_start..range.end, Isolation::ReadUncommitted, READ_PATIENCE, |record| {
+        if let Some(key) = record.key().filter(|key| begins(key)) {
             keys.insert(key.to_vec());
         }
         Ok(())

@@ -13,7 +13,7 @@ use kafka_protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, Produce
 use kafka_protocol::protocol::StrBytes;
 
 use self::last::{Last, copied};
-use super::flow::{Flow, Mode, Step, Unsent};
+use super::flow::{Flow, Leave, Mode, Outcome, Step, Unsent};
 use super::ledger::Ledger;
 use super::outbox::{Outbox, Place};
 use super::{TargetTopic, Topics};
@@ -259,12 +259,13 @@ impl Session {
         self.check_identities(topics)?;
         for (partition, checkpoint) in &mut commit.checkpoints {
             let floor = self.floors.entry(partition.clone()).or_default();
-            if commit.resets {
+            if commit.verbatim {
                 *floor = checkpoint.target_end_offset;
                 self.ledger.told(partition, checkpoint.next_offset);
                 continue;
             }
-            let place = topics.list.iter().position(|topic| super::topic_id(topic.id) == checkpoint.target_topic_id);
+            // By its name: clusters without topic ids have the same for all.
+            let place = commit.targets.get(partition).and_then(|name| topics.by_name.get(name).copied());
             let end = place.map_or(0, |index| {
                 let partitions = topics.list[index].partitions.max(1);
                 self.ledger.end((index, partition.partition % partitions))
@@ -272,11 +273,11 @@ impl Session {
             *floor = end.max(*floor);
             checkpoint.target_end_offset = *floor;
         }
-        let mut records = super::open::checkpoint_records(&commit, self.checkpoints);
+        let mut records = super::open::checkpoint_records(&commit, self.checkpoints)?;
         if !commit.states.is_empty() {
             records.push(super::open::state_records(&commit, &self.client, admin, topics, &self.lane)?);
         }
-        self.last = Last { records: Vec::new(), copied: if commit.resets { Vec::new() } else { copied(&commit) } };
+        self.last = Last { records: Vec::new(), copied: if commit.verbatim { Vec::new() } else { copied(&commit) } };
         if self.flow.mode() == Mode::Idempotent {
             self.last.records = records;
         } else {
@@ -410,7 +411,7 @@ impl Session {
         let Some(to) = self.brokers.get_mut(&broker) else { return Ok(()) };
         let joins = self.flow.mode() == Mode::Version2;
         let versions = if joins { produce::JOINING } else { produce::PLAIN };
-        let version = to.connection.version::<ProduceRequest>(versions)?;
+        let version = to.connection.version_among::<ProduceRequest>(versions)?;
         let (mut parts, mut sequences, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut request: Vec<TopicRecords<'_>> = Vec::new();
         let mut previous = None;
@@ -435,6 +436,8 @@ impl Session {
             }
         }
         let timeout = self.client.settings().request_timeout;
+        // If it fails, some of it may be on its way all the same.
+        self.flow.sent();
         produce::send(&mut to.connection, version, self.transactional_id.as_deref(), timeout, &request)?;
         drop(request);
         to.bytes += bytes;
@@ -442,7 +445,6 @@ impl Session {
         let kept = batches.into_iter().zip(sequences).filter(|_| may_be_refused);
         let kept = kept.map(|((place, batch), sequence)| Kept { place, sequence, batch }).collect();
         to.flights.push_back(Flight { at: Instant::now(), version, bytes, parts, kept });
-        self.flow.sent();
         Ok(())
     }
 
@@ -465,7 +467,7 @@ impl Session {
             .with_v3_and_below_producer_epoch(self.identity.epoch)
             .with_v3_and_below_topics(by_topic.collect());
         let coordinator = self.coordinator.as_mut().ok_or_else(error::no_coordinator)?;
-        let version = coordinator.connection.version::<AddPartitionsToTxnRequest>(1..=3)?;
+        let version = coordinator.connection.version::<AddPartitionsToTxnRequest>()?;
         coordinator.connection.send(version, &request)?;
         coordinator.asked = Some(Asked { what: Question::Register(new), version, at: Instant::now() });
         self.flow.registering();
@@ -473,20 +475,18 @@ impl Session {
     }
 
     fn end(&mut self) -> Result<(), Error> {
-        self.ask_to_end(true)?;
-        self.flow.ending();
-        Ok(())
+        self.flow.end(Outcome::Committed).map_or(Ok(()), |leave| self.ask_to_end(leave))
     }
 
-    fn ask_to_end(&mut self, committed: bool) -> Result<(), Error> {
+    fn ask_to_end(&mut self, leave: Leave) -> Result<(), Error> {
         let request = EndTxnRequest::default()
             .with_transactional_id(self.transactional_id())
             .with_producer_id(self.identity.id.into())
             .with_producer_epoch(self.identity.epoch)
-            .with_committed(committed);
+            .with_committed(leave.outcome() == Outcome::Committed);
         let coordinator = self.coordinator.as_mut().ok_or_else(error::no_coordinator)?;
         let versions = if self.flow.mode() == Mode::Version2 { 5..=5 } else { 1..=4 };
-        let version = coordinator.connection.version::<EndTxnRequest>(versions)?;
+        let version = coordinator.connection.version_among::<EndTxnRequest>(versions)?;
         coordinator.connection.send(version, &request)?;
         coordinator.asked = Some(Asked { what: Question::End, version, at: Instant::now() });
         Ok(())
@@ -542,13 +542,12 @@ impl Session {
     }
 }
 
-/// A lane that stops with an open transaction says so, so that readers of the target need not wait for it to time out. If the word is lost,
-/// whoever opens the lane next ends it.
+/// A lane that stops with an open transaction says so if it may, so that readers of the target need not wait for it to time out. If it
+/// may not, or the word is lost, whoever opens the lane next ends it.
 impl Drop for Session {
     fn drop(&mut self) {
-        let asked = self.coordinator.as_ref().is_none_or(|coordinator| coordinator.asked.is_some());
-        if self.flow.is_open() && !asked {
-            drop(self.ask_to_end(false));
+        if let Some(leave) = self.flow.end(Outcome::Aborted) {
+            drop(self.ask_to_end(leave));
         }
     }
 }

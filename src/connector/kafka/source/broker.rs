@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::{FetchRequest, FetchResponse};
-use kafka_protocol::protocol::HeaderVersion;
+use kafka_protocol::messages::FetchRequest;
 
 use super::answer::FetchAnswer;
 use super::positions::Positions;
@@ -47,7 +46,7 @@ impl Broker {
     /// The broker cannot be reached, or is too old.
     pub(super) fn open(client: &Client, node: i32, have_ids: bool) -> Result<Self, Error> {
         let connection = client.connect(node)?;
-        let version = connection.version::<FetchRequest>(session::versions(have_ids))?;
+        let version = connection.version_among::<FetchRequest>(session::versions(have_ids))?;
         let request_timeout = client.settings().request_timeout;
         let session = Session::new(version, limits(connection.round_trip()));
         Ok(Self { session, connection, version, request_timeout, awaited: None })
@@ -81,9 +80,7 @@ impl Broker {
         let Some(answer) = self.connection.try_receive()? else {
             return if now > deadline { Err(self.connection.timed_out("answer a fetch")) } else { Ok(None) };
         };
-        let version = self.version;
-        let header_version = FetchResponse::header_version(version);
-        let answer = answer.read(header_version, |body| FetchAnswer::read(body, version))?;
+        let answer = answer.decode::<FetchRequest>(self.version)?;
         self.awaited = None;
         // A broker that throttles does not listen meanwhile.
         self.request_timeout = self.request_timeout.max(answer.throttle.saturating_mul(2));

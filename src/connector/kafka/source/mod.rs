@@ -37,8 +37,8 @@ use self::faults::Meaning;
 use self::positions::{Index, Positions};
 use self::ready::Ready;
 use self::session::Outcome;
-use super::client::{Client, EARLIEST, Isolation, LATEST, Metadata};
-use super::error::Code;
+use super::client::{Client, Isolation, Metadata};
+use super::error::{self, Code};
 use super::records::{self, Fetched, Passing};
 use super::wire::wait_readable;
 use crate::connector::{Class, Error, PartitionRange, Polled, Source};
@@ -233,6 +233,10 @@ impl KafkaSource {
     }
 }
 
+/// How far records may be behind the end that their answer names, in offsets: a partition may get some while the answer is put together. No checksum covers the offset
+/// of a record batch, so one whose upper bits were changed on the way is found by this.
+const BEHIND_MAX: i64 = 1 << 31;
+
 /// Why a partition of an answer has no records to take.
 enum Trouble {
     /// It is tried again, where it is led.
@@ -265,8 +269,14 @@ fn take_partition(
     let place = &position.place;
     let fetched =
         |bytes, aborted| Fetched { topic: place.topic.clone(), partition: place.partition, from, bytes, aborted };
+    let begins_before = records::first_end(&answer.records).is_some_and(|end| end <= from);
     match records::tail(&answer.records) {
-        Some(tail) if tail.next_offset > from => {
+        Some(tail) if answer.high_watermark >= 0 && tail.next_offset - BEHIND_MAX > answer.high_watermark => {
+            let what = format!("it ends at {}, and has records up to {}", answer.high_watermark, tail.next_offset);
+            Err(Trouble::Again(index, error::impossible(place, &what)))
+        }
+        // Each batch that is taken must have something new: what is passed over as old would be lost if only its offset is wrong.
+        Some(tail) if tail.next_offset > from && !begins_before => {
             let fetched = fetched(answer.records, answer.aborted);
             position.advance(tail);
             Ok(Some(fetched))
@@ -302,15 +312,11 @@ impl Trouble {
 
 /// What is in a partition, open transactions included.
 fn range(client: &Client, partition: &TopicPartition) -> Result<PartitionRange, Error> {
-    let offset = |at| {
-        let found = client.offsets(std::slice::from_ref(partition), at, Isolation::ReadUncommitted)?;
-        found.get(partition).copied().ok_or_else(|| super::error::no_leader(partition))
-    };
-    Ok(PartitionRange { log_start: offset(EARLIEST)?, end: offset(LATEST)? })
+    client.range(partition, Isolation::ReadUncommitted)
 }
 
 impl Source for KafkaSource {
-    fn leader_epoch(&self, partition: &TopicPartition) -> Option<i32> {
+    fn leader_epoch(&self, partition: &TopicPartition, _next_offset: i64) -> Option<i32> {
         let index = self.positions.place(partition)?;
         Some(self.positions[index].tail_epoch).filter(|epoch| *epoch >= 0)
     }

@@ -80,6 +80,8 @@ impl Position {
     fn leader(&self, metadata: &Metadata) -> Result<(i32, i32), Error> {
         if let Some(topic) = metadata.topics.get(&self.place.topic)
             && topic.id != self.topic
+            && !topic.id.is_nil()
+            && !self.topic.is_nil()
         {
             return Err(faults::recreated(&self.place));
         }

@@ -14,11 +14,12 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, Forgot
 use kafka_protocol::messages::{FetchRequest, TopicName};
 use uuid::Uuid;
 
-use super::answer::{FetchAnswer, SESSIONS, TOPIC_IDS};
+use super::answer::{BY_NAME, FetchAnswer, SESSIONS};
 use super::faults;
 use super::positions::{Index, Position, Positions};
 use crate::connector::kafka::client::Isolation;
 use crate::connector::kafka::error::Code;
+use crate::connector::kafka::wire::Call;
 
 /// How long a broker waits for records before it answers that there are none, in milliseconds. No partition is held up by
 /// another one: there is an answer as soon as any has records.
@@ -234,5 +235,5 @@ fn forgotten(leaving: Vec<(TopicName, Uuid, i32)>) -> Vec<ForgottenTopic> {
 
 /// The versions of Fetch that are spoken with a cluster whose topics have ids, or have none.
 pub(super) fn versions(have_ids: bool) -> std::ops::RangeInclusive<i16> {
-    if have_ids { 4..=17 } else { 4..=TOPIC_IDS - 1 }
+    if have_ids { FetchRequest::SPOKEN } else { BY_NAME }
 }

@@ -6,20 +6,44 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use super::session;
 use crate::connector::Error;
 use crate::connector::kafka::client::{Client, Isolation, topic_name};
-use crate::connector::kafka::error::Code;
-use crate::connector::kafka::records::RecordBatches;
+use crate::connector::kafka::error::{self, Code};
+use crate::connector::kafka::records::{Bounds, Decoder, Fetched};
 use crate::model::TopicPartition;
 
-/// The highest timestamp of the stored batch that has `offset`, in milliseconds: that of the record or of one shortly after
-/// it. `None` if nothing that is committed is there. One small fetch.
+/// So many record batches are looked into for the next record: markers, and records of aborted
+/// transactions, may come first.
+const BATCHES_MAX: usize = 4;
+
+/// A record batch may take so much when it is decompressed, as for lanes.
+const BOUNDS: Bounds = Bounds { decompressed_bytes_max: 256 << 20, merge_bytes: 0 };
+
+/// The timestamp of the first record from `offset` on, in milliseconds. `None` if nothing that is
+/// committed is there. A few small fetches at most.
 ///
 /// # Errors
-/// The partition is not known, or its leader does not answer.
+/// The partition is not known, its leader does not answer, or what is there is damaged.
 pub(in crate::connector::kafka) fn timestamp_at(
     client: &Client,
     partition: &TopicPartition,
-    offset: i64,
+    mut offset: i64,
 ) -> Result<Option<i64>, Error> {
+    for _ in 0..BATCHES_MAX {
+        let Some(fetched) = fetch(client, partition, offset)? else { return Ok(None) };
+        let mut decoder = Decoder::new(fetched, BOUNDS);
+        let first = decoder.next().transpose().map_err(|what| error::undecodable(partition, &what))?;
+        if let Some(timestamp) = first.and_then(|batch| batch.timestamps.first().copied()) {
+            return Ok(Some(timestamp));
+        }
+        if decoder.next_offset() <= offset {
+            return Ok(None);
+        }
+        offset = decoder.next_offset();
+    }
+    Ok(None)
+}
+
+/// The record batch that has `offset`, or comes next; `None` if `offset` is not there.
+fn fetch(client: &Client, partition: &TopicPartition, offset: i64) -> Result<Option<Fetched>, Error> {
     let metadata = client.metadata()?;
     let (broker, leader) = metadata.leader(partition)?;
     let topic = metadata.topics.get(&partition.topic).map(|topic| topic.id).unwrap_or_default();
@@ -36,10 +60,9 @@ pub(in crate::connector::kafka) fn timestamp_at(
         .with_isolation_level(Isolation::ReadCommitted as i8)
         .with_topics(vec![topic.with_partitions(vec![wanted])]);
     let have_ids = !request.topics[0].topic_id.is_nil();
-    let answer = client.call_broker(broker, session::versions(have_ids), &request)?;
-    let code = Code(answer.error_code);
-    let found = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
-    let code = found.as_ref().map_or(code, |found| Code(found.error_code));
+    let answer = client.call_broker_among(broker, session::versions(have_ids), &request)?;
+    let found = answer.partitions.into_iter().next();
+    let code = found.as_ref().map_or(answer.code, |found| found.code);
     match code {
         Code::NONE => {}
         Code::OFFSET_OUT_OF_RANGE => return Ok(None),
@@ -48,6 +71,12 @@ pub(in crate::connector::kafka) fn timestamp_at(
             return Err(code.error(&format!("the record of {partition} at offset {offset}")));
         }
     }
-    let first = found.and_then(|found| RecordBatches::new(found.records?).next());
-    Ok(first.and_then(Result::ok).map(|batch| batch.max_timestamp()))
+    let (topic, number) = (partition.topic.clone(), partition.partition);
+    Ok(found.map(|found| Fetched {
+        topic,
+        partition: number,
+        from: offset,
+        bytes: found.records,
+        aborted: found.aborted,
+    }))
 }

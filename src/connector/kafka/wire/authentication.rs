@@ -9,7 +9,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::connection::Connection;
 use super::error::WireError;
-use super::greeting;
+use super::logins::Logins;
 use super::sasl::{self, Exchange, Failure};
 use crate::config::SaslConfig;
 
@@ -31,6 +31,23 @@ const ILLEGAL_SASL_STATE: i16 = 34;
 pub(super) fn authenticate(
     connection: &mut Connection,
     config: &SaslConfig,
+    logins: &Logins,
+    deadline: Instant,
+) -> Result<Option<Duration>, WireError> {
+    let done = exchange(connection, config, deadline);
+    match (&done, sasl::secret(config)) {
+        (Ok(_), _) => logins.taken(),
+        (Err(error @ WireError::Refused { .. }), Ok(secret)) => {
+            logins.refused(&secret, error.clone(), Instant::now());
+        }
+        _ => {}
+    }
+    done
+}
+
+fn exchange(
+    connection: &mut Connection,
+    config: &SaslConfig,
     deadline: Instant,
 ) -> Result<Option<Duration>, WireError> {
     propose(connection, config, deadline)?;
@@ -43,7 +60,7 @@ pub(super) fn authenticate(
     let mut message = exchange.first().map_err(failed)?;
     for _ in 0..MESSAGES_MAX {
         let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message));
-        let version = connection.version::<SaslAuthenticateRequest>(0..=2)?;
+        let version = connection.version::<SaslAuthenticateRequest>()?;
         let answer = connection.ask(version, &request, deadline)?.decode::<SaslAuthenticateRequest>(version)?;
         if answer.error_code != 0 {
             let text = answer.error_message.as_deref().unwrap_or("it does not say why");
@@ -68,11 +85,9 @@ fn refused(address: &Arc<str>, config: &SaslConfig, what: String) -> WireError {
 fn propose(connection: &mut Connection, config: &SaslConfig, deadline: Instant) -> Result<(), WireError> {
     let mechanism = sasl::name(config);
     let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism));
-    let version = connection.version::<SaslHandshakeRequest>(1..=1)?;
-    let answer = connection.ask(version, &request, deadline)?;
+    let version = connection.version::<SaslHandshakeRequest>()?;
+    let (code, offered) = connection.ask(version, &request, deadline)?.decode::<SaslHandshakeRequest>(version)?;
     let address = connection.address().clone();
-    let (code, offered) =
-        greeting::mechanisms(answer.bytes()).ok_or_else(|| connection.malformed("not its mechanisms".to_owned()))?;
     match code {
         0 => Ok(()),
         UNSUPPORTED_SASL_MECHANISM => {

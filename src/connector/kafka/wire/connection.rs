@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 use rustix::event::{PollFd, PollFlags};
 
 use super::authentication::authenticate;
+use super::calls::Call;
 use super::error::WireError;
+use super::fields::{Fields, Flaw, Reader};
 use super::greeting::Versions;
 use super::settings::Settings;
 use super::stream::{self, Stream};
 
-/// The largest answer that is taken: a fetch answer holds what was asked for, or one record batch where that is larger.
-const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// How much room is made at first for an answer that claims to be longer, in bytes. More is made as it arrives.
+const ROOM_AT_FIRST: usize = 1 << 20;
 
 /// How soon a session may be renewed: brokers refuse it within its first second.
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
@@ -39,61 +41,39 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// What follows the number of the request.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Read it. `R` and `version` are those of the request.
+    /// Read it. `R` and `version` are those of the request. This is the only way in which answers are read.
     ///
     /// # Errors
     /// The broker sent something else.
-    pub(crate) fn decode<R: Request>(self, version: i16) -> Result<R::Response, WireError> {
-        self.read(R::Response::header_version(version), |mut body| {
-            R::Response::decode(&mut body, version).map_err(|error| error.to_string())
+    pub(crate) fn decode<R: Call>(self, version: i16) -> Result<R::Answer, WireError> {
+        read::<R>(self.bytes, version).map_err(|flaw| WireError::Malformed {
+            address: self.address,
+            what: format!("the answer to {} cannot be read: {flaw}", name_of::<R>()),
         })
     }
-
-    /// Have its body read by the caller, who says what is wrong with it. `header_version` is that of the answer.
-    ///
-    /// # Errors
-    /// The broker sent something else.
-    pub(crate) fn read<T>(
-        mut self,
-        header_version: i16,
-        read: impl FnOnce(Bytes) -> Result<T, String>,
-    ) -> Result<T, WireError> {
-        let malformed = |what: String| WireError::Malformed { address: self.address.clone(), what };
-        if header_version > 0 {
-            skip_tags(&mut self.bytes).ok_or_else(|| malformed("its header ends early".to_owned()))?;
-        }
-        read(self.bytes).map_err(malformed)
-    }
 }
 
-/// Headers of answers have tagged fields, and none is defined.
-fn skip_tags(bytes: &mut Bytes) -> Option<()> {
-    for _ in 0..take_varint(bytes)? {
-        take_varint(bytes)?;
-        let len = take_varint(bytes)? as usize;
-        if len > bytes.len() {
-            return None;
-        }
-        bytes.advance(len);
-    }
-    Some(())
+/// Read the header of an answer, which has tagged fields of which none is defined, and its body.
+pub(crate) fn read<R: Call>(bytes: Bytes, version: i16) -> Result<R::Answer, Flaw> {
+    let mut header = Reader::new(bytes, R::Response::header_version(version) > 0);
+    header.tags(|_, _| Ok(()))?;
+    let mut body = header.then(R::is_flexible(version));
+    let answer = R::read_answer(&mut body, version)?;
+    body.finish()?;
+    Ok(answer)
 }
 
-fn take_varint(bytes: &mut Bytes) -> Option<u32> {
-    let mut value = 0;
-    for shift in (0..35).step_by(7) {
-        let byte = bytes.try_get_u8().ok()?;
-        value |= u32::from(byte & 0x7f).checked_shl(shift)?;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
+fn name_of<R>() -> &'static str {
+    let name = std::any::type_name::<R>().rsplit("::").next().unwrap_or_default();
+    name.strip_suffix("Request").unwrap_or(name)
+}
+
+/// A request without an answer yet.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    correlation: i32,
+    /// What its answer may take, in bytes.
+    bytes_max: usize,
 }
 
 /// A connection to a broker that has been greeted: its versions are known, and who we are is settled.
@@ -104,7 +84,7 @@ pub(crate) struct Connection {
     versions: Versions,
     correlation: i32,
     /// The requests without an answer yet, oldest first.
-    awaited: VecDeque<i32>,
+    awaited: VecDeque<Awaited>,
     /// Answers that arrived while something else was asked, oldest first.
     set_aside: VecDeque<Answer>,
     /// When we have to say again who we are.
@@ -132,6 +112,7 @@ impl Connection {
     /// Whatever keeps it from being of use.
     pub(crate) fn open(address: &Arc<str>, settings: &Settings) -> Result<Self, WireError> {
         let deadline = Instant::now() + settings.connect_timeout;
+        settings.admit_login()?;
         let stream = Stream::connect(address, settings, deadline)?;
         let mut connection = Self {
             address: address.clone(),
@@ -161,7 +142,8 @@ impl Connection {
     fn authenticate(&mut self, deadline: Instant) -> Result<(), WireError> {
         let Some(sasl) = self.settings.sasl.clone() else { return Ok(()) };
         let begun = Instant::now();
-        let lifetime = authenticate(self, &sasl, deadline)?;
+        let logins = self.settings.logins.clone();
+        let lifetime = authenticate(self, &sasl, &logins, deadline)?;
         let soonest = Instant::now() + RENEWAL_MIN;
         // The last fifth is for what keeps a broker busy, or this thread.
         self.renew_at = lifetime.and_then(|lifetime| begun.checked_add(lifetime * 4 / 5)).map(|at| at.max(soonest));
@@ -177,7 +159,7 @@ impl Connection {
         self.send(VERSION, &request)?;
         let answer = self.receive(deadline)?;
         self.round_trip = asked.elapsed();
-        let versions = Versions::read(&answer.bytes).ok_or_else(|| self.malformed("not its versions".to_owned()))?;
+        let versions = answer.decode::<ApiVersionsRequest>(VERSION)?;
         self.versions =
             versions.map_err(|_| WireError::Unsupported { address: self.address.clone(), request: "ApiVersions" })?;
         Ok(())
@@ -197,23 +179,30 @@ impl Connection {
     ///
     /// # Errors
     /// There is none.
-    pub(crate) fn version<R: Request>(&self, ours: RangeInclusive<i16>) -> Result<i16, WireError> {
+    pub(crate) fn version<R: Call>(&self) -> Result<i16, WireError> {
+        self.version_among::<R>(R::SPOKEN)
+    }
+
+    /// The newest of some of the versions that we speak.
+    ///
+    /// # Errors
+    /// The broker knows none of them.
+    pub(crate) fn version_among<R: Call>(&self, ours: RangeInclusive<i16>) -> Result<i16, WireError> {
         let theirs = self.versions.of_requests.get(&R::KEY);
         let newest = theirs.map(|theirs| *theirs.end().min(ours.end()));
         let fits = |newest: &i16| theirs.is_some_and(|theirs| theirs.contains(newest)) && ours.contains(newest);
-        newest.filter(fits).ok_or_else(|| WireError::Unsupported {
-            address: self.address.clone(),
-            request: std::any::type_name::<R>().rsplit("::").next().unwrap_or("a request"),
-        })
+        newest
+            .filter(fits)
+            .ok_or_else(|| WireError::Unsupported { address: self.address.clone(), request: name_of::<R>() })
     }
 
     /// Send a request, and answer the number that its [`Answer`] will have.
     ///
     /// # Errors
     /// It could not be sent.
-    pub(crate) fn send<R: Request>(&mut self, version: i16, request: &R) -> Result<i32, WireError> {
+    pub(crate) fn send<R: Call>(&mut self, version: i16, request: &R) -> Result<i32, WireError> {
         let body = self.encode(version, request)?;
-        self.send_parts(R::KEY, version, R::header_version(version), &[IoSlice::new(&body)])
+        self.send_parts::<R>(version, &[IoSlice::new(&body)])
     }
 
     /// Send a request whose body was encoded by the caller, in pieces. Where the session has to be renewed, that comes first: brokers do it
@@ -222,43 +211,31 @@ impl Connection {
     ///
     /// # Errors
     /// It could not be sent, or the session not be renewed.
-    pub(crate) fn send_parts(
-        &mut self,
-        key: i16,
-        version: i16,
-        header_version: i16,
-        body: &[IoSlice<'_>],
-    ) -> Result<i32, WireError> {
+    pub(crate) fn send_parts<R: Call>(&mut self, version: i16, body: &[IoSlice<'_>]) -> Result<i32, WireError> {
         if self.renew_at.is_some_and(|at| Instant::now() >= at) {
             self.authenticate(Instant::now() + self.settings.request_timeout)?;
         }
-        self.send_now(key, version, header_version, body)
+        self.send_now::<R>(version, body)
     }
 
-    fn send_now(
-        &mut self,
-        key: i16,
-        version: i16,
-        header_version: i16,
-        body: &[IoSlice<'_>],
-    ) -> Result<i32, WireError> {
+    fn send_now<R: Call>(&mut self, version: i16, body: &[IoSlice<'_>]) -> Result<i32, WireError> {
         self.correlation = self.correlation.wrapping_add(1);
         let header = RequestHeader::default()
-            .with_request_api_key(key)
+            .with_request_api_key(R::KEY)
             .with_request_api_version(version)
             .with_correlation_id(self.correlation)
             .with_client_id(Some(StrBytes::from_string(self.settings.client_id.to_string())));
         let mut head = BytesMut::new();
         head.put_i32(0);
-        header.encode(&mut head, header_version).map_err(|error| self.malformed(error.to_string()))?;
+        header.encode(&mut head, R::header_version(version)).map_err(|_| self.unencoded::<R>())?;
         let bytes = head.len() - 4 + body.iter().map(|part| part.len()).sum::<usize>();
-        let bytes = i32::try_from(bytes).map_err(|_| self.malformed("a request of over 2 GiB".to_owned()))?;
+        let bytes = i32::try_from(bytes).map_err(|_| self.unencoded::<R>())?;
         head[..4].copy_from_slice(&bytes.to_be_bytes());
         let mut parts = Vec::with_capacity(body.len() + 1);
         parts.push(IoSlice::new(&head));
         parts.extend_from_slice(body);
         self.write_all(&mut parts)?;
-        self.awaited.push_back(self.correlation);
+        self.awaited.push_back(Awaited { correlation: self.correlation, bytes_max: R::ANSWER_BYTES_MAX });
         Ok(self.correlation)
     }
 
@@ -278,14 +255,9 @@ impl Connection {
     }
 
     /// Send a request and wait for its answer. Answers to earlier requests, which come first, are kept for [`Connection::try_receive`].
-    pub(super) fn ask<R: Request>(
-        &mut self,
-        version: i16,
-        request: &R,
-        deadline: Instant,
-    ) -> Result<Answer, WireError> {
+    pub(super) fn ask<R: Call>(&mut self, version: i16, request: &R, deadline: Instant) -> Result<Answer, WireError> {
         let body = self.encode(version, request)?;
-        let correlation = self.send_now(R::KEY, version, R::header_version(version), &[IoSlice::new(&body)])?;
+        let correlation = self.send_now::<R>(version, &[IoSlice::new(&body)])?;
         loop {
             match self.next_answer()? {
                 Some(answer) if answer.correlation == correlation => return Ok(answer),
@@ -295,10 +267,14 @@ impl Connection {
         }
     }
 
-    fn encode<R: Request>(&self, version: i16, request: &R) -> Result<BytesMut, WireError> {
+    fn encode<R: Call>(&self, version: i16, request: &R) -> Result<BytesMut, WireError> {
         let mut body = BytesMut::new();
-        request.encode(&mut body, version).map_err(|error| self.malformed(error.to_string()))?;
+        request.encode(&mut body, version).map_err(|_| self.unencoded::<R>())?;
         Ok(body)
+    }
+
+    fn unencoded<R: Call>(&self) -> WireError {
+        WireError::Unencoded { address: self.address.clone(), request: name_of::<R>() }
     }
 
     /// After an operation that could not go on at once.
@@ -342,7 +318,9 @@ impl Connection {
         loop {
             let wanted = self.expected.map_or(4, |expected| expected + 4);
             if self.arrived.len() < wanted {
-                self.arrived.reserve_exact(wanted - self.arrived.len());
+                if self.arrived.len() == self.arrived.capacity() {
+                    self.arrived.reserve_exact(room(self.arrived.len(), wanted));
+                }
                 match self.stream.read(&mut self.arrived) {
                     Ok(0) => return Err(self.closed()),
                     Ok(_) => {}
@@ -360,8 +338,9 @@ impl Connection {
 
     fn answer_bytes(&self) -> Result<usize, WireError> {
         let length = (&self.arrived[..4]).get_i32();
+        let bytes_max = self.awaited.front().map_or(0, |awaited| awaited.bytes_max);
         match usize::try_from(length) {
-            Ok(bytes) if (4..=ANSWER_BYTES_MAX).contains(&bytes) => Ok(bytes),
+            Ok(bytes) if (4..=bytes_max).contains(&bytes) => Ok(bytes),
             _ if TLS_RECORD_TYPES.contains(&self.arrived[0]) && self.arrived[1] == TLS_VERSION => {
                 Err(WireError::WantsTls { address: self.address.clone() })
             }
@@ -377,7 +356,7 @@ impl Connection {
         whole.advance(4);
         let correlation = whole.get_i32();
         match self.awaited.pop_front() {
-            Some(awaited) if awaited == correlation => {
+            Some(awaited) if awaited.correlation == correlation => {
                 self.has_answered |= !self.versions.of_requests.is_empty();
                 Ok(Answer { correlation, bytes: whole, address: self.address.clone() })
             }
@@ -401,13 +380,21 @@ impl Connection {
     /// Send a request and wait for its answer, which must be the only one that is awaited.
     ///
     /// # Errors
-    /// Both sides know no version of it among `ours`, no answer came in time, or the connection broke.
-    pub(crate) fn call<R: Request>(
+    /// Both sides know no version of it, no answer came in time, or the connection broke.
+    pub(crate) fn call<R: Call>(&mut self, request: &R) -> Result<R::Answer, WireError> {
+        self.call_among(R::SPOKEN, request)
+    }
+
+    /// The same in one of some of the versions that we speak.
+    ///
+    /// # Errors
+    /// As those of [`Connection::call`].
+    pub(crate) fn call_among<R: Call>(
         &mut self,
         ours: RangeInclusive<i16>,
         request: &R,
-    ) -> Result<R::Response, WireError> {
-        let version = self.version::<R>(ours)?;
+    ) -> Result<R::Answer, WireError> {
+        let version = self.version_among::<R>(ours)?;
         let deadline = Instant::now() + self.settings.request_timeout;
         self.send(version, request)?;
         self.receive(deadline)?.decode::<R>(version)
@@ -430,9 +417,14 @@ impl Connection {
         }
     }
 
-    pub(super) fn malformed(&self, what: String) -> WireError {
+    fn malformed(&self, what: String) -> WireError {
         WireError::Malformed { address: self.address.clone(), what }
     }
+}
+
+/// How much more room is made, in bytes, when so many have arrived of those that are wanted: an answer that claims much and sends little costs little.
+fn room(arrived: usize, wanted: usize) -> usize {
+    (wanted - arrived).min(arrived.max(ROOM_AT_FIRST))
 }
 
 /// Wait until something can be read from one of the connections. `false` after the deadline.

@@ -37,12 +37,18 @@ pub(crate) enum WireError {
     /// The broker does not believe who we are, or we do not believe the broker.
     #[error("{address} does not take {who} by {mechanism}: {what}")]
     Refused { address: Arc<str>, mechanism: &'static str, who: String, what: String },
+    /// The same was said before, and it is too soon to ask again.
+    #[error("{error} ({times} times in a row: the next try is {} s after the last)", wait.as_secs())]
+    LoginWaits { error: Box<WireError>, times: u32, wait: Duration },
     /// Nothing came, or went, in time.
     #[error("{address} did not {what} within {} ms", after.as_millis())]
     TimedOut { address: Arc<str>, what: &'static str, after: Duration },
     /// The answer is no answer.
     #[error("{address} sent what is no answer of Kafka: {what}")]
     Malformed { address: Arc<str>, what: String },
+    /// A request of ours cannot be written as Kafka has it.
+    #[error("{request} for {address} cannot be encoded: a text or the whole is too long for Kafka")]
+    Unencoded { address: Arc<str>, request: &'static str },
     /// The broker is too old or too new for what is needed.
     #[error("{address} does not offer {request} in a version that is known here")]
     Unsupported { address: Arc<str>, request: &'static str },
@@ -80,8 +86,9 @@ impl WireError {
             Self::WantsTls { .. } => "tls-required",
             Self::NoSecret { .. } => "secret-unreadable",
             Self::Mechanism { .. } => "sasl-mechanism-unsupported",
-            Self::Refused { .. } => "authentication-failed",
+            Self::Refused { .. } | Self::LoginWaits { .. } => "authentication-failed",
             Self::Malformed { .. } => "malformed-answer",
+            Self::Unencoded { .. } => "request-not-encoded",
             Self::Unsupported { .. } => "broker-unsupported",
         }
     }
@@ -99,8 +106,13 @@ impl WireError {
             Self::Mechanism { .. } => {
                 "set `mechanism` under `security.sasl` to one that the broker offers on this port"
             }
-            Self::Refused { .. } => "check user, password or token, and that the broker knows them for this mechanism",
-            Self::Malformed { .. } => "check that `brokers` names Kafka's port, and whether it wants TLS",
+            Self::Refused { .. } | Self::LoginWaits { .. } => {
+                "check user, password or token, and that the broker knows them for this mechanism"
+            }
+            Self::Malformed { .. } => {
+                "check that `brokers` names Kafka's port, whether it wants TLS, and what is between; it is tried again"
+            }
+            Self::Unencoded { .. } => "choose shorter names",
             Self::Unsupported { .. } => "use brokers of Kafka 2.8 or newer",
         }
     }

@@ -1,85 +1,104 @@
-//! What a broker answers before it is known who it is: read by hand, because the messages of `kafka-protocol` make room for as many entries as
-//! an answer claims to have.
+//! What a broker answers before it is known who it is.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::fields::Fields;
+use kafka_protocol::messages::{ApiVersionsRequest, SaslHandshakeRequest};
+use kafka_protocol::protocol::StrBytes;
+
+use super::calls::{Call, SMALL};
+use super::fields::{Fields, Flaw, structures};
 
 /// A finalized feature of a cluster: what version of transactions it has.
-const TRANSACTION_VERSION: &[u8] = b"transaction.version";
+const TRANSACTION_VERSION: &str = "transaction.version";
 
 /// The tagged field of an answer to ApiVersions that has the finalized features.
 const FINALIZED_FEATURES: u32 = 2;
 
-/// An answer to ApiVersions 3.
+/// What a broker knows.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Versions {
+pub(crate) struct Versions {
     /// The versions of each request that the broker knows.
     pub(super) of_requests: BTreeMap<i16, RangeInclusive<i16>>,
     /// The version of transactions that the cluster has finalized.
     pub(super) of_transactions: i16,
 }
 
-impl Versions {
-    /// The answer, or its error code. `None` if it is no answer.
-    pub(super) fn read(body: &[u8]) -> Option<Result<Self, i16>> {
-        let mut fields = Fields(body);
-        let code = fields.i16()?;
+/// The versions of a request.
+#[derive(Debug, Default)]
+struct Known {
+    key: i16,
+    min: i16,
+    max: i16,
+}
+
+/// A finalized feature.
+#[derive(Debug, Default)]
+struct Feature {
+    name: StrBytes,
+    max: i16,
+    min: i16,
+}
+
+structures! {
+    Known { key, min, max }
+    Feature { name, max, min }
+}
+
+impl Call for ApiVersionsRequest {
+    /// The versions, or an error code.
+    type Answer = Result<Versions, i16>;
+    const SPOKEN: RangeInclusive<i16> = 3..=3;
+    const ANSWER_BYTES_MAX: usize = SMALL;
+
+    /// The header of this answer is never flexible: the client does not know yet what the broker knows.
+    fn is_flexible(_: i16) -> bool {
+        true
+    }
+
+    fn read_answer<F: Fields>(from: &mut F, version: i16) -> Result<Self::Answer, Flaw> {
+        let code: i16 = from.read(version)?;
         // An older broker answers in another layout, with an error in front.
         if code != 0 {
-            return Some(Err(code));
+            from.skip_rest();
+            return Ok(Err(code));
         }
-        let mut versions = Self::default();
-        for _ in 1..fields.varint()? {
-            let (key, min, max) = (fields.i16()?, fields.i16()?, fields.i16()?);
-            fields.tags(|_, _| Some(()))?;
-            versions.of_requests.insert(key, min..=max);
-        }
-        let _throttle = fields.take(4)?;
-        fields.tags(|tag, mut field| {
+        let known: Vec<Known> = from.read(version)?;
+        let of_requests = known.into_iter().map(|known| (known.key, known.min..=known.max)).collect();
+        let _throttle: i32 = from.read(version)?;
+        let mut of_transactions = 0;
+        from.tags(|tag, mut field| {
             if tag == FINALIZED_FEATURES {
-                versions.of_transactions = transaction_version(&mut field)?;
+                let features: Vec<Feature> = field.read(version)?;
+                let found = features.iter().rfind(|feature| feature.name.as_str() == TRANSACTION_VERSION);
+                of_transactions = found.map_or(0, |feature| feature.max);
             }
-            Some(())
+            Ok(())
         })?;
-        Some(Ok(versions))
+        Ok(Ok(Versions { of_requests, of_transactions }))
     }
 }
 
-fn transaction_version(fields: &mut Fields<'_>) -> Option<i16> {
-    let mut found = 0;
-    for _ in 1..fields.varint()? {
-        let bytes = fields.varint()?.checked_sub(1)?;
-        let name = fields.take(bytes as usize)?;
-        let (max, _min) = (fields.i16()?, fields.i16()?);
-        fields.tags(|_, _| Some(()))?;
-        if name == TRANSACTION_VERSION {
-            found = max;
-        }
-    }
-    Some(found)
-}
+impl Call for SaslHandshakeRequest {
+    /// The error code, and the mechanisms that the broker has.
+    type Answer = (i16, Vec<StrBytes>);
+    const SPOKEN: RangeInclusive<i16> = 1..=1;
+    const ANSWER_BYTES_MAX: usize = SMALL;
 
-/// An answer to SaslHandshake 1: its error code, and the mechanisms that the broker has.
-pub(super) fn mechanisms(body: &[u8]) -> Option<(i16, Vec<String>)> {
-    let mut fields = Fields(body);
-    let code = fields.i16()?;
-    let mut names = Vec::new();
-    for _ in 0..fields.i32()? {
-        names.push(String::from_utf8_lossy(fields.string()?).into_owned());
+    fn read_answer<F: Fields>(from: &mut F, version: i16) -> Result<Self::Answer, Flaw> {
+        Ok((from.read(version)?, from.read(version)?))
     }
-    Some((code, names))
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
+    use bytes::{Bytes, BytesMut};
     use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey};
     use kafka_protocol::messages::{ApiVersionsResponse, SaslHandshakeResponse};
-    use kafka_protocol::protocol::{Encodable, StrBytes};
+    use kafka_protocol::protocol::Encodable;
     use proptest::prelude::*;
 
+    use super::super::connection::read;
     use super::*;
 
     fn api_versions() -> Vec<u8> {
@@ -104,29 +123,38 @@ mod tests {
         body.to_vec()
     }
 
+    fn versions(body: &[u8]) -> Result<Result<Versions, i16>, Flaw> {
+        read::<ApiVersionsRequest>(Bytes::copy_from_slice(body), 3)
+    }
+
+    fn mechanisms(body: &[u8]) -> Result<(i16, Vec<StrBytes>), Flaw> {
+        read::<SaslHandshakeRequest>(Bytes::copy_from_slice(body), 1)
+    }
+
     #[test]
     fn versions_and_features_are_read() {
         let of_requests = BTreeMap::from([(0, 3..=13), (18, 0..=4)]);
-        assert_eq!(Versions::read(&api_versions()), Some(Ok(Versions { of_requests, of_transactions: 2 })));
-        assert_eq!(Versions::read(&[0, 35, 0, 0]), Some(Err(35)));
+        assert_eq!(versions(&api_versions()), Ok(Ok(Versions { of_requests, of_transactions: 2 })));
+        assert_eq!(versions(&[0, 35, 0, 0]), Ok(Err(35)));
     }
 
     #[test]
     fn mechanisms_are_read() {
-        assert_eq!(mechanisms(&handshake()), Some((33, vec!["PLAIN".to_owned(), "SCRAM-SHA-512".to_owned()])));
+        let names = ["PLAIN", "SCRAM-SHA-512"].map(StrBytes::from_static_str);
+        assert_eq!(mechanisms(&handshake()), Ok((33, names.to_vec())));
     }
 
     #[test]
     fn what_ends_early_is_no_answer() {
-        let (versions, handshake) = (api_versions(), handshake());
-        assert!((0..versions.len()).all(|end| Versions::read(&versions[..end]).is_none()));
-        assert!((0..handshake.len()).all(|end| mechanisms(&handshake[..end]).is_none()));
+        let (api_versions, handshake) = (api_versions(), handshake());
+        assert!((0..api_versions.len()).all(|end| versions(&api_versions[..end]).is_err()));
+        assert!((0..handshake.len()).all(|end| mechanisms(&handshake[..end]).is_err()));
     }
 
     proptest! {
         #[test]
         fn nothing_is_a_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _read = (Versions::read(&body), mechanisms(&body));
+            let _read = (versions(&body), mechanisms(&body));
         }
 
         #[test]
@@ -134,7 +162,7 @@ mod tests {
             for mut body in [api_versions(), handshake()] {
                 let at = at % body.len();
                 body[at] = byte;
-                let _read = (Versions::read(&body), mechanisms(&body));
+                let _read = (versions(&body), mechanisms(&body));
             }
         }
     }

@@ -1,8 +1,11 @@
 //! How connections to a cluster are made, from what its configuration says.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::error::WireError;
+use super::logins::Logins;
+use super::sasl;
 use super::tls::Tls;
 use crate::config::{KafkaConfig, SaslConfig};
 use crate::connector::Error;
@@ -20,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
     /// How we say who we are, if we do.
     pub(crate) sasl: Option<SaslConfig>,
+    /// What brokers have said to that: all connections of the cluster share it.
+    pub(crate) logins: Arc<Logins>,
 }
 
 impl Settings {
@@ -34,6 +39,18 @@ impl Settings {
             request_timeout: config.request_timeout,
             tls: config.security.tls.as_ref().map(Tls::new).transpose()?,
             sasl: config.security.sasl.clone(),
+            logins: Arc::default(),
         })
+    }
+
+    /// Whether a connection may say now who it is. What cannot be read of our secret is said when it is wanted.
+    ///
+    /// # Errors
+    /// It is too soon after a refusal.
+    pub(super) fn admit_login(&self) -> Result<(), WireError> {
+        match self.sasl.as_ref().map(sasl::secret) {
+            Some(Ok(secret)) => self.logins.admit(&secret, Instant::now()),
+            _ => Ok(()),
+        }
     }
 }

@@ -10,12 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
 
 use crate::config::{TlsConfig, TlsIdentity};
 use crate::connector::{Class, Error};
+use crate::files::given;
+use crate::files::pem::{self, Fault};
 
 /// How much ciphertext is taken from the socket at once: rustls itself asks for 4 KiB each time.
 const READ_BYTES: usize = 64 << 10;
@@ -42,14 +43,15 @@ impl Tls {
     pub(crate) fn new(config: &TlsConfig) -> Result<Self, Error> {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| unusable(error.to_string()))?
+            .map_err(|error| unusable(pem::unusable(&error).to_string()))?
             .with_root_certificates(roots(config.ca_file.as_deref())?);
         let client = match &config.identity {
             None => builder.with_no_client_auth(),
             Some(TlsIdentity { cert_file, key_file }) => {
-                let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| no_key(key_file, &error))?;
+                let key = pem::private_key(&read(key_file)?).map_err(|fault| wrong(key_file, fault))?;
                 builder.with_client_auth_cert(certificates(cert_file)?, key).map_err(|error| {
-                    unusable(format!("{} with the key of {}: {error}", cert_file.display(), key_file.display()))
+                    let (cert, key) = (cert_file.display(), key_file.display());
+                    unusable(format!("{cert} with the key of {key}: {}", pem::unusable(&error)))
                 })?
             }
         };
@@ -75,12 +77,12 @@ fn unusable(message: String) -> Error {
     Error { class: Class::Fatal, code: "tls-files", message, remedy }
 }
 
-fn no_key(file: &Path, error: &pem::Error) -> Error {
-    let message = match error {
-        pem::Error::NoItemsFound => "it has no private key, or one that is encrypted".to_owned(),
-        error => error.to_string(),
-    };
-    unusable(format!("{}: {message}", file.display()))
+fn wrong(file: &Path, fault: Fault) -> Error {
+    unusable(format!("{}: {fault}", file.display()))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    given::read(file, pem::FILE_BYTES_MAX).map_err(|error| unusable(format!("{}: {error}", file.display())))
 }
 
 /// Whom we trust: the authorities of a file, or those of the system.
@@ -90,22 +92,20 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
         let system = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(system.certs);
         if roots.is_empty() {
-            let why = system.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-            return Err(unusable(format!("the system has no certificate of an authority that it trusts{why}")));
+            let message = "the system has no certificate of an authority that it trusts".to_owned();
+            return Err(unusable(message));
         }
         return Ok(roots);
     };
     for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|error| unusable(format!("{}: {error}", file.display())))?;
+        roots.add(certificate).map_err(|error| wrong(file, pem::unusable(&error)))?;
     }
     Ok(roots)
 }
 
 /// All certificates of a file; one at least.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = found.map_err(|error| unusable(format!("{}: {error}", file.display())))?;
-    if found.is_empty() { Err(unusable(format!("{}: it has no certificate", file.display()))) } else { Ok(found) }
+    pem::certificates(&read(file)?).map_err(|fault| wrong(file, fault))
 }
 
 /// A socket and the TLS session on it.

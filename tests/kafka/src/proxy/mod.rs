@@ -237,6 +237,11 @@ impl Catch {
         *state != TrapState::Armed
     }
 
+    /// Whether a message was caught, and is held still if it was to be.
+    pub fn is_caught(&self) -> bool {
+        *lock(&self.trap.state) == TrapState::Caught
+    }
+
     /// Let go what is held, or catch nothing if nothing was caught yet.
     pub fn release(&self) {
         *lock(&self.trap.state) = TrapState::Released;

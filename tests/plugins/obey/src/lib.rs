@@ -5,6 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tidegate_plugin::{
     Column, ConfigError, Expiry, Header, Outputs, Record, Reject, Routes, State, StatefulTransform,
     export_stateful_transform,
@@ -19,6 +20,10 @@ struct Config {
     /// The first records are not rejected.
     #[serde(default)]
     reject_after: u64,
+    /// What a record that asks for it becomes: the bytes that the plugin was given.
+    #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
+    shown: Option<Box<RawValue>>,
 }
 
 /// What to do with a record.
@@ -59,6 +64,11 @@ impl StatefulTransform for Obey {
             "memory" => drop(std::hint::black_box(vec![1_u8; 1 << 30])),
             "reject" => return Err(Reject::new("told-to", "the record says so")),
             "drop" => return Ok(()),
+            "show" => {
+                let shown = self.config.shown.as_ref().map_or("", |shown| shown.get());
+                outputs.emit().value(Some(shown.as_bytes()));
+                return Ok(());
+            }
             "twice" => emit(record, state, outputs, handled),
             _ => {}
         }

@@ -30,10 +30,22 @@ impl Session {
     fn take_produced(
         &mut self,
         broker: i32,
-        mut flight: Flight,
+        flight: Flight,
         answer: &ProduceResponse,
         topics: &Topics,
     ) -> Result<(), Error> {
+        let refused = self.read_produced(flight, answer, topics);
+        // It is answered, whatever the answer is.
+        let again = self.flow.answered(matches!(refused, Ok(true)));
+        if !refused? {
+            self.again_since = None;
+            self.brokers.entry(broker).and_modify(|broker| broker.joined = true);
+        }
+        if again { self.send_refused_again() } else { Ok(()) }
+    }
+
+    /// Whether some of it was refused and is to be sent once more.
+    fn read_produced(&mut self, mut flight: Flight, answer: &ProduceResponse, topics: &Topics) -> Result<bool, Error> {
         let mut refused = false;
         for topic in &answer.responses {
             let by_name = topics.by_name.get(topic.name.0.as_str()).copied();
@@ -62,11 +74,7 @@ impl Session {
         if answer.responses.iter().map(|topic| topic.partition_responses.len()).sum::<usize>() != flight.parts.len() {
             return Err(error::not_asked("Produce"));
         }
-        if !refused {
-            self.again_since = None;
-            self.brokers.entry(broker).and_modify(|broker| broker.joined = true);
-        }
-        if self.flow.answered(refused) { self.send_refused_again() } else { Ok(()) }
+        Ok(refused)
     }
 
     fn acknowledged(&mut self, place: Place, flight: &Flight, base_offset: i64) {
@@ -129,7 +137,10 @@ impl Session {
                 self.flow.registered(false);
                 self.again_later()
             }
-            Some(code) => Err(code.error("adding partitions to a transaction")),
+            Some(code) => {
+                self.flow.registered(false);
+                Err(code.error("adding partitions to a transaction"))
+            }
         }
     }
 

@@ -310,12 +310,13 @@ fn the_time_of_a_record_is_found() {
     let client = client(&ONE_BROKER);
     create(&client, "timed", 1, &[]);
     let place = TopicPartition::new("timed", 0);
-    for timestamp in [5000, 6000] {
-        let records: Vec<_> = numbered("", 3).into_iter().map(|record| Plain { timestamp, ..record }).collect();
+    for timestamps in [[5000, -1, 5002], [8000, 6001, 7000]] {
+        let stamped = |(record, timestamp)| Plain { timestamp, ..record };
+        let records: Vec<_> = numbered("", 3).into_iter().zip(timestamps).map(stamped).collect();
         append(&client, &place, Codec::Zstd, &records);
     }
     let times: Vec<_> = [0, 2, 3, 5, 6, 100].map(|offset| timestamp_at(&client, &place, offset).expect("asked")).into();
-    assert_eq!(times, [Some(5000), Some(5000), Some(6000), Some(6000), None, None]);
+    assert_eq!(times, [Some(5000), Some(5002), Some(8000), Some(7000), None, None]);
     let nowhere = TopicPartition::new("nowhere at all", 0);
     assert_eq!(timestamp_at(&client, &nowhere, 0).expect_err("unknown").code, "unknown-topic");
 }

@@ -155,7 +155,7 @@ fn the_number_of_a_request_starts_again_at_one() {
 
 fn partition_answer(code: Code, records: Bytes) -> PartitionAnswer {
     let topic = TopicKey::Id(topic());
-    PartitionAnswer { topic, partition: 0, code, diverges_at: None, aborted: Vec::new(), records }
+    PartitionAnswer { topic, partition: 0, code, high_watermark: -1, diverges_at: None, aborted: Vec::new(), records }
 }
 
 /// As much of a record batch as tells where it ends.
@@ -180,6 +180,33 @@ fn a_position_moves_behind_the_last_whole_record_batch() {
     assert!(matches!(nothing, Ok(None)));
     let before = take_partition(&mut positions, 0, partition_answer(Code::NONE, header(8, 4, 1).into()));
     assert!(matches!(before, Err(Trouble::Again(0, _))), "it would be fetched for ever");
+}
+
+/// No checksum covers the offset of a record batch.
+#[test]
+fn records_whose_offsets_cannot_be_are_no_position() {
+    let mut positions = positions(1);
+    let mut take = |high_watermark, records: Vec<u8>| {
+        let answer = PartitionAnswer { high_watermark, ..partition_answer(Code::NONE, records.into()) };
+        let taken = take_partition(&mut positions, 0, answer);
+        (
+            taken.map_err(|trouble| if let Trouble::Again(_, error) = trouble { error.code } else { "another" }),
+            positions[0].next,
+        )
+    };
+    for (high_watermark, records) in [
+        // The first would be passed over as if it were an old one.
+        (20, [header(5, 4, 1), header(12, 0, 1)].concat()),
+        (20, header(10 | 1 << 43, 3, 1)),
+        (20, [header(10, 3, 1), header(14 | 1 << 60, 0, 1)].concat()),
+        (20, header(i64::MAX - 5, 3, 1)),
+    ] {
+        let (taken, next) = take(high_watermark, records);
+        assert_eq!((taken.map(drop), next), (Err("malformed-answer"), 10));
+    }
+    // What was appended while the answer was put together.
+    let (taken, next) = take(11, header(10, 3, 1));
+    assert!(matches!(taken, Ok(Some(_))) && next == 14);
 }
 
 #[test]

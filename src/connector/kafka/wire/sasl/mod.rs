@@ -15,13 +15,19 @@ mod scram;
 #[cfg(test)]
 mod tests;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{Login, SaslConfig};
+use crate::model::text::steers;
 use scram::{Hash, Scram};
 
 /// The most bytes of a broker's text that an error shows.
 const TEXT_BYTES_MAX: usize = 300;
+
+/// The least of a secret in base64 that is looked for: less is part of other words.
+const ENCODED_BYTES_MIN: usize = 8;
 
 /// Why an exchange failed, in words. They have no secret in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,12 +58,6 @@ enum Mechanism {
 impl Exchange {
     /// Begin.
     pub(super) fn new(config: &SaslConfig) -> Result<Self, Failure> {
-        let secret = match config {
-            SaslConfig::Plain(login) | SaslConfig::ScramSha256(login) | SaslConfig::ScramSha512(login) => {
-                &login.password
-            }
-            SaslConfig::OAuthBearer { token } => token,
-        };
         let scram = |hash: Hash, login: &Login| -> Result<Mechanism, Failure> {
             Ok(Mechanism::Scram(Box::new(Scram::new(hash, &login.username, &scram::nonce()?))))
         };
@@ -67,7 +67,7 @@ impl Exchange {
             SaslConfig::ScramSha512(login) => scram(Hash::Sha512, login)?,
             SaslConfig::OAuthBearer { .. } => Mechanism::OAuthBearer { error: None },
         };
-        Ok(Self { mechanism, secret: secret.read().map_err(Failure::NoSecret)? })
+        Ok(Self { mechanism, secret: secret(config).map_err(Failure::NoSecret)? })
     }
 
     /// What to send first.
@@ -94,11 +94,43 @@ impl Exchange {
         })
     }
 
-    /// A broker's text for people: of a sensible length, without control characters, and without our secret should it hold that.
+    /// A broker's text for people: of a sensible length, without what steers a terminal, and not at all should it hold our secret in any form.
     pub(super) fn shown(&self, text: &str) -> String {
-        let text = text.replace(self.secret.expose_secret(), "(hidden)");
+        if forms(self.secret.expose_secret()).iter().any(|form| text.contains(form)) {
+            return "(hidden: the broker has sent our secret back)".to_owned();
+        }
         let cut = text.floor_char_boundary(TEXT_BYTES_MAX);
-        text[..cut].chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+        text[..cut].replace(steers, " ")
+    }
+}
+
+/// A secret as it may look in a text: as it is, in hexadecimal, percent-encoded, and within something that is in base64.
+fn forms(secret: &str) -> Vec<String> {
+    let each = |write: &dyn Fn(u8) -> String| secret.bytes().map(write).collect::<String>();
+    let hex = each(&|byte| format!("{byte:02x}"));
+    let percent = each(&|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    let mut forms = vec![secret.to_owned(), hex.to_uppercase(), hex, percent];
+    // Three bytes become four letters: where it begins within three makes three forms. Letters at the ends have a share of what is beside it.
+    for before in 0..3 {
+        let bytes = [&b"\0\0"[..before], secret.as_bytes()].concat();
+        let (begin, end) = (if before == 0 { 0 } else { 4 }, bytes.len() / 3 * 4);
+        for encoded in [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
+            forms.extend(encoded.get(begin..end).filter(|form| form.len() >= ENCODED_BYTES_MIN).map(str::to_owned));
+        }
+    }
+    forms
+}
+
+/// The password or the token, as it is now.
+pub(super) fn secret(config: &SaslConfig) -> Result<SecretString, String> {
+    match config {
+        SaslConfig::Plain(login) | SaslConfig::ScramSha256(login) | SaslConfig::ScramSha512(login) => {
+            login.password.read()
+        }
+        SaslConfig::OAuthBearer { token } => token.read(),
     }
 }
 

@@ -137,11 +137,21 @@ fn a_token_is_sent_as_in_rfc_7628_and_its_refusal_acknowledged() {
 
 #[test]
 fn what_a_server_says_is_shown_without_our_secret_and_not_at_length() {
-    let mut bearer = begin(&token("hunter2"));
-    let said = format!("no\n\u{1b}[31mhunter2{}", "ä".repeat(1000));
-    assert_eq!(bearer.answer(said.as_bytes()), Ok(Some(vec![1])));
-    let text = refused(bearer.answer(b""));
-    assert!(text.starts_with("no  [31m(hidden)ä") && text.len() <= TEXT_BYTES_MAX, "{text}");
+    let heard = |said: &str| {
+        let mut bearer = begin(&token("hunter2hunter2"));
+        assert_eq!(bearer.answer(said.as_bytes()), Ok(Some(vec![1])));
+        refused(bearer.answer(b""))
+    };
+    let text = heard(&format!("no\n\u{1b}[31m\u{202e}{}", "ä".repeat(1000)));
+    assert!(text.starts_with("no  [31m ä") && text.len() <= TEXT_BYTES_MAX, "{text}");
+    for form in [
+        "hunter2hunter2",
+        "68756e7465723268756e74657232",
+        "bixhdXRoPUJlYXJlciBodW50ZXIyaHVudGVyMgEB",
+        "aHVudGVyMmh1bnRlcjI",
+    ] {
+        assert_eq!(heard(&format!("no: {form} is wrong")), "(hidden: the broker has sent our secret back)", "{form}");
+    }
 }
 
 proptest! {

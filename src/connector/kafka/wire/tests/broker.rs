@@ -163,7 +163,7 @@ fn token(subject: &str, seconds: u64) -> String {
 }
 
 fn ask(connection: &mut Connection) -> Result<usize, super::super::WireError> {
-    Ok(connection.call(4..=13, &MetadataRequest::default().with_topics(Some(Vec::new())))?.brokers.len())
+    Ok(connection.call(&MetadataRequest::default().with_topics(Some(Vec::new())))?.brokers.len())
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn large_requests_and_answers_go_through_tls_whole() {
     let name = |number: u32| TopicName(StrBytes::from_string(format!("{number:0200}")));
     let topics = (0..20_000).map(|number| MetadataRequestTopic::default().with_name(Some(name(number))));
     let request = MetadataRequest::default().with_topics(Some(topics.collect())).with_allow_auto_topic_creation(false);
-    let version = connection.version::<MetadataRequest>(4..=12).expect("a version");
+    let version = connection.version_among::<MetadataRequest>(4..=12).expect("a version");
     connection.send(version, &request).expect("sent");
     let deadline = Instant::now() + PATIENCE;
     let answer = loop {
@@ -296,7 +296,7 @@ fn a_session_is_renewed_while_answers_are_always_awaited() {
     let world = world();
     let mut connection = world.open("RENEW", &sasl("PLAIN", &login(PASSWORD))).expect("a connection");
     let request = MetadataRequest::default().with_topics(Some(Vec::new()));
-    let version = connection.version::<MetadataRequest>(4..=13).expect("a version");
+    let version = connection.version::<MetadataRequest>().expect("a version");
     let mut asked: VecDeque<i32> = VecDeque::new();
     let begun = Instant::now();
     while begun.elapsed() < SESSION * 3 / 2 {

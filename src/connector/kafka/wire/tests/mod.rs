@@ -1,6 +1,8 @@
 //! Connections to a real broker, and to servers that do what none does.
 
+mod answers;
 mod broker;
+mod memory;
 mod script;
 
 use std::path::Path;
@@ -51,7 +53,7 @@ fn a_file_that_is_no_certificate_or_key_is_refused_by_name() {
         ("empty.pem", "ca.pem", "key.pem", "empty.pem: it has no certificate"),
         ("broken.pem", "ca.pem", "key.pem", "broken.pem: "),
         ("ca.pem", "key.pem", "key.pem", "key.pem: it has no certificate"),
-        ("ca.pem", "ca.pem", "ca.pem", "ca.pem: it has no private key, or one that is encrypted"),
+        ("ca.pem", "ca.pem", "ca.pem", "ca.pem: it has no private key"),
         ("ca.pem", "ca.pem", "other-key.pem", "ca.pem with the key of other-key.pem: "),
     ] {
         let (code, message) = of(ca, cert, key).expect_err(said);

@@ -191,7 +191,7 @@ fn all_of_a_request_has_left_when_it_is_sent() {
     let mut connection = super::open(&address, &super::settings(&lines, dir.path())).expect("a connection");
     // Until nothing more goes, because the server does not read.
     let body = vec![0; 32 << 10];
-    let mut send = || connection.send_parts(METADATA, 1, 1, &[IoSlice::new(&body)]);
+    let mut send = || connection.send_parts::<MetadataRequest>(1, &[IoSlice::new(&body)]);
     let requests = (0..100_000).take_while(|_| send().is_ok()).count();
     sent.send(requests).expect("the script goes on");
     server.join().expect("all that was sent");

@@ -1,0 +1,168 @@
+//! One question, one answer: may this be written to that topic? Every path with a name from outside asks here: reading the configuration, publishing a plugin, finding
+//! topics, and requests of clients.
+//!
+//! Two checks are made by clusters: the store refuses records for standby topics, and sinks refuse internal names a second time.
+
+use std::fmt;
+
+use crate::model::LinkId;
+
+use super::circle::{circle_of_route, would_loop};
+use super::link::LinkConfig;
+use super::topics::{TopicSelector, check_topic_name, is_internal};
+
+/// Who writes to a topic.
+#[derive(Clone, Copy, Debug)]
+pub enum Writing<'a> {
+    /// A link: copies of a topic.
+    Copies(&'a LinkConfig),
+    /// A link: records that a plugin routes there.
+    Routes(&'a LinkConfig),
+    /// A link: records that could not be handled.
+    DeadLetters(&'a LinkConfig),
+    /// A client of the API.
+    Client,
+}
+
+/// Why it may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What is wrong.
+    pub why: Why,
+    /// The same as a sentence.
+    message: String,
+}
+
+/// What is wrong with a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No topic can have that name.
+    Name(String),
+    /// A program keeps it for itself.
+    Internal,
+    /// The link reads it.
+    Loop,
+    /// Other links bring what is there back to where the link reads.
+    Circle(String),
+    /// It is for dead letters of the link.
+    OwnDeadLetters,
+    /// It is for dead letters of another link.
+    DeadLettersOf(LinkId),
+    /// It stands by for another link.
+    StandsBy(LinkId),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Refused {
+    /// A stable word for this kind of refusal.
+    pub fn code(&self) -> &'static str {
+        match self.why {
+            Why::Loop | Why::Circle(_) => "would-loop",
+            Why::StandsBy(_) => "standing-by",
+            Why::Name(_) | Why::Internal | Why::OwnDeadLetters | Why::DeadLettersOf(_) => "invalid-topic-name",
+        }
+    }
+}
+
+impl<'a> Writing<'a> {
+    /// What a person can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Copies(_) => "choose another `rename`, `topic_prefix` or `dead_letters`",
+            Self::Routes(_) => "have the plugin route elsewhere",
+            Self::DeadLetters(_) | Self::Client => "choose another name",
+        }
+    }
+
+    /// What would be so, with `why` it must not.
+    fn sentence(&self, topic: &str, why: &Why) -> String {
+        let which = match why {
+            Why::Name(message) if matches!(self, Self::Client) => return message.clone(),
+            Why::Name(message) => return format!("{}: {message}", self.clause(topic)),
+            Why::Internal if matches!(self, Self::DeadLetters(_) | Self::Client) => {
+                return format!("{topic:?} is a topic that a program keeps for itself");
+            }
+            Why::Internal => "which a program keeps for itself".to_owned(),
+            Why::Loop => "which the link itself reads".to_owned(),
+            Why::Circle(circle) => format!("and come back: {circle}"),
+            Why::OwnDeadLetters => "where the link puts dead letters".to_owned(),
+            Why::DeadLettersOf(link) => format!("where links.{link} puts dead letters"),
+            Why::StandsBy(link) => format!("which stands by for links.{link}: only that writes to it"),
+        };
+        format!("{}, {which}", self.clause(topic))
+    }
+
+    fn clause(&self, topic: &str) -> String {
+        match self {
+            Self::Copies(_) => format!("its copy would be {topic:?}"),
+            Self::Routes(_) => format!("the plugin would route to {topic:?}"),
+            Self::DeadLetters(_) => format!("dead letters would go to {topic:?}"),
+            Self::Client => format!("records would go to {topic:?}"),
+        }
+    }
+
+    fn link(&self) -> Option<&'a LinkConfig> {
+        match self {
+            Self::Copies(link) | Self::Routes(link) | Self::DeadLetters(link) => Some(link),
+            Self::Client => None,
+        }
+    }
+}
+
+/// Whether records may be written to a topic. `others`: the links that are known beside that of the writer, as far as they are known.
+///
+/// # Errors
+/// Why not.
+pub fn may_write(writer: Writing<'_>, topic: &str, others: &[&LinkConfig]) -> Result<(), Refused> {
+    match refusal(writer, topic, others) {
+        None => Ok(()),
+        Some(why) => Err(Refused { message: writer.sentence(topic, &why), why }),
+    }
+}
+
+fn refusal(writer: Writing<'_>, topic: &str, all: &[&LinkConfig]) -> Option<Why> {
+    if is_internal(topic) {
+        return Some(Why::Internal);
+    }
+    if let Err(message) = check_topic_name(topic) {
+        return Some(Why::Name(message));
+    }
+    let link = writer.link()?;
+    if would_loop(link, topic) {
+        return Some(Why::Loop);
+    }
+    let is_letters = match writer {
+        Writing::Copies(_) => link.has_dead_letters() && *topic == *link.dead_letters,
+        Writing::Routes(_) => *topic == *link.dead_letters,
+        Writing::DeadLetters(_) | Writing::Client => false,
+    };
+    if is_letters {
+        return Some(Why::OwnDeadLetters);
+    }
+    let others = || all.iter().filter(|other| other.id != link.id && other.target == link.target);
+    if let Some(other) = others().find(|other| stands_by(other, topic) && !stands_by(link, topic)) {
+        return Some(Why::StandsBy(other.id.clone()));
+    }
+    let has_letters = |other: &&&LinkConfig| other.has_dead_letters() && *topic == *other.dead_letters;
+    // Links may share a topic of dead letters.
+    if let Some(other) = others().find(has_letters).filter(|_| !matches!(writer, Writing::DeadLetters(_))) {
+        return Some(Why::DeadLettersOf(other.id.clone()));
+    }
+    // Where copies and dead letters lead is followed when the configuration is read.
+    let is_route = matches!(writer, Writing::Routes(_));
+    is_route.then(|| circle_of_route(link, topic, all)).flatten().map(Why::Circle)
+}
+
+/// Whether a topic of the target stands by, as far as names in the configuration tell.
+fn stands_by(link: &LinkConfig, topic: &str) -> bool {
+    let is_copy = |selector: &TopicSelector| match selector {
+        TopicSelector::Name(name) => link.selects(name) && *link.target_topic(name) == *topic,
+        TopicSelector::Pattern(_) => false,
+    };
+    link.failover.enabled && link.topics.iter().any(is_copy)
+}

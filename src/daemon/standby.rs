@@ -1,0 +1,32 @@
+//! Releases the topics that deleted links guarded.
+
+use super::{Daemon, lock};
+use crate::store::Command;
+
+impl Daemon {
+    /// Release the topics of links that do not exist any more, or have another target. The caller holds `changing`.
+    pub(super) fn release_standbys(&self) {
+        if !self.has_read_definitions() {
+            // A link that is not known yet may be among them.
+            return;
+        }
+        for running in self.clusters() {
+            let Some(store) = &running.store else { continue };
+            let stands_by = |id: &str| {
+                let hosted = self.world().links.get(id).cloned();
+                let is_there = hosted.is_some_and(|hosted| {
+                    let link = hosted.link.config();
+                    link.target == running.config.id && link.failover.enabled
+                });
+                is_there || self.unusable(id).is_some() || lock(&self.unhosted).contains(id)
+            };
+            let gone = store.standbys().map(|links| links.into_iter().filter(|id| !stands_by(id)).collect::<Vec<_>>());
+            let released = gone.and_then(|gone| {
+                gone.into_iter().try_for_each(|link| store.execute(Command::Release { link }).map(drop))
+            });
+            if let Err(error) = released {
+                tracing::warn!(cluster = &*running.config.id, code = error.code(), "what stands by: {error}");
+            }
+        }
+    }
+}

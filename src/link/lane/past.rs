@@ -1,0 +1,419 @@
+//! What a lane knows of the past: the record that a checkpoint names, and the losses that were found.
+//!
+//! A loss shows when what was copied is compared with what is there now. Logs grow, so the same comparison may find nothing an hour
+//! later. So whoever finds a loss stores it in the checkpoint, in a transaction of the lane that holds the fence, and only a reset removes it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::{COMMIT_PATIENCE, Position, Session, now_ms};
+use crate::connector::{Class, Commit, Encoded, Error, PartitionRange, Topic};
+use crate::link::failure::{Failure, Lost, Place};
+use crate::model::checkpoint::CHECKPOINT_VERSION;
+use crate::model::{Batch, Checkpoint, Doubt, LastRecord, Loss, RevisionNumber, TopicPartition};
+
+/// What sources say when records are gone, or a topic is another one.
+const LOSSES: [&str; 4] = ["data-lost", "source-truncated", "source-recreated", "offset-beyond-end"];
+
+/// What helps when records are gone, or a topic is another one. The loss is stored: data that was restored does not remove it.
+const RESET: &str = "restore the cluster's data if you can, then say where to continue: `tidegate link reset LINK --topic TOPIC --to earliest|latest|OFFSET`";
+
+/// Record batches that pass encoded are kept up to about so many bytes, until one of their records is named.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// So many bytes of them are decoded in a commit, and how often.
+const DECODED_BYTES: usize = 1 << 20;
+const DECODE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a lane has read of a partition at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    pub(super) records: u64,
+    pub(super) next_offset: i64,
+    pub(super) last: Option<LastRecord>,
+}
+
+impl Read {
+    pub(super) fn of(batch: &Batch) -> Self {
+        Self { records: batch.len() as u64, next_offset: batch.next_offset, last: last_of(batch) }
+    }
+}
+
+fn last_of(batch: &Batch) -> Option<LastRecord> {
+    Some(LastRecord::of(batch.record(batch.len().checked_sub(1)?)))
+}
+
+/// What a batch says of a record that was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// It ends before the record.
+    NotYet,
+    /// It has the record, or none at its offset: compaction, retention or a transaction that was aborted may be why.
+    Nothing,
+    /// It has another record at its offset.
+    Another(LastRecord),
+}
+
+fn look_for(last: &LastRecord, batch: &Batch) -> Seen {
+    if batch.next_offset <= last.offset {
+        return Seen::NotYet;
+    }
+    let found = batch.offsets.binary_search(&last.offset).ok().map(|index| LastRecord::of(batch.record(index)));
+    found.filter(|found| found != last).map_or(Seen::Nothing, Seen::Another)
+}
+
+/// Leave out what was read before. `None` if nothing is left.
+fn from_offset(batch: Batch, next: i64) -> Option<Batch> {
+    if batch.next_offset <= next {
+        return None;
+    }
+    let old = batch.offsets.partition_point(|offset| *offset < next);
+    Some(if old == 0 { batch } else { batch.slice(old..batch.len()) })
+}
+
+/// Record batches that passed encoded, the last of each partition, until one of their records is named. Decoding each of them would
+/// cost what passing them saves. So a checkpoint may name a record that is some seconds older than its offset.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    batches: BTreeMap<TopicPartition, Encoded>,
+    bytes: usize,
+    due: Instant,
+}
+
+impl Default for Unnamed {
+    fn default() -> Self {
+        Self { batches: BTreeMap::new(), bytes: 0, due: Instant::now() }
+    }
+}
+
+impl Unnamed {
+    fn keep(&mut self, partition: &TopicPartition, encoded: &Encoded) {
+        self.forget(partition);
+        let bytes = encoded.records.bytes().len();
+        if self.bytes + bytes <= KEPT_BYTES {
+            self.bytes += bytes;
+            self.batches.insert(partition.clone(), encoded.clone());
+        }
+    }
+
+    fn forget(&mut self, partition: &TopicPartition) {
+        if let Some(before) = self.batches.remove(partition) {
+            self.bytes -= before.records.bytes().len();
+        }
+    }
+
+    /// Those of which a record is to be named now: all of them, or what is due.
+    fn take(&mut self, all: bool, now: Instant) -> Vec<(TopicPartition, Encoded)> {
+        let mut taken = Vec::new();
+        if !all && now < self.due {
+            return taken;
+        }
+        self.due = now + DECODE_EVERY;
+        let mut left = if all { usize::MAX } else { DECODED_BYTES };
+        while left > 0
+            && let Some((partition, encoded)) = self.batches.pop_first()
+        {
+            let bytes = encoded.records.bytes().len();
+            self.bytes -= bytes;
+            left = left.saturating_sub(bytes);
+            taken.push((partition, encoded));
+        }
+        taken
+    }
+}
+
+/// A partition at which a loss was found.
+#[derive(Debug)]
+pub(super) struct Doubted {
+    partition: TopicPartition,
+    checkpoint: Checkpoint,
+    failure: Failure,
+    is_stored: bool,
+}
+
+impl Doubted {
+    /// A loss that is to be stored.
+    pub(super) fn found(partition: &TopicPartition, checkpoint: Checkpoint, doubt: Doubt) -> Self {
+        let failure = failure(partition, checkpoint.next_offset, &doubt);
+        Self { partition: partition.clone(), checkpoint: checkpoint.doubted(doubt), failure, is_stored: false }
+    }
+
+    /// A loss that is stored.
+    pub(super) fn stored(partition: &TopicPartition, checkpoint: &Checkpoint) -> Option<Self> {
+        let doubt = checkpoint.doubt.as_ref()?;
+        let failure = failure(partition, checkpoint.next_offset, doubt);
+        Some(Self { partition: partition.clone(), checkpoint: checkpoint.clone(), failure, is_stored: true })
+    }
+}
+
+pub(super) fn doubt(code: Loss, message: String, lost: Option<(i64, i64)>) -> Doubt {
+    Doubt { code, message, lost, at_ms: now_ms() }
+}
+
+fn failure(partition: &TopicPartition, next: i64, doubt: &Doubt) -> Failure {
+    let place = Place { topic: partition.topic.to_string(), partition: partition.partition, offset: next };
+    let lost = doubt.lost.map(|(from, to)| Lost { from, to });
+    Failure { place: Some(place), lost, ..Failure::fatal(doubt.code.code(), doubt.message.clone(), RESET) }
+}
+
+/// Where a source partition and its target begin and end.
+#[derive(Clone, Copy)]
+pub(super) struct Ranges {
+    pub(super) source: PartitionRange,
+    /// Where its log ends up to the leader that the checkpoint names; the inner `None`: it knows no such leader.
+    pub(super) epoch_end: Option<Option<i64>>,
+    pub(super) target_end: i64,
+}
+
+/// Compare the checkpoint with what source and target are now: loss is a state with a name, never a jump.
+pub(super) fn check(
+    partition: &TopicPartition,
+    checkpoint: &Checkpoint,
+    ranges: Ranges,
+    topic: &Topic,
+    target: &Topic,
+) -> Option<Doubt> {
+    let Ranges { source, epoch_end, target_end } = ranges;
+    let next = checkpoint.next_offset;
+    let source_end = epoch_end.flatten().map_or(source.end, |end| end.min(source.end));
+    let (loss, message, lost) = if checkpoint.source_topic_id.is_another(topic.id) {
+        (Loss::SourceRecreated, format!("the source topic of {partition} was deleted and made again"), None)
+    } else if next < source.log_start {
+        let start = source.log_start;
+        let message = format!("{partition}: records {next} to {} are gone from the source", start - 1);
+        (Loss::DataLost, message, Some((next, start)))
+    } else if next > source_end {
+        let last = next - 1;
+        let message = format!(
+            "{partition}: records {source_end} to {last} were copied, and the source does not have them any more"
+        );
+        (Loss::SourceTruncated, message, Some((source_end, next)))
+    } else if epoch_end == Some(None) {
+        let message = format!(
+            "the source of {partition} is not the one that was copied, or was restored from a copy that is older"
+        );
+        (Loss::SourceTruncated, message, None)
+    } else if checkpoint.target_topic_id.is_another(target.id) {
+        let name = &target.name;
+        (Loss::TargetRecreated, format!("the target topic {name} of {partition} was deleted and made again"), None)
+    } else if checkpoint.target_end_offset > target_end {
+        let (had, has) = (checkpoint.target_end_offset, target_end);
+        let message = format!("the target partition of {partition} ended at {had} and ends at {has} now");
+        (Loss::TargetTruncated, message, Some((has, had)))
+    } else {
+        return None;
+    };
+    Some(doubt(loss, message, lost))
+}
+
+/// The failure of a source. Whether anything is lost that was copied, and what, shows when the lane opens: what was read ahead is not.
+pub(super) fn looked_at_again(error: Error) -> Failure {
+    let failure = Failure::from(error);
+    if LOSSES.contains(&failure.code) { Failure { class: Class::Reopen, ..failure } } else { failure }
+}
+
+pub(super) fn checkpoint(position: &Position, next_offset: i64, revision: RevisionNumber) -> Checkpoint {
+    Checkpoint {
+        v: CHECKPOINT_VERSION,
+        next_offset,
+        source_topic_id: position.source_id,
+        source_log_start: position.log_start,
+        source_leader_epoch: position.leader_epoch,
+        target_topic_id: position.target_id,
+        // The sink knows it when it commits.
+        target_end_offset: 0,
+        link_epoch: position.link_epoch,
+        revision,
+        last: position.last,
+        doubt: None,
+    }
+}
+
+impl Session {
+    /// Compare what comes first of a partition with the record that its checkpoint names, and leave out what was read before. `None`
+    /// if there is nothing new.
+    pub(super) fn check_past(&mut self, partition: &TopicPartition, batch: Batch) -> Result<Option<Batch>, Failure> {
+        let Some(position) = self.positions.get_mut(partition) else { return Ok(Some(batch)) };
+        let Some(last) = &position.awaited else {
+            if position.last.is_none()
+                && let Ok(index) = batch.offsets.binary_search(&(position.next - 1))
+            {
+                // A reset, or a program that named no record, has made the checkpoint: the next one does.
+                position.last = Some(LastRecord::of(batch.record(index)));
+                self.transaction.touch(partition, position.next);
+            }
+            return Ok(from_offset(batch, position.next));
+        };
+        match look_for(last, &batch) {
+            Seen::NotYet => {}
+            Seen::Nothing => position.awaited = None,
+            Seen::Another(found) => {
+                let LastRecord { offset, timestamp_ms, .. } = *last;
+                let message = format!(
+                    "{partition}: the record at offset {offset} is not the one that was copied (timestamps {} and {timestamp_ms}): the source lost records, and others were written since",
+                    found.timestamp_ms
+                );
+                let doubt = doubt(Loss::SourceTruncated, message, Some((offset, position.next)));
+                let target_end_offset = self.checkpoints.get(partition).map_or(0, |before| before.target_end_offset);
+                let revision = position.revision.unwrap_or(self.transaction.revision);
+                let checkpoint = Checkpoint { target_end_offset, ..checkpoint(position, position.next, revision) };
+                self.doubted.push(Doubted::found(partition, checkpoint, doubt));
+                self.store_doubts()?;
+            }
+        }
+        Ok(self.positions.get(partition).and_then(|position| from_offset(batch, position.next)))
+    }
+
+    /// Whether a record batch has something in it that is read for comparison alone.
+    pub(super) fn has_past(&self, partition: &TopicPartition, encoded: &Encoded) -> bool {
+        let from = encoded.records.base_offset();
+        self.positions.get(partition).is_some_and(|position| position.awaited.is_some() || from < position.next)
+    }
+
+    /// Move a partition's position behind what was read.
+    pub(super) fn advance(&mut self, partition: &TopicPartition, read: Read) {
+        let Some(position) = self.positions.get_mut(partition) else { return };
+        position.next = read.next_offset;
+        if read.last.is_some() {
+            position.last = read.last;
+            self.unnamed.forget(partition);
+        }
+    }
+
+    /// The same, behind a record batch that nobody has looked into.
+    pub(super) fn keep_unnamed(&mut self, partition: &TopicPartition, encoded: &Encoded) {
+        self.unnamed.keep(partition, encoded);
+    }
+
+    /// Name records of what has passed encoded, for the checkpoints that are about to be made.
+    pub(super) fn name_records(&mut self, all: bool) {
+        for (partition, encoded) in self.unnamed.take(all, Instant::now()) {
+            // What cannot be decoded was passed all the same: the record that was named before stands.
+            if let (Some(position), Ok(batch)) = (self.positions.get_mut(&partition), encoded.decode()) {
+                position.last = last_of(&batch).or(position.last);
+            }
+        }
+    }
+
+    /// Store the losses that were found, and fail with the first of them. What precedes is committed: it is whole.
+    pub(super) fn store_doubts(&mut self) -> Result<(), Failure> {
+        let doubted = std::mem::take(&mut self.doubted);
+        let Some(failure) = doubted.first().map(|first| first.failure.clone()) else { return Ok(()) };
+        let new = doubted.into_iter().filter(|doubted| !doubted.is_stored);
+        let checkpoints: BTreeMap<_, _> = new.map(|doubted| (doubted.partition, doubted.checkpoint)).collect();
+        if !checkpoints.is_empty() {
+            self.drain()?;
+            self.sink.begin_commit(Commit { checkpoints, verbatim: true, ..Commit::default() })?;
+            while !self.sink.finish_commit(COMMIT_PATIENCE)? {
+                tracing::warn!("a commit takes unusually long");
+            }
+        }
+        Err(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{BatchBuilder, TopicId};
+
+    fn batch(records: &BTreeMap<i64, u8>, next_offset: i64) -> Batch {
+        let mut builder = BatchBuilder::new();
+        for (offset, value) in records {
+            builder.push(*offset, i64::from(*value / 2), None, Some(&[*value]), []);
+        }
+        let mut batch = builder.finish("orders", 0);
+        batch.next_offset = next_offset;
+        batch
+    }
+
+    fn name(offset: i64, value: u8) -> LastRecord {
+        LastRecord::of(batch(&BTreeMap::from([(offset, value)]), offset + 1).record(0))
+    }
+
+    proptest! {
+        /// Whatever the holes and the cut: a record that is there and differs is found, and nothing else is.
+        #[test]
+        fn another_record_is_found_and_a_hole_says_nothing(
+            records in prop::collection::btree_map(0_i64..20, 0_u8..4, 0..20), hole in 0_i64..3, at in 0_i64..25, value in 0_u8..4,
+        ) {
+            let next = records.keys().last().map_or(0, |last| last + 1) + hole;
+            let seen = look_for(&name(at, value), &batch(&records, next));
+            let expected = match records.get(&at) {
+                Some(found) if *found != value => Seen::Another(name(at, *found)),
+                Some(_) => Seen::Nothing,
+                None if at < next => Seen::Nothing,
+                None => Seen::NotYet,
+            };
+            prop_assert_eq!(seen, expected);
+        }
+
+        /// What was read before is left out, and nothing else is.
+        #[test]
+        fn what_was_read_before_is_left_out(
+            records in prop::collection::btree_map(0_i64..20, 0_u8..4, 0..20), hole in 0_i64..3, from in 0_i64..25,
+        ) {
+            let next = records.keys().last().map_or(0, |last| last + 1) + hole;
+            let left = from_offset(batch(&records, next), from);
+            let expected: Vec<i64> = records.keys().copied().filter(|offset| *offset >= from).collect();
+            prop_assert_eq!(left.is_some(), next > from);
+            if let Some(left) = left {
+                prop_assert_eq!((left.next_offset, &left.offsets), (next, &expected));
+            }
+        }
+    }
+
+    const NEXT: i64 = 20;
+
+    fn checked(change: impl FnOnce(&mut Checkpoint, &mut Ranges, &mut Topic, &mut Topic)) -> Option<Loss> {
+        let topic = |id| Topic { name: "orders".into(), id: TopicId(id), partitions: 1 };
+        let (mut source, mut target) = (topic(1), topic(2));
+        let mut ranges = Ranges { source: PartitionRange { log_start: 5, end: NEXT }, epoch_end: None, target_end: 30 };
+        let mut checkpoint = Checkpoint {
+            v: CHECKPOINT_VERSION,
+            next_offset: NEXT,
+            source_topic_id: source.id,
+            source_log_start: 0,
+            source_leader_epoch: None,
+            target_topic_id: target.id,
+            target_end_offset: 30,
+            link_epoch: 0,
+            revision: RevisionNumber(1),
+            last: None,
+            doubt: None,
+        };
+        change(&mut checkpoint, &mut ranges, &mut source, &mut target);
+        let partition = TopicPartition::new("orders", 0);
+        check(&partition, &checkpoint, ranges, &source, &target).map(|doubt| doubt.code)
+    }
+
+    #[test]
+    fn every_loss_has_its_name_and_no_loss_has_none() {
+        assert_eq!(checked(|_, _, _, _| {}), None);
+        assert_eq!(
+            checked(|_, ranges, _, _| ranges.source.log_start = NEXT),
+            None,
+            "nothing is left, and nothing lost"
+        );
+        assert_eq!(checked(|_, _, source, _| source.id = TopicId(9)), Some(Loss::SourceRecreated));
+        assert_eq!(checked(|_, ranges, _, _| ranges.source.log_start = NEXT + 1), Some(Loss::DataLost));
+        assert_eq!(checked(|_, ranges, _, _| ranges.source.end = NEXT - 1), Some(Loss::SourceTruncated));
+        assert_eq!(checked(|_, ranges, _, _| ranges.epoch_end = Some(Some(NEXT))), None);
+        assert_eq!(checked(|_, ranges, _, _| ranges.epoch_end = Some(Some(NEXT - 1))), Some(Loss::SourceTruncated));
+        assert_eq!(checked(|_, ranges, _, _| ranges.epoch_end = Some(None)), Some(Loss::SourceTruncated));
+        assert_eq!(checked(|_, _, _, target| target.id = TopicId(9)), Some(Loss::TargetRecreated));
+        assert_eq!(checked(|_, ranges, _, _| ranges.target_end = 29), Some(Loss::TargetTruncated));
+    }
+
+    /// Old clusters have no topic ids, and get them when they are upgraded.
+    #[test]
+    fn a_topic_without_an_id_is_not_another_one() {
+        assert_eq!(checked(|_, _, source, target| (source.id, target.id) = (TopicId::NIL, TopicId::NIL)), None);
+        let unknown = |checkpoint: &mut Checkpoint| {
+            (checkpoint.source_topic_id, checkpoint.target_topic_id) = (TopicId::NIL, TopicId::NIL);
+        };
+        assert_eq!(checked(|checkpoint, _, _, _| unknown(checkpoint)), None);
+    }
+}

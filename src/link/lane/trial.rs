@@ -1,0 +1,51 @@
+//! What stages remembered before a revision on trial is kept, so that it can be undone whole.
+//!
+//! A rollback says in the history which trial it undoes, so all daemons and `verify` do the same. Lanes keep what they need for that until no such
+//! rollback can come any more.
+
+use super::{Session, now_ms};
+use crate::link::failure::Failure;
+use crate::link::memory::{Heir, Writer};
+use crate::link::pipeline::Pipeline;
+use crate::model::TopicPartition;
+
+/// How long after the end of a trial what was kept for it is dropped, in milliseconds: a rollback that another daemon has stored just before is heard of
+/// within seconds.
+const SPREAD_MS: i64 = 30_000;
+
+impl Session {
+    /// Let a revision take over what the stages remember. Whether any state was migrated comes back.
+    pub(super) fn hand_over_memory(&mut self, old: &Pipeline, new: &Pipeline) -> Result<bool, Failure> {
+        let (link, positions) = (&self.link, &self.positions);
+        let heir = Heir { link: &link.config.id, pipeline: new, is_on_trial: is_on_trial(new, link) };
+        let next_offset = |partition: &TopicPartition| positions.get(partition).map_or(0, |position| position.next);
+        let writer = |stage: &str, writer: &Writer| link.stage_of(stage, writer.plugin, writer.revision);
+        self.memory.swap(old, &heir, next_offset, writer)
+    }
+
+    /// Drop what is kept for a trial, once it is certain that nobody undoes it any more.
+    pub(super) fn end_trial(&mut self) {
+        if !self.memory.keeps() || !self.has_trial_ended() {
+            return;
+        }
+        for partition in self.memory.end_trial() {
+            if let Some(position) = self.positions.get(&partition) {
+                self.transaction.touch(&partition, position.next);
+            }
+        }
+    }
+
+    fn has_trial_ended(&self) -> bool {
+        let pipeline = self.run.pipeline();
+        let ends = pipeline.record.trial_ends_ms(&self.link.config.probation);
+        // Another daemon does not know that the probation was passed here.
+        let has_passed = || pipeline.watch.has_passed() && self.link.orders.are_all_ours();
+        let is_over = || ends.is_none_or(|ends| now_ms() > ends.saturating_add(SPREAD_MS));
+        !pipeline.watch.is_held() && (has_passed() || is_over())
+    }
+}
+
+/// Whether what a revision does may be undone.
+pub(super) fn is_on_trial(pipeline: &Pipeline, link: &super::Shared) -> bool {
+    pipeline.record.trial_ends_ms(&link.config.probation).is_some_and(|ends| now_ms() < ends)
+}

@@ -1,0 +1,183 @@
+//! A revision on trial that does not pass is undone whole: the stages remember what they did when it began.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::{Value, json};
+use tidegate::api::wire::{LinkStatus, Revision, RevisionOrigin, Swap};
+use tidegate::model::{StoredState, TopicPartition};
+use tidegate::store::Store;
+
+use crate::harness::{Daemon, LINKS, Site, plugin, wait_until};
+
+/// A link with the stage `once`, whose plugin remembers.
+fn site(plugin: &str, config: &str, more: &str) -> Site {
+    Site::new(&format!(
+        r#"
+        [clusters.east]
+        kind = "embedded"
+        topics.in = {{ partitions = 1 }}
+        [clusters.west]
+        kind = "embedded"
+        [links.flow]
+        source = "east"
+        target = "west"
+        topics = ["in"]
+        [links.flow.config]
+        checkpoint_interval_ms = 5
+        {more}
+        [[links.flow.pipeline]]
+        stage = "once"
+        plugin = "PLUGINS/{plugin}.wasm"
+        config = {config}
+        "#
+    ))
+}
+
+const DEDUPE: &str = "{ by = \"key\", max_age_ms = 3600000 }";
+
+/// Records of these keys, which are no JSON.
+fn keyed(keys: std::ops::Range<u64>) -> Vec<Value> {
+    keys.map(|key| json!({"key": format!("k{key}"), "timestamp": 1_000_000 + key, "value": "text"})).collect()
+}
+
+fn produce(site: &Site, records: &[Value]) {
+    site.client.produce("east", "in", records);
+    site.client.await_caught_up("flow");
+}
+
+fn publish(site: &Site, name: &str, config: &Value) {
+    let (file, config) = (plugin(name).display().to_string(), config.to_string());
+    let _swap: Swap = site.cli_json(&["plugin", "publish", "flow", "once", &file, "--config", &config]);
+}
+
+/// How often each key is in the target.
+fn copies(site: &Site) -> BTreeMap<String, usize> {
+    let mut copies = BTreeMap::new();
+    for record in site.client.records("west", "in", 0) {
+        *copies.entry(String::from_utf8_lossy(&record.key.unwrap_or_default()).into_owned()).or_default() += 1;
+    }
+    copies
+}
+
+fn await_rollback(site: &Site) {
+    let is_back = || {
+        let history: Vec<Revision> = site.client.revisions("flow");
+        history.last().is_some_and(|last| last.origin == RevisionOrigin::Automatic)
+            && site.client.link("flow").status == LinkStatus::Active
+    };
+    wait_until("the revision before is back", is_back);
+}
+
+fn assert_verified(site: &Site) {
+    let verified = site.cli(&["verify", "flow"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+/// What of state is stored when the daemon has ended.
+fn stored(site: &Site, daemon: Daemon) -> BTreeMap<String, StoredState> {
+    daemon.terminate();
+    let store = Store::open(site.path("data/west.redb"), Default::default()).expect("the store");
+    store.states("flow", &TopicPartition::new("in", 0)).expect("states")
+}
+
+/// With the trial: end the daemon and start it again. Without it: nothing.
+fn again(site: &Site, daemon: Daemon, restarts: bool) -> Daemon {
+    if !restarts {
+        return daemon;
+    }
+    daemon.kill();
+    let daemon = site.start();
+    wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+    daemon
+}
+
+/// Whether the daemon dies amid the trial, and whether a bad record stops the lane, which then opens under the revision that came back.
+const WAYS: [(bool, bool); 3] = [(false, false), (true, false), (false, true)];
+
+fn with_policy(config: &str, stops: bool) -> String {
+    format!("{config}\non_error = \"{}\"", if stops { "stop" } else { "dead-letter" })
+}
+
+#[test]
+fn a_stage_that_had_no_state_on_trial_has_its_own_again() {
+    for (restarts, stops) in WAYS {
+        let site = site("dedupe", &with_policy(DEDUPE, stops), "");
+        let daemon = site.start();
+        produce(&site, &keyed(0..200));
+        publish(&site, "json-filter", &json!({"pointer": "/n", "at_least": 0}));
+        produce(&site, &[json!({"key": "good", "value": "{\"n\":1}"})]);
+        let daemon = again(&site, daemon, restarts);
+        // None of them is JSON.
+        site.client.produce("east", "in", &keyed(200..400));
+        await_rollback(&site);
+        produce(&site, &keyed(0..200));
+        let copies = copies(&site);
+        assert!(copies.values().all(|count| *count == 1), "doubled after the rollback: {copies:?}");
+        assert_eq!(copies.len(), if stops { 401 } else { 201 });
+        assert_verified(&site);
+        let stored = stored(&site, daemon);
+        assert_eq!(stored.keys().collect::<Vec<_>>(), ["once"]);
+        assert_eq!((stored["once"].head.departed, stored["once"].rows.len() >= 200), (None, true));
+    }
+}
+
+#[test]
+fn what_a_plugin_on_trial_did_to_the_state_is_undone() {
+    for (restarts, stops) in WAYS {
+        let site = site("obey", &with_policy("{}", stops), "");
+        let daemon = site.start();
+        let order = |n: u64| json!({"timestamp": 1000 + n, "value": json!({"do": "pass", "n": n}).to_string()});
+        produce(&site, &(0..50).map(order).collect::<Vec<_>>());
+        publish(&site, "obey", &json!({"reject_every": 1, "reject_after": 60}));
+        produce(&site, &(50..60).map(order).collect::<Vec<_>>());
+        let daemon = again(&site, daemon, restarts);
+        site.client.produce("east", "in", &(60..260).map(order).collect::<Vec<_>>());
+        await_rollback(&site);
+        produce(&site, &[order(300)]);
+        // The first record that the revision handled which came back: the others were put aside, or it was the one that had stopped the lane.
+        let records = site.client.records("west", "in", 0);
+        let header = records[60].headers.iter().find(|header| header.name == b"obeyed");
+        let said = String::from_utf8(header.and_then(|header| header.value.clone()).expect("obeyed")).expect("text");
+        assert!(said.starts_with("51 handled, "), "the stage goes on where the trial began, and says: {said}");
+        assert_verified(&site);
+        assert_eq!(stored(&site, daemon).keys().collect::<Vec<_>>(), ["once"]);
+    }
+}
+
+#[test]
+fn a_rollback_within_the_trial_has_the_old_layout_as_it_was() {
+    let site = site("counter", "{ keep_ms = 1000000, fragile = true }", "");
+    let daemon = site.start();
+    let record = |n: u64| json!({"key": "k", "timestamp": 1000 + n, "value": "{}"});
+    produce(&site, &(0..10).map(record).collect::<Vec<_>>());
+    publish(&site, "counter-2", &json!({"keep_ms": 1_000_000, "fragile": true}));
+    produce(&site, &(10..15).map(record).collect::<Vec<_>>());
+    let _swap: Swap = site.cli_json(&["plugin", "rollback", "flow"]);
+    produce(&site, &[record(20)]);
+    let records = site.client.records("west", "in", 0);
+    let headers = &records.last().expect("a record").headers;
+    let count = headers.iter().find(|header| header.name == b"count").and_then(|header| header.value.clone());
+    let count = String::from_utf8(count.expect("a count")).expect("text");
+    assert_eq!(count, "11 of 11", "ten were counted before the trial");
+    assert_verified(&site);
+    assert_eq!(stored(&site, daemon).keys().collect::<Vec<_>>(), ["once"]);
+}
+
+#[test]
+fn what_was_kept_is_dropped_when_the_trial_has_passed() {
+    let site = site("dedupe", DEDUPE, "[links.flow.probation]\nrecords = 100");
+    let daemon = site.start();
+    produce(&site, &keyed(0..200));
+    publish(&site, "json-filter", &json!({"pointer": "/n", "at_least": 0}));
+    produce(&site, &(0..150).map(|n| json!({"key": format!("g{n}"), "value": "{\"n\":1}"})).collect::<Vec<_>>());
+    let has_passed = || {
+        let events: Value = site.client.read(&format!("{LINKS}/flow/events"));
+        events.as_array().is_some_and(|events| events.iter().any(|event| event["kind"] == "probation-passed"))
+    };
+    wait_until("the probation is over", has_passed);
+    // The lane looks between two batches.
+    (0..3).for_each(|n| produce(&site, &[json!({"key": format!("after{n}"), "value": "{\"n\":1}"})]));
+    assert!(fs::exists(site.path("data/west.redb")).expect("a file"));
+    assert!(stored(&site, daemon).is_empty());
+}
