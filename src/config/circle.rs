@@ -16,8 +16,9 @@ use super::writing::{Refused, Why, Writing, may_write};
 /// prefixes that follow each other double the number of names.
 const STEPS_MAX: usize = 10_000;
 
-/// The same for all topics of all links together, so that no definition keeps a core for long.
-const ALL_STEPS_MAX: usize = 200_000;
+/// The most selectors that are asked whether they let a topic in, for all topics of all links together: no
+/// definition keeps a core for long.
+const QUESTIONS_MAX: usize = 2_000_000;
 
 /// Whether the link would read what it writes to this topic of its target. For topics that are found while the link runs, and
 /// for topics that plugins route to: what the configuration names itself was checked when it was read.
@@ -58,6 +59,7 @@ pub(super) fn refuse_circles<'a>(
     for read in &new {
         refuse_own_dead_letters(read, report);
         refuse_names_of_others(read, &configs, report);
+        refuse_names_for_others(read, &configs[new.len()..], report);
     }
     let near = Circular::of(&new, &all);
     let mut search = Search::new(near.links.iter().map(|read| &read.link));
@@ -79,6 +81,15 @@ pub(super) fn refuse_circles<'a>(
                 }
             }
         }
+    }
+    if let Some(first) = new.first().filter(|_| search.is_cut_short) {
+        let message =
+            "the topics of this link and of those around it are too many to be followed: records could go round";
+        report.error_if_all_was_read(
+            &first.target_place,
+            message,
+            "name topics instead of expressions, or select fewer",
+        );
     }
 }
 
@@ -198,6 +209,30 @@ fn refuse_names_of_others(read: &ReadLink, all: &[&LinkConfig], report: &Report<
     refuse(Writing::DeadLetters(link), &link.dead_letters, all, &read.dead_letters_place, report);
 }
 
+/// Report a link because of which one that is known could not write any more: what it guards, or where it puts aside.
+fn refuse_names_for_others(read: &ReadLink, known: &[&LinkConfig], report: &Report<'_>) {
+    let new = &read.link;
+    for other in known.iter().filter(|other| other.id != new.id && other.target == new.target) {
+        let copies = other.topics.iter().filter_map(|selector| match selector {
+            TopicSelector::Name(name) => Some((Writing::Copies(other), other.target_topic(name))),
+            TopicSelector::Pattern(_) => None,
+        });
+        let letters = (Writing::DeadLetters(other), other.dead_letters.as_str().into());
+        for (writer, topic) in copies.chain([letters]) {
+            let Err(refused) = may_write(writer, &topic, &[new]) else { continue };
+            if matches!(refused.why, Why::StandsBy(_) | Why::DeadLettersOf(_)) {
+                let message = format!("links.{} could not write any more: {refused}", other.id);
+                report.error_if_all_was_read(
+                    &read.target_place,
+                    message,
+                    "choose other topics, or another `topic_prefix` or `dead_letters`",
+                );
+                break;
+            }
+        }
+    }
+}
+
 fn refuse(writer: Writing<'_>, topic: &str, all: &[&LinkConfig], place: &Place, report: &Report<'_>) {
     match may_write(writer, topic, all) {
         // Of names that cannot be, and of links that go round, it is said elsewhere.
@@ -247,8 +282,10 @@ fn flows(link: &LinkConfig, selector: &TopicSelector, clusters: &BTreeMap<Cluste
 struct Search<'a> {
     /// The links that read a cluster.
     readers: BTreeMap<&'a str, Readers<'a>>,
-    /// How many steps may still be followed, from all topics together.
-    steps_left: usize,
+    /// How many more selectors may be asked, see [`QUESTIONS_MAX`].
+    questions_left: usize,
+    /// Whether the search has ended before everything was followed.
+    is_cut_short: bool,
     /// The ids of the links of each circle found, so that it is reported once and not once for each of its links.
     circles: BTreeSet<BTreeSet<&'a str>>,
 }
@@ -260,6 +297,8 @@ struct Readers<'a> {
     by_expression: BTreeMap<&'a str, Vec<(usize, &'a LinkConfig)>>,
     /// Those that have any expression.
     with_expressions: Vec<(usize, &'a LinkConfig)>,
+    /// How many selectors these have.
+    questions: usize,
 }
 
 impl<'a> Readers<'a> {
@@ -277,6 +316,7 @@ impl<'a> Readers<'a> {
         }
         if has_expressions {
             self.with_expressions.push((index, link));
+            self.questions += link.topics.len() + link.topics_exclude.len();
         }
     }
 
@@ -308,17 +348,22 @@ impl<'a> Search<'a> {
         for (index, link) in links.enumerate() {
             readers.entry(&link.source).or_default().add(index, link);
         }
-        Self { readers, steps_left: ALL_STEPS_MAX, circles: BTreeSet::new() }
+        Self { readers, questions_left: QUESTIONS_MAX, is_cut_short: false, circles: BTreeSet::new() }
     }
 
     /// Follow a flow through all links behind `start`, and answer a circle that was not known yet.
     fn follow(&mut self, start: Step<'a>) -> Option<Vec<Step<'a>>> {
         let mut seen = BTreeSet::new();
         let mut paths = vec![vec![start]];
-        for _ in 0..STEPS_MAX.min(self.steps_left) {
+        for _ in 0..STEPS_MAX {
             let path = paths.pop()?;
-            self.steps_left -= 1;
             let Some(last) = path.last() else { continue };
+            let questions = self.readers.get(&*last.link.target).map_or(1, |readers| 1 + 2 * readers.questions);
+            let Some(left) = self.questions_left.checked_sub(questions) else {
+                self.is_cut_short = true;
+                return None;
+            };
+            self.questions_left = left;
             for (link, flow) in self.next(last) {
                 if let Some(first) = path.iter().position(|step| step.link.id == link.id) {
                     let circle = &path[first..];

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{Site, binary, plugin};
+use crate::harness::{LINKS, Site, binary, plugin};
 
 const NAMES: [&str; 5] = [
     "__tidegate.meta",
@@ -111,4 +111,24 @@ fn nothing_that_comes_to_a_daemon_leads_to_what_others_keep() {
     assert!(!published && error.contains("stands by for links.stands"), "{error}");
     assert_eq!(site.client.revisions("flow").len(), 1, "nothing has changed");
     assert!(publish("elsewhere").0, "others are fine");
+}
+
+/// Otherwise the one that was there first would fail, and could not be defined again after a restart.
+#[test]
+fn a_definition_that_would_keep_another_link_from_writing_is_refused() {
+    let site = Site::new(&clusters("embedded"));
+    let _daemon = site.start();
+    let define = |id: &str, more: serde_json::Value| {
+        let mut body =
+            json!({"id": id, "source_cluster": {"cluster_id": "east"}, "target_cluster": {"cluster_id": "west"}});
+        let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) else { unreachable!("objects") };
+        body.extend(more.clone());
+        site.client.send("POST", LINKS, None, &json!(body).to_string())
+    };
+    let first = define("first", json!({"topics": ["w"], "topic_prefix": "k."}));
+    assert_eq!(first.status, 201, "{}", first.body);
+    let guards = define("guards", json!({"topics": ["k.w"], "failover_config": {"enabled": true}}));
+    assert!(guards.status == 400 && guards.body.contains("links.first could not write any more"), "{}", guards.body);
+    let free = define("guards", json!({"topics": ["other"], "failover_config": {"enabled": true}}));
+    assert_eq!(free.status, 201, "{}", free.body);
 }

@@ -4,7 +4,7 @@
 //! Bounds, whatever the bytes are
 //! - A length is refused that exceeds the bytes that are left. Each element of a list takes at least one byte, so a list cannot be longer than its message.
 //! - A list grows as its elements are read. All lists of a message together take no more than [`MEMORY_PER_BYTE`] bytes of memory for each byte of the message,
-//!   and [`MEMORY_MIN`]; as lists grow by doubling, twice that is the most that is ever allocated.
+//!   and [`MEMORY_MIN`], and never more than [`MEMORY_MAX`]; as lists grow by doubling, twice that is the most that is ever allocated.
 //! - Texts and bytes are not copied: they are parts of the message.
 //!
 //! What the crate `kafka-protocol` has instead reserves as many elements as an array claims, so an answer of 21 bytes aborts the process.
@@ -20,6 +20,9 @@ pub(super) const MEMORY_PER_BYTE: usize = 16;
 /// The memory that lists may take however short the message is, in bytes.
 pub(super) const MEMORY_MIN: usize = 64 << 10;
 
+/// The memory that lists may take however long the message is, in bytes. The partitions of a cluster of a million take half of it.
+pub(super) const MEMORY_MAX: usize = 256 << 20;
+
 /// How many elements a list has room for at first, if it claims that many.
 const ELEMENTS_AT_FIRST: usize = 16;
 
@@ -32,7 +35,9 @@ pub(crate) enum Flaw {
     LeftOver(usize),
     #[error("it claims a length of {claimed} where {left} bytes are left")]
     TooLong { claimed: u64, left: usize },
-    #[error("its lists would take more than {MEMORY_PER_BYTE} times its size in memory")]
+    #[error(
+        "its lists would take more than {MEMORY_PER_BYTE} times its size in memory, or more than {MEMORY_MAX} bytes"
+    )]
     TooLarge,
     #[error("it has a length that is negative, or none where one is needed")]
     NoLength,
@@ -199,7 +204,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(bytes: Bytes, is_flexible: bool) -> Self {
-        let memory = bytes.len().saturating_mul(MEMORY_PER_BYTE).saturating_add(MEMORY_MIN);
+        let memory = bytes.len().saturating_mul(MEMORY_PER_BYTE).saturating_add(MEMORY_MIN).min(MEMORY_MAX);
         Self { left: bytes, is_flexible, memory }
     }
 
