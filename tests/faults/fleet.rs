@@ -59,6 +59,8 @@ fn two_daemons_have_one_name(version: Version) {
 /// Pause, resume, publish and rollback; and a daemon that starts fresh knows all of it.
 fn what_is_said_to_one_daemon_reaches_all(version: Version) {
     let setup = Setup::new("said", version, Pair::shared(version)).with_plugins(true);
+    // A rollback within a probation forgets the keys that were first seen in it: then they come twice.
+    let setup = setup.with_link("[links.LINK.probation]\nrecords = 0\n");
     let mut scene = setup.without_swaps().begin();
     let (site, other) = scene.rival();
     let (one, two, link) = (scene.site.client.clone(), site.client.clone(), scene.link.clone());

@@ -87,6 +87,13 @@ impl Topics {
         self.own.get(of).copied()
     }
 
+    /// What an answer is about: it has a name, or an id behind which there is no name.
+    fn answered(&self, name: &str, id: Uuid) -> Option<usize> {
+        let among_all =
+            || self.list.iter().position(|topic| if name.is_empty() { topic.id == id } else { *topic.name == *name });
+        self.by_name.get(name).copied().or_else(among_all)
+    }
+
     fn find(&self, name: &Arc<str>) -> Result<usize, Error> {
         self.by_name.get(name).copied().ok_or_else(|| super::error::unknown_topic(name))
     }

@@ -48,8 +48,7 @@ impl Session {
     fn read_produced(&mut self, mut flight: Flight, answer: &ProduceResponse, topics: &Topics) -> Result<bool, Error> {
         let mut refused = false;
         for topic in &answer.responses {
-            let by_name = topics.by_name.get(topic.name.0.as_str()).copied();
-            let index = by_name.or_else(|| topics.list.iter().position(|known| known.id == topic.topic_id));
+            let index = topics.answered(topic.name.0.as_str(), topic.topic_id);
             let index = index.ok_or_else(|| error::not_asked("Produce"))?;
             for part in &topic.partition_responses {
                 let (place, code) = ((index, part.index as u32), Code(part.error_code));
