@@ -263,4 +263,25 @@ mod tests {
         assert_eq!(topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name()) }), index);
         assert_eq!(topics.list.len(), 2);
     }
+
+    /// Up to version 12 answers name topics, and those of ours are no names of targets.
+    #[test]
+    fn an_answer_is_about_a_topic_by_its_name_or_by_its_id() {
+        let mut topics = Topics::default();
+        let topic = |name: &Arc<str>, id| TargetTopic { name: name.clone(), id, partitions: 1, bytes_max: 1 };
+        let own = super::super::layout::checkpoint_topic("l", 1);
+        let (ours, theirs) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name(), ours) });
+        topics.put(topic(&"orders".into(), theirs));
+        for (name, id, index) in [
+            (&**own.name(), Uuid::nil(), Some(0)),
+            ("orders", Uuid::nil(), Some(1)),
+            ("", ours, Some(0)),
+            ("", theirs, Some(1)),
+            ("", Uuid::from_u128(9), None),
+            ("others", ours, None),
+        ] {
+            assert_eq!(topics.answered(name, id), index, "{name:?} {id}");
+        }
+    }
 }
