@@ -212,11 +212,15 @@ impl Store {
         let start = self.range(topic.id, partition)?.log_start;
         loop {
             let state = self.range(topic.id, partition)?;
-            let oldest = self.oldest(topic, partition, TRUNCATED_AT_ONCE)?;
-            let Some(to) = retention::truncate_to(topic.retention, state, oldest, now_ms) else {
+            let decides = |age: &retention::Age| topic.retention.retention_ms.is_none() || age.is_known(now_ms);
+            let oldest = self.oldest(topic, partition, TRUNCATED_AT_ONCE, decides)?;
+            let Some(to) = retention::truncate_to(topic.retention, state, oldest.iter().copied(), now_ms) else {
                 return Ok(u64::try_from(state.log_start - start).unwrap_or_default());
             };
-            self.execute(Command::Truncate { topic: topic.id, partition, to })?;
+            let going = &oldest[..oldest.partition_point(|age| age.end <= to)];
+            for last in going.chunks(TRUNCATED_AT_ONCE).filter_map(<[_]>::last) {
+                self.execute(Command::Truncate { topic: topic.id, partition, to: last.end })?;
+            }
         }
     }
 

@@ -169,8 +169,15 @@ impl Store {
         }
     }
 
-    /// The oldest stored batches of a partition, `most` at most. They decide what is deleted, so their checksums are looked at.
-    pub(super) fn oldest(&self, topic: &StoredTopic, partition: u32, most: usize) -> Result<Vec<Age>, Error> {
+    /// The oldest stored batches of a partition, `count` of them, and as many more as it takes until `decides` is true of one. They decide what is deleted, so
+    /// their checksums are looked at.
+    pub(super) fn oldest(
+        &self,
+        topic: &StoredTopic,
+        partition: u32,
+        count: usize,
+        decides: impl Fn(&Age) -> bool,
+    ) -> Result<Vec<Age>, Error> {
         self.shared.reading(|| {
             let transaction = self.shared.begin_read()?;
             let batches = open(&transaction, BATCHES, &self.shared.path)?;
@@ -180,21 +187,22 @@ impl Store {
                 .map_err(|error| self.shared.read_failed(error))?;
             let state = self.range(id, partition)?;
             let place = Place { topic: id, name: topic.name.clone(), partition, state };
-            rows.take(most)
-                .map(|row| {
-                    let (key, value) = row.map_err(|error| self.shared.read_failed(error))?;
-                    let (base, bytes) = (key.value().2, value.value());
-                    let header = StoredHeader::read_checked(bytes)
-                        .map_err(|damage| place.corrupt(&self.shared, base, damage))?;
-                    let end = base.saturating_add(i64::from(header.records));
-                    Ok(Age {
-                        end,
-                        bytes: bytes.len() as u64,
-                        max_timestamp: header.max_timestamp,
-                        arrival: header.arrival,
-                    })
-                })
-                .collect()
+            let (mut ages, mut is_decided) = (Vec::new(), false);
+            for row in rows {
+                if ages.len() >= count && is_decided {
+                    break;
+                }
+                let (key, value) = row.map_err(|error| self.shared.read_failed(error))?;
+                let (base, bytes) = (key.value().2, value.value());
+                let header =
+                    StoredHeader::read_checked(bytes).map_err(|damage| place.corrupt(&self.shared, base, damage))?;
+                let end = base.saturating_add(i64::from(header.records));
+                let (bytes, max_timestamp, arrival) = (bytes.len() as u64, header.max_timestamp, header.arrival);
+                let age = Age { end, bytes, max_timestamp, arrival };
+                is_decided |= decides(&age);
+                ages.push(age);
+            }
+            Ok(ages)
         })
     }
 

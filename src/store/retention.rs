@@ -18,6 +18,11 @@ pub struct Age {
 }
 
 impl Age {
+    /// Whether anything is known of when its newest record is from.
+    pub fn is_known(&self, now_ms: i64) -> bool {
+        self.written(now_ms).is_some()
+    }
+
     /// When its newest record is from, as far as that is to be believed: a timestamp that is none,
     /// or later than the record's arrival, is not.
     fn written(&self, now_ms: i64) -> Option<i64> {

@@ -79,6 +79,18 @@ impl StoredBatch {
     }
 }
 
+#[cfg(test)]
+impl StoredBatch {
+    /// The same as a program wrote it that did not say when.
+    pub(super) fn without_arrival(mut self) -> Self {
+        self.bytes.drain(HEADER_BYTES_WITHOUT_ARRIVAL..HEADER_BYTES);
+        self.bytes[0] = VERSION_WITHOUT_ARRIVAL;
+        let checksum = crc_fast::crc32_iscsi(&self.bytes[5..]);
+        self.bytes[1..5].copy_from_slice(&checksum.to_le_bytes());
+        self
+    }
+}
+
 /// A record over [`RECORD_BYTES_MAX`], with its size in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordTooLarge(pub usize);

@@ -579,3 +579,4 @@ fn records_of_a_time_before_epochs_have_none() {
 
 mod failing;
 mod standby;
+mod unknown;
