@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::builtins::Builtins;
 use super::failure::Failure;
 use super::pipeline::{Pipeline, Stage};
-use super::revision::{RevisionRecord, StageSpec};
+use super::revision::{History, RevisionRecord, StageSpec};
 use super::stats::StageStats;
 use super::status::lock;
 use super::watch::Watch;
@@ -83,14 +83,20 @@ impl Components {
         self.configured.iter().try_for_each(|(spec, bytes)| Ok(self.target.put_artifact(&spec.plugin_digest, bytes)?))
     }
 
-    /// Compile a revision from the components that the target holds.
-    pub(super) fn pipeline(&self, record: RevisionRecord, watch: Watch) -> Result<Pipeline, Failure> {
+    /// Compile a revision of `history` from the components that the target holds.
+    pub(super) fn pipeline(
+        &self,
+        history: &History,
+        record: RevisionRecord,
+        watch: Watch,
+    ) -> Result<Pipeline, Failure> {
+        let number = record.number;
         let stages = record.stages.iter().map(|spec| self.stage(spec)).collect::<Result<_, Failure>>()?;
         let builtins = Builtins::new(&self.guard.applied(&record.builtins)).map_err(|message| {
-            let message = format!("the built-ins of revision {}: {message}", record.number);
+            let message = format!("the built-ins of revision {number}: {message}");
             Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate")
         })?;
-        Ok(Pipeline::new(record, builtins, stages, watch))
+        Ok(Pipeline::new(record, history.undone_by(number), builtins, stages, watch))
     }
 
     pub(super) fn stage(&self, spec: &StageSpec) -> Result<Stage, Failure> {

@@ -163,8 +163,10 @@ impl Memory {
                 let kept = before.remove(&stage.spec.name).and_then(|before: Before| before.kept);
                 before.insert(stage.spec.name.clone(), Before { head, state: Some(state), kept });
             }
-            let changes = |stage: &Stage, _: &StateHead| {
-                old.stage(&stage.spec.name).is_none_or(|old| works_otherwise(&old.spec, &stage.spec))
+            let changes = |stage: &Stage, head: &StateHead| {
+                // After an undone trial it is as another revision has left it.
+                head.revision != old.number()
+                    || old.stage(&stage.spec.name).is_none_or(|old| works_otherwise(&old.spec, &stage.spec))
             };
             migrated |= self.inherit(heir, &partition, before, Some(next_offset), changes, wrote)?;
         }
@@ -176,21 +178,27 @@ impl Memory {
         &mut self,
         heir: &Heir<'_>,
         partition: &TopicPartition,
-        mut before: BTreeMap<String, Before>,
+        before: BTreeMap<String, Before>,
         next_offset: Option<i64>,
         changes: impl Fn(&Stage, &StateHead) -> bool,
         writer: impl Fn(&str, &Writer) -> Result<Stage, Failure>,
     ) -> Result<bool, Failure> {
         let (number, mut migrated) = (heir.pipeline.number(), false);
         let mut after = Remembered::default();
+        // Trials end, or are undone, before anything is taken over: also for a stage that is gone, or has no state now.
+        let mut settled = BTreeMap::new();
+        for (name, before) in before {
+            let before = self.settle(heir, partition, &name, before, &writer)?;
+            settled.extend(before.map(|before| (name, before)));
+        }
+        let mut before = settled;
         for stage in &heir.pipeline.stages {
             let name = &stage.spec.name;
             let Some(layout) = stage.plugin.state_version() else {
                 after.states.push(None);
                 continue;
             };
-            let taken = before.remove(name).map(|before| self.settle(heir, partition, stage, before, &writer));
-            let Some((head, mut state, mut kept)) = taken.transpose()?.flatten() else {
+            let Some(Before { head, state: Some(mut state), mut kept }) = before.remove(name) else {
                 after.states.push(Some(empty(stage)));
                 continue;
             };
@@ -209,7 +217,7 @@ impl Memory {
         }
         for (name, before) in before {
             let kept = match before {
-                Before { kept: Some(kept), .. } if kept.trial == number && kept.departed.is_some() => Some(kept),
+                Before { kept: Some(kept), state: None, .. } => Some(kept),
                 Before { head, state: Some(mut state), kept } => {
                     state.forget_kept();
                     self.departed.extend(kept.map(|kept| departed(kept.name(&name), partition)));
@@ -229,40 +237,42 @@ impl Memory {
         Ok(migrated)
     }
 
-    /// What a stage takes over: the state that it goes on with, who wrote it, and what is still kept of before. This is where a trial is undone.
+    /// What there is of a stage for the heir to take over, once every trial but its own has ended. This is where a trial is undone.
     fn settle(
         &mut self,
         heir: &Heir<'_>,
         partition: &TopicPartition,
-        stage: &Stage,
+        name: &str,
         before: Before,
         writer: &impl Fn(&str, &Writer) -> Result<Stage, Failure>,
-    ) -> Result<Option<(StateHead, State, Option<Kept>)>, Failure> {
-        let (name, number) = (&stage.spec.name, heir.pipeline.number());
-        let Before { head, state, kept } = before;
-        let Some(kept) = kept else { return Ok(state.map(|state| (head, state, None))) };
-        let is_undone = heir.pipeline.record.undoes == Some(kept.trial);
+    ) -> Result<Option<Before>, Failure> {
+        let (head, state, kept) = match before {
+            Before { head, state, kept: Some(kept) } if kept.trial != heir.pipeline.number() => (head, state, kept),
+            unchanged => return Ok(Some(unchanged)),
+        };
+        let is_undone = heir.undoes(kept.trial);
         match (state, kept) {
             (None, Kept { departed: Some(state), head, .. }) if is_undone => {
-                Ok(Some((StateHead { departed: None, ..head }, state, None)))
+                let head = StateHead { departed: None, ..head };
+                Ok(Some(Before { head, state: Some(state), kept: None }))
             }
             // The trial has ended in another way, and the state with it.
             (None, kept) => {
                 self.departed.push(departed(kept.name(name), partition));
                 Ok(None)
             }
-            (Some(state), kept) if kept.trial == number => Ok(Some((head, state, Some(kept)))),
             (Some(mut state), kept) => {
                 if kept.is_stored {
                     self.departed.push(departed(kept.name(name), partition));
                 }
+                let spec_of = |head: &StateHead| writer(name, &Writer::of(head)).map(|stage| stage.spec);
                 // A stage that the trial has not changed has gone on as ever.
-                if is_undone && works_otherwise(&writer(name, &Writer::of(&head))?.spec, &stage.spec) {
+                if is_undone && works_otherwise(&spec_of(&head)?, &spec_of(&kept.head)?) {
                     state.restore();
-                    return Ok(Some((kept.head, state, None)));
+                    return Ok(Some(Before { head: kept.head, state: Some(state), kept: None }));
                 }
                 state.forget_kept();
-                Ok(Some((head, state, None)))
+                Ok(Some(Before { head, state: Some(state), kept: None }))
             }
         }
     }
@@ -340,6 +350,11 @@ impl Memory {
 }
 
 impl Heir<'_> {
+    /// Whether a trial was undone before it, or is by it: whoever takes over may have passed by the revision that undid it.
+    fn undoes(&self, trial: RevisionNumber) -> bool {
+        self.pipeline.undone.contains(&trial)
+    }
+
     fn has_state(&self, stage: &str) -> bool {
         self.pipeline.stage(stage).is_some_and(|stage| stage.plugin.state_version().is_some())
     }
@@ -355,12 +370,13 @@ fn works_otherwise(one: &StageSpec, other: &StageSpec) -> bool {
     one.plugin_digest != other.plugin_digest || one.config != other.config
 }
 
-/// Whether a stage's plugin is replaced by one with another layout.
+/// Whether a stage's plugin may find state with another layout: that of the plugin that it replaces, or of one before that, where a trial is undone.
 pub(super) fn migrates(old: &Pipeline, new: &Pipeline) -> bool {
-    new.stages.iter().any(|stage| {
-        let before = old.stage(&stage.spec.name).and_then(|old| old.plugin.state_version());
-        stage.plugin.state_version().zip(before).is_some_and(|(now, before)| now != before)
-    })
+    new.undone.contains(&old.number())
+        || new.stages.iter().any(|stage| {
+            let before = old.stage(&stage.spec.name).and_then(|old| old.plugin.state_version());
+            stage.plugin.state_version().zip(before).is_some_and(|(now, before)| now != before)
+        })
 }
 
 /// Make what the stages did with a batch part of the next commit. How many changes wait for it now comes back.

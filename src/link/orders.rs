@@ -111,11 +111,6 @@ impl Orders {
         lock(&self.told).turn(lane)
     }
 
-    /// Whether no other daemon can run the link.
-    pub(super) fn are_all_ours(&self) -> bool {
-        matches!(lock(&self.told).ours, Ours::All)
-    }
-
     /// The share of a link of so many lanes that is ours.
     pub(super) fn share(&self, lanes: u32) -> f64 {
         match &lock(&self.told).ours {

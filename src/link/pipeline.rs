@@ -3,6 +3,7 @@
 //! A [`Pipeline`] is what all lanes share: compiled plugins and their configuration. Each lane makes a
 //! `Run` of it: one configured instance of each stage.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use super::builtins::Builtins;
@@ -20,6 +21,8 @@ use crate::plugin::{ConfigError, Instance, Plugin};
 pub struct Pipeline {
     /// Its number, content and origin.
     pub record: RevisionRecord,
+    /// The revisions whose trial was undone by then, as the history says.
+    pub(super) undone: BTreeSet<RevisionNumber>,
     /// What records go through before the first stage.
     pub(super) builtins: Builtins,
     /// Its stages, in order.
@@ -85,8 +88,14 @@ impl Stage {
 
 impl Pipeline {
     /// A pipeline without instances.
-    pub(super) fn new(record: RevisionRecord, builtins: Builtins, stages: Vec<Stage>, watch: Watch) -> Self {
-        Self { record, builtins, stages, watch, spares: Mutex::default() }
+    pub(super) fn new(
+        record: RevisionRecord,
+        undone: BTreeSet<RevisionNumber>,
+        builtins: Builtins,
+        stages: Vec<Stage>,
+        watch: Watch,
+    ) -> Self {
+        Self { record, undone, builtins, stages, watch, spares: Mutex::default() }
     }
 
     /// Whether it hands every record on as it is.

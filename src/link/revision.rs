@@ -1,5 +1,7 @@
 //! Revisions: numbered pipelines, and the history of a link.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::ProbationConfig;
@@ -102,9 +104,9 @@ impl RevisionRecord {
         Content { builtins: self.builtins.clone(), stages: self.stages.clone() }
     }
 
-    /// Until when it is on trial, at most, in milliseconds since 1970-01-01 UTC; `None` if it is not: what goes back is not, nor is the first revision.
+    /// Until when it is on trial, in milliseconds since 1970-01-01 UTC; `None` if it is not: what goes back is not, nor is the first revision.
     ///
-    /// This says the same to all daemons. The one that has published it may know earlier that its probation was passed.
+    /// This says the same to all daemons, and after a restart: that its probation was passed before, one of them knows alone and only while it runs.
     pub fn trial_ends_ms(&self, probation: &ProbationConfig) -> Option<i64> {
         let goes_back = matches!(self.origin, Origin::Rollback | Origin::Automatic);
         let is_watched = !goes_back && self.number.0 > 1 && probation.records > 0;
@@ -207,6 +209,13 @@ impl History {
         // Revisions of before have no bound of timestamps. That the file has one now is no word
         // against what was published since.
         Ok(last.number != taken.number && taken.digest == content.clone().without_bounds().digest()?)
+    }
+
+    /// The revisions whose trial was undone by the one of this number, or before it: for whoever takes over from any of them, whether or not anybody has run the
+    /// revisions in between.
+    pub fn undone_by(&self, number: RevisionNumber) -> BTreeSet<RevisionNumber> {
+        let until = self.revisions.iter().take_while(|revision| revision.number <= number);
+        until.filter_map(|revision| revision.undoes).collect()
     }
 
     /// What a rollback goes back to if it is not told: the content before the present one.

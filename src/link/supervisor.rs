@@ -87,9 +87,10 @@ impl Shared {
         if committed <= Some(known.number()) {
             return Ok(known);
         }
-        if let Some(newest) = read_history(&*self.target, &self.config)?.last() {
+        let history = read_history(&*self.target, &self.config)?;
+        if let Some(newest) = history.last() {
             // Whoever has published it watches it.
-            self.take_over(self.components.pipeline(newest.clone(), Watch::default())?);
+            self.take_over(self.components.pipeline(&history, newest.clone(), Watch::default())?);
         }
         Ok(self.slot.load_full())
     }
@@ -513,14 +514,14 @@ impl Link {
     }
 
     fn shared(&self, orders: Orders, genesis: Genesis) -> Result<Shared, Failure> {
-        let record = self.revision_to_run()?;
-        let watch = self.watch(&self.history()?, None);
+        let (history, record) = self.history_to_run()?;
+        let watch = self.watch(&history, None);
         Ok(Shared {
             // What the file says counts for a link that is new.
             config: LinkConfig { lanes: genesis.lanes, ..self.config.clone() },
             source: self.source.clone(),
             target: self.target.clone(),
-            slot: ArcSwap::from_pointee(self.components.pipeline(record, watch)?),
+            slot: ArcSwap::from_pointee(self.components.pipeline(&history, record, watch)?),
             orders,
             lanes: (0..genesis.lanes).map(|_| Mutex::default()).collect(),
             counters: self.counters.clone(),

@@ -112,11 +112,6 @@ impl Watch {
         !self.passed.load(Relaxed) && self.probation.as_ref().is_some_and(runs)
     }
 
-    /// Whether its probation has ended well, or somebody has ended it.
-    pub(super) fn has_passed(&self) -> bool {
-        self.passed.load(Relaxed)
-    }
-
     /// How many records it has handled, if its probation has ended since this was asked last, and well.
     pub(super) fn take_passed(&self) -> Option<u64> {
         let probation = self.probation.as_ref()?;

@@ -1,12 +1,11 @@
 //! A revision on trial that does not pass is undone whole: the stages remember what they did when it began.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use serde_json::{Value, json};
 use tidegate::api::wire::{LinkStatus, Revision, RevisionOrigin, Swap};
 use tidegate::model::{StoredState, TopicPartition};
-use tidegate::store::Store;
+use tidegate::store::{Command, Store};
 
 use crate::harness::{Daemon, LINKS, Site, plugin, wait_until};
 
@@ -164,20 +163,125 @@ fn a_rollback_within_the_trial_has_the_old_layout_as_it_was() {
     assert_eq!(stored(&site, daemon).keys().collect::<Vec<_>>(), ["once"]);
 }
 
+/// Each value names a key of the second range, which a stage that goes by `/x` remembers.
+fn naming(keys: std::ops::Range<u64>, named: std::ops::Range<u64>) -> Vec<Value> {
+    let naming = |(key, named)| json!({"n": key, "x": format!("k{named}")}).to_string();
+    let values = keys.clone().zip(named).map(naming);
+    let mut records = keyed(keys);
+    records.iter_mut().zip(values).for_each(|(record, value)| record["value"] = value.into());
+    records
+}
+
+fn roll_back(site: &Site) {
+    let _swap: Swap = site.cli_json(&["plugin", "rollback", "flow"]);
+}
+
+fn say(site: &Site, what: &str) {
+    let said = site.cli(&["link", what, "flow"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+/// What the stage saw before the trial is dropped as seen, and what it saw in the trial alone is not.
+fn assert_undone(site: &Site) {
+    produce(site, &naming(0..100, 1000..1100));
+    produce(site, &naming(200..300, 1100..1200));
+    let copies = copies(site);
+    let of = |keys: std::ops::Range<u64>| keys.map(|key| copies.get(&format!("k{key}")).copied().unwrap_or_default());
+    assert_eq!(of(0..100).filter(|count| *count != 1).count(), 0, "doubled: {copies:?}");
+    assert_eq!(of(200..300).filter(|count| *count != 1).count(), 0, "taken for seen: {copies:?}");
+    assert_verified(site);
+}
+
 #[test]
-fn what_was_kept_is_dropped_when_the_trial_has_passed() {
-    let site = site("dedupe", DEDUPE, "[links.flow.probation]\nrecords = 100");
-    let daemon = site.start();
-    produce(&site, &keyed(0..200));
-    publish(&site, "json-filter", &json!({"pointer": "/n", "at_least": 0}));
-    produce(&site, &(0..150).map(|n| json!({"key": format!("g{n}"), "value": "{\"n\":1}"})).collect::<Vec<_>>());
+fn a_rollback_that_no_lane_runs_undoes_the_trial_all_the_same() {
+    let by_value = ("dedupe", json!({"by": {"pointer": "/x"}, "max_age_ms": 3_600_000}));
+    let by_key = ("dedupe", json!({"by": "key", "max_age_ms": 1_800_000}));
+    let filter = |least: i64| ("json-filter", json!({"pointer": "/n", "at_least": least}));
+    // What is on trial, what is published after the rollback, and whether that is undone too.
+    let ways = [
+        (by_value.clone(), by_key.clone(), false),
+        (by_value.clone(), by_value.clone(), true),
+        (by_value, filter(0), true),
+        (filter(0), by_key, false),
+        (filter(0), filter(-1), true),
+    ];
+    for ((trial, trial_config), (next, next_config), is_undone_too) in ways {
+        let way = format!("{trial} {trial_config}, then {next} {next_config}");
+        println!("{way}");
+        let site = site("dedupe", DEDUPE, "");
+        let daemon = site.start();
+        produce(&site, &naming(0..100, 2000..2100));
+        publish(&site, trial, &trial_config);
+        produce(&site, &naming(100..200, 200..300));
+        say(&site, "stop");
+        roll_back(&site);
+        publish(&site, next, &next_config);
+        say(&site, "start");
+        if is_undone_too {
+            produce(&site, &naming(400..500, 200..300));
+            roll_back(&site);
+        }
+        assert_undone(&site);
+        assert_eq!(stored(&site, daemon).keys().filter(|name| name.contains("@2")).count(), 0, "{way}");
+    }
+}
+
+fn await_passed(site: &Site) {
     let has_passed = || {
         let events: Value = site.client.read(&format!("{LINKS}/flow/events"));
         events.as_array().is_some_and(|events| events.iter().any(|event| event["kind"] == "probation-passed"))
     };
     wait_until("the probation is over", has_passed);
     // The lane looks between two batches.
-    (0..3).for_each(|n| produce(&site, &[json!({"key": format!("after{n}"), "value": "{\"n\":1}"})]));
-    assert!(fs::exists(site.path("data/west.redb")).expect("a file"));
+    (0..3).for_each(|n| produce(site, &naming(700 + n..701 + n, 700..701)));
+}
+
+const SHORT_PROBATION: &str = "[links.flow.probation]\nrecords = 50";
+
+#[test]
+fn a_rollback_after_the_probation_has_passed_undoes_what_the_history_says() {
+    for (restarts, trial) in [(false, "dedupe"), (true, "dedupe"), (false, "json-filter"), (true, "json-filter")] {
+        let site = site("dedupe", DEDUPE, SHORT_PROBATION);
+        let daemon = site.start();
+        produce(&site, &naming(0..100, 2000..2100));
+        let config = match trial {
+            "dedupe" => json!({"by": {"pointer": "/x"}, "max_age_ms": 3_600_000}),
+            _ => json!({"pointer": "/n", "at_least": 0}),
+        };
+        publish(&site, trial, &config);
+        produce(&site, &naming(100..200, 200..300));
+        await_passed(&site);
+        let daemon = again(&site, daemon, restarts);
+        roll_back(&site);
+        assert_undone(&site);
+        assert_eq!(stored(&site, daemon).keys().collect::<Vec<_>>(), ["once"]);
+    }
+}
+
+/// Set the time back at which the newest revision was published.
+fn publish_an_hour_ago(site: &Site) {
+    let store = Store::open(site.path("data/west.redb"), Default::default()).expect("the store");
+    let stored = store.metadata("flow", "revisions").expect("readable").expect("a history");
+    let mut history: Value = serde_json::from_slice(&stored).expect("JSON");
+    let newest = history["revisions"].as_array_mut().and_then(|revisions| revisions.last_mut()).expect("a revision");
+    newest["at_ms"] = (newest["at_ms"].as_i64().expect("a time") - 3_600_000).into();
+    let value = history.to_string().into_bytes();
+    let replaced = Command::PutMetadata { link: "flow".into(), key: "revisions".to_owned(), value };
+    store.execute(replaced).expect("stored");
+}
+
+#[test]
+fn what_was_kept_is_dropped_when_the_time_of_the_trial_is_over() {
+    let site = site("dedupe", DEDUPE, SHORT_PROBATION);
+    let daemon = site.start();
+    produce(&site, &keyed(0..200));
+    publish(&site, "json-filter", &json!({"pointer": "/n", "at_least": 0}));
+    produce(&site, &naming(300..450, 300..450));
+    await_passed(&site);
+    assert_eq!(stored(&site, daemon)["once"].head.departed.map(|trial| trial.0), Some(2), "it can still be undone");
+    publish_an_hour_ago(&site);
+    let daemon = site.start();
+    wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+    (0..3).for_each(|n| produce(&site, &naming(500 + n..501 + n, 0..1)));
     assert!(stored(&site, daemon).is_empty());
 }

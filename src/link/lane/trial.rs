@@ -25,7 +25,8 @@ impl Session {
 
     /// Drop what is kept for a trial, once it is certain that nobody undoes it any more.
     pub(super) fn end_trial(&mut self) {
-        if !self.memory.keeps() || !self.has_trial_ended() {
+        let pipeline = self.run.pipeline();
+        if !self.memory.keeps() || pipeline.watch.is_held() || is_on_trial(pipeline, &self.link) {
             return;
         }
         for partition in self.memory.end_trial() {
@@ -34,18 +35,11 @@ impl Session {
             }
         }
     }
-
-    fn has_trial_ended(&self) -> bool {
-        let pipeline = self.run.pipeline();
-        let ends = pipeline.record.trial_ends_ms(&self.link.config.probation);
-        // Another daemon does not know that the probation was passed here.
-        let has_passed = || pipeline.watch.has_passed() && self.link.orders.are_all_ours();
-        let is_over = || ends.is_none_or(|ends| now_ms() > ends.saturating_add(SPREAD_MS));
-        !pipeline.watch.is_held() && (has_passed() || is_over())
-    }
 }
 
-/// Whether what a revision does may be undone.
+/// Whether what a revision does may be undone, or was a moment ago. The history and the clock alone say so, as for whoever goes back: what is asked of anything else may
+/// have another answer after a restart, and then a rollback undoes what nobody keeps any more.
 pub(super) fn is_on_trial(pipeline: &Pipeline, link: &super::Shared) -> bool {
-    pipeline.record.trial_ends_ms(&link.config.probation).is_some_and(|ends| now_ms() < ends)
+    let ends = pipeline.record.trial_ends_ms(&link.config.probation);
+    ends.is_some_and(|ends| now_ms() <= ends.saturating_add(SPREAD_MS))
 }

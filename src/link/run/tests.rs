@@ -1,6 +1,6 @@
 //! Batches with any number of bad records, against the same records one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::thread;
@@ -92,7 +92,7 @@ impl Bench {
         };
         let stage = |spec: &StageSpec| Stage { spec: spec.clone(), plugin: plugin.clone(), stats: Arc::default() };
         let stages = record.stages.iter().map(stage).collect();
-        let pipeline = Pipeline::new(record, builtins::Builtins::default(), stages, Watch::default());
+        let pipeline = Pipeline::new(record, BTreeSet::new(), builtins::Builtins::default(), stages, Watch::default());
         let run = Run::new(&config, &Arc::new(pipeline)).expect("instances");
         let states = policies.iter().map(|_| Some(State::new(BTreeMap::new(), i64::MIN, limits.state_bytes))).collect();
         let seen = Seen {

@@ -141,15 +141,13 @@ impl Link {
     }
 
     /// The newest revision, if its trial has not ended: what goes back now undoes it whole. What was kept for that is still there, since lanes give it
-    /// up some time after the trial can have ended. `late`: how long ago it may have ended, if it did not end well.
+    /// up some time after the trial has ended. `late`: how long ago it may have ended.
+    ///
+    /// The history and the clock alone say so: what this daemon knows beside them is gone after a restart, and what lanes have dropped by then too.
     pub(in crate::link) fn on_trial(&self, history: &History, late: Duration) -> Option<RevisionNumber> {
         let last = history.last()?;
-        let has_passed = || {
-            let present = self.present();
-            present.is_some_and(|present| present.number() == last.number && present.watch.has_passed())
-        };
         let ends = last.trial_ends_ms(&self.config.probation)?;
-        (now_ms() < ends.saturating_add(late.as_millis() as i64) && !has_passed()).then_some(last.number)
+        (now_ms() < ends.saturating_add(late.as_millis() as i64)).then_some(last.number)
     }
 
     /// A refused plugin of another world: the stage's place in the pipeline was made for what it has.
@@ -181,7 +179,7 @@ impl Link {
         let record = history.push(content, publisher, now_ms());
         let record = record.map_err(|error| PublishError::Failed(error.into()))?.clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
-        let pipeline = self.components.pipeline(record.clone(), watch).map_err(PublishError::Failed)?;
+        let pipeline = self.components.pipeline(history, record.clone(), watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage, &[]))?;
         if let Some(Running { shared, .. }) = running {
             pipeline.make_spares(&self.config.id, shared.config.lanes).map_err(PublishError::Failed)?;

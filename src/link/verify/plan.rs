@@ -150,11 +150,12 @@ impl Survey<'_> {
             return Ok(());
         }
         let history = (self.history)()?;
+        stage.undone = history.last().map(|last| history.undone_by(last.number)).unwrap_or_default();
         for record in history.revisions().iter().filter(|record| numbers.contains(&record.number)) {
             if stage.revisions.contains_key(&record.number) {
                 continue;
             }
-            let loaded = self.components.pipeline(record.clone(), Watch::default()).and_then(|pipeline| {
+            let loaded = self.components.pipeline(&history, record.clone(), Watch::default()).and_then(|pipeline| {
                 let pipeline = Arc::new(pipeline);
                 plan.routes.extend(Run::new(&stage.config, &pipeline)?.routes().cloned());
                 pipeline.builtins.timed_headers().for_each(|name| stage.printer.mask_times(name));

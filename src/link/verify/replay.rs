@@ -1,6 +1,6 @@
 //! Makes of a source partition what the link makes of it: the same pipeline, revision by revision, with the code that lanes run.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub(super) struct Stage<'v> {
     pub(super) config: LinkConfig,
     pub(super) target: Arc<dyn Cluster>,
     pub(super) revisions: BTreeMap<RevisionNumber, Result<Arc<Pipeline>, String>>,
+    /// The revisions whose trial was undone, also by one that no lane has run.
+    pub(super) undone: BTreeSet<RevisionNumber>,
     /// The partitions of each topic of the target.
     pub(super) partitions: HashMap<Arc<str>, u32>,
     pub(super) printer: Printer,
@@ -77,6 +79,7 @@ impl<'v> Stage<'v> {
             config: LinkConfig { breaker, ..config.clone() },
             target,
             revisions: BTreeMap::new(),
+            undone: BTreeSet::new(),
             partitions: HashMap::new(),
             printer: Printer::default(),
             cancelled,
@@ -265,8 +268,7 @@ impl Replay {
         while let Some((number, _)) = self.borders.front().copied().filter(|(_, offset)| *offset <= self.next) {
             let pipeline = stage.pipeline(number)?;
             // What a lane keeps counts only where the trial was undone, which the history says.
-            let mut later = stage.revisions.values().flatten();
-            let is_on_trial = later.any(|later| later.record.undoes == Some(number));
+            let is_on_trial = stage.undone.contains(&number);
             let heir = Heir { link: &stage.config.id, pipeline: &pipeline, is_on_trial };
             let next = self.next;
             match self.pipeline.take() {
