@@ -538,12 +538,8 @@ impl Link {
         })
     }
 
-    /// The published revision; or a new one, if the configuration file has changed since it was last published.
-    fn revision_to_run(&self) -> Result<RevisionRecord, Failure> {
-        self.history_to_run().map(|(_, record)| record)
-    }
-
-    /// The same, with the history that it is the last of, as it is stored.
+    /// The published revision; or a new one, if the configuration file has changed since it was last published. With the history that it is the last of, as it is
+    /// stored.
     fn history_to_run(&self) -> Result<(History, RevisionRecord), Failure> {
         let content = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
         loop {
