@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::control::{ControlError, Fault};
 use super::error::ApiError;
@@ -17,6 +17,12 @@ const TYPES: [&str; 5] = [
     "application/octet-stream",
     "text/plain",
 ];
+
+/// The most faults that are told of one body.
+const FAULTS_MAX: usize = 100;
+
+/// The most bytes that are read to find them: a body is read again for each.
+const READ_BYTES_MAX: usize = 16 << 20;
 
 /// The object in a body.
 ///
@@ -46,10 +52,10 @@ pub(super) fn request<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if let Ok(request) = serde_json::from_slice(body) {
         return Ok(request);
     }
-    let mut object: Map<String, Value> = serde_json::from_slice(body).map_err(|error| not_json(&error.to_string()))?;
+    let mut object: Value = serde_json::from_slice(body).map_err(|error| not_json(&error.to_string()))?;
     let mut faults = Vec::new();
-    loop {
-        let error = match serde_path_to_error::deserialize::<_, T>(Value::Object(object.clone())) {
+    for _ in 0..(READ_BYTES_MAX / body.len().max(1)).clamp(1, FAULTS_MAX) {
+        let error = match serde_path_to_error::deserialize::<_, T>(&object) {
             Ok(_) if !faults.is_empty() => break,
             Ok(request) => return Ok(request),
             Err(error) => error,
@@ -57,7 +63,7 @@ pub(super) fn request<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         // Reading ends at the first error. So what is wrong is taken out, and the rest is read again.
         let (path, message) = (error.path().to_string(), error.inner().to_string());
         let key = path.split(['.', '[']).next().unwrap_or_default();
-        match object.remove(key) {
+        match object.as_object_mut().and_then(|object| object.remove(key)) {
             Some(_) => faults.push(fault(&path, &message)),
             None => {
                 let taken_out = |fault: &Fault| message == format!("missing field `{}`", fault.path.replace("$.", ""));
@@ -174,6 +180,18 @@ mod tests {
         );
         assert_eq!(faults(request::<Sample>(br#"{"count":1}"#)), ["$: missing key `name`"]);
         assert_eq!(faults(request::<Sample>(br#"{"countt":1,"name":"x"}"#)).len(), 2);
+    }
+
+    /// Each is found by reading all again.
+    #[test]
+    fn of_many_faults_the_first_are_said() {
+        let with = |count: usize, value: &str| {
+            let keys: Vec<_> = (0..count).map(|index| format!("\"key{index}\":{value}")).collect();
+            faults(request::<Sample>(format!("{{{}}}", keys.join(",")).as_bytes())).len()
+        };
+        assert_eq!(with(10, "0"), 11, "a key is missing too");
+        assert_eq!(with(1000, "0"), FAULTS_MAX);
+        assert_eq!(with(1000, &format!("\"{}\"", "x".repeat(1000))), READ_BYTES_MAX / 1_016_792);
     }
 
     #[test]

@@ -36,6 +36,9 @@ const SLOWEST_BYTES_PER_SECOND: u32 = 16 * 1024;
 /// How much room is made for what a client says that it is going to send.
 const FIRST_BYTES_MAX: usize = MIB;
 
+/// The largest document that is read where it came in: a larger one is read on a thread for blocking work, so that the API answers others meanwhile.
+const READ_AT_ONCE_BYTES_MAX: usize = 16 * 1024;
+
 const MIB: usize = 1024 * 1024;
 
 /// What every handler has.
@@ -242,27 +245,35 @@ fn expected_bytes(body: &axum::body::Body) -> usize {
     body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
 }
 
+/// What a document says.
+async fn said<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Result<T, ApiError> {
+    if body.len() <= READ_AT_ONCE_BYTES_MAX {
+        return document::request(&body);
+    }
+    tokio::task::spawn_blocking(move || document::request(&body)).await.unwrap_or_else(|_| Err(ApiError::internal()))
+}
+
 /// A body that is JSON of a shape.
 pub(super) struct Sent<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Api> for Sent<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Api> for Sent<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let body = Body::<Document>::from_request(request, api).await?;
-        document::request(&body.0).map(Self)
+        said(body.0).await.map(Self)
     }
 }
 
 /// The same, or no body at all.
 pub(super) struct SentOrDefault<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Default> FromRequest<Api> for SentOrDefault<T> {
+impl<T: DeserializeOwned + Default + Send + 'static> FromRequest<Api> for SentOrDefault<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let body = Body::<Document>::from_request(request, api).await?;
-        if body.0.is_empty() { Ok(Self(T::default())) } else { document::request(&body.0).map(Self) }
+        if body.0.is_empty() { Ok(Self(T::default())) } else { said(body.0).await.map(Self) }
     }
 }
 
@@ -288,7 +299,7 @@ impl FromRequest<Api> for NoBody {
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let body = Body::<Silence>::from_request(request, api).await?;
         if !body.0.trim_ascii().is_empty() {
-            let NoKeys {} = document::request(&body.0)?;
+            let NoKeys {} = said(body.0).await?;
         }
         Ok(Self)
     }

@@ -21,6 +21,13 @@ use super::json_error::without_values;
 /// The deepest nesting that is read: the usual limit.
 const DEPTH_MAX: usize = 128;
 
+/// The most names that are said to be there twice: what is wrong with a text may not be longer than the text.
+const TWICE_MAX: usize = 100;
+
+/// The most bytes that are shown of a name, and of a path.
+const NAME_BYTES_MAX: usize = 255;
+const PATH_BYTES_MAX: usize = 4096;
+
 /// A value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Json {
@@ -52,7 +59,7 @@ pub enum NotJson {
     /// It is not JSON, or nested too deeply.
     #[error("not JSON: {0}")]
     Syntax(String),
-    /// Members whose names are in their object twice, as JSONPath writes them. Which of the two counts is not for us to say.
+    /// Members whose names are in their object twice, as JSONPath writes them; the first [`TWICE_MAX`] of them. Which of the two counts is not for us to say.
     #[error("a key is there twice: {}", .0.join(", "))]
     Twice(Vec<String>),
 }
@@ -66,7 +73,7 @@ impl Json {
         let syntax = |error: serde_json::Error| NotJson::Syntax(without_values(&error.to_string()));
         let whole: &RawValue = serde_json::from_str(text).map_err(syntax)?;
         let mut twice = Vec::new();
-        let value = read(whole, "$", 0, &mut twice).map_err(syntax)?;
+        let value = read(whole, &Place::Root, 0, &mut twice).map_err(syntax)?;
         if twice.is_empty() { Ok(value) } else { Err(NotJson::Twice(twice)) }
     }
 
@@ -162,7 +169,7 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
 }
 
 /// The depth of this recursion is bounded by [`DEPTH_MAX`]. What is passed over to find a part is not read recursively.
-fn read(raw: &RawValue, path: &str, depth: usize, twice: &mut Vec<String>) -> Result<Json, serde_json::Error> {
+fn read(raw: &RawValue, place: &Place<'_>, depth: usize, twice: &mut Vec<String>) -> Result<Json, serde_json::Error> {
     if depth > DEPTH_MAX {
         return Err(serde_json::Error::custom(format!("nested too deeply: {DEPTH_MAX} levels are the limit")));
     }
@@ -171,17 +178,18 @@ fn read(raw: &RawValue, path: &str, depth: usize, twice: &mut Vec<String>) -> Re
         Some(b'{') => {
             let mut found = JsonObject::new();
             for (name, raw) in serde_json::from_str::<Members<'_>>(text)?.0 {
-                let path = member(path, &name);
-                let value = read(raw, &path, depth + 1, twice)?;
-                if found.insert(name, value).is_some() {
-                    twice.push(path);
+                let here = Place::Member(place, &name);
+                let value = read(raw, &here, depth + 1, twice)?;
+                if found.contains_key(&name) && twice.len() < TWICE_MAX {
+                    twice.push(here.path());
                 }
+                found.insert(name, value);
             }
             Json::Object(found)
         }
         Some(b'[') => {
             let parts = serde_json::from_str::<Vec<&RawValue>>(text)?.into_iter().enumerate();
-            let values = parts.map(|(index, raw)| read(raw, &format!("{path}[{index}]"), depth + 1, twice));
+            let values = parts.map(|(index, raw)| read(raw, &Place::Element(place, index), depth + 1, twice));
             Json::Array(values.collect::<Result<_, _>>()?)
         }
         Some(b'"') => Json::String(serde_json::from_str(text)?),
@@ -191,10 +199,35 @@ fn read(raw: &RawValue, path: &str, depth: usize, twice: &mut Vec<String>) -> Re
     })
 }
 
-/// A member of the object at `path`, as JSONPath writes it.
-fn member(path: &str, name: &str) -> String {
-    let is_bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    if is_bare { format!("{path}.{name}") } else { format!("{path}.{name:?}") }
+/// Where a value is. Its path is written only if something is wrong there: a long name would be copied for each value below it.
+enum Place<'a> {
+    Root,
+    Member(&'a Self, &'a str),
+    Element(&'a Self, usize),
+}
+
+impl Place<'_> {
+    /// As JSONPath writes it.
+    fn path(&self) -> String {
+        let path = match self {
+            Self::Root => return "$".to_owned(),
+            Self::Element(parent, index) => format!("{}[{index}]", parent.path()),
+            Self::Member(parent, name) => {
+                let is_bare =
+                    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+                let (parent, name) = (parent.path(), cut(name, NAME_BYTES_MAX));
+                if is_bare { format!("{parent}.{name}") } else { format!("{parent}.{name:?}") }
+            }
+        };
+        cut(&path, PATH_BYTES_MAX).into_owned()
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return text.into();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(bytes_max - '…'.len_utf8())]).into()
 }
 
 /// The members of an object, those with the same name too.

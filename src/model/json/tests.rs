@@ -57,6 +57,21 @@ fn a_name_that_is_there_twice_is_refused_wherever_it_is() {
     assert!(serde_json::from_str::<Json>(r#"{"a":1,"a":2}"#).is_err());
 }
 
+/// A long name above many members, or many levels of them, would be copied for each.
+#[test]
+fn what_is_said_of_names_that_are_there_twice_is_short() {
+    let members = vec!["\"a\":0"; 10_000].join(",");
+    let long = format!("{{\"{}\":{{{members}}}}}", "k".repeat(100_000));
+    let deep = (0..DEPTH_MAX - 1)
+        .fold(format!("{{{members}}}"), |inner, _| format!("{{\"{}\":{inner}}}", "\\u0001".repeat(300)));
+    for text in [long, deep] {
+        let Err(NotJson::Twice(paths)) = Json::parse(&text) else { panic!("no name is there twice") };
+        assert_eq!(paths.len(), TWICE_MAX);
+        let longest = paths.iter().map(String::len).max();
+        assert!(longest.is_some_and(|bytes| bytes <= PATH_BYTES_MAX), "{longest:?}");
+    }
+}
+
 #[test]
 fn what_is_not_json_is_refused() {
     for wrong in
