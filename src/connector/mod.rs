@@ -371,7 +371,8 @@ pub trait Source: Send {
     /// only markers of transactions, records of aborted ones and holes were: then it says how far they go with `next_offset`.
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error>;
 
-    /// The epoch of the leader that had what was read last of a partition, where the cluster has such: a record before `next_offset`, or one that was read ahead.
+    /// The epoch of the leader that had the record before `next_offset` of a partition, or one that was read ahead, where the cluster has such. `None` as well
+    /// while no record up to there was read since the partition was sought: an epoch that ended before `next_offset` would make what was copied look lost.
     fn leader_epoch(&self, _partition: &TopicPartition, _next_offset: i64) -> Option<i32> {
         None
     }

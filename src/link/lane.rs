@@ -170,6 +170,16 @@ struct Position {
     progress: Progress,
 }
 
+impl Position {
+    /// Take in the epoch of what was read. While the record of the checkpoint has not been compared, none is: this may be another log.
+    /// Which of two is newer cannot be told by them: those of an embedded cluster are random.
+    fn take_epoch(&mut self, epoch: Option<i32>) {
+        if self.awaited.is_none() && epoch.is_some() {
+            self.leader_epoch = epoch;
+        }
+    }
+}
+
 /// An opened lane.
 struct Session {
     link: Arc<Shared>,
@@ -426,10 +436,8 @@ impl Session {
         let mut transaction = std::mem::replace(&mut self.transaction, next);
         self.name_records(all);
         for (partition, progress) in &transaction.moved {
-            if let (Some(position), Some(epoch)) =
-                (self.positions.get_mut(partition), self.source.leader_epoch(partition, progress.next_offset))
-            {
-                position.leader_epoch = Some(epoch);
+            if let Some(position) = self.positions.get_mut(partition) {
+                position.take_epoch(self.source.leader_epoch(partition, progress.next_offset));
             }
         }
         let (mut checkpoints, mut targets) = (BTreeMap::new(), BTreeMap::new());

@@ -316,9 +316,9 @@ fn range(client: &Client, partition: &TopicPartition) -> Result<PartitionRange, 
 }
 
 impl Source for KafkaSource {
-    fn leader_epoch(&self, partition: &TopicPartition, _next_offset: i64) -> Option<i32> {
+    fn leader_epoch(&self, partition: &TopicPartition, next_offset: i64) -> Option<i32> {
         let index = self.positions.place(partition)?;
-        Some(self.positions[index].tail_epoch).filter(|epoch| *epoch >= 0)
+        self.positions[index].epoch_up_to(next_offset)
     }
 
     /// Nothing is asked of the broker: whether the offset is there shows with the first fetch.

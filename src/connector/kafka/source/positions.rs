@@ -62,6 +62,11 @@ impl Position {
         self.tail_epoch >= 0
     }
 
+    /// The leader epoch of what was fetched, if it goes up to `offset`: what ends before says nothing of who led then.
+    pub(super) fn epoch_up_to(&self, offset: i64) -> Option<i32> {
+        (self.has_read() && self.next >= offset).then_some(self.tail_epoch)
+    }
+
     /// What was fetched ends here.
     pub(super) fn advance(&mut self, tail: Tail) {
         self.next = tail.next_offset;

@@ -61,6 +61,22 @@ fn advance(session: &mut Session, positions: &mut Positions, index: Index, next_
     session.had_turn(index);
 }
 
+/// Opening reads again from the record that a checkpoint names: batches of an earlier leader may come first.
+#[test]
+fn what_ends_before_an_offset_has_no_epoch_for_it() {
+    let mut positions = positions(1);
+    assert_eq!(positions[0].epoch_up_to(10), None, "nothing was read");
+    for (next_offset, leader_epoch) in [(20, 2), (30, 2), (40, 5)] {
+        positions[0].advance(Tail { next_offset, leader_epoch });
+        for offset in 10..50 {
+            let expected = (offset <= next_offset).then_some(leader_epoch);
+            assert_eq!(positions[0].epoch_up_to(offset), expected, "{offset} of {next_offset}");
+        }
+    }
+    positions.seek(&place(0), topic(), 40);
+    assert_eq!(positions[0].epoch_up_to(40), None, "nothing was read since it was sought");
+}
+
 #[test]
 fn a_session_tells_everything_once_and_then_what_changed() {
     let (mut positions, mut session) = (positions(3), session(17, 3));
