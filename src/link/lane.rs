@@ -10,6 +10,7 @@ mod times;
 mod topology;
 mod transaction;
 mod trial;
+mod unnamed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,8 +33,9 @@ use crate::config::LinkConfig;
 use crate::connector::{Class, Commit, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
 pub(super) use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, LastRecord, RevisionNumber, TopicId, TopicPartition};
-use past::{Doubted, Read, Unnamed, checkpoint, looked_at_again};
+use past::{Doubted, Read, checkpoint, looked_at_again};
 use transaction::Transaction;
+use unnamed::Unnamed;
 
 /// How long a lane waits for records before it looks at its orders and at the slot again.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
@@ -283,7 +285,10 @@ impl Session {
             Some(Polled::Batch(batch)) if self.is_heartbeat(&batch) => self.pass_heartbeats(&batch)?,
             Some(Polled::Batch(batch)) => self.handle(batch)?,
             Some(Polled::Encoded(encoded)) => self.pass(encoded)?,
-            None => drop(self.finish_commit(TURN)?),
+            None => {
+                self.name_records(false);
+                self.finish_commit(TURN)?;
+            }
         }
         if self.is_due(interval) {
             self.commit()?;
@@ -426,6 +431,9 @@ impl Session {
 
     /// The same. `all`: the checkpoints name the newest records that are known.
     fn commit_naming(&mut self, all: bool) -> Result<(), Failure> {
+        if all || self.transaction.begun.is_some() {
+            self.name_records(all);
+        }
         if self.transaction.begun.is_none() {
             return Ok(());
         }
@@ -434,7 +442,6 @@ impl Session {
         }
         let next = Transaction { revision: self.transaction.revision, ..Transaction::default() };
         let mut transaction = std::mem::replace(&mut self.transaction, next);
-        self.name_records(all);
         for (partition, progress) in &transaction.moved {
             if let Some(position) = self.positions.get_mut(partition) {
                 position.take_epoch(self.source.leader_epoch(partition, progress.next_offset));

@@ -205,6 +205,34 @@ fn every_loss_is_stored_with_the_checkpoint() {
     }
 }
 
+/// A lane that was killed may leave a checkpoint that names a record far behind its offset: opened again, it names the newest, though nothing comes.
+#[test]
+fn a_checkpoint_that_names_an_old_record_gets_the_newest_though_nothing_comes() {
+    let site = Site::new(&format!("{CLUSTERS}{}", LINK.replace("lanes = 2", "lanes = 1")));
+    let daemon = site.start();
+    produce(&site, "east", "first", 10);
+    site.client.await_caught_up("copy");
+    daemon.terminate();
+    let old = checkpoint(&site)["last"].clone();
+    assert_eq!(old["offset"], 9);
+    let daemon = site.start();
+    (0..20).for_each(|_| produce(&site, "east", "more", 10));
+    site.client.await_caught_up("copy");
+    daemon.terminate();
+    edit(&site, |checkpoint| {
+        assert_eq!(checkpoint.insert("last".to_owned(), old).expect("a record")["offset"], 209);
+    });
+    let daemon = site.start();
+    // Partitions take turns: when the second of these is copied, the other partition has had two.
+    for _ in 0..2 {
+        site.client.produce("east", "orders", &[json!({ "partition": 1, "value": "beside" })]);
+        site.client.await_caught_up("copy");
+    }
+    assert_eq!(end(&site, "west"), 210, "nothing comes twice");
+    daemon.terminate();
+    assert_eq!(checkpoint(&site)["last"]["offset"], 209);
+}
+
 /// Nothing is said where nothing is known, nothing comes twice, and from then on it is known.
 #[test]
 fn a_checkpoint_that_names_no_record_gets_one_though_nothing_comes() {

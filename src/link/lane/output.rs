@@ -21,12 +21,12 @@ impl Session {
             return self.handle(encoded.decode()?);
         }
         self.transaction.note_timestamp(Some(encoded.records.base_timestamp()));
-        self.keep_unnamed(&partition, &encoded);
         let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
-        if let Some(batch) = self.sink.pass(encoded, &position.target)? {
+        if let Some(batch) = self.sink.pass(encoded.clone(), &position.target)? {
             return self.handle(batch);
         }
         position.next = next_offset;
+        self.unnamed.keep(&partition, encoded);
         self.link.throttle.spend(bytes);
         self.transaction.count(&partition, next_offset, records, records, bytes);
         Ok(())

@@ -4,7 +4,7 @@
 //! later. So whoever finds a loss stores it in the checkpoint, in a transaction of the lane that holds the fence, and only a reset removes it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{COMMIT_PATIENCE, Position, Session, now_ms};
 use crate::connector::{Class, Commit, Encoded, Error, PartitionRange, Topic};
@@ -17,13 +17,6 @@ const LOSSES: [&str; 4] = ["data-lost", "source-truncated", "source-recreated", 
 
 /// What helps when records are gone, or a topic is another one. The loss is stored: data that was restored does not remove it.
 const RESET: &str = "restore the cluster's data if you can, then say where to continue: `tidegate link reset LINK --topic TOPIC --to earliest|latest|OFFSET`";
-
-/// Record batches that pass encoded are kept up to about so many bytes, until one of their records is named.
-const KEPT_BYTES: usize = 8 << 20;
-
-/// So many bytes of them are decoded in a commit, and how often.
-const DECODED_BYTES: usize = 1 << 20;
-const DECODE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a lane has read of a partition at once.
 #[derive(Clone, Copy, Debug)]
@@ -69,57 +62,6 @@ fn from_offset(batch: Batch, next: i64) -> Option<Batch> {
     }
     let old = batch.offsets.partition_point(|offset| *offset < next);
     Some(if old == 0 { batch } else { batch.slice(old..batch.len()) })
-}
-
-/// Record batches that passed encoded, the last of each partition, until one of their records is named. Decoding each of them would
-/// cost what passing them saves. So a checkpoint may name a record that is some seconds older than its offset.
-#[derive(Debug)]
-pub(super) struct Unnamed {
-    batches: BTreeMap<TopicPartition, Encoded>,
-    bytes: usize,
-    due: Instant,
-}
-
-impl Default for Unnamed {
-    fn default() -> Self {
-        Self { batches: BTreeMap::new(), bytes: 0, due: Instant::now() }
-    }
-}
-
-impl Unnamed {
-    fn keep(&mut self, partition: &TopicPartition, encoded: &Encoded) {
-        self.forget(partition);
-        let bytes = encoded.records.bytes().len();
-        if self.bytes + bytes <= KEPT_BYTES {
-            self.bytes += bytes;
-            self.batches.insert(partition.clone(), encoded.clone());
-        }
-    }
-
-    fn forget(&mut self, partition: &TopicPartition) {
-        if let Some(before) = self.batches.remove(partition) {
-            self.bytes -= before.records.bytes().len();
-        }
-    }
-
-    /// Those of which a record is to be named now: all of them, or what is due.
-    fn take(&mut self, all: bool, now: Instant) -> Vec<(TopicPartition, Encoded)> {
-        let mut taken = Vec::new();
-        if !all && now < self.due {
-            return taken;
-        }
-        self.due = now + DECODE_EVERY;
-        let mut left = if all { usize::MAX } else { DECODED_BYTES };
-        while left > 0
-            && let Some((partition, encoded)) = self.batches.pop_first()
-        {
-            let bytes = encoded.records.bytes().len();
-            self.bytes -= bytes;
-            left = left.saturating_sub(bytes);
-            taken.push((partition, encoded));
-        }
-        taken
-    }
 }
 
 /// A partition at which a loss was found.
@@ -234,11 +176,12 @@ impl Session {
     /// if there is nothing new.
     pub(super) fn check_past(&mut self, partition: &TopicPartition, batch: Batch) -> Result<Option<Batch>, Failure> {
         let Some(position) = self.positions.get_mut(partition) else { return Ok(Some(batch)) };
+        let newest = position.next - 1;
         let Some(last) = &position.awaited else {
-            if position.last.is_none()
-                && let Ok(index) = batch.offsets.binary_search(&(position.next - 1))
+            if position.last.is_none_or(|last| last.offset < newest)
+                && let Ok(index) = batch.offsets.binary_search(&newest)
             {
-                // A reset, or a program that named no record, has made the checkpoint: the next one does.
+                // The checkpoint names none, as a reset leaves it, or an older one, as a lane that was killed does: the next one names this.
                 position.last = Some(LastRecord::of(batch.record(index)));
                 self.transaction.touch(partition, position.next);
             }
@@ -246,7 +189,15 @@ impl Session {
         };
         match look_for(last, &batch) {
             Seen::NotYet => {}
-            Seen::Nothing => position.awaited = None,
+            Seen::Nothing => {
+                position.awaited = None;
+                if batch.next_offset < newest {
+                    // What lies between was copied: however much it is, nothing of it is read but the newest, to be named.
+                    let sought = self.source.seek(partition, newest).map_err(looked_at_again);
+                    return self.settle(sought).map(|()| None);
+                }
+                return self.check_past(partition, batch);
+            }
             Seen::Another(found) => {
                 let LastRecord { offset, timestamp_ms, .. } = *last;
                 let message = format!(
@@ -280,17 +231,15 @@ impl Session {
         }
     }
 
-    /// The same, behind a record batch that nobody has looked into.
-    pub(super) fn keep_unnamed(&mut self, partition: &TopicPartition, encoded: &Encoded) {
-        self.unnamed.keep(partition, encoded);
-    }
-
-    /// Name records of what has passed encoded, for the checkpoints that are about to be made.
+    /// Name records of what has passed encoded, in the checkpoints of the open transaction: also of partitions of which nothing has come since the one before.
     pub(super) fn name_records(&mut self, all: bool) {
         for (partition, encoded) in self.unnamed.take(all, Instant::now()) {
             // What cannot be decoded was passed all the same: the record that was named before stands.
-            if let (Some(position), Ok(batch)) = (self.positions.get_mut(&partition), encoded.decode()) {
-                position.last = last_of(&batch).or(position.last);
+            if let (Some(position), Ok(batch)) = (self.positions.get_mut(&partition), encoded.decode())
+                && let Some(last) = last_of(&batch)
+            {
+                position.last = Some(last);
+                self.transaction.touch(&partition, position.next);
             }
         }
     }

@@ -37,6 +37,12 @@ impl RecordBatch {
         &self.bytes
     }
 
+    /// The same in a buffer of its own: what else was fetched with it is not held by it.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), codec: self.codec }
+    }
+
     /// The offset of its first record, when it was written.
     pub fn base_offset(&self) -> i64 {
         i64::from_be_bytes(self.array(0))
