@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
@@ -116,16 +117,19 @@ impl Webhook {
             }
             return None;
         };
-        let secret = secret.and_then(|item| Secret::parse(&item, base_dir));
         let allows_private = private.and_then(|item| item.flag()).unwrap_or(false);
         let text = url.text()?;
         // An address may be written here, as it always could.
         let origin = if is_reference(text) { Secret::parse(&url, base_dir)? } else { Secret::from(text) };
-        let webhook = Self { url: origin, secret, allows_private };
+        let mut webhook = Self { url: origin, secret: None, allows_private };
         if matches!(url.report.files(), Files::Rehearsed) && is_reference(text) {
+            webhook.secret = secret.and_then(|item| Secret::parse(&item, base_dir));
             return Some(webhook);
         }
         let address = url.parsed(webhook.address())?;
+        // A signature is enough to try passwords against it.
+        let place: Arc<str> = address.authority().map_or("", |authority| authority.as_str()).into();
+        webhook.secret = secret.and_then(|item| Secret::parse_for_hosts(&item, base_dir, &[place]));
         if !allows_private && is_known_to_be_private(&address) {
             let message = "nobody will be told: this is a private address";
             url.report.warning(&url.place, message, "set notification_allow_private = true if that is intended");

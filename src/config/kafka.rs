@@ -322,7 +322,7 @@ fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig> {
             );
             let token = table.required("token", "write token = \"${file:PATH}\"");
             token
-                .and_then(|item| Secret::parse_for_brokers(&item, peers.base_dir, peers.brokers))
+                .and_then(|item| Secret::parse_for_hosts(&item, peers.base_dir, peers.brokers))
                 .map(|token| SaslConfig::OAuthBearer { token })
         }
         Some(mechanism) => {
@@ -342,7 +342,7 @@ fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig> {
 fn read_login(table: &mut Table<'_>, peers: &Peers<'_>) -> Option<Login> {
     let username = table.required("username", "write username = \"the name that the brokers know\"");
     let password = table.required("password", "write password = \"${env:NAME}\" or \"${file:PATH}\"");
-    let password = password.and_then(|item| Secret::parse_for_brokers(&item, peers.base_dir, peers.brokers));
+    let password = password.and_then(|item| Secret::parse_for_hosts(&item, peers.base_dir, peers.brokers));
     let username = username?;
     let text = username.text()?;
     let text = username.parsed(match text {

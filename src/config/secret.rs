@@ -45,8 +45,8 @@ impl Secret {
         item.parsed(Err("a token does not stand here: write \"${file:PATH}\" or \"${env:NAME}\"".to_owned()))
     }
 
-    /// The same as [`Secret::parse`], for one that goes to these brokers. A definition may send a secret only where whoever keeps it says so.
-    pub(super) fn parse_for_brokers(item: &Item<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Option<Self> {
+    /// The same as [`Secret::parse`], for one that goes to these brokers, or signs what goes to a webhook. A definition may send a secret only where whoever keeps it says so.
+    pub(super) fn parse_for_hosts(item: &Item<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Option<Self> {
         let secret = Self::parse(item, base_dir)?;
         match (&secret.0, is_restricted(item)) {
             (Origin::File(path), true) => item.parsed(allowed_brokers(path, brokers)).map(|()| secret),
@@ -121,7 +121,7 @@ fn allowed_brokers(secret: &Path, brokers: &[Arc<str>]) -> Result<(), String> {
 
 /// The host of `host:port`.
 pub(super) fn host(broker: &str) -> &str {
-    let host = broker.rsplit_once(':').map_or(broker, |(host, _)| host);
+    let host = broker.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(broker, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.')
 }
 
