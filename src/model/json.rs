@@ -59,7 +59,7 @@ pub enum NotJson {
     /// It is not JSON, or nested too deeply.
     #[error("not JSON: {0}")]
     Syntax(String),
-    /// Members whose names are in their object twice, as JSONPath writes them; the first [`TWICE_MAX`] of them. Which of the two counts is not for us to say.
+    /// Members whose names are in their object twice, as JSONPath writes them; the first 100 of them. Which of the two counts is not for us to say.
     #[error("a key is there twice: {}", .0.join(", "))]
     Twice(Vec<String>),
 }
