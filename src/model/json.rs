@@ -317,4 +317,4 @@ impl PartialEq<serde_json::Value> for Json {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{CLUSTERS, config};
 use crate::config::{LinkConfig, Surroundings, json_path, read_definition};
-use crate::model::{Digest, Json, JsonNumber, JsonObject, Limits};
+use crate::model::json::tests::any_json;
+use crate::model::{Digest, Json, JsonObject, Limits};
 
 /// Read a definition whose clusters are there, with `more` in it: the link, or what is wrong, a line each.
 fn define(more: &Json) -> Result<LinkConfig, Vec<String>> {
@@ -117,23 +118,6 @@ fn a_number_that_no_setting_can_have_is_refused_with_its_path() {
         assert!(found.starts_with("$.config.max_messages: "), "{found}");
         assert!(found.contains("out of range"), "{found}");
     }
-}
-
-/// Any value, with numbers of any size and length, odd texts and nulls.
-fn any_json() -> impl Strategy<Value = Json> {
-    let number = "-?(0|[1-9][0-9]{0,60})(\\.[0-9]{1,60})?([eE][+-]?[0-9]{1,4})?";
-    let leaf = prop_oneof![
-        Just(Json::Null),
-        any::<bool>().prop_map(Json::Bool),
-        any::<String>().prop_map(Json::String),
-        number.prop_map(|text| Json::Number(JsonNumber::parse(&text).expect("a number"))),
-    ];
-    leaf.prop_recursive(5, 40, 6, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6).prop_map(Json::Array),
-            prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(Json::Object),
-        ]
-    })
 }
 
 /// As TOML writes it, if it can.

@@ -128,7 +128,7 @@ fn ordinary() -> impl Strategy<Value = Value> {
         (-1e6..1e6).prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ];
-    leaf.prop_recursive(4, 40, 6, |inner| {
+    leaf.prop_recursive(5, 40, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
             prop::collection::btree_map(any::<String>(), inner, 0..6)
@@ -137,8 +137,8 @@ fn ordinary() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Any value, with numbers of any size and length.
-fn any_json() -> impl Strategy<Value = Json> {
+/// Any value, with numbers of any size and length, odd texts and nulls.
+pub(crate) fn any_json() -> impl Strategy<Value = Json> {
     let number = "-?(0|[1-9][0-9]{0,60})(\\.[0-9]{1,60})?([eE][+-]?[0-9]{1,4})?";
     let leaf = prop_oneof![
         Just(Json::Null),
@@ -146,7 +146,7 @@ fn any_json() -> impl Strategy<Value = Json> {
         any::<String>().prop_map(Json::String),
         number.prop_map(|text| Json::Number(JsonNumber::parse(&text).expect("a number"))),
     ];
-    leaf.prop_recursive(4, 40, 6, |inner| {
+    leaf.prop_recursive(5, 40, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Json::Array),
             prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(Json::Object),
