@@ -28,6 +28,7 @@ use crate::connector::kafka::{log, topic_id};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, TopicSettings};
 use crate::model::batch::RecordRef;
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
+use crate::model::time::now_ms;
 use crate::model::{
     Batch, BatchBuilder, Checkpoint, Compression, StateHead, StateRow, StoredState, TopicPartition, encode,
 };
@@ -429,10 +430,4 @@ pub(super) fn records(pairs: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)
         builder.push(0, now_ms(), Some(&key), value.as_deref(), std::iter::empty());
     }
     builder.finish("", 0)
-}
-
-/// Milliseconds since 1970-01-01 UTC.
-pub(super) fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as i64
 }

@@ -4,9 +4,9 @@ use super::{Session, error};
 use crate::connector::kafka::records::Encoder;
 use crate::connector::kafka::sink::Topics;
 use crate::connector::kafka::sink::flow::Mode;
-use crate::connector::kafka::sink::open::now_ms;
 use crate::connector::kafka::sink::outbox::Place;
 use crate::connector::{Commit, Error};
+use crate::model::time::now_ms;
 use crate::model::{Batch, BatchBuilder, TopicPartition};
 
 /// What is written when all else of a commit is acknowledged.
