@@ -50,6 +50,27 @@ pub(super) struct Progress {
     /// The records that have not gone back yet, at most.
     pub(super) left: Option<u64>,
     pub(super) warnings: Vec<String>,
+    /// The backlog at the last look.
+    backlog: Option<Backlog>,
+}
+
+/// The offsets of a way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Backlog {
+    /// How many are not copied yet.
+    left: u64,
+    /// How many are copied.
+    done: u64,
+}
+
+impl Backlog {
+    /// Whether writers may be locked out now. A target that refuses records ends the backlog at once, so a backlog that
+    /// one more look copies is short enough: a busy writer would keep it above zero for ever. Other targets have to run
+    /// dry first.
+    fn is_short(self, before: Option<Self>, target_refuses: bool) -> bool {
+        let copied = before.map_or(0, |before| self.done.saturating_sub(before.done));
+        self.left == 0 || (target_refuses && self.left <= copied)
+    }
 }
 
 impl Returns {
@@ -268,9 +289,12 @@ impl Daemon {
         if back.state().0 == LinkState::Stopped && over.phase == Phase::Returning {
             back.order(Desired::Running)?;
         }
-        let left = left_of(back)?;
-        self.regions.returns.note(id, |progress| progress.left = Some(left));
-        if left > 0 && over.phase == Phase::Returning {
+        let (backlog, before) = (backlog_of(back)?, self.regions.returns.progress(id).backlog);
+        self.regions.returns.note(id, |progress| {
+            (progress.left, progress.backlog) = (Some(backlog.left), Some(backlog));
+        });
+        let target_refuses = link.target().standbys().is_some();
+        if over.phase == Phase::Returning && !backlog.is_short(before, target_refuses) {
             return Ok(Looked::GoesOn);
         }
         link.turn_return(Phase::Closing)?;
@@ -287,7 +311,7 @@ impl Daemon {
     fn close(&self, link: &Link, back: &Link) -> Result<(), Failure> {
         let ends = ends_of(back)?;
         let begun = Instant::now();
-        while left_of(back)? > 0 {
+        while backlog_of(back)?.left > 0 {
             if begun.elapsed() > CLOSING_PATIENCE || link.is_dismissed() {
                 return Err(still_written(link));
             }
@@ -326,15 +350,18 @@ fn ends_of(back: &Link) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
     Ok(partitions.into_iter().zip(ends).collect())
 }
 
-/// How many records have not gone back yet, at most.
-fn left_of(back: &Link) -> Result<u64, Failure> {
+/// How far the way back is. A record counts as not copied until its checkpoint is committed.
+fn backlog_of(back: &Link) -> Result<Backlog, Failure> {
     let ends = ends_of(back)?;
     let committed = back.committed()?;
-    let left = |(partition, end): (TopicPartition, i64)| {
-        let next = committed.get(&partition).copied().unwrap_or_else(|| begins_at(back, &partition));
-        (end - next).max(0) as u64
-    };
-    Ok(ends.into_iter().map(left).sum())
+    let mut backlog = Backlog { left: 0, done: 0 };
+    for (partition, end) in ends {
+        let begin = begins_at(back, &partition);
+        let next = committed.get(&partition).copied().unwrap_or(begin);
+        backlog.left += (end - next).max(0) as u64;
+        backlog.done += (next - begin).max(0) as u64;
+    }
+    Ok(backlog)
 }
 
 fn begins_at(back: &Link, partition: &TopicPartition) -> i64 {
@@ -375,5 +402,22 @@ fn refused(id: &str, error: ReturnError) -> ControlError {
             ControlError::new(ErrorKind::Conflict, "failover-under-way", message, remedy)
         }
         ReturnError::Failed(failure) => failure_error(Failure { message, ..failure }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_are_locked_out_when_the_rest_is_copied_within_a_look() {
+        let backlog = |left, done| Backlog { left, done };
+        let at = |now: Backlog, before, refuses| now.is_short(before, refuses);
+        assert!(at(backlog(0, 0), None, false) && at(backlog(0, 0), None, true), "nothing is left");
+        assert!(at(backlog(50, 150), Some(backlog(70, 100)), true), "as much as was copied since");
+        assert!(!at(backlog(51, 150), Some(backlog(70, 100)), true), "more than was copied since");
+        assert!(!at(backlog(50, 150), None, true), "it is not known how fast it goes");
+        assert!(!at(backlog(1, 150), Some(backlog(1, 100)), false), "writers cannot be locked out");
+        assert!(!at(backlog(1, 100), Some(backlog(1, 150)), true), "another way back has begun");
     }
 }

@@ -24,7 +24,9 @@ pub use foreign::Foreign;
 pub use groups::{Member, commit, committed};
 pub use record::{Header, Record};
 pub use tail::{await_copy, count, read};
-pub use topics::{create, create_all, create_on, delete, delete_records, end, leader, set, settings, widen};
+pub use topics::{
+    create, create_all, create_on, delete, delete_records, end, is_transaction_open, leader, set, settings, widen,
+};
 pub use watcher::Watcher;
 pub use writer::{Codec, Plan, Writer, Written, send};
 

@@ -141,8 +141,21 @@ pub fn leader(bootstrap: &str, topic: &str, partition: i32) -> Result<Option<i32
 ///
 /// Errors: its leader does not answer, or there is no such partition.
 pub fn end(bootstrap: &str, topic: &str, partition: i32) -> Result<i64> {
+    end_for("read_uncommitted", bootstrap, topic, partition)
+}
+
+/// Whether records of a transaction are in a partition that is neither committed nor aborted.
+///
+/// Errors: its leader does not answer, or there is no such partition.
+pub fn is_transaction_open(bootstrap: &str, topic: &str, partition: i32) -> Result<bool> {
+    // The stable end first: it never passes the other one.
+    let stable = end_for("read_committed", bootstrap, topic, partition)?;
+    Ok(stable < end(bootstrap, topic, partition)?)
+}
+
+fn end_for(isolation: &str, bootstrap: &str, topic: &str, partition: i32) -> Result<i64> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("isolation.level", "read_uncommitted");
+    config.set("bootstrap.servers", bootstrap).set("isolation.level", isolation);
     let client = config.create::<BaseConsumer>();
     let ends = client.and_then(|client| client.fetch_watermarks(topic, partition, PATIENCE));
     ends.map(|(_, end)| end)
