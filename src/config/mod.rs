@@ -70,7 +70,7 @@ pub use groups::{GroupSelector, GroupSync, is_own_group};
 pub use health::HealthConfig;
 pub use json::PluginConfig;
 pub use kafka::{KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
-pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, Topology, TransferConfig};
+pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, Topology, TransferConfig, forward_id};
 pub use otlp::OtlpConfig;
 pub use patterns::Patterns;
 pub use probation::ProbationConfig;

@@ -319,6 +319,7 @@ impl Daemon {
         };
         for hosted in self.links().into_iter().filter(gone) {
             hosted.end();
+            hosted.release_topics();
             let mut world = self.world_to_change();
             world.links.remove(&hosted.link.config().id);
             world.tidy();

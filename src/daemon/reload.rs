@@ -139,6 +139,9 @@ impl Daemon {
                 continue;
             }
             hosted.end();
+            if now.is_none() {
+                hosted.release_topics();
+            }
             self.world_to_change().links.remove(&config.id);
             if now.is_some() { &mut done.changed } else { &mut done.removed }.push(config.id.to_string());
         }
