@@ -6,6 +6,7 @@
 
 mod at_once;
 mod bad_input;
+mod becoming;
 mod both_ways;
 mod bounds;
 mod breaks;
@@ -30,6 +31,7 @@ mod log;
 mod lying;
 mod metrics;
 mod oracle;
+mod owner;
 mod past;
 mod poison;
 mod private;
