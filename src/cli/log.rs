@@ -1,8 +1,8 @@
 //! The daemon's log on standard error: lines for people, or a JSON object a line.
 //!
-//! Topics, plugins, brokers and requests bring text of others into messages and fields. One event is
-//! one line, and nothing in it steers a terminal or its reader: both formats escape here, in the one
-//! place that every event passes, and no caller has to.
+//! Topics, plugins, brokers and requests bring text of others into messages and fields. One event
+//! is one line, and nothing in it steers a terminal or its reader: both formats escape here, in the
+//! one place that every event passes, and no caller has to.
 
 use std::fmt::{self, Debug, Write as _};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -52,7 +52,8 @@ pub(super) fn start(format: LogFormat, tracer: Option<SdkTracer>) -> Result<(), 
         let layer = layer.with_target(false).with_level(false).with_tracked_inactivity(false);
         layer.with_context_activation(false).with_filter(filter_fn(is_collected))
     });
-    // The message of a panic may quote text from outside, and readers of JSON want nothing else between the lines.
+    // The message of a panic may quote text from outside, and readers of JSON want nothing else
+    // between the lines.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let registry = registry().with(spans);
     let started = match format {
@@ -93,7 +94,8 @@ impl Visit for EscapingVisitor<'_> {
     }
 }
 
-/// Shows a value with an escape in place of each character that steers, line ends and tabs included.
+/// Shows a value with an escape in place of each character that steers, line ends and tabs
+/// included.
 struct Escaped<'a>(&'a dyn Debug);
 
 impl Debug for Escaped<'_> {
@@ -116,8 +118,8 @@ impl fmt::Write for EscapingWriter<'_, '_> {
     }
 }
 
-/// A JSON document with its escape in place of each character that steers. Only its strings can have any, and they say the
-/// same afterwards.
+/// A JSON document with its escape in place of each character that steers. Only its strings can
+/// have any, and they say the same afterwards.
 fn escaped_json(document: &str) -> String {
     let mut shown = String::with_capacity(document.len());
     for c in document.chars() {
@@ -210,7 +212,8 @@ mod tests {
 
     use super::*;
 
-    /// What a name from outside may hold: another line, an escape sequence, C1 controls, turns of direction and invisible text.
+    /// What a name from outside may hold: another line, an escape sequence, C1 controls, turns of
+    /// direction and invisible text.
     const EVIL: &str =
         "t\r\n2026-01-01T00:00:00Z ERROR forged\t\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2028}\u{feff}\u{e0041}\u{0}x";
 

@@ -1,9 +1,9 @@
-//! Credentials: passwords, tokens and signing keys that the daemon sends to a peer, or proves to one
-//! that it knows.
+//! Credentials: passwords, tokens and signing keys that the daemon sends to a peer, or proves to
+//! one that it knows.
 //!
 //! Invariant: a credential is read only for the peer that gets it. A definition chooses the peers
-//! of its clusters, and a broker chooses which other brokers it names; neither may choose who gets a
-//! secret. The keeper of the secret does, in a list beside it.
+//! of its clusters, and a broker chooses which other brokers it names; neither may choose who gets
+//! a secret. The keeper of the secret does, in a list beside it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -67,8 +67,8 @@ impl fmt::Display for Withheld {
 }
 
 impl Credential {
-    /// The text as it is now, for this peer. The file of the secret and the list of its peers are read
-    /// each time, so that both can be changed while the daemon runs.
+    /// The text as it is now, for this peer. The file of the secret and the list of its peers are
+    /// read each time, so that both can be changed while the daemon runs.
     ///
     /// # Errors
     /// The peer may not have it, or its file cannot be read.
@@ -79,8 +79,8 @@ impl Credential {
         self.secret.read().map_err(Withheld::Unreadable)
     }
 
-    /// The same as [`Secret::parse`]. One that a definition uses is bound to the peers that its keeper
-    /// lists, and these must be among them.
+    /// The same as [`Secret::parse`]. One that a definition uses is bound to the peers that its
+    /// keeper lists, and these must be among them.
     pub(super) fn parse(item: &Item<'_>, base_dir: &Path, peers: &[Arc<str>]) -> Option<Self> {
         let secret = Secret::parse(item, base_dir)?;
         let Files::Within(Within { sends_in_the_clear, .. }) = item.report.files() else {
@@ -131,7 +131,8 @@ pub(super) fn is_near(address: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// Whether a line of a list allows an address: a host or `*.` and a domain, each with or without a port.
+/// Whether a line of a list allows an address: a host or `*.` and a domain, each with or without a
+/// port.
 fn allows(line: &str, address: &str) -> bool {
     let ((allowed, allowed_port), (host, port)) = (split(line), split(address));
     let number = |port: &str| port.parse::<u16>().ok();

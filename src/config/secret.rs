@@ -12,7 +12,8 @@ use crate::files::given;
 /// The most bytes of a file with a secret: tokens have a few KiB, and a data file that was named by mistake is not read into memory.
 pub(super) const FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// A password or a token that stays in this process. One that goes to a peer is a [`Credential`](super::Credential). Its text is in no log, no error and no `Debug`.
+/// A password or a token that stays in this process. One that goes to a peer is a
+/// [`Credential`](super::Credential). Its text is in no log, no error and no `Debug`.
 #[derive(Clone, Debug)]
 pub struct Secret(Origin);
 

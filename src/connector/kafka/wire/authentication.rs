@@ -25,10 +25,12 @@ const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 /// The port does not want to know who we are.
 const ILLEGAL_SASL_STATE: i16 = 34;
 
-/// Say who we are. Answers how long that holds; `None`: for ever. This is the only way by which a login leaves the process.
+/// Say who we are. Answers how long that holds; `None`: for ever. This is the only way by which a
+/// login leaves the process.
 ///
 /// # Errors
-/// The login is not for this broker, the broker refuses us, or the connection is of no use any more.
+/// The login is not for this broker, the broker refuses us, or the connection is of no use any
+/// more.
 pub(super) fn authenticate(
     connection: &mut Connection,
     config: &SaslConfig,

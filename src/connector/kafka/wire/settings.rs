@@ -43,8 +43,8 @@ impl Settings {
         })
     }
 
-    /// Whether a connection to this broker may say now who it is. One that may not is not opened. What cannot be read of our
-    /// secret is said when it is wanted.
+    /// Whether a connection to this broker may say now who it is. One that may not is not opened.
+    /// What cannot be read of our secret is said when it is wanted.
     ///
     /// # Errors
     /// The broker may not have the login, or it is too soon after a refusal.

@@ -6,7 +6,8 @@
 //! Reading order: this file, then one file for each mechanism.
 //!
 //! Invariants
-//! - A secret is read when an exchange begins, for the broker at the other end, and goes nowhere but into what is sent.
+//! - A secret is read when an exchange begins, for the broker at the other end, and goes nowhere
+//!   but into what is sent.
 //! - What a broker sends is bounded and checked, and never panics.
 
 mod oauthbearer;
