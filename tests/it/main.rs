@@ -15,6 +15,7 @@ mod clock;
 mod compiler;
 mod corners;
 mod crash;
+mod credentials;
 mod definitions;
 mod deploy;
 mod depth;
