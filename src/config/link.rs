@@ -118,7 +118,7 @@ pub struct LinkConfig {
     /// Where it begins in a partition that has no checkpoint.
     pub start: Start,
     /// Whether somebody has said so. Where nobody has, a link between clusters that both are written to begins behind what was copied without a mark.
-    pub start_is_given: bool,
+    pub start_is_said: bool,
     /// How it moves records.
     pub config: TransferConfig,
     /// When so many records are bad that it must not go on.
@@ -331,7 +331,7 @@ impl ReadLink {
         let source_id =
             source.as_ref().and_then(|item| if let DeValue::String(id) = item.value { Some(&**id) } else { None });
         let start = table.item("start");
-        let start_is_given = start.is_some();
+        let start_is_said = start.is_some();
         let start = start.map_or(Some(Start::Earliest), |item| Start::read(&item, source_id, target_is_kafka));
         let following = Following::read(&mut table, target_is_kafka, target_is_kafka && is_kafka(&source));
         let groups = GroupSync::read(&mut table, target_is_kafka && is_kafka(&source));
@@ -383,7 +383,7 @@ impl ReadLink {
             lanes,
             autostart,
             start: start?,
-            start_is_given,
+            start_is_said,
             config,
             breaker,
             probation,
@@ -435,7 +435,7 @@ impl ReadLink {
         self.reverse = link.other_way_id().map(|id| LinkConfig {
             id,
             is_reverse: true,
-            start_is_given: false,
+            start_is_said: false,
             name: format!("{}, the other way", link.name),
             source: link.target.clone(),
             target: link.source.clone(),
