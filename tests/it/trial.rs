@@ -11,7 +11,11 @@ use crate::harness::{Daemon, LINKS, Site, plugin, wait_until};
 
 /// A link with the stage `once`, whose plugin remembers.
 fn site(plugin: &str, config: &str, more: &str) -> Site {
-    Site::new(&format!(
+    Site::new(&links("once", plugin, config, more))
+}
+
+fn links(stage: &str, plugin: &str, config: &str, more: &str) -> String {
+    format!(
         r#"
         [clusters.east]
         kind = "embedded"
@@ -26,11 +30,11 @@ fn site(plugin: &str, config: &str, more: &str) -> Site {
         checkpoint_interval_ms = 5
         {more}
         [[links.flow.pipeline]]
-        stage = "once"
+        stage = "{stage}"
         plugin = "PLUGINS/{plugin}.wasm"
         config = {config}
         "#
-    ))
+    )
 }
 
 const DEDUPE: &str = "{ by = \"key\", max_age_ms = 3600000 }";
@@ -258,13 +262,15 @@ fn a_rollback_after_the_probation_has_passed_undoes_what_the_history_says() {
     }
 }
 
-/// Set the time back at which the newest revision was published.
+/// Set the time back at which the newest revision was published, and with it the end of its trial.
 fn publish_an_hour_ago(site: &Site) {
     let store = Store::open(site.path("data/west.redb"), Default::default()).expect("the store");
     let stored = store.metadata("flow", "revisions").expect("readable").expect("a history");
     let mut history: Value = serde_json::from_slice(&stored).expect("JSON");
     let newest = history["revisions"].as_array_mut().and_then(|revisions| revisions.last_mut()).expect("a revision");
-    newest["at_ms"] = (newest["at_ms"].as_i64().expect("a time") - 3_600_000).into();
+    for time in ["at_ms", "trial_until_ms"] {
+        newest[time] = (newest[time].as_i64().expect("a time") - 3_600_000).into();
+    }
     let value = history.to_string().into_bytes();
     let replaced = Command::PutMetadata { link: "flow".into(), key: "revisions".to_owned(), value };
     store.execute(replaced).expect("stored");
@@ -284,4 +290,26 @@ fn what_was_kept_is_dropped_when_the_time_of_the_trial_is_over() {
     wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
     (0..3).for_each(|n| produce(&site, &naming(500 + n..501 + n, 0..1)));
     assert!(stored(&site, daemon).is_empty());
+}
+
+/// The file says less now than when the revision was published, as it may say at another daemon.
+#[test]
+fn another_probation_moves_no_trial_that_is_under_way() {
+    let site = site("dedupe", DEDUPE, "[links.flow.probation]\ntime = \"2h\"");
+    let daemon = site.start();
+    produce(&site, &naming(0..100, 2000..2100));
+    publish(&site, "dedupe", &json!({"by": {"pointer": "/x"}, "max_age_ms": 3_600_000}));
+    produce(&site, &naming(100..200, 200..300));
+    daemon.terminate();
+    publish_an_hour_ago(&site);
+    site.configure(&links("once", "dedupe", DEDUPE, "[links.flow.probation]\ntime = \"1s\""));
+    let daemon = site.start();
+    wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+    // The lane looks between two batches.
+    (0..3).for_each(|n| produce(&site, &naming(700 + n..701 + n, 700..701)));
+    roll_back(&site);
+    let history = site.client.revisions("flow");
+    assert_eq!(history.last().and_then(|last| last.undoes), Some(2), "{history:?}");
+    assert_undone(&site);
+    assert_eq!(stored(&site, daemon).keys().collect::<Vec<_>>(), ["once"]);
 }
