@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tidegate::api::wire::{LinkStatus, Revision, RevisionOrigin, Swap};
-use tidegate::model::{StoredState, TopicPartition};
-use tidegate::store::{Command, Store};
+use tidegate::model::{StateChange, StoredState, StoredStates, TopicPartition};
+use tidegate::store::{Command, CommitLane, Outcome, Store};
 
 use crate::harness::{Daemon, LINKS, Site, plugin, wait_until};
 
@@ -81,7 +81,9 @@ fn assert_verified(site: &Site) {
 fn stored(site: &Site, daemon: Daemon) -> BTreeMap<String, StoredState> {
     daemon.terminate();
     let store = Store::open(site.path("data/west.redb"), Default::default()).expect("the store");
-    store.states("flow", &TopicPartition::new("in", 0)).expect("states")
+    let StoredStates { states, left } = store.states("flow", &TopicPartition::new("in", 0)).expect("states");
+    assert_eq!(left, BTreeMap::new(), "entries without a head");
+    states
 }
 
 /// With the trial: end the daemon and start it again. Without it: nothing.
@@ -312,4 +314,74 @@ fn another_probation_moves_no_trial_that_is_under_way() {
     assert_eq!(history.last().and_then(|last| last.undoes), Some(2), "{history:?}");
     assert_undone(&site);
     assert_eq!(stored(&site, daemon).keys().collect::<Vec<_>>(), ["once"]);
+}
+
+/// Larger than what one commit drops.
+#[test]
+fn a_large_state_is_dropped_with_several_commits() {
+    let site = site("dedupe", DEDUPE, "");
+    let daemon = site.start();
+    (0..7).for_each(|part| produce(&site, &keyed(part * 10_000..(part + 1) * 10_000)));
+    publish(&site, "json-filter", &json!({"pointer": "/n", "at_least": 0}));
+    assert!(stored(&site, daemon)["once"].rows.len() >= 70_000);
+    publish_an_hour_ago(&site);
+    let daemon = site.start();
+    wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+    // Each waits for a commit.
+    (0..4).for_each(|n| produce(&site, &naming(500 + n..501 + n, 0..1)));
+    assert!(stored(&site, daemon).is_empty());
+}
+
+/// As after a crash between the commits that drop the state of the stage.
+fn leave_entries_without_a_head(site: &Site) {
+    let store = Store::open(site.path("data/west.redb"), Default::default()).expect("the store");
+    let opened = store.execute(Command::OpenLane { link: "flow".into(), lane: 0 }).expect("opened");
+    let Outcome::Opened(epoch) = opened else { panic!("{opened:?}") };
+    let (stage, partition) = ("once".to_owned(), TopicPartition::new("in", 0));
+    let gone = StateChange { stage, partition: partition.clone(), head: None, rows: BTreeMap::new() };
+    let commit = CommitLane {
+        link: "flow".into(),
+        lane: 0,
+        epoch,
+        appends: Vec::new(),
+        checkpoints: BTreeMap::new(),
+        verbatim: true,
+        states: vec![gone],
+        revision_starts: BTreeMap::new(),
+    };
+    store.execute(Command::CommitLane(commit)).expect("committed");
+    let left = store.states("flow", &partition).expect("states");
+    assert_eq!((left.states.len(), left.left["once"].len() >= 200), (0, true));
+}
+
+#[test]
+fn what_a_crash_has_left_of_a_dropped_state_is_dropped_and_is_no_state() {
+    for stage in ["once", "another"] {
+        let site = site("dedupe", DEDUPE, "");
+        let daemon = site.start();
+        produce(&site, &keyed(0..200));
+        daemon.terminate();
+        leave_entries_without_a_head(&site);
+        // Another stage of the same name begins, or none.
+        site.configure(&links(stage, "dedupe", DEDUPE, "[links.flow.probation]\nrecords = 0"));
+        let daemon = site.start();
+        wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+        (0..3).for_each(|n| produce(&site, &keyed(n * 10..(n + 1) * 10)));
+        let copies = copies(&site);
+        assert!((0..30).all(|key| copies[&format!("k{key}")] == 2), "it remembered what was dropped: {copies:?}");
+        let stored = stored(&site, daemon);
+        assert_eq!(stored.keys().collect::<Vec<_>>(), [stage]);
+        assert!(stored[stage].rows.len() < 200, "{} entries", stored[stage].rows.len());
+    }
+}
+
+#[test]
+fn a_reset_that_forgets_leaves_nothing_behind() {
+    let site = site("dedupe", DEDUPE, "");
+    let daemon = site.start();
+    (0..7).for_each(|part| produce(&site, &keyed(part * 10_000..(part + 1) * 10_000)));
+    say(&site, "stop");
+    let reset = site.cli(&["link", "reset", "flow", "--topic", "in", "--to", "latest", "--forget-state"]);
+    assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
+    assert!(stored(&site, daemon).is_empty());
 }
