@@ -356,6 +356,14 @@ impl Encoded {
     pub fn decode(&self) -> Result<Batch, Error> {
         kafka::decode(self)
     }
+
+    /// The first of its records, without the cost of the others; `None` if it has none.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn first_record(&self) -> Result<Option<Batch>, Error> {
+        kafka::first_record(self)
+    }
 }
 
 /// Reads partitions, each from its own position.

@@ -235,7 +235,7 @@ impl Session {
             checkpoints,
             positions: BTreeMap::new(),
             doubted: Vec::new(),
-            unnamed: Unnamed::default(),
+            unnamed: Unnamed::new(Instant::now()),
             transaction,
             committing: None,
             commit_begun: Instant::now(),
