@@ -33,7 +33,7 @@ pub(super) fn print(stage: &Stage, out: &mut dyn Write) -> io::Result<()> {
         field(out, "state", &format!("{used} in all partitions together; each may keep {most}"))?;
     }
     if let (Some(_), Some(most)) = (stage.state_bytes, stage.time_ahead_max_ms) {
-        field(out, "timestamps", &format!("may be {} s ahead", most / 1000))?;
+        field(out, "max ahead", &format!("{} s, of timestamps", most / 1000))?;
     }
     let (log_lines, metrics) = (stage.log_lines_dropped, stage.metrics_dropped);
     field(
