@@ -226,8 +226,8 @@ mod tests {
                     let evicted = unnamed.keep(&place(encoded.partition), encoded.clone(), now);
                     taken += evicted.len();
                     named.extend(partitions(&evicted));
+                    now += Duration::from_millis(100) / count;
                 }
-                now += Duration::from_millis(100);
                 let due = unnamed.take(false, now);
                 taken += due.len();
                 named.extend(partitions(&due));
