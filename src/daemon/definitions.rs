@@ -31,6 +31,7 @@ use crate::link::Link;
 use crate::link::failover::Phase;
 use crate::link::relane::RelaneError;
 use crate::link::supervisor::LinkState;
+use crate::model::time::now_ms;
 use crate::model::{ClusterId, Culprit, JsonObject, LinkId, encode, json};
 
 /// How often is looked whether another daemon has changed a definition.
@@ -545,8 +546,4 @@ fn is_out_of_reach(hosted: &Hosted) -> bool {
 
 fn unavailable(error: super::Error) -> ControlError {
     ControlError::new(ErrorKind::Unavailable, "not-opened", error.message, error.remedy)
-}
-
-fn now_ms() -> i64 {
-    wire::Time::now().0
 }
