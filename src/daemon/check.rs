@@ -45,16 +45,20 @@ pub fn check(path: &Path) -> Checked {
             return Checked { diagnostics: vec![diagnostic], passed: false };
         }
     };
-    match load(path, &engine) {
+    match load(path, &engine, &[]) {
         Ok(checked) => Checked { diagnostics: checked.warnings, passed: true },
         Err(diagnostics) => Checked { diagnostics, passed: false },
     }
 }
 
-/// Read a configuration, and compile and configure its plugins.
-pub(super) fn load(path: &Path, engine: &PluginEngine) -> Result<CheckedConfig, Vec<Diagnostic>> {
-    let (config, warnings) = Config::load(path)?;
-    with_plugins(config, warnings, engine)
+/// Read a configuration beside links that are not of the file, and compile and configure its plugins.
+pub(super) fn load(
+    path: &Path,
+    engine: &PluginEngine,
+    known: &[LinkConfig],
+) -> Result<CheckedConfig, Vec<Diagnostic>> {
+    let (config, warnings) = Config::load_beside(path, known)?;
+    with_plugins(config, warnings, engine, known)
 }
 
 /// Compile and configure the plugins of a configuration, and read the certificates of its clusters.
@@ -62,13 +66,14 @@ pub(super) fn with_plugins(
     config: Config,
     warnings: Vec<Diagnostic>,
     engine: &PluginEngine,
+    known: &[LinkConfig],
 ) -> Result<CheckedConfig, Vec<Diagnostic>> {
     engine.set_compile_memory(config.daemon.compile_memory);
     let mut errors: Vec<_> =
         config.clusters.values().filter_map(|cluster| check_cluster(&config.source, cluster)).collect();
     errors.extend(check_api(&config.source, &config.daemon.api));
     let mut stages = Vec::new();
-    let all: Vec<&LinkConfig> = config.links.values().collect();
+    let all: Vec<&LinkConfig> = config.links.values().chain(known).collect();
     for link in config.links.values() {
         let check = |stage| {
             let checked = check_stage(&config.source, (link, &all), stage, engine, &read_component);

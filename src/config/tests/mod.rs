@@ -10,6 +10,7 @@ mod failover;
 mod following;
 mod fuzz;
 mod kafka;
+mod nets;
 mod reference;
 mod rules;
 mod settings;

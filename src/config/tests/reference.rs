@@ -266,7 +266,7 @@ pub(super) fn survey(text: &str) -> Survey {
     let source = Source::new("tidegate.toml", text);
     let (tree, errors) = DeTable::parse_recoverable(text);
     let report = Report::new(&source, &errors).with_files(Files::Rehearsed);
-    read(Table::root(tree.get_ref(), &report), &base_dir());
+    read(Table::root(tree.get_ref(), &report), &base_dir(), &[]);
     report.into_survey()
 }
 
