@@ -264,7 +264,11 @@ impl<'a> Ways<'a> {
         let name = name.unwrap_or_else(|| reverse_letters(&read.link.dead_letters));
         if let Err(message) = check_topic_name(&name) {
             let help = "write reverse.dead_letters = \"a-topic\"";
-            report.error_with_help(&place, format!("dead letters of the reverse way would go to {name:?}: {message}"), help);
+            report.error_with_help(
+                &place,
+                format!("dead letters of the reverse way would go to {name:?}: {message}"),
+                help,
+            );
         }
         (name, place)
     }

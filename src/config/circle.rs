@@ -312,13 +312,17 @@ fn tell_of_two_ways(twice: &Twice<'_>, (cluster, topic): (&ClusterId, &str), pla
     });
     let target = twice.ways.iter().find_map(|way| way.last()).map_or("", |link| &*link.target);
     let [one, other] = ways;
-    let message = format!("records of {topic:?} on {cluster} come to {:?} on {target} by {one}, and again by {other}", &*twice.topic);
+    let message = format!(
+        "records of {topic:?} on {cluster} come to {:?} on {target} by {one}, and again by {other}",
+        &*twice.topic
+    );
     let selects = |link: &&LinkConfig| link.builtins.filter.is_some() || !link.pipeline.is_empty();
     match twice.ways.iter().flatten().any(selects) {
         // Each of them may copy another part of the records.
         true => report.warning(place, message, "see that no record passes the filters and stages of both ways"),
         false => {
-            let help = "connect the clusters as a star, or leave the topic out of one of these links with topics_exclude";
+            let help =
+                "connect the clusters as a star, or leave the topic out of one of these links with topics_exclude";
             report.error_if_all_was_read(place, message, help);
         }
     }
@@ -351,7 +355,8 @@ fn describe(fault: &Fault<'_>) -> String {
         };
         return format!("the link would read what it writes: {written} on the same cluster");
     }
-    let steps = steps.iter().map(|step| format!("{} on {}, links.{}, ", show(&step.flow), step.link.source, step.link.id));
+    let steps =
+        steps.iter().map(|step| format!("{} on {}, links.{}, ", show(&step.flow), step.link.source, step.link.id));
     let what = match fault {
         Fault::Circle(_) => "records would go round for ever",
         Fault::Growth(_) => "each round would make topics under other names",

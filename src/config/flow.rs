@@ -211,7 +211,12 @@ impl<'a> Net<'a> {
     /// All steps that there are behind these, and how they follow each other. Names that grow are faults, and not followed.
     fn explore(&mut self, starts: &[Step<'a>], faults: &mut Faults<'a>) -> Graph<'a> {
         let mut graph = Graph::default();
-        for (root, start) in starts.iter().enumerate() {
+        // A selector lets in what the link leaves out, too.
+        let is_copied = |step: &Step<'_>| match &step.flow {
+            Flow::Name(name) => copies(step.link, name),
+            Flow::Matching(_) => true,
+        };
+        for (root, start) in starts.iter().enumerate().filter(|(_, start)| is_copied(start)) {
             graph.node(start.clone(), root);
             let mut next = graph.next.len();
             while next < graph.nodes.len() {

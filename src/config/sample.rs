@@ -93,7 +93,10 @@ mod tests {
         ] {
             let pattern = TopicPattern::parse(expression, Room::ALONE).expect("an expression");
             let made = samples(expression);
-            assert!(made.iter().any(|name| check_topic_name(name).is_ok() && pattern.matches(name)), "{expression}: {made:?}");
+            assert!(
+                made.iter().any(|name| check_topic_name(name).is_ok() && pattern.matches(name)),
+                "{expression}: {made:?}"
+            );
         }
     }
 

@@ -52,11 +52,7 @@ pub fn check(path: &Path) -> Checked {
 }
 
 /// Read a configuration beside links that are not of the file, and compile and configure its plugins.
-pub(super) fn load(
-    path: &Path,
-    engine: &PluginEngine,
-    known: &[LinkConfig],
-) -> Result<CheckedConfig, Vec<Diagnostic>> {
+pub(super) fn load(path: &Path, engine: &PluginEngine, known: &[LinkConfig]) -> Result<CheckedConfig, Vec<Diagnostic>> {
     let (config, warnings) = Config::load_beside(path, known)?;
     with_plugins(config, warnings, engine, known)
 }
@@ -77,7 +73,7 @@ pub(super) fn with_plugins(
     for link in config.links.values() {
         let check = |stage| {
             let checked = check_stage(&config.source, (link, &all), stage, engine, &read_component);
-            checked.map_err(|found| errors.extend(found)).ok()
+            checked.map_err(|found| add_new(&mut errors, found)).ok()
         };
         stages.push(link.pipeline.iter().filter_map(check).collect());
     }
@@ -88,6 +84,15 @@ pub(super) fn with_plugins(
     all.append(&mut errors);
     all.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     Err(all)
+}
+
+/// Add what is not known yet: of a stage that both ways of a link have it is said once.
+pub(super) fn add_new(errors: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) {
+    for diagnostic in found {
+        if !errors.contains(&diagnostic) {
+            errors.push(diagnostic);
+        }
+    }
 }
 
 /// What is wrong with the certificates of a cluster.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use self::aside::SET_ASIDE;
 pub(super) use self::stored::Stored;
 use self::stored::{FORM, NAME, decode, read};
-use super::check::{CheckedStage, check_cluster, check_stage};
+use super::check::{CheckedStage, add_new, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
 use super::failover::way_back;
 use super::lifecycle::allowed;
@@ -433,12 +433,14 @@ impl Daemon {
         let ways: Vec<&LinkConfig> = std::iter::once(&defined.link).chain(&defined.reverse).collect();
         let all: Vec<&LinkConfig> = links.iter().chain(ways.iter().copied()).collect();
         let component = |source: &PluginSource| self.component(source);
-        let mut check = |way: &LinkConfig, stage| {
-            let checked = check_stage(&defined.source, (way, &all), stage, &self.engine, &component);
-            checked.map_err(|found| errors.extend(found)).ok()
-        };
-        let of_way = |way: &&LinkConfig| way.pipeline.iter().filter_map(|stage| check(way, stage)).collect();
-        let stages = ways.iter().map(of_way).collect();
+        let mut stages = Vec::new();
+        for way in &ways {
+            let check = |stage| {
+                let checked = check_stage(&defined.source, (way, &all), stage, &self.engine, &component);
+                checked.map_err(|found| add_new(&mut errors, found)).ok()
+            };
+            stages.push(way.pipeline.iter().filter_map(check).collect());
+        }
         if !errors.is_empty() {
             return Err(faults(&errors));
         }

@@ -1,6 +1,7 @@
 //! Text in, settings or diagnostics out.
 
 mod api;
+mod both_ways;
 mod builtins;
 mod circles;
 mod corners;

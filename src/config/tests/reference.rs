@@ -18,7 +18,7 @@ use crate::config::{Config, Source, read};
 const WRITE: &str = "TIDEGATE_WRITE_DOCS";
 
 /// Each heading of the document, and where the table that it is about stands in [`FULL`] and [`SPARSE`].
-const SECTIONS: [(&str, &[&str]); 21] = [
+const SECTIONS: [(&str, &[&str]); 22] = [
     ("`[daemon]`", &["daemon"]),
     ("`[daemon.otlp]`", &["daemon.otlp"]),
     ("`[daemon.api]`", &["daemon.api"]),
@@ -32,6 +32,7 @@ const SECTIONS: [(&str, &[&str]); 21] = [
     ("`[clusters.ID.security.sasl]`", &["clusters.brokers.security.sasl", "clusters.token.security.sasl"]),
     ("`[clusters.ID.topics.NAME]`", &["clusters.file.topics.one", "clusters.file.topics.two"]),
     ("`[links.ID]`", &["links.full", "links.other"]),
+    ("`[links.ID.reverse]`", &["links.both.reverse", "links.full.reverse"]),
     ("`[links.ID.config]`", &["links.full.config", "links.other.config"]),
     ("`[links.ID.breaker]`", &["links.full.breaker"]),
     ("`[links.ID.probation]`", &["links.full.probation"]),
@@ -197,6 +198,19 @@ target = "token"
 topics = ["c"]
 start = { mirrormaker = "t", source = "a", connector = "c" }
 config = { concurrent_partitions = 2 }
+
+[links.both]
+type = "active-active"
+source = "brokers"
+target = "token"
+topics = ["d"]
+[links.both.reverse]
+rename = [{ match = "a", to = "b" }]
+dead_letters = "e"
+start = "latest"
+filter = { enabled = true }
+transform = { enabled = true }
+pipeline = [{ stage = "a", plugin = "plugins/redact.wasm" }]
 "#;
 
 /// The same tables with nothing in them that can be left out.
@@ -301,7 +315,8 @@ fn every_key_that_is_read_is_in_the_document() {
     };
     // Tables that are left out are asked for all the same: the same keys, of another link or cluster.
     let is_alike = |path: &str| {
-        let alike = path.replacen("links.other", "links.full", 1).replacen("clusters.token", "clusters.file", 1);
+        let alike = path.replacen("links.both.reverse", "links.full", 1).replacen("links.both", "links.full", 1);
+        let alike = alike.replacen("links.other", "links.full", 1).replacen("clusters.token", "clusters.file", 1);
         let alike = alike.replacen("clusters.brokers", "clusters.file", 1);
         described.contains(&alike) || is_table(&alike)
     };
