@@ -241,6 +241,9 @@ fn refuse_names_of_others(read: &ReadLink, all: &[&LinkConfig], report: &Report<
     let link = &read.link;
     for (selector, place) in link.topics.iter().zip(&read.topic_places) {
         let TopicSelector::Name(name) = selector else { continue };
+        if !link.lets_in(name) {
+            continue;
+        }
         refuse(Writing::Copies(link), &link.target_topic(name), all, place, report);
     }
     // Also where no stage puts anything aside: records that are too large for their topics go there.
@@ -296,10 +299,14 @@ fn refuse_two_ways(
             continue;
         }
         let Some(twice) = net.twice(&step.link.source, topic) else { continue };
-        let links = || twice.ways.iter().flatten();
+        let links = || twice.ways.iter().flatten().copied();
         let is_part = |read: &&&ReadLink| links().any(|link| link.id == read.link.id);
         let Some(read) = new.iter().rfind(is_part) else { continue };
-        if told.insert(links().map(|link| &*link.id).collect::<BTreeSet<_>>()) {
+        // Of both ways of a link it is said once.
+        let forward = |link: &LinkConfig| {
+            if link.is_reverse { link.other_way_id() } else { None }.unwrap_or_else(|| link.id.clone())
+        };
+        if told.insert(links().map(forward).collect::<BTreeSet<_>>()) {
             tell_of_two_ways(&twice, (&step.link.source, topic), &read.target_place, report);
         }
     }

@@ -16,7 +16,7 @@ use super::writing::Why;
 const QUESTIONS_MAX: usize = 2_000_000;
 
 /// The most steps from link to link that are followed.
-const EDGES_MAX: usize = 2_000_000;
+const EDGES_MAX: usize = 500_000;
 
 /// What is on its way from link to link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

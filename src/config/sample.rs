@@ -9,8 +9,8 @@ use super::topics::check_topic_name;
 /// The most texts that are made from one expression.
 const SAMPLES_MAX: usize = 16;
 
-/// The most samples that are joined to each other.
-const JOINED_MAX: usize = 24;
+/// The most samples that are joined to each other, of each expression one.
+const JOINED_MAX: usize = 12;
 
 /// What stands for a class of characters, in this order; otherwise its first one.
 const LETTERS: [char; 6] = ['a', 'x', '0', 'A', '-', '.'];
@@ -21,12 +21,14 @@ pub(super) fn samples(expression: &str) -> BTreeSet<String> {
     made(&hir).into_iter().collect()
 }
 
-/// The same, and each of them behind each other one: names that several expressions match, if they look for different parts of a name.
+/// The same, and one of each expression behind one of each other: names that several expressions match, if they look for different parts of a name.
 pub(super) fn joined(expressions: &BTreeSet<&str>) -> BTreeSet<String> {
     let alone: BTreeSet<String> = expressions.iter().flat_map(|expression| samples(expression)).collect();
+    let parsed = expressions.iter().filter_map(|expression| regex_syntax::parse(expression).ok());
+    let firsts: BTreeSet<String> = parsed.filter_map(|hir| made(&hir).into_iter().next()).take(JOINED_MAX).collect();
     let mut found: BTreeSet<String> = BTreeSet::new();
-    for one in alone.iter().take(JOINED_MAX) {
-        found.extend(alone.iter().take(JOINED_MAX).map(|other| format!("{one}{other}")));
+    for one in &firsts {
+        found.extend(firsts.iter().map(|other| format!("{one}{other}")));
     }
     found.extend(alone);
     found.retain(|name| check_topic_name(name).is_ok());

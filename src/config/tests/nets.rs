@@ -189,7 +189,7 @@ proptest! {
 fn nets_are_accepted_and_refused() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut accepted, mut refused) = (0, BTreeMap::<String, usize>::new());
-    for _ in 0..200 {
+    for _ in 0..100 {
         let text = any_net().new_tree(&mut runner).expect("a net").current();
         match parse(&text) {
             Ok((config, _)) if config.links.len() > 2 => accepted += 1,
@@ -204,5 +204,5 @@ fn nets_are_accepted_and_refused() {
     for kind in ["records would go round for ever", "each round would make topics under other names"] {
         assert!(refused.contains_key(kind), "{kind}: {refused:?}");
     }
-    assert!(accepted > 5, "{accepted} accepted, {refused:?}");
+    assert!(accepted > 3, "{accepted} accepted, {refused:?}");
 }
