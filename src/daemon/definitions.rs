@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use self::aside::SET_ASIDE;
 pub(super) use self::stored::Stored;
 use self::stored::{FORM, NAME, decode, read};
-use super::check::{CheckedStage, check_cluster, check_stage};
+use super::check::{CheckedStage, add_new, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
 use super::failover::way_back;
 use super::lifecycle::allowed;
@@ -58,7 +58,8 @@ pub(super) struct Definitions {
 /// A definition that can be used.
 struct Examined {
     defined: Defined,
-    stages: Vec<CheckedStage>,
+    /// The stages of each way: of the link, and of the one that goes the other way if one does.
+    stages: Vec<Vec<CheckedStage>>,
 }
 
 impl Daemon {
@@ -374,10 +375,9 @@ impl Daemon {
                 self.world_to_change().clusters.insert(id, Arc::new(running));
             }
         }
-        let stages = examined.stages;
-        for config in [Some(link), reverse].into_iter().flatten() {
+        for (config, stages) in std::iter::once(link).chain(reverse).zip(examined.stages) {
             let id = config.id.clone();
-            let link = self.link_of(config, stages.clone()).map_err(unavailable)?.with_definition(stored.version);
+            let link = self.link_of(config, stages).map_err(unavailable)?.with_definition(stored.version);
             let hosted = Hosted::begin(link, ManagedBy::Api(stored.clone()));
             self.world_to_change().links.insert(id, hosted);
         }
@@ -432,14 +432,16 @@ impl Daemon {
         let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
         let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
         let mut errors: Vec<Diagnostic> = brought.collect();
-        let others: Vec<&LinkConfig> = links.iter().collect();
+        let ways: Vec<&LinkConfig> = std::iter::once(&defined.link).chain(&defined.reverse).collect();
+        let all: Vec<&LinkConfig> = links.iter().chain(ways.iter().copied()).collect();
+        let component = |source: &PluginSource| self.component(source);
         let mut stages = Vec::new();
-        for stage in &defined.link.pipeline {
-            let component = |source: &PluginSource| self.component(source);
-            match check_stage(&defined.source, (&defined.link, &others), stage, &self.engine, &component) {
-                Ok(checked) => stages.push(checked),
-                Err(found) => errors.extend(found),
-            }
+        for way in &ways {
+            let check = |stage| {
+                let checked = check_stage(&defined.source, (way, &all), stage, &self.engine, &component);
+                checked.map_err(|found| add_new(&mut errors, found)).ok()
+            };
+            stages.push(way.pipeline.iter().filter_map(check).collect());
         }
         if !errors.is_empty() {
             return Err(faults(&errors));
