@@ -286,8 +286,8 @@ impl<'a> Net<'a> {
             let here = way.last().map_or(cluster, |link| &link.target);
             for index in self.readers_of(here, &Flow::Name(name.clone())).iter() {
                 let link = self.links[*index];
-                // What has come through a cluster does not come there again.
-                let was_there = cluster == &*link.target || way.iter().any(|earlier| earlier.target == link.target);
+                // What has come through a cluster does not come there again: it names the sources of the links before.
+                let was_there = way.iter().any(|earlier| earlier.source == link.target);
                 if !marks(link) || was_there {
                     continue;
                 }

@@ -292,6 +292,10 @@ fn records_do_not_come_twice_in_a_mesh() {
     let (_, warnings) =
         parse(&mesh("filter = { key_prefix = 'a' }\nreverse.filter = { key_prefix = 'a' }\n")).expect("a mesh");
     assert!(warnings.iter().all(|it| it.message.contains("and again by links.")) && !warnings.is_empty());
+    // From a cluster to itself both ways do the same.
+    let itself = link("l", "east", "east", "'t'", "p.") + "type = 'active-active'\n";
+    let found = parse(&(itself + CLUSTERS)).map(|_| ()).expect_err("two ways");
+    assert!(found[0].message.contains("and again by links.l.reverse"), "{}", found[0].message);
     // A chain has one way to each cluster, and links that do not mark may share a topic.
     let chain = pair("a", "east", "west", "") + &pair("b", "west", "north", "") + north;
     check_with_clusters(&chain, &[]);
