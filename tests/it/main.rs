@@ -14,6 +14,7 @@ mod clock;
 mod compiler;
 mod corners;
 mod crash;
+mod damage;
 mod definitions;
 mod deploy;
 mod depth;
