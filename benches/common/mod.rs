@@ -146,6 +146,9 @@ impl Cluster for Filtered {
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
         self.0.produce(partition, batch)
     }
+    fn is_atomic(&self, enable_exactly_once: bool) -> bool {
+        self.0.is_atomic(enable_exactly_once)
+    }
     fn checkpoints(&self, link: &LinkId, generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         self.0.checkpoints(link, generation)
     }

@@ -72,7 +72,7 @@ fn letters(
         Err(error) if error.kind == ErrorKind::NotFound => return Ok((Vec::new(), None)),
         Err(error) => return Err(error),
     };
-    let mut found = Found { letters: Vec::new(), limit, bytes: BYTES_MAX };
+    let mut found = Found { link: &link.id, letters: Vec::new(), limit, bytes: BYTES_MAX };
     for range in topic.partitions.iter().filter(|range| range.partition >= start.partition) {
         let first = if range.partition == start.partition { start.offset } else { 0 };
         let partition = TopicPartition::new(link.dead_letters.as_str(), range.partition);
@@ -84,15 +84,16 @@ fn letters(
 }
 
 /// The letters of a page.
-struct Found {
+struct Found<'l> {
+    link: &'l str,
     letters: Vec<Letter>,
     /// How many more there may be.
     limit: usize,
-    /// How many bytes more they may have.
+    /// How many bytes more may be read, also of other links in the same topic: a request has an end.
     bytes: usize,
 }
 
-impl Found {
+impl Found<'_> {
     /// Read a partition to its end; or to where the page is full, which is answered.
     fn read(
         &mut self,
@@ -122,8 +123,11 @@ impl Found {
             let record = owned(partition, record);
             let bytes = [&record.key, &record.value].into_iter().flatten().map(Vec::len).sum::<usize>();
             self.bytes = self.bytes.saturating_sub(bytes);
-            self.limit = self.limit.saturating_sub(1);
-            self.letters.push(Letter::new(record));
+            let letter = Letter::new(record);
+            if letter.may_be_of(self.link) {
+                self.limit = self.limit.saturating_sub(1);
+                self.letters.push(letter);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::wire::{Header, Record, Time};
 use crate::model::json_error::without_values;
 use crate::model::partition::partition_of_key;
-use crate::model::{Batch, BatchBuilder};
+use crate::model::{Batch, BatchBuilder, is_reserved_header};
 
 /// What is wrong with a body, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,10 @@ pub(super) fn divide(body: &[u8], placing: &Placing<'_>) -> Result<Vec<Batch>, B
 fn place_record(json: &[u8], placing: &Placing<'_>, builders: &mut BTreeMap<u32, BatchBuilder>) -> Result<(), String> {
     let record: Record = serde_json::from_slice(json).map_err(|error| without_line(&error))?;
     let partition = partition_of(&record, placing)?;
+    if let Some(header) = record.headers.iter().find(|header| is_reserved_header(&header.name)) {
+        let name = String::from_utf8_lossy(&header.name);
+        return Err(format!("the header {name:?} is reserved for Tidegate: leave it out"));
+    }
     let headers = record.headers.iter().map(Header::view);
     let timestamp = record.timestamp.unwrap_or(placing.now.0);
     let builder = builders.entry(partition).or_default();
@@ -140,6 +144,10 @@ mod tests {
             ("{}\nnonsense", "line 2: expected ident"),
             ("[{}", "not a JSON array: EOF while parsing"),
             (r#"{"partition":4}"#, "line 1: there is no partition 4: t has 4 from 0"),
+            (
+                r#"{"headers":[["tag","x"],["tidegate.via","east"]]}"#,
+                "line 1: the header \"tidegate.via\" is reserved for Tidegate: leave it out",
+            ),
         ] {
             let BadRecords(error) = divide(body.as_bytes(), &placing()).expect_err(body);
             assert!(error.starts_with(expect), "{body}: {error}");

@@ -206,10 +206,14 @@ fn a_dead_letter_says_what_was_wrong_and_lists_of_them_page() {
     let path = "/replication/links/orders/dead-letters";
     assert_eq!(scene.get(path).ok::<Value>(200), json!([]), "there need not be a topic");
     scene.fake.topic_with(DEAD_LETTERS, 3);
-    for (partition, offset) in [(0, 7), (0, 8), (2, 9)] {
-        let headers = letter::tests::headers(offset, "no JSON");
+    let put = |partition, offset, link: &str| {
+        let mut headers = letter::tests::headers(offset, "no JSON");
+        headers[0].value = Some(link.into());
         scene.fake.put(DEAD_LETTERS, partition, Record { headers, ..Record::default() });
-    }
+    };
+    [(0, 7), (0, 8), (2, 9)].into_iter().for_each(|(partition, offset)| put(partition, offset, "orders"));
+    // Another link has its letters in the same topic.
+    (0..3).for_each(|partition| put(partition, 1, "payments"));
     let all: Vec<Letter> = scene.get(path).ok(200);
     let places = |letters: &[Letter]| -> Vec<(u32, i64, Option<i64>)> {
         letters.iter().map(|letter| (letter.partition, letter.offset, letter.record.offset)).collect()

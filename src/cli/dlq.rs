@@ -28,7 +28,7 @@ pub(super) fn dlq(command: &DlqCommand, out: &mut dyn Write) -> Result<(), Failu
 fn list(args: &DlqListArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let client = Client::new(&args.remote.daemon)?;
     let mailbox = Mailbox::open(&client, &args.link)?;
-    let letters = mailbox.newest(args.max)?;
+    let Newest { letters, left_out } = mailbox.newest(args.max)?;
     if args.remote.json {
         return print_json(out, &letters);
     }
@@ -37,9 +37,15 @@ fn list(args: &DlqListArgs, out: &mut dyn Write) -> Result<(), Failure> {
     }
     let rows: Vec<_> = letters.iter().map(row).collect();
     table(out, ["letter", "from", "stage", "code", "message", "time"], &rows)?;
-    let all: u64 = mailbox.partitions.iter().map(|range| range.records).sum();
+    let records: u64 = mailbox.partitions.iter().map(|range| range.records).sum();
+    let all = records.saturating_sub(left_out);
     if all > letters.len() as u64 {
-        writeln!(out, "the newest {} of {all}: --max shows more", letters.len())?;
+        // What is older than these may be of other links too.
+        let of = if left_out == 0 { "of" } else { "of at most" };
+        writeln!(out, "the newest {} {of} {all}: --max shows more", letters.len())?;
+    }
+    if left_out > 0 {
+        writeln!(out, "{left_out} dead letters of other links in {} are left out", mailbox.name())?;
     }
     Ok(())
 }
@@ -106,6 +112,14 @@ fn print_record(record: &Record, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The newest letters of a link.
+#[derive(Default)]
+struct Newest {
+    letters: Vec<Letter>,
+    /// How many of other links were passed by.
+    left_out: u64,
+}
+
 /// The topic that a link puts records aside in.
 struct Mailbox<'a> {
     client: &'a Client,
@@ -132,27 +146,48 @@ impl<'a> Mailbox<'a> {
     }
 
     /// The newest letters, oldest first.
-    fn newest(&self, max: u64) -> Result<Vec<Letter>, Failure> {
+    fn newest(&self, max: u64) -> Result<Newest, Failure> {
         let keep = usize::try_from(max).unwrap_or(usize::MAX);
-        let mut letters: Vec<Letter> = Vec::new();
+        let mut newest = Newest::default();
         for range in &self.partitions {
-            letters.extend(self.tail(range, max)?);
+            self.tail(range, keep, &mut newest)?;
+            let letters = &mut newest.letters;
             letters.sort_by_key(|letter| (letter.time, letter.partition, letter.offset));
             letters.drain(..letters.len().saturating_sub(keep));
         }
-        Ok(letters)
+        Ok(newest)
     }
 
-    /// The last letters of a partition.
-    fn tail(&self, range: &PartitionStatus, max: u64) -> Result<Vec<Letter>, Failure> {
+    /// The last letters of a partition. Other links may have theirs in between, so it is read
+    /// backwards until there are enough.
+    fn tail(&self, range: &PartitionStatus, max: usize, newest: &mut Newest) -> Result<(), Failure> {
+        let (mut found, mut end, mut width) = (0, range.end, max as u64);
+        while found < max && end > range.log_start {
+            let from = end.saturating_sub_unsigned(width).max(range.log_start);
+            for letter in self.between(range.partition, from, end)? {
+                if letter.may_be_of(&self.link.id) {
+                    found += 1;
+                    newest.letters.push(letter);
+                } else {
+                    newest.left_out += 1;
+                }
+            }
+            end = from;
+            width = width.saturating_mul(2).max(PAGE_RECORDS_MAX);
+        }
+        Ok(())
+    }
+
+    /// The letters between two offsets.
+    fn between(&self, partition: u32, from: i64, end: i64) -> Result<Vec<Letter>, Failure> {
         let mut letters = Vec::new();
-        let mut next = range.end.saturating_sub_unsigned(max).max(range.log_start);
-        while next < range.end {
-            let page = self.page(range.partition, next, PAGE_RECORDS_MAX)?;
-            let before_end = |record: &Record| record.offset.is_some_and(|offset| offset < range.end);
+        let mut next = from;
+        while next < end {
+            let page = self.page(partition, next, PAGE_RECORDS_MAX)?;
+            let before_end = |record: &Record| record.offset.is_some_and(|offset| offset < end);
             letters.extend(page.records.into_iter().filter(before_end).map(Letter::new));
             // A page without progress before the end means that the end is not there any more.
-            next = if page.next_offset > next { page.next_offset } else { range.end };
+            next = if page.next_offset > next { page.next_offset } else { end };
         }
         Ok(letters)
     }
@@ -162,10 +197,18 @@ impl<'a> Mailbox<'a> {
         let is_there = range.is_some_and(|range| (range.log_start..range.end).contains(&offset));
         let page = if is_there { Some(self.page(partition, offset, 1)?) } else { None };
         let record = page.and_then(|page| page.records.into_iter().find(|record| record.offset == Some(offset)));
-        record.map(Letter::new).ok_or_else(|| {
+        let letter = record.map(Letter::new).ok_or_else(|| {
             let help = format!("`tidegate dlq list {}` shows which there are", self.link.id);
             Failure::new(format!("there is no letter {partition} {offset} in {}", self.name()), help)
-        })
+        })?;
+        match &letter.reason {
+            // Its record belongs into another topic than those of this link.
+            Some(reason) if reason.link != self.link.id => Err(Failure::new(
+                format!("letter {partition} {offset} in {} is a dead letter of link {}", self.name(), reason.link),
+                format!("`tidegate dlq show {} {partition} {offset}` shows it", reason.link),
+            )),
+            _ => Ok(letter),
+        }
     }
 
     fn page(&self, partition: u32, offset: i64, records_max: u64) -> Result<Records, Failure> {

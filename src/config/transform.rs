@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::TransformSpec;
+use crate::model::{RESERVED_PREFIX, TransformSpec, is_reserved_header};
 
+use super::Place;
 use super::reader::{Item, Table};
+use super::report::Report;
 use super::template::{Template, Variable};
 
 /// The most bytes that added headers take, names and values, with the longest that variables can be. A batch has 100,000 records at most,
@@ -25,9 +27,10 @@ pub(super) struct Names<'n> {
 pub(super) fn read_transform(item: &Item<'_>) -> Option<TransformSpec> {
     let mut table = item.table()?;
     let enabled = table.flag("enabled", true);
-    let remove = table.item("remove_headers");
+    let removed = table.item("remove_headers").map(|item| item.texts()).unwrap_or_default();
+    removed.iter().for_each(|(name, place)| check_name(name, place, item.report));
     let spec = TransformSpec {
-        remove_headers: remove.map(|item| item.texts()).unwrap_or_default().into_iter().map(text).collect(),
+        remove_headers: removed.into_iter().map(text).collect(),
         header_transforms: named(&mut table, "header_transforms", mappings),
         add_headers: named(&mut table, "add_headers", added),
     };
@@ -79,9 +82,19 @@ fn named<T>(table: &mut Table<'_>, key: &'static str, read: fn(&Item<'_>) -> Opt
         if name.is_empty() {
             item.report.error(&place, "a header has a name");
         }
+        check_name(name, &place, item.report);
         values.extend(read(&item).map(|value| (name.to_owned(), value)));
     }
     values
+}
+
+/// Headers that only Tidegate writes say where a record comes from: links rely on them.
+fn check_name(name: &str, place: &Place, report: &Report<'_>) {
+    if is_reserved_header(name.as_bytes()) {
+        let message =
+            format!("header {name:?} is reserved: only Tidegate writes names that begin with {RESERVED_PREFIX:?}");
+        report.error_with_help(place, message, "choose a header with another name");
+    }
 }
 
 fn mappings(item: &Item<'_>) -> Option<Vec<String>> {
@@ -110,6 +123,6 @@ fn added_bytes(spec: &TransformSpec) -> usize {
     spec.add_headers.iter().map(|(name, text)| name.len() + value(text)).sum()
 }
 
-fn text((text, _): (&str, super::Place)) -> String {
+fn text((text, _): (&str, Place)) -> String {
     text.to_owned()
 }

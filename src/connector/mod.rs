@@ -200,6 +200,10 @@ pub trait Cluster: Send + Sync {
     /// The largest record that the topic takes: the bytes of its key, value and headers. Of a topic that is not there, what it would take.
     fn record_bytes_max(&self, topic: &str) -> Result<usize, Error>;
 
+    /// Whether what a sink writes here is committed together with its checkpoints, or not at all, for
+    /// a link whose `enable_exactly_once` says this.
+    fn is_atomic(&self, enable_exactly_once: bool) -> bool;
+
     /// All checkpoints of a link's lanes of a generation.
     fn checkpoints(&self, link: &LinkId, generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error>;
 

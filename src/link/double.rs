@@ -67,6 +67,10 @@ impl Cluster for Panics {
         panic!("{HOW}")
     }
 
+    fn is_atomic(&self, _: bool) -> bool {
+        panic!("{HOW}")
+    }
+
     fn checkpoints(&self, _: &LinkId, _: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         panic!("{HOW}")
     }

@@ -9,11 +9,14 @@ use super::ahead;
 use super::failure::Place;
 use super::pipeline::Pipeline;
 use crate::model::batch::{HEADER_OVERHEAD, RECORD_OVERHEAD};
-use crate::model::{Batch, BatchBuilder, HeaderRef};
+use crate::model::{Batch, BatchBuilder, HeaderRef, RecordRef};
 use crate::plugin::{Reject, Trap, TrapKind};
 
 /// What the names of all headers begin with that are added to the original ones.
-pub const PREFIX: &str = "tidegate.dlq.";
+pub use crate::model::LETTER_PREFIX as PREFIX;
+
+/// The header that names the link.
+const LINK: &str = "tidegate.dlq.link";
 
 /// The code of a record that is larger than its topic takes.
 const TOO_LARGE: &str = "record-too-large";
@@ -174,6 +177,11 @@ fn fit<'a>(name: &str, part: Option<&'a [u8]>, room: &mut usize, cuts: &mut Vec<
     }
     *room -= kept;
     Some(&part[..kept])
+}
+
+/// The link that a dead letter says it is of. One about a dead letter says it twice: its own comes last.
+pub(super) fn link_of(letter: RecordRef<'_>) -> Option<&[u8]> {
+    letter.last_header(LINK.as_bytes())?.value
 }
 
 /// The records for the topic of dead letters, which takes records of `bytes_max` bytes.

@@ -14,7 +14,7 @@ use super::status::lock;
 use super::watch::Watch;
 use crate::config::{LinkConfig, Refused, Writing, may_write};
 use crate::model::{Limits, RevisionNumber};
-use crate::plugin::{ConfigError, Instance, Plugin};
+use crate::plugin::{ConfigError, Instance, Plugin, World};
 
 /// A compiled revision.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Pipeline {
     pub record: RevisionRecord,
     /// The revisions whose trial was undone by then, as the history says.
     pub(super) undone: BTreeSet<RevisionNumber>,
-    /// What records go through before the first stage.
+    /// What records go through before the first stage, and what seals them behind the last.
     pub(super) builtins: Builtins,
     /// Its stages, in order.
     pub stages: Vec<Stage>,
@@ -96,6 +96,17 @@ impl Pipeline {
         watch: Watch,
     ) -> Self {
         Self { record, undone, builtins, stages, watch, spares: Mutex::default() }
+    }
+
+    /// Whether what leaves it may have other headers with reserved names than what was read, or lack the link's mark.
+    pub(super) fn needs_seal(&self) -> bool {
+        self.builtins.mark().is_some() || self.builtins.change_headers() || self.transforms()
+    }
+
+    /// Whether a plugin makes other records.
+    pub(super) fn transforms(&self) -> bool {
+        let transforms = |stage: &Stage| matches!(stage.plugin.world(), World::Transform | World::StatefulTransform);
+        self.stages.iter().any(transforms)
     }
 
     /// Whether it hands every record on as it is.

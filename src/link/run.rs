@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ahead::{self, Clock, Guard};
-use super::builtins;
+use super::builtins::{self, Kept};
 use super::failure::{Failure, Place};
 use super::lane::now_ms;
 use super::letters::{Cause, Letter};
@@ -52,6 +52,14 @@ pub(super) struct Processed {
     pub(super) builtins: builtins::Done,
     /// What each stage did.
     pub(super) tallies: Vec<Tally>,
+}
+
+impl Processed {
+    /// This is where records leave for the sink, dead letters too: nothing changes them any more.
+    fn seal(&mut self, kept: &Kept, mark: Option<&str>) {
+        let letters = self.letters.iter_mut().map(|letter| &mut letter.record);
+        self.outputs.iter_mut().chain(letters).for_each(|batch| kept.seal(mark, batch));
+    }
 }
 
 /// Why a batch was not processed. What the stages remember is to be undone by the lane.
@@ -233,6 +241,7 @@ impl Run {
         let keeps = stages > 1 || search.is_some() || has_builtins && stages > 0 || may_halt || may_part;
         let original = keeps.then(|| batch.clone());
         let mut done = Processed { tallies: vec![Tally::default(); stages], ..Processed::default() };
+        let kept = self.pipeline.needs_seal().then(|| Kept::of(&batch));
         if has_builtins {
             done.builtins = self.pipeline.builtins.apply(&mut batch, now_ms);
         }
@@ -255,6 +264,9 @@ impl Run {
         let mut done = work.done;
         // Parts go through all stages one after the other, so the order of finding depends on how the batch was cut.
         done.letters.sort_by_key(Letter::order);
+        if let Some(kept) = kept {
+            done.seal(&kept, self.pipeline.builtins.mark());
+        }
         for ((window, tally), stage) in self.windows.iter_mut().zip(&done.tallies).zip(&self.pipeline.stages) {
             window.add(tally, self.breaker.window_records);
             stage.stats.add(tally);

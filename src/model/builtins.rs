@@ -24,6 +24,18 @@ pub struct Builtins {
 /// The headers that name the clusters that a record has come through: the first one is where it was written.
 pub const VIA_HEADER: &str = "tidegate.via";
 
+/// The prefix of header names that only Tidegate writes: a record could otherwise claim to come
+/// from a cluster that it never was in, or to be a dead letter.
+pub const RESERVED_PREFIX: &str = "tidegate.";
+
+/// The headers that say why a record is a dead letter.
+pub const LETTER_PREFIX: &str = "tidegate.dlq.";
+
+/// Whether only Tidegate writes headers of this name.
+pub fn is_reserved_header(name: &[u8]) -> bool {
+    name.starts_with(RESERVED_PREFIX.as_bytes())
+}
+
 /// How a link between clusters that both are written to keeps records from going in a circle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

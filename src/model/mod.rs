@@ -29,7 +29,10 @@ pub mod text;
 pub mod time;
 
 pub use batch::{Batch, BatchBuilder, HeaderRef, Placement, RecordRef, Span};
-pub use builtins::{Builtins, Condition, FilterSpec, Provenance, TransformSpec, VIA_HEADER};
+pub use builtins::{
+    Builtins, Condition, FilterSpec, LETTER_PREFIX, Provenance, RESERVED_PREFIX, TransformSpec, VIA_HEADER,
+    is_reserved_header,
+};
 pub use checkpoint::{Checkpoint, Doubt, LastRecord, Loss};
 pub use codec::{Codec, Compression};
 pub use culprit::Culprit;

@@ -141,6 +141,9 @@ impl Cluster for Meanwhile {
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
         self.cluster.produce(partition, batch)
     }
+    fn is_atomic(&self, enable_exactly_once: bool) -> bool {
+        self.cluster.is_atomic(enable_exactly_once)
+    }
     fn checkpoints(&self, link: &LinkId, generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         self.cluster.checkpoints(link, generation)
     }

@@ -60,10 +60,21 @@ fn everything_comes_everywhere_once(net: &Net<'_>) {
     for cluster in clusters {
         assert!(values(&site, cluster).values().all(|count| *count == 1), "{cluster} has something twice");
     }
-    for link in links {
-        let verified: Verification = site.cli_json(&["verify", &link.id]);
-        assert_eq!(verified.verdict, Some(Verdict::Fine), "{}: {verified:#?}", link.id);
-    }
+    links.iter().for_each(|link| only_others_are_left_out(&site, link, all as u64));
+}
+
+/// The verification of a link whose target has `all` records: those that it has not written are counted, and everything else is compared.
+fn only_others_are_left_out(site: &Site, link: &Link, all: u64) {
+    let output = site.cli(&["verify", &link.id, "--json"]);
+    let verified: Verification = serde_json::from_slice(&output.stdout).expect("JSON");
+    let report = verified.report.expect("a report");
+    assert_eq!(report.differences_total, 0, "{}: {report:#?}", link.id);
+    let reason = format!("these do not say tidegate.via {}: others have written them", link.source);
+    assert!(report.not_covered.iter().all(|entry| entry.reason == reason), "{}: {report:#?}", link.id);
+    let of_others: u64 = report.not_covered.iter().map(|entry| entry.records.expect("a number")).sum();
+    assert_eq!(report.records_matched + of_others, all, "{}: {report:#?}", link.id);
+    let verdict = if of_others > 0 { Verdict::NotCovered } else { Verdict::Fine };
+    assert_eq!((verified.verdict, output.status.code()), (Some(verdict), Some(if of_others > 0 { 3 } else { 0 })));
 }
 
 #[test]
@@ -76,6 +87,43 @@ fn two_clusters_both_ways() {
 fn three_clusters_in_a_ring() {
     let links = &[("east", "west"), ("west", "north"), ("north", "east")];
     everything_comes_everywhere_once(&Net { clusters: &["east", "west", "north"], links, says: "provenance = true" });
+}
+
+/// A plugin that drops what says where a record comes from, and says that it comes from elsewhere.
+#[test]
+fn a_plugin_decides_nothing_about_where_records_come_from() {
+    let cluster = |id: &str| format!("[clusters.{id}]\nkind = \"embedded\"\ntopics.orders.partitions = 3\n");
+    let link = |(from, to): (&str, &str)| {
+        format!(
+            "[links.{from}-{to}]\nsource = \"{from}\"\ntarget = \"{to}\"\ntopics = [\"orders\"]\nprovenance = true\n"
+        )
+    };
+    let stage = "[[links.a-b.pipeline]]\nstage = \"forge\"\nplugin = \"forger.wasm\"\n";
+    // Whoever believes the plugin does not send them to c, or sends them round for ever.
+    let links = [("a", "b"), ("b", "c"), ("c", "a")].map(link);
+    let site = Site::new(&(["a", "b", "c"].map(cluster).concat() + &links.concat() + stage));
+    std::fs::write(site.path("forger.wasm"), wat::parse_str(include_str!("forger.wat")).expect("a component"))
+        .expect("a file");
+    let _daemon = site.start();
+    ["a", "b", "c"].iter().for_each(|cluster| write(&site, cluster, 0));
+    let links: Vec<Link> = serde_json::from_str(&site.client.get(LINKS).expect("an answer").body).expect("links");
+    wait_until("everything is everywhere", || ["a", "b", "c"].iter().all(|at| values(&site, at).len() == 300));
+    links.iter().for_each(|link| site.client.await_caught_up(&link.id));
+    for cluster in ["a", "b", "c"] {
+        assert!(values(&site, cluster).values().all(|count| *count == 1), "{cluster} has something twice");
+    }
+    for record in (0..3).flat_map(|partition| site.client.records("b", "orders", partition)) {
+        let value = String::from_utf8(record.value.clone().expect("a value")).expect("text");
+        let way: Vec<_> = record.headers.iter().map(|header| header.value.clone().expect("a cluster")).collect();
+        let expected: &[&[u8]] = match &value[..1] {
+            "a" => &[b"a"],
+            "b" => &[],
+            // From c to a to b: the plugin has dropped it and forged it, and it is what it was.
+            _ => &[b"c", b"a"],
+        };
+        assert_eq!(way, expected, "{record:?}");
+    }
+    links.iter().for_each(|link| only_others_are_left_out(&site, link, 300));
 }
 
 /// One hub, three spokes, one of which is the hub of another.

@@ -16,6 +16,7 @@ mod compiler;
 mod corners;
 mod crash;
 mod credentials;
+mod damage;
 mod definitions;
 mod deploy;
 mod depth;

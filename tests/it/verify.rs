@@ -109,16 +109,16 @@ fn only_difference(site: &Site, link: &str) -> Difference {
 
 /// A record, as it is rewritten.
 #[derive(Clone, Debug, PartialEq)]
-struct Copy {
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    timestamp: i64,
+pub struct Copy {
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub timestamp: i64,
 }
 
 /// What a target holds: records by partition, and where revisions begin by link.
-struct Content {
-    records: BTreeMap<TopicPartition, Vec<Copy>>,
+pub struct Content {
+    pub records: BTreeMap<TopicPartition, Vec<Copy>>,
     starts: BTreeMap<String, Vec<RevisionStart>>,
 }
 
@@ -140,7 +140,7 @@ fn all_records(cluster: &EmbeddedCluster, partition: &TopicPartition) -> Vec<Cop
 }
 
 /// Write the store of a target anew, damaged: topics, records, checkpoints and history, in the same order, so that all identities stay.
-fn rewrite(from: &Path, to: &Path, links: &[&str], damage: impl FnOnce(&mut Content)) {
+pub fn rewrite(from: &Path, to: &Path, links: &[&str], damage: impl FnOnce(&mut Content)) {
     let _there_may_be_none = fs::remove_file(to);
     let store = |path: &Path| EmbeddedCluster::new(Arc::new(Store::open(path, Options::default()).expect("a store")));
     let (from, to) = (store(from), store(to));
@@ -178,8 +178,10 @@ fn copy_link(from: &EmbeddedCluster, to: &EmbeddedCluster, link: &str, started: 
         let bytes = from.metadata(&id, key).expect("read").expect("metadata");
         to.put_metadata(&id, key, &bytes).expect("written");
     }
-    let history: Value =
-        serde_json::from_slice(&from.metadata(&id, "revisions").expect("read").expect("a history")).expect("JSON");
+    let json = |key: &str| -> Value {
+        serde_json::from_slice(&from.metadata(&id, key).expect("read").expect("metadata")).expect("JSON")
+    };
+    let (history, genesis) = (json("revisions"), json("genesis"));
     let stages = history["revisions"]
         .as_array()
         .expect("revisions")
@@ -194,7 +196,7 @@ fn copy_link(from: &EmbeddedCluster, to: &EmbeddedCluster, link: &str, started: 
         lanes: 1,
         generation: 1,
         layout: 1,
-        source: "east".into(),
+        source: genesis["source"].as_str().expect("a cluster").into(),
         transaction_timeout: Duration::from_secs(60),
         exactly_once: true,
         compression: None,

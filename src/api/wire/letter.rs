@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Header, Record, Time};
+use crate::model::{LETTER_PREFIX, is_reserved_header};
 
 /// How the names of all headers begin that say why a record was put aside.
-const PREFIX: &str = "tidegate.dlq.";
+const PREFIX: &str = LETTER_PREFIX;
 
 /// A record in a topic of dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,8 +23,8 @@ pub struct Letter {
     /// Why it cannot be said: somebody else has written here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// With a reason, the record as the stage was given it, with the place that the link read it from. Without one, the record as
-    /// it is in the topic of dead letters.
+    /// With a reason, the record as the stage was given it, with the place that the link read it from and without the headers that
+    /// only Tidegate writes. Without one, the record as it is in the topic of dead letters.
     pub record: Record,
 }
 
@@ -66,6 +67,12 @@ impl Letter {
         };
         Self { partition, offset, time, reason, problem, record }
     }
+
+    /// Whether it may be a dead letter of a link: several links may share a topic of dead letters.
+    /// What says of no link that it is its own is shown with each.
+    pub fn may_be_of(&self, link: &str) -> bool {
+        self.reason.as_ref().is_none_or(|reason| reason.link == link)
+    }
 }
 
 /// The reason, and the record as it was.
@@ -96,7 +103,8 @@ fn read(record: &Record) -> Result<(LetterReason, Record), String> {
         timestamp: Some(own.number("timestamp")?),
         key: record.key.clone(),
         value: record.value.clone(),
-        headers: before.iter().chain(own.foreign()).cloned().collect(),
+        // It may be produced again, and nobody else may write the others.
+        headers: before.iter().chain(own.foreign()).filter(|it| !is_reserved_header(&it.name)).cloned().collect(),
     };
     Ok((reason, original))
 }
@@ -183,10 +191,11 @@ pub(crate) mod tests {
     fn a_letter_about_a_letter_is_about_the_later_one() {
         let mut earlier = headers(1, "earlier");
         earlier.push(header("tidegate.dlq.cut", "the value was cut"));
-        let letter = Letter::new(record([earlier.clone(), headers(2, "later")].concat()));
+        let free = vec![header("a", "1")];
+        let letter = Letter::new(record([free.clone(), earlier, headers(2, "later")].concat()));
         let reason = letter.reason.expect("a reason");
         assert_eq!((&*reason.message, reason.cut), ("later", None));
-        assert_eq!((letter.record.offset, letter.record.headers), (Some(2), earlier));
+        assert_eq!((letter.record.offset, letter.record.headers), (Some(2), free));
     }
 
     #[test]

@@ -62,6 +62,33 @@ fn more_dead_letters_than_a_page_are_listed() {
     assert!(lines[1].starts_with("0 100 ") && lines[2_400].starts_with("0 2499 "), "{} {}", lines[1], lines[2_400]);
 }
 
+/// A letter of another link.
+fn of_another(time: i64, offset: i64) -> Record {
+    let mut letter = letter(time, offset, "not ours");
+    let link = letter.headers.iter_mut().find(|header| header.name == b"tidegate.dlq.link").expect("a link");
+    link.value = Some(b"payments".to_vec());
+    letter
+}
+
+#[test]
+fn the_letters_of_other_links_in_the_same_topic_are_theirs() {
+    let ours = [(0, letter(1_000, 10, "a")), (0, letter(2_000, 11, "b"))];
+    let theirs = (0..1_500).map(|number| (0, of_another(3_000 + number, number)));
+    let scene = with_letters(ours.into_iter().chain(theirs).chain([(0, letter(9_000, 12, "c"))]));
+    let listed = scene.run(&["dlq", "list", "orders", "--max", "2"]).expect("listed");
+    let expected = "\
+LETTER  FROM         STAGE  CODE      MESSAGE  TIME
+0 1     orders-2@11  mask   not-json  b        1970-01-01T00:00:02.000Z
+0 1502  orders-2@12  mask   not-json  c        1970-01-01T00:00:09.000Z
+the newest 2 of at most 3: --max shows more
+1500 dead letters of other links in orders.dead-letters on west are left out
+";
+    assert_eq!(listed, expected);
+    let (message, help) = told(scene.run(&["dlq", "show", "orders", "0", "2"]));
+    assert_eq!(message, "letter 0 2 in orders.dead-letters on west is a dead letter of link payments");
+    assert_eq!(help, "`tidegate dlq show payments 0 2` shows it");
+}
+
 #[test]
 fn what_strangers_write_stays_on_its_line() {
     let steering = format!("panicked\nat \u{1b}[2Jsrc/lib.rs{}", "x".repeat(60));

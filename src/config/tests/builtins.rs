@@ -139,6 +139,28 @@ fn every_error_of_a_transform_has_its_place() {
     );
 }
 
+/// Links rely on what these headers say, so no configuration touches them.
+#[test]
+fn reserved_headers_are_nobodys_to_remove_to_change_or_to_add() {
+    let error = |at: &str, path: &str, name: &str| {
+        format!(
+            "{at} error links.l.transform.{path}: header {name:?} is reserved: only Tidegate writes names that begin with \"tidegate.\" \
+             | choose a header with another name"
+        )
+    };
+    check_with_clusters(
+        &format!(
+            "{LINK}[links.l.transform]\nremove_headers = ['tidegate', 'tidegate.via']\n\
+             add_headers = {{ 'tidegate.dlq.link' = 'x', 'Tidegate.via' = 'x' }}\nheader_transforms = {{ 'tidegate.new' = 'a -> b' }}\n"
+        ),
+        &[
+            &error("6:31", "remove_headers[1]", "tidegate.via"),
+            &error("7:17", "add_headers.\"tidegate.dlq.link\"", "tidegate.dlq.link"),
+            &error("8:23", "header_transforms.\"tidegate.new\"", "tidegate.new"),
+        ],
+    );
+}
+
 #[test]
 fn nothing_grows_without_bounds() {
     let large = "(\\w{99}){99}";

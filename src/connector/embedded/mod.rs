@@ -194,6 +194,11 @@ impl Cluster for EmbeddedCluster {
         Ok(stored::RECORD_BYTES_MAX)
     }
 
+    /// One transaction of the store, whatever the link says.
+    fn is_atomic(&self, _enable_exactly_once: bool) -> bool {
+        true
+    }
+
     fn checkpoints(&self, link: &LinkId, _generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         Ok(self.store.checkpoints(link)?)
     }

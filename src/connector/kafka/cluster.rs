@@ -226,6 +226,10 @@ impl Cluster for KafkaCluster {
         self.admin.batch_bytes_max(topic)
     }
 
+    fn is_atomic(&self, enable_exactly_once: bool) -> bool {
+        enable_exactly_once
+    }
+
     fn checkpoints(&self, link: &LinkId, generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         let mut checkpoints = BTreeMap::new();
         self.lane_records(link, generation, |record| {

@@ -3,10 +3,15 @@
 //! They are part of a revision, as its stages are. They work on the flat batch: the filter selects and copies nothing, the transform puts
 //! what it adds behind the arena, once for a batch. What they do depends on the record alone, but for `${now}`.
 //!
-//! Reading order: `filter`, `transform`, `provenance`.
+//! **Invariant:** what has come through the target is left out before everything else, and the seal is
+//! put on after everything else, stages included. So no filter, transform or plugin decides where a
+//! record comes from.
+//!
+//! Reading order: `filter`, `transform`, `provenance`, `seal`.
 
 mod filter;
 mod provenance;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod transform;
@@ -15,6 +20,7 @@ use crate::model::{self, Batch};
 use filter::Filter;
 use provenance::Via;
 pub(in crate::link) use provenance::has as has_come_through;
+pub(super) use seal::Kept;
 use transform::Transform;
 
 /// The built-ins of a revision, ready for work.
@@ -50,16 +56,23 @@ impl Builtins {
         self.filter.is_none() && self.transform.is_none() && self.via.is_none()
     }
 
-    /// Let a batch go through them. `now` is in milliseconds since 1970-01-01 UTC, and asked for if it is needed.
+    /// Let a batch go through them, before the first stage. `now` is in milliseconds since 1970-01-01 UTC, and asked for if it is needed.
     pub fn apply(&self, batch: &mut Batch, now: impl FnOnce() -> i64) -> Done {
-        // What has come from the target is nobody's business here, and no transform may take out where a record comes from.
+        // What has come from the target is nobody's business here.
         let returned = self.via.as_ref().map_or(0, |via| via.leave_out(batch));
         let filtered = self.filter.as_ref().map_or(0, |filter| filter.apply(batch));
         let transformed = self.transform.as_ref().map_or(0, |transform| transform.apply(batch, now));
-        if let Some(via) = &self.via {
-            via.mark(batch);
-        }
         Done { filtered: returned + filtered, transformed }
+    }
+
+    /// The cluster that every record has come through that leaves the link.
+    pub(super) fn mark(&self) -> Option<&str> {
+        self.via.as_ref().and_then(Via::mark)
+    }
+
+    /// Whether they change headers, with a transform of a revision from before names were reserved perhaps any.
+    pub(super) fn change_headers(&self) -> bool {
+        self.transform.is_some()
     }
 
     /// The names of added headers that hold the time of processing.

@@ -3,10 +3,9 @@
 //! Each link adds its source, and leaves out what has come through its target. Where a record was first written would not be enough: one that comes in from
 //! outside would go round for ever between two clusters that are not its own.
 
-use crate::model::batch::HeaderSpan;
-use crate::model::{Batch, Provenance, RecordRef, Span, VIA_HEADER};
+use crate::model::{Batch, Provenance, RecordRef, VIA_HEADER};
 
-/// Leaves out what has come through the target, and says of the rest that it has come through the source.
+/// Leaves out what has come through the target. What the rest has come through is written last, by the seal.
 #[derive(Debug)]
 pub(super) struct Via {
     spec: Provenance,
@@ -27,24 +26,9 @@ impl Via {
         (keep.len() - batch.len()) as u64
     }
 
-    /// Put the header behind the others of each record that has not come through the source before. Its bytes are there once for a batch.
-    pub(super) fn mark(&self, batch: &mut Batch) {
-        let Some(mark) = &self.spec.mark else { return };
-        if batch.records().all(|record| has(record, mark)) {
-            return;
-        }
-        batch.compact_if_sparse();
-        let base = batch.arena.len() as u32;
-        let name = Span { start: base, len: VIA_HEADER.len() as u32 };
-        let header = HeaderSpan { name, value: Span { start: base + name.len, len: mark.len() as u32 } };
-        let mut headers = Vec::with_capacity(batch.headers.len() + batch.len());
-        let mut header_ends = Vec::with_capacity(batch.len());
-        for (index, record) in batch.records().enumerate() {
-            headers.extend_from_slice(batch.header_spans(index));
-            headers.extend((!has(record, mark)).then_some(header));
-            header_ends.push(headers.len() as u32);
-        }
-        batch.replace_headers(headers, header_ends, [VIA_HEADER.as_bytes(), mark.as_bytes()].concat().as_slice());
+    /// The cluster that each record has come through from now on.
+    pub(super) fn mark(&self) -> Option<&str> {
+        self.spec.mark.as_deref()
     }
 }
 
@@ -56,8 +40,13 @@ pub(in crate::link) fn has(record: RecordRef<'_>, cluster: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seal::Kept;
     use super::*;
     use crate::model::{BatchBuilder, HeaderRef};
+
+    fn seal(via: &Via, batch: &mut Batch) {
+        Kept::of(&batch.clone()).seal(via.mark(), batch);
+    }
 
     fn via(leave_out: &str, mark: Option<&str>) -> Via {
         Via::new(&Provenance { leave_out: leave_out.to_owned(), mark: mark.map(str::to_owned) })
@@ -90,7 +79,7 @@ mod tests {
         let next_offset = records.next_offset;
         let via = via("west", Some("east"));
         assert_eq!(via.leave_out(&mut records), 2);
-        via.mark(&mut records);
+        seal(&via, &mut records);
         assert_eq!(ways(&records), [vec!["east"], vec!["north", "east"], vec!["east"], vec!["east", "north"]]);
         assert_eq!(records.next_offset, next_offset);
         assert!(records.records().all(|record| record.last_header(b"tag").is_some()));
@@ -102,12 +91,12 @@ mod tests {
         builder.push(7, 0, Some(b"k"), None, std::iter::empty());
         let mut records = builder.finish("orders", 0);
         assert_eq!(via("west", None).leave_out(&mut records), 0);
-        via("west", None).mark(&mut records);
+        seal(&via("west", None), &mut records);
         assert_eq!(ways(&records), [Vec::<String>::new()]);
-        via("west", Some("east")).mark(&mut records);
+        seal(&via("west", Some("east")), &mut records);
         assert_eq!(ways(&records), [vec!["east"]]);
         let mut none = BatchBuilder::new().finish("orders", 0);
-        via("west", Some("east")).mark(&mut none);
+        seal(&via("west", Some("east")), &mut none);
         assert_eq!(none.len(), 0);
     }
 
@@ -125,7 +114,7 @@ mod tests {
                 assert!(steps < 1000, "it goes round");
                 let (mut copy, link) = (records.clone(), via(to, Some(at)));
                 link.leave_out(&mut copy);
-                link.mark(&mut copy);
+                seal(&link, &mut copy);
                 if !copy.is_empty() {
                     under_way.push((to, copy));
                 }

@@ -275,7 +275,7 @@ impl Link {
         }
         known.next = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.next_offset)).collect();
         known.epochs = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.link_epoch)).collect();
-        known.shows_early = !config.config.enable_exactly_once;
+        known.shows_early = !target.is_atomic(config.config.enable_exactly_once);
         known.returned = returned(&**target, &config.id)?;
         let mut sought: BTreeMap<TopicPartition, BTreeSet<i64>> = BTreeMap::new();
         for (partition, at) in groups.flatten() {

@@ -97,7 +97,8 @@ impl Link {
         let period = now.unsigned_abs() / PERIOD_MS;
         let has_groups = self.target().has_groups() && self.source().has_groups();
         // Otherwise readers see records before the checkpoint says so.
-        if *last == Some(period) || !has_groups || !self.config().config.enable_exactly_once {
+        let is_atomic = self.target().is_atomic(self.config().config.enable_exactly_once);
+        if *last == Some(period) || !has_groups || !is_atomic {
             return Ok(());
         }
         let Some(waypoint) = self.waypoint(now)? else { return Ok(()) };

@@ -10,6 +10,10 @@ use crate::model::TopicPartition;
 /// How far apart what is missing and what stands for it may be, in gaps of the target partition.
 const GAPS_APART_MAX: usize = 16;
 
+/// What may be the cause of a record that no source record becomes.
+const UNEXPECTED: &str =
+    "no source record becomes it: another link or producer may have written it, or another configuration of this link";
+
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DifferenceKind {
@@ -57,7 +61,7 @@ pub struct Difference {
     pub expected: Option<String>,
     /// The beginning of the value that it has.
     pub found: Option<String>,
-    /// What else is known: which other revision would make of the source record what was found.
+    /// What else is known: which other revision would make of the source record what was found, or what may be the cause.
     pub note: Option<String>,
 }
 
@@ -231,7 +235,7 @@ fn missing((partition, lost): &(TopicPartition, Lost), feeds: &[TopicPartition])
 }
 
 fn unexpected((partition, extra): &(TopicPartition, Extra)) -> Found {
-    let Line { offset, print, preview } = extra.line.clone();
+    let Line { offset, print, preview, .. } = extra.line.clone();
     let difference = Difference {
         kind: if extra.again { DifferenceKind::Doubled } else { DifferenceKind::Unexpected },
         parts: Vec::new(),
@@ -239,7 +243,7 @@ fn unexpected((partition, extra): &(TopicPartition, Extra)) -> Found {
         target: (partition.clone(), Some(offset)),
         expected: None,
         found: shown(preview),
-        note: None,
+        note: (!extra.again).then(|| UNEXPECTED.to_owned()),
     };
     Found { difference, print: Some(print) }
 }

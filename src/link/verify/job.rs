@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 
 use super::findings::{Findings, Found};
 use super::plan::{Plan, Survey, TRANSACTION_GRACE, not_covered};
+use super::print::Line;
 use super::readers::Readers;
 use super::replay::{Expected, Halt, Replay, Stage};
 use super::report::{NotCovered, Progress, Report, Side, SourceCovered, TargetCovered};
 use super::sheet::{Lost, Outcome, Sheet, Step, Stream};
 use crate::config::LinkConfig;
 use crate::connector::{Class, Cluster};
-use crate::link::builtins::has_come_through;
 use crate::link::components::Components;
 use crate::link::failure::Failure;
 use crate::link::memory::{Heir, Memory};
 use crate::link::revision::History;
-use crate::model::{Batch, RecordRef, RevisionNumber, StoredStates, TopicPartition};
+use crate::model::{Batch, RevisionNumber, StoredStates, TopicPartition};
 
 /// From so many records on, sheets go on with what they know.
 const HELD_MANY: usize = 100_000;
 
-/// So many records are held at most: about 80 bytes each.
+/// So many records are held at most: about 88 bytes each.
 const HELD_MAX: usize = 1_000_000;
 
 /// After so many differences the rest is not looked at.
@@ -85,13 +85,6 @@ impl Job<'_> {
         self.report(plan, stage, work)
     }
 
-    /// What all records of the link have in a partition of the target, if others may write there too. A plugin may take it away again.
-    fn mark_of(&self, partition: &TopicPartition) -> Option<&str> {
-        let config = self.config;
-        let is_marked = config.pipeline.is_empty() && *partition.topic != *config.dead_letters;
-        config.builtins.provenance.as_ref().filter(|_| is_marked)?.mark.as_deref()
-    }
-
     fn report(&self, plan: Plan, mut stage: Stage<'_>, work: Work<'_>) -> Result<Report, Ended> {
         let feeds: Vec<TopicPartition> = plan.feeds.iter().map(|feed| feed.replay.partition.clone()).collect();
         let mut not_covered = work.not_covered;
@@ -117,7 +110,9 @@ impl Job<'_> {
             if (self.cancelled)() {
                 return Err(Ended::Cancelled);
             }
-            found.difference.note = self.other_revision(found, &plan, &mut stage);
+            if let Some(note) = self.other_revision(found, &plan, &mut stage) {
+                found.difference.note = Some(note);
+            }
         }
         let covered = |replay: &Replay| SourceCovered {
             partition: replay.partition.clone(),
@@ -133,7 +128,7 @@ impl Job<'_> {
             differences: found.into_iter().map(|found| found.difference).collect(),
             counts: counts.into_iter().collect(),
             duplicates_allowed: work.allowed,
-            exactly_once: self.config.config.enable_exactly_once,
+            exactly_once: self.target.is_atomic(self.config.config.enable_exactly_once),
         })
     }
 
@@ -286,10 +281,10 @@ impl Work<'_> {
         let why = match self.found.read(&place.partition, next) {
             Ok(Some(batch)) => {
                 open.moved = Instant::now();
-                let mark = self.job.mark_of(&place.partition);
-                let is_ours = |record: &RecordRef<'_>| mark.is_none_or(|mark| has_come_through(*record, mark));
-                let records = batch.records().filter(|record| place.covers(record.offset()) && is_ours(record));
-                return open.sheet.find(records.map(|record| stage.printer.line(record)), batch.next_offset);
+                let is_foreign = |record| plan.writers.is_foreign(&place.partition.topic, record);
+                let line = |record| Line { is_foreign: is_foreign(record), ..stage.printer.line(record) };
+                let records = batch.records().filter(|record| place.covers(record.offset()));
+                return open.sheet.find(records.map(line), batch.next_offset);
             }
             Ok(None) if open.moved.elapsed() < patience => return,
             Ok(None) => "a transaction that does not end hides these in the target".to_owned(),
@@ -378,7 +373,19 @@ impl Work<'_> {
         let place = &plan.places[open.place];
         let held = open.sheet.next_offset();
         let outcome = open.sheet.into_outcome();
-        let Outcome { matched, lost, extra, uncovered, gone, allowed, ambiguous, given_up, looked_at } = outcome;
+        let Outcome {
+            matched,
+            lost,
+            extra,
+            uncovered,
+            later,
+            of_others,
+            gone,
+            allowed,
+            ambiguous,
+            given_up,
+            looked_at,
+        } = outcome;
         self.matched += matched;
         self.allowed += allowed;
         let partition = &place.partition;
@@ -386,9 +393,15 @@ impl Work<'_> {
             let (partition, reason) = (partition.clone(), reason.to_owned());
             self.not_covered.push(NotCovered { side: Side::Target, partition, from, to, records, reason });
         };
-        if let Some((count, first, last)) = uncovered {
-            let reason = "these may stand for source records that were not replayed";
-            leave_out(Some(first), Some(last + 1), Some(count), reason);
+        let of_others_reason = plan.writers.reason(&partition.topic);
+        for (passed, reason) in [
+            (uncovered, "these may stand for source records that were not replayed"),
+            (later, "these may stand for source records behind the checkpoints: the link does not write exactly once"),
+            (of_others, &of_others_reason),
+        ] {
+            if let Some((count, first, last)) = passed {
+                leave_out(Some(first), Some(last + 1), Some(count), reason);
+            }
         }
         if gone > 0 {
             leave_out(None, None, Some(gone), "retention or compaction may have taken these from the target");
@@ -430,7 +443,7 @@ fn open(plan: &Plan, stage: &Stage<'_>, feeds: &[usize], index: usize) -> Open {
     let feeding = feeds.iter().filter(|feed| plan.may_feed(**feed, index, stage));
     let streams = feeding.map(|feed| {
         let at = &plan.feeds[*feed];
-        Stream::new(*feed, at.head_lost, at.porous)
+        Stream::new(*feed, at.head_lost, at.porous).going_on(at.goes_on)
     });
     let sheet = Sheet::new(place.terms, streams.collect(), place.from);
     Open { place: index, sheet, done: false, moved: Instant::now() }

@@ -7,12 +7,15 @@
 //!
 //! Reading order: [`report`] (what is found out), `plan` (what is compared with what), `replay`
 //! (what becomes of a source partition), `judged` (what lanes decided by the clock), `print` (what
-//! is kept of a record), `sheet` (a target partition against what is expected there), `findings`
-//! (what differs), `readers`, `job` (all together).
+//! is kept of a record), `terms` (what is known of a target partition), `writers` (who else writes
+//! there), `sheet` (a target partition against what is expected there), `findings` (what differs),
+//! `readers`, `job` (all together).
 //!
 //! Invariants
 //! - Nothing is written, in neither cluster.
-//! - What cannot be compared is named; it never counts as fine.
+//! - What cannot be compared is named, with its number; it never counts as fine.
+//! - What is compared is what was in the target when the verification began, and nothing of it is
+//!   passed over because of what the configuration says now.
 //! - Memory is bounded, beside what stages remember: a lane has as much.
 
 mod findings;
@@ -24,6 +27,8 @@ mod readers;
 mod replay;
 pub mod report;
 mod sheet;
+mod terms;
+mod writers;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::replay::{Replay, Stage};
 use super::report::{NotCovered, Side};
-use super::sheet::Terms;
+use super::terms::Terms;
+use super::writers::Writers;
 use crate::config::LinkConfig;
 use crate::connector::{Cluster, PartitionRange, RevisionStart, Topic};
 use crate::link::components::Components;
@@ -23,7 +24,6 @@ use crate::link::revision::History;
 use crate::link::run::Run;
 use crate::link::watch::Watch;
 use crate::model::{Checkpoint, RevisionNumber, TopicPartition};
-use crate::plugin::World;
 
 /// How much longer than a transaction may take it is waited for one that is open.
 pub(super) const TRANSACTION_GRACE: Duration = Duration::from_secs(15);
@@ -41,6 +41,8 @@ pub(super) struct Feed {
     pub(super) porous: bool,
     /// It cannot be replayed to its checkpoint.
     pub(super) tail_lost: bool,
+    /// It has records behind its checkpoint, or may have.
+    pub(super) goes_on: bool,
 }
 
 /// A target partition.
@@ -67,6 +69,9 @@ pub(super) struct Plan {
     pub(super) feeds: Vec<Feed>,
     pub(super) places: Vec<Place>,
     pub(super) not_covered: Vec<NotCovered>,
+    pub(super) writers: Writers,
+    /// Source partitions with records and without a checkpoint, and where their records go.
+    unread: Vec<(TopicPartition, Arc<str>)>,
     /// Topics that plugins route to.
     routes: BTreeSet<Arc<str>>,
     /// Whether a plugin may choose the target partition.
@@ -90,6 +95,8 @@ impl Survey<'_> {
             feeds: Vec::new(),
             places: Vec::new(),
             not_covered: Vec::new(),
+            writers: Writers::new(&config),
+            unread: Vec::new(),
             routes: BTreeSet::new(),
             chooses: false,
         };
@@ -105,11 +112,12 @@ impl Survey<'_> {
             let is_shown = self.target.await_checkpoints(link, generation, patience)?;
             Ok((is_shown, self.target.checkpoints(link, generation)?))
         })?;
-        let is_bound = is_shown && config.config.enable_exactly_once;
+        let exactly_once = self.target.is_atomic(config.config.enable_exactly_once);
         let starts = starts_now()?;
         self.load(&starts, stage, &mut plan)?;
         let topics = plan.topics(&sources, &config);
         let ranges = self.ranges(&topics)?;
+        plan.writers.find_links(self.target, &self.target.topics()?)?;
         for (topic, ranges) in &ranges {
             let partitions = (0..ranges.len() as u32).map(|number| TopicPartition::new(topic.clone(), number));
             let ends = self.target.log_ends(&partitions.collect::<Vec<_>>())?;
@@ -117,12 +125,16 @@ impl Survey<'_> {
             stage.partitions.insert(topic.clone(), ranges.len() as u32);
             for (partition, (range, end)) in (0..).zip(ranges.iter().zip(ends)) {
                 let first = first_ends.get(topic).and_then(|ranges| ranges.get(partition as usize));
-                let floor_end = first.filter(|_| is_bound).map_or(i64::MIN, |first| first.end);
+                let scope_end = first.map_or(range.log_start, |first| first.end);
+                let floor_end = if is_shown && exactly_once { scope_end } else { i64::MIN };
                 let terms = Terms {
                     head_lost: range.log_start > 0,
                     porous,
                     floor_end,
-                    exactly_once: config.config.enable_exactly_once,
+                    scope_end,
+                    has_unread: false,
+                    others: plan.writers.others(topic),
+                    exactly_once,
                 };
                 let partition = TopicPartition::new(topic.clone(), partition);
                 plan.places.push(Place { partition, terms, from: range.log_start, end, others: Vec::new() });
@@ -134,6 +146,7 @@ impl Survey<'_> {
             plan.not_covered.push(not_covered(Side::Target, &place.partition, 0, place.from, reason));
         }
         self.plan_sources(&sources, &checkpoints, &starts, stage, &mut plan)?;
+        plan.bound(stage);
         Ok(plan)
     }
 
@@ -161,18 +174,16 @@ impl Survey<'_> {
                 pipeline.builtins.timed_headers().for_each(|name| stage.printer.mask_times(name));
                 Ok(pipeline)
             });
-            plan.chooses |= loaded.as_ref().is_ok_and(|pipeline| {
-                pipeline
-                    .stages
-                    .iter()
-                    .any(|stage| matches!(stage.plugin.world(), World::Transform | World::StatefulTransform))
-            });
+            plan.chooses |= loaded.as_ref().is_ok_and(|pipeline| pipeline.transforms());
+            plan.writers.add_revision(loaded.as_ref().ok().map(|pipeline| &**pipeline));
             let loaded = loaded.map_err(|failure| format!("revision {} cannot be run: {failure}", record.number));
             stage.revisions.insert(record.number, loaded);
         }
         Ok(())
     }
 
+    /// What becomes of each source partition. Their ends are read behind those of the target: what is in the target by then stands for
+    /// records below them.
     fn plan_sources(
         &self,
         sources: &[Topic],
@@ -186,6 +197,12 @@ impl Survey<'_> {
         for topic in sources {
             ranges.insert(topic.name.clone(), self.source.ranges(&topic.name)?);
             porous.insert(topic.name.clone(), is_compacted(self.source, &topic.name)?);
+        }
+        for (topic, ranges) in &ranges {
+            let numbered = (0..).zip(ranges).map(|(number, range)| (TopicPartition::new(topic.clone(), number), range));
+            let unread = numbered.filter(|(partition, range)| range.end > 0 && !checkpoints.contains_key(partition));
+            let target: Arc<str> = stage.config.target_topic(topic).into();
+            plan.unread.extend(unread.map(|(partition, _)| (partition, target.clone())));
         }
         let genesis = genesis::read(self.target, &stage.config.id)?.map(|stored| stored.genesis);
         for (partition, checkpoint) in checkpoints {
@@ -234,6 +251,24 @@ impl Plan {
         }
     }
 
+    /// Where no source partition has records behind its checkpoint, everything that is there has to stand for one before it, however
+    /// the target commits.
+    fn bound(&mut self, stage: &Stage<'_>) {
+        for index in 0..self.places.len() {
+            let may_feed = |from: &TopicPartition, target: &Arc<str>| {
+                self.may_bring(from, target, &self.places[index].partition, stage)
+            };
+            let has_unread = self.unread.iter().any(|(from, target)| may_feed(from, target));
+            let mut feeds = self.feeds.iter().filter(|feed| feed.goes_on);
+            let goes_on = has_unread || feeds.any(|feed| may_feed(&feed.replay.partition, &feed.replay.target));
+            let Place { terms, end, .. } = &mut self.places[index];
+            terms.has_unread = has_unread;
+            if !goes_on {
+                (terms.floor_end, terms.scope_end) = (*end, *end);
+            }
+        }
+    }
+
     /// The topics of the target that the link writes.
     fn topics(&self, sources: &[Topic], config: &LinkConfig) -> BTreeSet<Arc<str>> {
         let mapped = sources.iter().map(|topic| config.target_topic(&topic.name).into());
@@ -242,15 +277,20 @@ impl Plan {
 
     /// Whether records of a source partition may go to a target partition.
     pub(super) fn may_feed(&self, feed: usize, place: usize, stage: &Stage<'_>) -> bool {
-        let (from, to) = (&self.feeds[feed].replay, &self.places[place].partition);
+        let replay = &self.feeds[feed].replay;
+        self.may_bring(&replay.partition, &replay.target, &self.places[place].partition, stage)
+    }
+
+    /// Whether records of a source partition that is copied to the topic `target` may go to a target partition.
+    fn may_bring(&self, from: &TopicPartition, target: &Arc<str>, to: &TopicPartition, stage: &Stage<'_>) -> bool {
         let keeps = |topic: &Arc<str>| {
             let count = stage.partitions.get(topic).copied().unwrap_or(1).max(1);
-            *topic == to.topic && from.partition.partition % count == to.partition
+            *topic == to.topic && from.partition % count == to.partition
         };
         let letters = *to.topic == *stage.config.dead_letters;
         letters && keeps(&to.topic)
-            || !letters && self.chooses && (from.target == to.topic || self.routes.contains(&to.topic))
-            || keeps(&from.target)
+            || !letters && self.chooses && (*target == to.topic || self.routes.contains(&to.topic))
+            || keeps(target)
     }
 
     /// Source and target partitions that have to be looked at together.
@@ -308,6 +348,7 @@ impl Known<'_> {
             head_lost: true,
             porous: false,
             tail_lost: true,
+            goes_on: true,
         };
         let Some(range) = self.range else {
             leave_out(
@@ -355,7 +396,13 @@ impl Known<'_> {
             return nothing(to);
         }
         let replay = Replay::new(self.partition.clone(), target, from.min(to), to, borders);
-        Feed { replay, head_lost: from > begin || before_stages, porous: self.porous, tail_lost: to < self.next_offset }
+        Feed {
+            replay,
+            head_lost: from > begin || before_stages,
+            porous: self.porous,
+            tail_lost: to < self.next_offset,
+            goes_on: range.end > self.next_offset,
+        }
     }
 
     /// The first offset that can be replayed, and the revisions from there on. What a stage remembers of records that are gone is

@@ -78,7 +78,8 @@ impl Printer {
 
     /// A record of a source or a target, to be compared.
     pub(super) fn line(&self, record: RecordRef<'_>) -> Line {
-        Line { offset: record.offset(), print: self.print(record), preview: Preview::of(record.value()) }
+        let (print, preview) = (self.print(record), Preview::of(record.value()));
+        Line { offset: record.offset(), print, preview, is_foreign: false }
     }
 }
 
@@ -109,6 +110,8 @@ pub(super) struct Line {
     pub(super) offset: i64,
     pub(super) print: Print,
     pub(super) preview: Preview,
+    /// Of a record that is found: whether it says that another has written it.
+    pub(super) is_foreign: bool,
 }
 
 /// The beginning of a value.

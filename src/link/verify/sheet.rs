@@ -12,6 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::print::{Line, Print};
+use super::terms::{Others, Passed, Terms};
 
 /// How many ways of telling streams apart are followed at the same time.
 const WAYS_MAX: usize = 64;
@@ -45,6 +46,8 @@ pub(super) struct Stream {
     porous: bool,
     /// What comes behind the end of the stream is not known.
     tail_lost: bool,
+    /// The source has records behind the checkpoint: the link may have written what they became.
+    goes_on: bool,
     queue: VecDeque<Line>,
     ended: bool,
     /// Whether any record of it has been found.
@@ -57,6 +60,11 @@ impl Stream {
         Self { feed, head_lost, porous, ..Self::default() }
     }
 
+    /// The same, whose source partition may have records behind the checkpoint.
+    pub(super) fn going_on(self, goes_on: bool) -> Self {
+        Self { goes_on, ..self }
+    }
+
     fn is_finished(&self) -> bool {
         self.ended && self.queue.is_empty()
     }
@@ -65,19 +73,6 @@ impl Stream {
     fn may_own(&self) -> bool {
         self.porous || self.head_lost && !self.aligned || self.tail_lost && self.is_finished()
     }
-}
-
-/// What is known of the target partition before it is read.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Terms {
-    /// The first records are gone from the target.
-    pub(super) head_lost: bool,
-    /// Compaction may have taken any record from the target.
-    pub(super) porous: bool,
-    /// Every record below this offset stands for something below the checkpoints. From here on it may not.
-    pub(super) floor_end: i64,
-    /// Whether a record may not be there twice.
-    pub(super) exactly_once: bool,
 }
 
 /// What the sheet needs to go on.
@@ -115,8 +110,12 @@ pub(super) struct Outcome {
     pub(super) matched: u64,
     pub(super) lost: Vec<Lost>,
     pub(super) extra: Vec<Extra>,
-    /// Records of the target of which nobody can say what they should be: how many, and the first and last offset.
-    pub(super) uncovered: Option<(u64, i64, i64)>,
+    /// Records of the target of which nobody can say what they should be.
+    pub(super) uncovered: Passed,
+    /// Records of the target that may stand for what comes behind the checkpoints.
+    pub(super) later: Passed,
+    /// Records of the target that are taken for those of others.
+    pub(super) of_others: Passed,
     /// Expected records that retention or compaction may have taken from the target.
     pub(super) gone: u64,
     /// Records that are there twice, as the link's settings allow.
@@ -181,8 +180,22 @@ impl Sheet {
 
     /// Take in records of the target. Reading goes on at `next`.
     pub(super) fn find(&mut self, lines: impl IntoIterator<Item = Line>, next: i64) {
-        self.found.extend(lines);
+        for line in lines {
+            if line.is_foreign && self.terms.others == Others::Named {
+                self.pass_by(line.offset, |outcome| &mut outcome.of_others);
+            } else {
+                self.found.push_back(line);
+            }
+        }
         self.found_next = next;
+    }
+
+    /// Do not compare a record, and count it if it was there when the verification began.
+    fn pass_by(&mut self, offset: i64, of: fn(&mut Outcome) -> &mut Passed) {
+        if offset < self.terms.scope_end {
+            let (count, _, last) = of(&mut self.outcome).get_or_insert((0, offset, offset));
+            (*count, *last) = (*count + 1, offset);
+        }
     }
 
     /// Nothing more comes of the target.
@@ -224,7 +237,7 @@ impl Sheet {
             }
             if self.streams.iter().all(Stream::is_finished)
                 && self.found.is_empty()
-                && self.found_next >= self.terms.floor_end
+                && self.found_next >= self.terms.scope_end
             {
                 return Step::Done;
             }
@@ -252,16 +265,18 @@ impl Sheet {
                 return Step::Feeds(unknown);
             }
             if self.streams.iter().all(Stream::is_finished) && self.is_later(self.found[0].offset) {
-                self.found.pop_front();
+                self.skip(1);
             } else if let Some(step) = self.resume(relaxed) {
                 return step;
             }
         }
     }
 
-    /// Whether a record that fits nowhere may stand for what comes behind a checkpoint.
+    /// Whether a record that fits nowhere may stand for what comes behind a checkpoint. So it can only be of a stream that is at its
+    /// checkpoint and has more behind it.
     fn is_later(&self, offset: i64) -> bool {
-        offset >= self.terms.floor_end && (self.streams.is_empty() || self.streams.iter().any(Stream::is_finished))
+        let has_more = |stream: &Stream| stream.goes_on && stream.is_finished();
+        offset >= self.terms.floor_end && (self.terms.has_unread || self.streams.iter().any(has_more))
     }
 
     /// The target has ended: what is still expected is not there.
@@ -396,7 +411,9 @@ impl Sheet {
             None => {
                 self.settle_ways(0);
                 self.gap += 1;
-                for stream in 0..self.streams.len() {
+                // Others may have written all of this, and what is expected comes behind it.
+                let waits = self.found.iter().take(width).all(|line| self.terms.others.may_have(line));
+                for stream in (0..self.streams.len()).filter(|_| !waits) {
                     self.lose(stream, width.min(self.streams[stream].queue.len()));
                 }
                 self.skip(width.min(self.found.len()));
@@ -510,16 +527,21 @@ impl Sheet {
     fn skip(&mut self, count: usize) {
         for _ in 0..count {
             let Some(line) = self.found.pop_front() else { return };
-            self.look_at(line.offset);
-            if self.streams.iter().any(Stream::may_own) {
-                let (count, _, last) = self.outcome.uncovered.get_or_insert((0, line.offset, line.offset));
-                (*count, *last) = (*count + 1, line.offset);
+            let may_be_gone = self.streams.iter().any(Stream::may_own);
+            let again = self.recent.contains(&line.print);
+            let is_allowed = again && !self.terms.exactly_once;
+            if !may_be_gone && !is_allowed && self.is_later(line.offset) {
+                self.pass_by(line.offset, |outcome| &mut outcome.later);
                 continue;
             }
-            let again = self.recent.contains(&line.print);
-            if again && !self.terms.exactly_once {
+            self.look_at(line.offset);
+            if may_be_gone {
+                self.pass_by(line.offset, |outcome| &mut outcome.uncovered);
+            } else if is_allowed {
                 self.outcome.allowed += 1;
-            } else if !self.is_later(line.offset) {
+            } else if !again && self.terms.others.may_have(&line) {
+                self.pass_by(line.offset, |outcome| &mut outcome.of_others);
+            } else {
                 self.waiting.insert(line.print, self.outcome.extra.len());
                 self.outcome.extra.push(Extra { line, gap: self.gap, again });
             }

@@ -1,25 +1,36 @@
 //! Sheets of letters. A small letter is a record; the large one is the same record with another value.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::link::verify::findings::Findings;
 use crate::link::verify::print::Printer;
 use crate::model::{BatchBuilder, TopicPartition};
 
 /// Everything below the end stands for something, and nothing may be there twice.
-const STRICT: Terms = Terms { head_lost: false, porous: false, floor_end: i64::MAX, exactly_once: true };
+const STRICT: Terms = Terms {
+    head_lost: false,
+    porous: false,
+    floor_end: i64::MAX,
+    scope_end: i64::MAX,
+    has_unread: false,
+    others: Others::Nobody,
+    exactly_once: true,
+};
 
 fn line(printer: &Printer, letter: char, offset: i64) -> Line {
     let mut builder = BatchBuilder::new();
     let value = letter.to_string();
     builder.push(offset, i64::from(u32::from(letter.to_ascii_lowercase())), None, Some(value.as_bytes()), []);
-    printer.line(builder.finish("t", 0).record(0))
+    Line { is_foreign: letter.is_ascii_digit(), ..printer.line(builder.finish("t", 0).record(0)) }
 }
 
 /// What is expected of a source partition: `-` in front of it says that its first records are gone, `~` that it was compacted, and `!` behind
-/// it that its last ones are not known.
+/// it that its last ones are not known, `+` that the source has more.
 fn stream(feed: usize, text: &str) -> (Stream, &str, bool) {
-    let letters = text.trim_matches(['-', '~', '!']);
-    (Stream::new(feed, text.starts_with('-'), text.starts_with('~')), letters, text.ends_with('!'))
+    let letters = text.trim_matches(['-', '~', '!', '+']);
+    let stream = Stream::new(feed, text.starts_with('-'), text.starts_with('~'));
+    (stream.going_on(text.ends_with('+')), letters, text.ends_with('!'))
 }
 
 /// Compare, with sources and target coming `chunk` records at a time.
@@ -158,13 +169,15 @@ fn equal_records_of_several_streams_are_told_apart_by_what_follows() {
 
 #[test]
 fn what_the_checkpoints_do_not_stand_for_is_not_looked_at() {
-    let until = |floor_end| Terms { floor_end, ..STRICT };
+    let until = |floor_end| Terms { floor_end, scope_end: floor_end, ..STRICT };
     // The link has gone on: d and e came after the checkpoints were read.
-    assert_eq!(differences(&["abc"], "abcde", until(3)), [""; 0]);
-    assert_eq!(differences(&["abc"], "abcde", until(4)), ["unexpected at 3"]);
+    assert_eq!(differences(&["abc+"], "abcde", until(3)), [""; 0]);
+    assert_eq!(differences(&["abc+"], "abcde", until(4)), ["unexpected at 3"]);
     // The checkpoints may stand for more than there was when the end was looked at first.
-    assert_eq!(differences(&["abcd"], "abczd", until(2)), ["unexpected at 3"]);
-    assert_eq!(differences(&["ab", "xyz"], "xabcyz", until(3)), [""; 0]);
+    assert_eq!(differences(&["abcd+"], "abczd", until(2)), ["unexpected at 3"]);
+    assert_eq!(differences(&["ab+", "xyz+"], "xabcyz", until(3)), [""; 0]);
+    // What came after the verification began is none of its business; what was there is.
+    assert_eq!(outcome(&["abc+"], "abcde", until(3), 1).later, None);
 }
 
 #[test]
@@ -215,10 +228,72 @@ fn what_follows_an_end_that_is_not_known_is_not_a_difference() {
 #[test]
 fn without_exactly_once_records_may_be_there_twice() {
     let terms = Terms { exactly_once: false, floor_end: i64::MIN, ..STRICT };
-    let found = outcome(&["abcdef"], "abcdbcdef", terms, 1);
+    let found = outcome(&["abcdef+"], "abcdbcdef", terms, 1);
     assert_eq!((found.matched, found.allowed), (6, 3));
     assert!(found.lost.is_empty() && found.extra.is_empty());
-    assert_eq!(differences(&["abcdef"], "abcdf", terms), ["missing s-0@4"]);
+    assert_eq!(differences(&["abcdef+"], "abcdf", terms), ["missing s-0@4"]);
+}
+
+#[test]
+fn what_may_be_later_is_so_only_for_a_source_that_has_more_and_is_counted() {
+    let terms = Terms { exactly_once: false, floor_end: i64::MIN, scope_end: 7, ..STRICT };
+    // Both source partitions are at their checkpoints, and have nothing behind them.
+    let bound = Terms { floor_end: i64::MAX, scope_end: i64::MAX, ..terms };
+    for (target, difference) in
+        [("xabycQz", "unexpected at 5"), ("xabyczQ", "unexpected at 6"), ("Qxabycz", "unexpected at 0")]
+    {
+        assert_eq!(differences(&["abc", "xyz"], target, bound), [difference]);
+        assert_eq!(differences(&["abc", "xyz"], target, terms), [difference], "nobody goes on");
+    }
+    // The first has more behind its checkpoint. What it cannot have written is a difference.
+    assert_eq!(differences(&["abc+", "xyz"], "xaQbycz", terms), ["unexpected at 2"]);
+    assert_eq!(differences(&["abc", "xyz+"], "abcxQyz", terms), ["unexpected at 4"], "the wrong one goes on");
+    for target in ["xabycQz", "xabyczQ"] {
+        for chunk in [1, 2, 7] {
+            let found = outcome(&["abc+", "xyz"], target, terms, chunk);
+            let at = target.find('Q').expect("a stranger") as i64;
+            assert_eq!((found.extra.len(), found.lost.len(), found.later), (0, 0, Some((1, at, at))), "{target}");
+        }
+    }
+    // One without a checkpoint may have written anything.
+    let unread = Terms { has_unread: true, ..terms };
+    assert_eq!(outcome(&["abc"], "Qabc", unread, 1).later, Some((1, 0, 0)));
+    assert_eq!(outcome(&[], "QQ", unread, 1).later, Some((2, 0, 1)));
+    assert_eq!(differences(&[], "QQ", bound), ["unexpected at 0", "unexpected at 1"]);
+}
+
+#[test]
+fn records_of_others_are_counted_and_never_hide_damage() {
+    let of = |others| Terms { others, ..STRICT };
+    let strange: String = (0..40_000).filter_map(|n| char::from_u32(0x1_0000 + n)).collect();
+    for (others, foreign, own) in [
+        // Digits say that others have written them.
+        (Others::Named, "ab12c3", "abc"),
+        (Others::MaybeNamed, "ab12c3", "abc"),
+        (Others::Unnamed, "abXYcZ", "abc"),
+    ] {
+        let terms = of(others);
+        assert_eq!(differences(&[own], foreign, terms), [""; 0], "{others:?}");
+        assert_eq!(outcome(&[own], foreign, terms, 1).of_others, Some((3, 2, 5)), "{others:?}");
+        for (damaged, difference) in [
+            (foreign.replace('b', ""), "missing s-0@1"),
+            (foreign.replace('c', ""), "missing s-0@2"),
+            (foreign.replacen('a', "aa", 1), "doubled at 1"),
+            (format!("{foreign}b"), "doubled at 6"),
+        ] {
+            assert_eq!(differences(&[own], &damaged, terms), [difference], "{others:?} {damaged}");
+        }
+    }
+    // Others have written far more in between than is held.
+    let far = outcome(&["ab"], &format!("a{strange}b"), of(Others::Unnamed), 1000);
+    assert_eq!((far.matched, far.lost.len(), far.of_others), (2, 0, Some((40_000, 1, 40_000))));
+    // A record of a revision that did not mark looks like one of others, until it is the one that is expected.
+    assert_eq!(differences(&["12ab"], "1x2ab", of(Others::MaybeNamed)), ["unexpected at 1"]);
+    assert_eq!(differences(&["12ab"], "132ab", of(Others::MaybeNamed)), [""; 0]);
+    assert_eq!(differences(&["12ab"], "1ab", of(Others::MaybeNamed)), ["missing s-0@1"]);
+    assert_eq!(differences(&["12ab"], "12a2b", of(Others::MaybeNamed)), ["doubled at 3"]);
+    // Where everybody leaves a name, what leaves none is nobody else's.
+    assert_eq!(differences(&["ab"], "axb", of(Others::Named)), ["unexpected at 1"]);
 }
 
 #[test]
@@ -228,4 +303,105 @@ fn a_long_hole_is_found_and_the_rest_is_compared() {
     let holed: String = letters.chars().take(100).chain(letters.chars().skip(2100)).collect();
     let found = outcome(&[&letters], &holed, STRICT, 1000);
     assert_eq!((found.matched, found.lost.len(), found.extra.len()), (3000, 2000, 0));
+}
+
+/// What a link has written, with what stands beside it.
+#[derive(Clone, Debug)]
+struct Written {
+    /// What is expected, and whether each source partition has more behind its checkpoint.
+    streams: Vec<String>,
+    target: Vec<char>,
+    terms: Terms,
+}
+
+/// A letter of a source partition: each record is another one.
+fn letter(stream: usize, index: usize) -> char {
+    char::from_u32(0x4e00 + (stream * 100 + index) as u32).expect("a letter")
+}
+
+/// A shuffle of source partitions, some of which have more than their checkpoints say, and of what others have written in between.
+fn written() -> impl Strategy<Value = Written> {
+    let stream = (1..8_usize, prop::option::of(0..4_usize));
+    let others =
+        prop_oneof![Just(Others::Nobody), Just(Others::Named), Just(Others::MaybeNamed), Just(Others::Unnamed)];
+    (prop::collection::vec(stream, 1..4), others, any::<[bool; 2]>(), prop::collection::vec(any::<u8>(), 60)).prop_map(
+        |(streams, others, [is_atomic, exactly_once], order)| {
+            let goes_on = |more: &Option<usize>| if more.is_some() { "+" } else { "" };
+            let expected = streams.iter().enumerate().map(|(stream, (count, more))| {
+                (0..*count).map(|index| letter(stream, index)).chain(goes_on(more).chars()).collect()
+            });
+            let mut order = order.into_iter();
+            // What is still to come of each, and what comes behind the checkpoints: of a target that commits both together, when all else is there.
+            let mut left: Vec<_> = streams.iter().map(|(count, more)| 0..count + more.unwrap_or(0)).collect();
+            let is_later = |stream: usize, index: usize| index >= streams[stream].0;
+            let (mut target, mut later) = (Vec::new(), Vec::new());
+            while left.iter().any(|left| !left.is_empty()) {
+                let pick = usize::from(order.next().unwrap_or(0));
+                let stream = pick % left.len();
+                if others != Others::Nobody && pick > 180 {
+                    let foreign = if others == Others::Unnamed { 0x1_0000 } else { u32::from('0') };
+                    target.extend(char::from_u32(foreign + (target.len() as u32) % 10));
+                }
+                let stream = (stream..left.len()).chain(0..stream).find(|stream| !left[*stream].is_empty());
+                let Some((stream, index)) = stream.and_then(|stream| Some((stream, left[stream].next()?))) else {
+                    break;
+                };
+                if is_atomic && is_later(stream, index) { &mut later } else { &mut target }.push(letter(stream, index));
+            }
+            let began = target.len() as i64;
+            target.append(&mut later);
+            let goes_on = streams.iter().any(|(_, more)| more.is_some());
+            let floor_end = if is_atomic || !goes_on { began } else { i64::MIN };
+            let terms =
+                Terms { floor_end, scope_end: began, others, exactly_once: is_atomic || exactly_once, ..STRICT };
+            Written { streams: expected.collect(), target, terms }
+        },
+    )
+}
+
+/// How much was not compared, and how much differs.
+fn judged(written: &Written, chunk: usize) -> (u64, usize) {
+    let streams: Vec<&str> = written.streams.iter().map(String::as_str).collect();
+    let found = outcome(&streams, &written.target.iter().collect::<String>(), written.terms, chunk);
+    let passed = [found.uncovered, found.later, found.of_others].into_iter().flatten().map(|(count, ..)| count);
+    (passed.sum::<u64>() + found.allowed, found.lost.len() + found.extra.len())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// What is whole has no difference, and what is damaged differs, or has more that was not compared.
+    #[test]
+    fn no_damage_is_fine_and_nothing_else_is_a_difference(
+        whole in written(),
+        (kind, at) in (0..5_usize, any::<prop::sample::Index>()),
+        chunk in 1..9_usize,
+    ) {
+        let (passed, differences) = judged(&whole, chunk);
+        prop_assert_eq!(differences, 0, "{:?}", whole);
+        let mut damaged = whole.clone();
+        let began = whole.terms.scope_end as usize;
+        let expected: Vec<usize> = (0..began)
+            .filter(|index| whole.streams.iter().any(|stream| stream.contains(whole.target[*index])))
+            .collect();
+        let pick = expected[at.index(expected.len())];
+        let of = |index: usize| whole.streams.iter().position(|stream| stream.contains(whole.target[index]));
+        let mut grown = 0;
+        match kind {
+            0 => { damaged.target.remove(pick); grown = -1; }
+            1 => { damaged.target.insert(pick + 1, whole.target[pick]); grown = 1; }
+            2 => { damaged.target.insert(pick, 'x'); grown = 1; }
+            3 => { damaged.target.insert(pick + 1, 'x'); grown = 1; }
+            4 => {
+                let Some(other) = expected.iter().find(|other| **other > pick && of(**other) == of(pick)) else { return Ok(()) };
+                damaged.target.swap(pick, *other);
+            }
+            _ => unreachable!(),
+        }
+        let terms = &mut damaged.terms;
+        terms.scope_end += grown;
+        terms.floor_end = terms.floor_end.saturating_add(if terms.floor_end == i64::MIN { 0 } else { grown });
+        let (now_passed, differences) = judged(&damaged, chunk);
+        prop_assert!(differences > 0 || now_passed > passed, "{:?}", damaged);
+    }
 }

@@ -1,0 +1,196 @@
+//! The last thing that happens to what a link writes: headers with reserved names become what they
+//! were in the source record, and the mark of the link joins them.
+//!
+//! Whatever works on a record in between, a plugin or a transform, can neither take a mark away nor
+//! forge one: nothing that it leaves under such names is believed. An output belongs to the source
+//! record of its offset, so what it gets depends on no other record of the batch.
+
+use bytes::Bytes;
+
+use crate::model::batch::HeaderSpan;
+use crate::model::{Batch, HeaderRef, RecordRef, Span, VIA_HEADER, is_reserved_header};
+
+/// The headers with reserved names of a batch, as it was read.
+#[derive(Debug, Default)]
+pub(in crate::link) struct Kept {
+    arena: Bytes,
+    /// The records that have any, by offset.
+    records: Vec<(i64, Vec<HeaderSpan>)>,
+}
+
+impl Kept {
+    /// Those of a batch whose offsets are all different.
+    pub(in crate::link) fn of(batch: &Batch) -> Self {
+        let mut records = Vec::new();
+        if !batch.headers.is_empty() {
+            for (index, offset) in batch.offsets.iter().enumerate() {
+                let is_kept = |header: &&HeaderSpan| header.name.get(&batch.arena).is_some_and(is_reserved_header);
+                let kept: Vec<HeaderSpan> = batch.header_spans(index).iter().filter(is_kept).copied().collect();
+                if !kept.is_empty() {
+                    records.push((*offset, kept));
+                }
+            }
+        }
+        Self { arena: batch.arena.clone(), records }
+    }
+
+    fn spans(&self, offset: i64) -> &[HeaderSpan] {
+        let at = self.records.binary_search_by_key(&offset, |(offset, _)| *offset);
+        at.map_or(&[], |at| &self.records[at].1)
+    }
+
+    fn headers(&self, offset: i64) -> impl Iterator<Item = HeaderRef<'_>> {
+        let value = |span: Span| span.get(&self.arena);
+        self.spans(offset)
+            .iter()
+            .map(move |header| HeaderRef { name: value(header.name).unwrap_or_default(), value: value(header.value) })
+    }
+
+    /// Whether a record has what it had in the source.
+    fn is_intact(&self, record: RecordRef<'_>) -> bool {
+        record.headers().filter(|header| is_reserved_header(header.name)).eq(self.headers(record.offset()))
+    }
+
+    /// Whether the source record at an offset has come through a cluster.
+    fn has(&self, offset: i64, cluster: &str) -> bool {
+        let value = Some(cluster.as_bytes());
+        self.headers(offset).any(|header| header.name == VIA_HEADER.as_bytes() && header.value == value)
+    }
+
+    /// Give the records of a batch, which may be made of those that were read in any way, the
+    /// headers with reserved names that they had, and `mark` behind all others if they lack it.
+    pub(in crate::link) fn seal(&self, mark: Option<&str>, batch: &mut Batch) {
+        let lacks = |offset: i64| mark.is_some_and(|mark| !self.has(offset, mark));
+        if batch.records().all(|record| self.is_intact(record) && !lacks(record.offset())) {
+            return;
+        }
+        batch.compact_if_sparse();
+        let mut more = More { base: batch.arena.len(), bytes: Vec::new() };
+        // The bytes of the mark are there once for a batch, those of a source record once for all that was made of it.
+        let mark =
+            mark.map(|mark| more.header(HeaderRef { name: VIA_HEADER.as_bytes(), value: Some(mark.as_bytes()) }));
+        let mut restored: (Option<i64>, Vec<HeaderSpan>) = (None, Vec::new());
+        let mut headers = Vec::with_capacity(batch.headers.len() + batch.len());
+        let mut header_ends = Vec::with_capacity(batch.len());
+        for (index, record) in batch.records().enumerate() {
+            let (offset, spans) = (record.offset(), batch.header_spans(index));
+            if self.is_intact(record) {
+                headers.extend_from_slice(spans);
+            } else {
+                let is_free = |header: &&HeaderSpan| !header.name.get(&batch.arena).is_some_and(is_reserved_header);
+                headers.extend(spans.iter().filter(is_free).copied());
+                if restored.0 != Some(offset) {
+                    restored = (Some(offset), self.headers(offset).map(|header| more.header(header)).collect());
+                }
+                headers.extend_from_slice(&restored.1);
+            }
+            headers.extend(mark.filter(|_| lacks(offset)));
+            header_ends.push(headers.len() as u32);
+        }
+        batch.replace_headers(headers, header_ends, &more.bytes);
+    }
+}
+
+/// What is put behind the arena of a batch.
+struct More {
+    /// The bytes of the arena before.
+    base: usize,
+    bytes: Vec<u8>,
+}
+
+impl More {
+    fn header(&mut self, header: HeaderRef<'_>) -> HeaderSpan {
+        HeaderSpan { name: self.put(header.name), value: header.value.map_or(Span::NULL, |value| self.put(value)) }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Span {
+        let start = self.base + self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        Span { start: start as u32, len: bytes.len() as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::BatchBuilder;
+
+    /// A name, and a value or null.
+    type Header = (&'static str, Option<&'static str>);
+
+    fn batch(records: &[(i64, Vec<Header>)]) -> Batch {
+        let mut builder = BatchBuilder::new();
+        for (offset, headers) in records {
+            let header =
+                |(name, value): &'_ Header| HeaderRef { name: name.as_bytes(), value: value.map(str::as_bytes) };
+            builder.push(*offset, 0, None, Some(b"v"), headers.iter().map(header));
+        }
+        builder.finish("orders", 0)
+    }
+
+    fn headers(batch: &Batch) -> Vec<Vec<(String, Option<String>)>> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let header = |header: HeaderRef<'_>| (text(header.name), header.value.map(text));
+        batch.records().map(|record| record.headers().map(header).collect()).collect()
+    }
+
+    fn some_headers() -> impl Strategy<Value = Vec<Header>> {
+        let name = prop_oneof![
+            Just(VIA_HEADER),
+            Just("tidegate.dlq.link"),
+            Just("tidegate."),
+            Just("tag"),
+            Just("tidegate"),
+            Just("")
+        ];
+        let value = prop_oneof![Just(Some("east")), Just(Some("west")), Just(Some("")), Just(None)];
+        prop::collection::vec((name, value), 0..5)
+    }
+
+    proptest! {
+        /// Whatever was made of records: what is reserved is what it was, the rest is what was made,
+        /// and the mark is there once.
+        #[test]
+        fn nothing_that_is_made_of_a_record_changes_what_is_reserved(
+            read in prop::collection::vec(some_headers(), 1..6),
+            made in prop::collection::vec((0..6_i64, some_headers(), any::<bool>()), 0..12),
+            mark in prop_oneof![Just(None), Just(Some("east"))],
+        ) {
+            let source: Vec<_> = (0..).zip(read.clone()).collect();
+            let mut outputs: Vec<_> = made.into_iter().map(|(at, headers, keeps)| {
+                let at = at.min(read.len() as i64 - 1);
+                (at, if keeps { read[at as usize].clone() } else { headers })
+            }).collect();
+            outputs.sort_by_key(|(at, _)| *at);
+            let mut sealed = batch(&outputs);
+            Kept::of(&batch(&source)).seal(mark, &mut sealed);
+            for (now, (at, before)) in headers(&sealed).into_iter().zip(&outputs) {
+                let owned = |(name, value): &Header| ((*name).to_owned(), value.map(str::to_owned));
+                let split = |headers: Vec<(String, Option<String>)>| -> (Vec<_>, Vec<_>) {
+                    headers.into_iter().partition(|(name, _)| name.starts_with("tidegate."))
+                };
+                let (mut reserved, _) = split(read[*at as usize].iter().map(owned).collect());
+                let (_, free) = split(before.iter().map(owned).collect());
+                let marked = mark.map(|mark| (VIA_HEADER.to_owned(), Some(mark.to_owned())));
+                let lacks = marked.as_ref().is_some_and(|mark| !reserved.contains(mark));
+                reserved.extend(marked.filter(|_| lacks));
+                prop_assert_eq!(split(now), (reserved, free));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_intact_stays_in_its_place() {
+        let records = [(0, vec![("tidegate.via", Some("north")), ("tag", None)]), (1, vec![])];
+        let read = batch(&records);
+        let mut same = read.clone();
+        Kept::of(&read).seal(None, &mut same);
+        assert_eq!((headers(&same), same.arena.len()), (headers(&read), read.arena.len()));
+        Kept::of(&read).seal(Some("east"), &mut same);
+        let names: Vec<Vec<_>> =
+            headers(&same).into_iter().map(|it| it.into_iter().map(|(name, _)| name).collect()).collect();
+        assert_eq!(names, [vec!["tidegate.via", "tag", "tidegate.via"], vec!["tidegate.via"]]);
+    }
+}
