@@ -179,7 +179,11 @@ fn reach<'a>(from: &'a str, targets: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> B
 /// Report every spoke that has two hubs, and every hub that is a spoke of its own spokes. What is left are trees: there is one way only from each cluster
 /// of one to each other.
 fn refuse_second_hubs(new: &[&ReadLink], known: &[&ReadLink], report: &Report<'_>) {
-    let is_spoke = |read: &&&ReadLink| read.link.topology == Topology::Star && !read.link.is_reverse;
+    // A cluster that is its own hub has no end above it; that it reads what it writes is said elsewhere.
+    let is_spoke = |read: &&&ReadLink| {
+        let link = &read.link;
+        link.topology == Topology::Star && !link.is_reverse && link.source != link.target
+    };
     let known = known.iter().filter(is_spoke).map(|read| (&read.link.target, &read.link));
     let mut hubs: BTreeMap<&ClusterId, &LinkConfig> = known.collect();
     for read in new.iter().filter(is_spoke) {

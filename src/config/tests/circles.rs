@@ -296,6 +296,10 @@ fn records_do_not_come_twice_in_a_mesh() {
     let itself = link("l", "east", "east", "'t'", "p.") + "type = 'active-active'\n";
     let found = parse(&(itself + CLUSTERS)).map(|_| ()).expect_err("two ways");
     assert!(found[0].message.contains("and again by links.l.reverse"), "{}", found[0].message);
+    // The search for hubs above it had no end.
+    let itself = link("l", "east", "east", "'t'", "p.") + "type = 'star'\n";
+    let spoke = link("m", "east", "west", "'t'", "p.") + "type = 'star'\n";
+    assert!(parse(&(itself + &spoke + CLUSTERS)).is_err());
     // A chain has one way to each cluster, and links that do not mark may share a topic.
     let chain = pair("a", "east", "west", "") + &pair("b", "west", "north", "") + north;
     check_with_clusters(&chain, &[]);
