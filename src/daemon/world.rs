@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::definitions::Stored;
 use crate::background::{self, Unfinished};
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, LinkConfig};
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
 use crate::link::failure::Failure;
 use crate::link::probe::Probe;
-use crate::model::{ClusterId, Json, LinkId, culprit};
+use crate::model::culprit::{self, Work};
+use crate::model::{ClusterId, Culprit, Json, LinkId};
 use crate::store::Store;
 
 /// Who says what a link is.
@@ -28,7 +29,7 @@ pub(super) enum ManagedBy {
 
 /// A link with the threads that look after it.
 pub(super) struct Hosted {
-    pub(super) link: Arc<Link>,
+    link: Arc<Link>,
     pub(super) managed_by: ManagedBy,
     duties: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -36,6 +37,8 @@ pub(super) struct Hosted {
 impl Hosted {
     /// Have a link do what it was last told, and look after it.
     pub(super) fn begin(link: Link, managed_by: ManagedBy) -> Arc<Self> {
+        let link = Arc::new(link);
+        let working = Work::with(&link, link.culprit());
         // Before requests can find the link, so that no record is accepted which its guard should refuse.
         if let Err(failure) = link.stand_by() {
             tracing::error!(
@@ -44,18 +47,29 @@ impl Hosted {
                 "what stands by is guarded as before: {failure}"
             );
         }
-        let link = Arc::new(link);
         let begun = DUTIES.into_iter().filter_map(|(name, duty)| begin_duty(&link, name, duty));
         let duties = Mutex::new(begun.collect());
+        drop(working);
         Arc::new(Self { link, managed_by, duties })
+    }
+
+    /// The link, to work with: what the thread does meanwhile is work for its definition.
+    pub(super) fn link(&self) -> Work<Link> {
+        Work::with(&self.link, self.link.culprit())
+    }
+
+    /// Its configuration.
+    pub(super) fn config(&self) -> &LinkConfig {
+        self.link.config()
     }
 
     /// Let its lanes commit, and end its threads. What it was told stays as it is.
     pub(super) fn end(&self) {
-        self.link.dismiss();
+        let link = self.link();
+        link.dismiss();
         let duties = std::mem::take(&mut *self.duties.lock().unwrap_or_else(PoisonError::into_inner));
         duties.into_iter().for_each(|duty| drop(duty.join()));
-        self.link.halt();
+        link.halt();
     }
 }
 
@@ -88,6 +102,8 @@ pub(super) struct RunningCluster {
     pub(super) config: ClusterConfig,
     /// What it was defined by, if a link has brought it.
     pub(super) in_place: Option<Json>,
+    /// The definition that has brought it.
+    pub(super) culprit: Option<Culprit>,
     pub(super) cluster: Arc<dyn Cluster>,
     /// What is behind an embedded cluster, for what only that has: retention that we see to, and failures that last.
     pub(super) store: Option<Arc<Store>>,
@@ -102,7 +118,7 @@ impl RunningCluster {
     /// Why the cluster cannot be used now: as an embedded one has failed, or as one elsewhere has answered last.
     pub(super) fn trouble(&self) -> Option<Failure> {
         let Some(store) = &self.store else {
-            self.probe.ask(&self.cluster, ASK_EVERY);
+            culprit::work_of(self.culprit, || self.probe.ask(&self.cluster, ASK_EVERY));
             return self.probe.answer()?.trouble;
         };
         Some(connector::Error::from(store.failure()?).into())
@@ -119,6 +135,8 @@ impl RunningCluster {
 /// All that runs.
 #[derive(Default)]
 pub(super) struct World {
+    /// How often something was changed here.
+    pub(super) changes: u64,
     pub(super) clusters: BTreeMap<ClusterId, Arc<RunningCluster>>,
     pub(super) links: BTreeMap<LinkId, Arc<Hosted>>,
 }
@@ -127,7 +145,7 @@ impl World {
     /// Let go of clusters that links have brought and no link uses any more.
     pub(super) fn tidy(&mut self) {
         let used = |id: &ClusterId| {
-            let mut links = self.links.values().map(|hosted| hosted.link.config());
+            let mut links = self.links.values().map(|hosted| hosted.config());
             links.any(|link| link.source == *id || link.target == *id)
         };
         let unused: Vec<ClusterId> = self

@@ -51,5 +51,6 @@ mod swap;
 #[path = "../hostile/template.rs"]
 mod template;
 mod trial;
+mod unusable;
 mod verify;
 mod writing;
