@@ -87,6 +87,11 @@ impl Diagnostic {
         WithLine(self)
     }
 
+    /// The same on one line: a log has one for each event.
+    pub fn in_one_line(&self) -> impl fmt::Display + '_ {
+        OneLine(self)
+    }
+
     fn fmt_help(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.help {
             Some(help) => write!(f, "\n{} = help: {help}", self.gutter()),
@@ -104,6 +109,15 @@ impl Diagnostic {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)
+    }
+}
+
+struct OneLine<'a>(&'a Diagnostic);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt_message(f)?;
+        self.0.help.as_ref().map_or(Ok(()), |help| write!(f, " (help: {help})"))
     }
 }
 

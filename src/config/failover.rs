@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
+use super::credential::{Credential, Peer};
 use super::reader::{Item, Table};
 use super::report::Files;
 use super::secret::{Secret, is_reference};
@@ -47,7 +48,7 @@ pub struct Webhook {
     /// Where: its path, or what stands behind it, is what many services know their callers by.
     url: Secret,
     /// What the message is signed with.
-    pub secret: Option<Secret>,
+    secret: Option<Credential>,
     /// Whether it may be in a private network, or on this machine.
     pub allows_private: bool,
 }
@@ -101,6 +102,18 @@ impl Webhook {
         web_uri(self.url.read()?.expose_secret(), FORM, HELP)
     }
 
+    /// What a message to this address is signed with, if it is signed.
+    ///
+    /// # Errors
+    /// The host may not have it, or its file cannot be read.
+    pub fn signing_key(&self, address: &Uri) -> Result<Option<SecretString>, String> {
+        let Some(secret) = &self.secret else { return Ok(None) };
+        // A signature has nothing of the secret that could be read on the way.
+        let peer = Peer { address: &peer_address(address), in_clear_text: false };
+        let withheld = |withheld| format!("the message was not signed, so it was not sent: {withheld}");
+        secret.read_for(peer).map(Some).map_err(withheld)
+    }
+
     /// The address for people: scheme and host alone.
     pub fn place(&self) -> String {
         self.address().map_or_else(|_| "a webhook whose address cannot be read".to_owned(), |url| place(&url))
@@ -123,19 +136,25 @@ impl Webhook {
         let origin = if is_reference(text) { Secret::parse(&url, base_dir)? } else { Secret::from(text) };
         let mut webhook = Self { url: origin, secret: None, allows_private };
         if matches!(url.report.files(), Files::Rehearsed) && is_reference(text) {
-            webhook.secret = secret.and_then(|item| Secret::parse(&item, base_dir));
+            webhook.secret = secret.and_then(|item| Credential::parse(&item, base_dir, &[]));
             return Some(webhook);
         }
         let address = url.parsed(webhook.address())?;
         // A signature is enough to try passwords against it.
-        let place: Arc<str> = address.authority().map_or("", |authority| authority.as_str()).into();
-        webhook.secret = secret.and_then(|item| Secret::parse_for_hosts(&item, base_dir, &[place]));
+        let place: Arc<str> = peer_address(&address).into();
+        webhook.secret = secret.and_then(|item| Credential::parse(&item, base_dir, &[place]));
         if !allows_private && is_known_to_be_private(&address) {
             let message = "nobody will be told: this is a private address";
             url.report.warning(&url.place, message, "set notification_allow_private = true if that is intended");
         }
         Some(webhook)
     }
+}
+
+/// `host:port` of an address, with the usual port where it names none.
+fn peer_address(url: &Uri) -> String {
+    let usual = if url.scheme_str() == Some("https") { 443 } else { 80 };
+    format!("{}:{}", url.host().unwrap_or_default(), url.port_u16().unwrap_or(usual))
 }
 
 /// Whether something stands where a port does.

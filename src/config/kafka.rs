@@ -1,15 +1,15 @@
 //! `[clusters.NAME]` with `kind = "kafka"`: where its brokers are, and how they are spoken to.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::credential::{Credential, is_near};
 use super::daemon::path;
 use super::diagnostic::Place;
 use super::reader::{Item, Table};
 use super::report::{Files, Within};
-use super::secret::{Secret, allowed_file, host, is_reference};
+use super::secret::{allowed_file, is_reference};
 use super::words::words;
 use crate::files::given;
 use crate::model::{Codec, Compression};
@@ -87,7 +87,7 @@ pub enum SaslConfig {
     /// A token from elsewhere.
     OAuthBearer {
         /// The token.
-        token: Secret,
+        token: Credential,
     },
 }
 
@@ -97,7 +97,7 @@ pub struct Login {
     /// The name.
     pub username: Arc<str>,
     /// The password.
-    pub password: Secret,
+    pub password: Credential,
 }
 
 /// The keys that only a Kafka cluster has.
@@ -278,14 +278,11 @@ struct Peers<'a> {
 impl Peers<'_> {
     /// Say that a secret would travel in the clear: of a definition that is an error, unless it does not leave this machine.
     fn refuse_clear_text(&self, mechanism: &Item<'_>) {
-        let is_near = |broker: &Arc<str>| {
-            let host = host(broker);
-            host.eq_ignore_ascii_case("localhost")
-                || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-        };
         let (report, place) = (mechanism.report, &mechanism.place);
         match report.files() {
-            Files::Within(Within { sends_in_the_clear: false, .. }) if !self.brokers.iter().all(is_near) => {
+            Files::Within(Within { sends_in_the_clear: false, .. })
+                if !self.brokers.iter().all(|broker| is_near(broker)) =>
+            {
                 let message = "a definition sends no password and no token in the clear to another machine";
                 let help = "write enable_tls = true under \"security\"; the daemon's file can allow it with definitions_insecure_plaintext in [daemon]";
                 report.error_with_help(place, message, help);
@@ -322,7 +319,7 @@ fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig> {
             );
             let token = table.required("token", "write token = \"${file:PATH}\"");
             token
-                .and_then(|item| Secret::parse_for_hosts(&item, peers.base_dir, peers.brokers))
+                .and_then(|item| Credential::parse(&item, peers.base_dir, peers.brokers))
                 .map(|token| SaslConfig::OAuthBearer { token })
         }
         Some(mechanism) => {
@@ -342,7 +339,7 @@ fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig> {
 fn read_login(table: &mut Table<'_>, peers: &Peers<'_>) -> Option<Login> {
     let username = table.required("username", "write username = \"the name that the brokers know\"");
     let password = table.required("password", "write password = \"${env:NAME}\" or \"${file:PATH}\"");
-    let password = password.and_then(|item| Secret::parse_for_hosts(&item, peers.base_dir, peers.brokers));
+    let password = password.and_then(|item| Credential::parse(&item, peers.base_dir, peers.brokers));
     let username = username?;
     let text = username.text()?;
     let text = username.parsed(match text {

@@ -46,6 +46,11 @@ const HEARTBEATS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 /// What the id of a link ends with that goes the other way of the one named before.
 const REVERSE: &str = ".reverse";
 
+/// The id of the link that goes forth, of one that goes the other way.
+pub fn forward_id(id: &str) -> Option<&str> {
+    id.strip_suffix(REVERSE)
+}
+
 /// Which way records go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Topology {
@@ -112,6 +117,8 @@ pub struct LinkConfig {
     pub autostart: bool,
     /// Where it begins in a partition that has no checkpoint.
     pub start: Start,
+    /// Whether somebody has said so. Where nobody has, a link between clusters that both are written to begins behind what was copied without a mark.
+    pub start_is_given: bool,
     /// How it moves records.
     pub config: TransferConfig,
     /// When so many records are bad that it must not go on.
@@ -186,7 +193,7 @@ impl LinkConfig {
 
     /// The id of the link that goes the other way, if one goes with this one.
     pub fn other_way_id(&self) -> Option<LinkId> {
-        match self.id.strip_suffix(REVERSE).filter(|_| self.is_reverse) {
+        match forward_id(&self.id).filter(|_| self.is_reverse) {
             Some(forward) => Some(forward.into()),
             None => self.topology.is_both_ways().then(|| format!("{}{REVERSE}", self.id).as_str().into()),
         }
@@ -323,8 +330,9 @@ impl ReadLink {
         let target_is_kafka = is_kafka(&target);
         let source_id =
             source.as_ref().and_then(|item| if let DeValue::String(id) = item.value { Some(&**id) } else { None });
-        let start =
-            table.item("start").map_or(Some(Start::Earliest), |item| Start::read(&item, source_id, target_is_kafka));
+        let start = table.item("start");
+        let start_is_given = start.is_some();
+        let start = start.map_or(Some(Start::Earliest), |item| Start::read(&item, source_id, target_is_kafka));
         let following = Following::read(&mut table, target_is_kafka, target_is_kafka && is_kafka(&source));
         let groups = GroupSync::read(&mut table, target_is_kafka && is_kafka(&source));
         let heartbeat = table.item("heartbeat_interval").and_then(|item| item.duration_ms_in(HEARTBEATS_MS));
@@ -375,6 +383,7 @@ impl ReadLink {
             lanes,
             autostart,
             start: start?,
+            start_is_given,
             config,
             breaker,
             probation,
@@ -426,6 +435,7 @@ impl ReadLink {
         self.reverse = link.other_way_id().map(|id| LinkConfig {
             id,
             is_reverse: true,
+            start_is_given: false,
             name: format!("{}, the other way", link.name),
             source: link.target.clone(),
             target: link.source.clone(),

@@ -7,9 +7,11 @@
 //! - Reading never stops at the first error, and never panics, whatever the text.
 //! - Relative paths are relative to the directory of the file, whatever the current directory is.
 //! - An unknown key is an error: a slip of the hand must not become a default.
-//! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a diagnostic shows.
+//! - A [`Secret`] is shown by nothing: not by `Debug`, not by an error, and not by the line that a
+//!   diagnostic shows. One that leaves the process is a [`Credential`], which can be read only for
+//!   the peer that gets it.
 //!
-//! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`] and [`secret`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
+//! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`], [`secret`] and [`credential`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
 //! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together, and [`writing`] says who may write to which topic; `rules` has the settings that do not fit each other. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
@@ -17,6 +19,7 @@ pub mod api;
 pub mod breaker;
 pub mod circle;
 pub mod cluster;
+pub mod credential;
 pub mod daemon;
 pub mod definition;
 pub mod diagnostic;
@@ -61,6 +64,7 @@ pub use api::{ApiConfig, ApiLimits, ApiTls, AuditConfig, ClientConfig, Role, Sub
 pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
+pub use credential::{Credential, Peer, Withheld};
 pub use daemon::{DaemonConfig, LogFormat};
 pub use definition::{Defined, Surroundings, json_path, new_id, read_definition};
 pub use diagnostic::{Diagnostic, Place, Severity, Source};
@@ -70,7 +74,7 @@ pub use groups::{GroupSelector, GroupSync, is_own_group};
 pub use health::HealthConfig;
 pub use json::PluginConfig;
 pub use kafka::{KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
-pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, Topology, TransferConfig};
+pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, Topology, TransferConfig, forward_id};
 pub use otlp::OtlpConfig;
 pub use patterns::Patterns;
 pub use probation::ProbationConfig;

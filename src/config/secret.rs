@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use secrecy::SecretString;
 
@@ -11,9 +10,10 @@ use super::report::{Files, Within};
 use crate::files::given;
 
 /// The most bytes of a file with a secret: tokens have a few KiB, and a data file that was named by mistake is not read into memory.
-const FILE_BYTES_MAX: u64 = 64 << 10;
+pub(super) const FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// A password or a token. Its text is in no log, no error and no `Debug`.
+/// A password or a token that stays in this process. One that goes to a peer is a
+/// [`Credential`](super::Credential). Its text is in no log, no error and no `Debug`.
 #[derive(Clone, Debug)]
 pub struct Secret(Origin);
 
@@ -45,13 +45,17 @@ impl Secret {
         item.parsed(Err("a token does not stand here: write \"${file:PATH}\" or \"${env:NAME}\"".to_owned()))
     }
 
-    /// The same as [`Secret::parse`], for one that goes to these brokers, or signs what goes to a webhook. A definition may send a secret only where whoever keeps it says so.
-    pub(super) fn parse_for_hosts(item: &Item<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Option<Self> {
-        let secret = Self::parse(item, base_dir)?;
-        match (&secret.0, is_restricted(item)) {
-            (Origin::File(path), true) => item.parsed(allowed_brokers(path, brokers)).map(|()| secret),
-            _ => Some(secret),
+    /// Its file, if it is in one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match &self.0 {
+            Origin::Known(_) => None,
+            Origin::File(path) => Some(path),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_file(path: PathBuf) -> Self {
+        Self(Origin::File(path))
     }
 
     /// `${env:NAME}`, `${file:PATH}`, or the text itself, which is a warning: a configuration file is shown to many.
@@ -102,43 +106,6 @@ pub(super) fn allowed_file(item: &Item<'_>, base_dir: &Path, path: &str) -> Opti
     inside.map(|(file, _)| file)
 }
 
-/// The file beside a secret that says which brokers may get it: a host a line, or `*.` and a domain.
-const BROKERS_FILE: &str = "brokers";
-
-/// Whether all brokers may get the secret in a file of `secrets_dir`. The definition chooses what it connects to, so the secret itself has to be bound to hosts.
-fn allowed_brokers(secret: &Path, brokers: &[Arc<str>]) -> Result<(), String> {
-    let list = secret.with_file_name(BROKERS_FILE);
-    let bytes = given::read(&list, FILE_BYTES_MAX).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let hosts: Vec<&str> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    let refused =
-        brokers.iter().map(|broker| host(broker)).find(|host| !hosts.iter().any(|allowed| is_of(host, allowed)));
-    refused.map_or(Ok(()), |host| {
-        Err(format!("this secret may not be sent to {host}: add a line with that host to the file \"{BROKERS_FILE}\" in the directory of the secret"))
-    })
-}
-
-/// The host of `host:port`.
-pub(super) fn host(broker: &str) -> &str {
-    let host = broker.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(broker, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.')
-}
-
-fn is_of(host: &str, allowed: &str) -> bool {
-    let allowed = allowed.trim_start_matches('[').trim_end_matches(']');
-    match allowed.strip_prefix("*.") {
-        // The dot before the domain belongs to what must match.
-        Some(domain) => {
-            host.len() > domain.len() + 1 && {
-                let (before, end) = host.split_at(host.floor_char_boundary(host.len() - domain.len()));
-                before.ends_with('.') && end.eq_ignore_ascii_case(domain)
-            }
-        }
-        None => host.eq_ignore_ascii_case(allowed),
-    }
-}
-
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self(Origin::Known(text.into()))
@@ -187,46 +154,4 @@ fn read_file(path: &Path) -> Result<SecretString, String> {
     let text = String::from_utf8(bytes).map_err(|_| wrong(&"it is not UTF-8"))?;
     let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() { Err(wrong(&"it is empty")) } else { Ok(text.into()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_goes_to_the_hosts_that_are_named_beside_it_alone() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let secret = dir.path().join("password");
-        let allowed = |brokers: &[&str]| {
-            let brokers: Vec<Arc<str>> = brokers.iter().map(|broker| (*broker).into()).collect();
-            allowed_brokers(&secret, &brokers).is_ok()
-        };
-        assert!(!allowed(&["kafka.example.com:9092"]), "nothing is named");
-        let text = "# those of production\nkafka.example.com\r\n\n*.eu.example.com\n::1\n10.0.0.1\n";
-        std::fs::write(dir.path().join(BROKERS_FILE), text).expect("a file");
-        for good in [
-            "kafka.example.com:9092",
-            "KAFKA.example.com.:1",
-            "a.eu.example.com:9",
-            "a.b.eu.example.com:9",
-            "[::1]:9092",
-            "10.0.0.1:9",
-        ] {
-            assert!(allowed(&[good]), "{good}");
-        }
-        for bad in [
-            "evil.com:9092",
-            "kafka.example.com.evil.com:1",
-            "eu.example.com:1",
-            ".eu.example.com:1",
-            "xeu.example.com:1",
-            "10.0.0.11:9",
-            "*.eu.example.com.evil.com:1",
-            "#:1",
-            "ä.eu.example.comx:1",
-        ] {
-            assert!(!allowed(&[bad]), "{bad}");
-            assert!(!allowed(&["kafka.example.com:9092", bad]), "{bad} among others");
-        }
-    }
 }

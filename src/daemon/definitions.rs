@@ -215,6 +215,7 @@ impl Daemon {
         };
         for hosted in self.links().into_iter().filter(gone) {
             hosted.end();
+            hosted.release_topics();
             let mut world = self.world_to_change();
             world.links.remove(&hosted.config().id);
             world.tidy();

@@ -32,7 +32,7 @@ impl Daemon {
             load(&self.file, &self.engine).map_err(|found| faults(&found))?;
         self.refuse_taken(&config)?;
         self.renew_access(&config.daemon)?;
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        warnings.iter().for_each(|warning| tracing::warn!("{}", warning.in_one_line()));
         let mut done = wire::Reloaded {
             needs_restart: needs_restart(&self.settings(), &config.daemon),
             ..wire::Reloaded::default()
@@ -141,6 +141,9 @@ impl Daemon {
                 continue;
             }
             hosted.end();
+            if now.is_none() {
+                hosted.release_topics();
+            }
             self.world_to_change().links.remove(&config.id);
             if now.is_some() { &mut done.changed } else { &mut done.removed }.push(config.id.to_string());
         }

@@ -64,7 +64,7 @@ pub fn run(path: &Path, holds: Holds, start_log: impl FnOnce(&DaemonConfig) -> R
         Error::new(format!("{}: {error}", data_dir.join("name").display()), "make the data directory writable")
     })?;
     let checked = with_plugins(config, warnings, &engine).map_err(refused)?;
-    checked.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    checked.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.in_one_line()));
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

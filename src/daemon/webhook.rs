@@ -94,15 +94,15 @@ enum Trouble {
 
 fn send(agent: &ureq::Agent, webhook: &Webhook, event: &FailoverEvent, body: &[u8]) -> Result<(), Trouble> {
     let address = webhook.address().map_err(Trouble::Lasting)?;
+    let key = webhook.signing_key(&address).map_err(Trouble::Lasting)?;
     let mut request = agent
         .post(address)
         .header("content-type", "application/json")
         .header("x-tidegate-event", event.direction.word())
         .header("x-tidegate-delivery", format!("{}/{}", event.link_id, event.id));
-    if let Some(secret) = &webhook.secret {
-        let secret = secret.read().map_err(Trouble::Lasting)?;
+    if let Some(key) = key {
         let signature =
-            signature(secret.expose_secret().as_bytes(), Time::now().0 / 1000, body).map_err(Trouble::Lasting)?;
+            signature(key.expose_secret().as_bytes(), Time::now().0 / 1000, body).map_err(Trouble::Lasting)?;
         request = request.header("x-tidegate-signature", signature);
     }
     match request.send(body) {

@@ -71,6 +71,12 @@ impl Hosted {
         duties.into_iter().for_each(|duty| drop(duty.join()));
         link.halt();
     }
+
+    /// Give up what the link claims at its target: it is gone. A target that does not answer holds up nobody.
+    pub(super) fn release_topics(self: &Arc<Self>) {
+        let it = self.clone();
+        background::begin("release", move || it.link().release_topics(), |_| {});
+    }
 }
 
 type Duty = fn(&Link);

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
+use super::behind::Behind;
 use super::failover::FailedOver;
 use super::failover::standby::standby;
 use super::failure::Failure;
@@ -59,6 +60,9 @@ pub struct Genesis {
     /// MirrorMaker 2's topic of offsets, if it had copied before the link did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) mirrormaker: Option<String>,
+    /// The links that had copied to the source what came from the target, before they marked it: the link begins behind their records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) behind: Vec<String>,
     /// The generation of the lanes: another one whenever their number changes. Since layout 2.
     #[serde(default = "first_generation", skip_serializing_if = "is_first_generation")]
     pub generation: u32,
@@ -147,7 +151,8 @@ impl Genesis {
     /// Where the link begins in a partition, if this says so. Where MirrorMaker 2 has copied before counts for ever: a partition that nobody writes to has
     /// no checkpoint, and a file that has lost its `start` by then must not copy it twice.
     pub(super) fn start_of(&self, partition: &TopicPartition, start: &Start) -> Option<i64> {
-        let counts = self.mirrormaker.is_some() || matches!(start, Start::Latest | Start::Offsets(_));
+        let counts =
+            self.mirrormaker.is_some() || !self.behind.is_empty() || matches!(start, Start::Latest | Start::Offsets(_));
         self.ends.get(&partition.to_string()).copied().filter(|_| counts)
     }
 
@@ -236,18 +241,23 @@ impl Stored {
 /// What the target has.
 pub(super) fn read(target: &dyn Cluster, link: &LinkId) -> Result<Option<Stored>, Error> {
     let Some(bytes) = target.metadata(link, GENESIS)? else { return Ok(None) };
+    Ok(Some(Stored { genesis: decode(&bytes)?, bytes }))
+}
+
+/// The genesis of a link, from its stored form.
+pub(super) fn decode(bytes: &[u8]) -> Result<Genesis, Error> {
     let unreadable = |what: String| Error {
         class: Class::Fatal,
         code: "genesis-unreadable",
         message: format!("the link's genesis: {what}"),
         remedy: "restore the target",
     };
-    let genesis: Genesis = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let genesis: Genesis = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
     let lanes = genesis.relane.iter().map(|relane| relane.lanes).fold(genesis.lanes, u32::max);
     if u64::from(lanes) > LANES_MAX {
         return Err(unreadable(format!("it has {lanes} lanes, more than {LANES_MAX}")));
     }
-    Ok(Some(Stored { genesis, bytes }))
+    Ok(genesis)
 }
 
 /// Read what the lanes of a link have written of themselves. Should they become others meanwhile, it is read again: topics of earlier generations may be gone.
@@ -333,8 +343,9 @@ impl Link {
             let checked = stored.genesis.checked(self.config(), self.layout_max());
             return checked.map_err(|failure| self.with_last_try(failure));
         }
+        let Behind { links: behind, ends } = self.behind_others()?;
         let (ends, mirrormaker) = match &self.config().start {
-            Start::Earliest => (BTreeMap::new(), None),
+            Start::Earliest => (ends, None),
             Start::Latest => (self.source_ends()?, None),
             Start::MirrorMaker(before) => {
                 let next = self.target().mirrormaker_offsets(before)?;
@@ -353,6 +364,7 @@ impl Link {
             source: self.config().source.to_string(),
             ends,
             mirrormaker,
+            behind,
             generation: FIRST_GENERATION,
             relane: None,
             tried: None,
@@ -391,6 +403,7 @@ mod tests {
             source,
             ends,
             mirrormaker: None,
+            behind: Vec::new(),
             generation: 1,
             relane: None,
             tried: None,

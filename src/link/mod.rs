@@ -19,6 +19,7 @@
 //! - While a commit is under way the lane reads and transforms the next records; it never has more than one commit under way.
 
 mod ahead;
+mod behind;
 pub mod builtins;
 mod components;
 #[cfg(test)]

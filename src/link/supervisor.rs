@@ -35,7 +35,7 @@ use super::watch::Watch;
 use crate::config::{BreakerAction, LinkConfig};
 use crate::connector::{Class, Cluster, LaneGroup, RevisionStart};
 use crate::model::layout::LAYOUT_NEWEST;
-use crate::model::{Culprit, Digest, RevisionNumber, TopicPartition, encode};
+use crate::model::{Culprit, Digest, LinkId, RevisionNumber, TopicPartition, encode};
 use crate::plugin::PluginEngine;
 
 pub use publish::{NewPlugin, Publication, PublishError};
@@ -87,7 +87,7 @@ impl Shared {
         if committed <= Some(known.number()) {
             return Ok(known);
         }
-        let history = read_history(&*self.target, &self.config)?;
+        let history = history_of(&*self.target, &self.config.id)?;
         if let Some(newest) = history.last() {
             // Whoever has published it watches it.
             self.take_over(self.components.pipeline(&history, newest.clone(), Watch::default())?);
@@ -103,7 +103,7 @@ impl Shared {
 
     /// A stage as an earlier revision had it.
     pub(super) fn stage_of(&self, stage: &str, plugin: Digest, revision: RevisionNumber) -> Result<Stage, Failure> {
-        let history = read_history(&*self.target, &self.config)?;
+        let history = history_of(&*self.target, &self.config.id)?;
         let record = history.get(revision);
         let spec = record.and_then(|record| record.stages.iter().find(|spec| spec.name == stage));
         let spec = spec.filter(|spec| spec.plugin_digest == plugin).ok_or_else(|| {
@@ -442,7 +442,7 @@ impl Link {
     /// # Errors
     /// The target cannot be read.
     pub fn history(&self) -> Result<History, Failure> {
-        read_history(&*self.target, &self.config)
+        history_of(&*self.target, &self.config.id)
     }
 
     /// The same for who looks often: what is stored is decoded only if it is not what `before` was read from.
@@ -566,6 +566,7 @@ impl Link {
             let by = if self.definition == 0 { "configuration file" } else { "definition" };
             let publisher = Publisher { origin: Origin::Toml, by, reason: None, undoes: None };
             let record = history.push(content.clone(), publisher, now_ms())?.clone();
+            self.note_unmarked(&history, &record)?;
             // Daemons that start together have the same file: one of them writes it down, and all read what is there then.
             if self.store_history(&history)? {
                 self.announce(&record);
@@ -574,8 +575,9 @@ impl Link {
     }
 }
 
-fn read_history(target: &dyn Cluster, config: &LinkConfig) -> Result<History, Failure> {
-    decode_history(target.metadata(&config.id, HISTORY)?)
+/// The history of a link that writes to a cluster.
+pub(super) fn history_of(target: &dyn Cluster, link: &LinkId) -> Result<History, Failure> {
+    decode_history(target.metadata(link, HISTORY)?)
 }
 
 fn decode_history(stored: Option<Vec<u8>>) -> Result<History, Failure> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kafka_brokers::{Broker, Cluster};
 
 use crate::clusters::{Pair, Version};
+use crate::harness::wait_until;
 use crate::scene::{Scene, Setup, long};
 
 /// In a cluster of the harness.
@@ -66,7 +67,7 @@ fn brokers_of_the_source_go_and_come_back(version: Version) {
     let mut pair = Pair::start(version, [3, 1]);
     let scene = Setup::new("three-sources", version, &pair).begin();
     for loss in [Loss::Killed, Loss::StoppedInOrder, Loss::Paused] {
-        let leader = |cluster: &Cluster| leader(cluster, &scene.link, 0).expect("a leader");
+        let leader = |cluster: &Cluster| await_leader(cluster, &scene.link, 0);
         lose(&scene, &mut pair.source, &leader, loss, "the leader of partition 0 of the source was");
         elect(&scene, &pair.source);
     }
@@ -118,10 +119,21 @@ fn leader(cluster: &Cluster, topic: &str, partition: i32) -> Option<i32> {
     kafka_oracle::leader(&cluster.bootstrap(), topic, partition).expect("metadata")
 }
 
+/// The leader of a partition, once it has one. While the cluster elects another one, and for as
+/// long as brokers on a busy machine miss their heartbeats, it has none.
+fn await_leader(cluster: &Cluster, topic: &str, partition: i32) -> i32 {
+    let mut found = None;
+    wait_until("the partition has a leader", || {
+        found = leader(cluster, topic, partition);
+        found.is_some()
+    });
+    found.expect("a leader")
+}
+
 /// The broker that coordinates a transactional id: the leader of the partition that Java's hash of its name picks.
 pub fn coordinator(cluster: &Cluster, transactional_id: &str) -> i32 {
     let hash =
         transactional_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
     let partition = hash.checked_abs().unwrap_or(0) % TRANSACTION_STATE_PARTITIONS;
-    leader(cluster, "__transaction_state", partition).expect("a coordinator")
+    await_leader(cluster, "__transaction_state", partition)
 }

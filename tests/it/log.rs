@@ -1,7 +1,9 @@
 //! The log of a real run as programs read it.
 
 use serde_json::{Value, json};
+use tidegate::model::text::steers;
 
+use crate::credentials::{Advertised, cluster};
 use crate::harness::{LINKS, Site, percent_encoded, plugin_bytes, wait_until};
 
 const CONFIG: &str = r#"
@@ -89,4 +91,42 @@ fn the_flag_counts_more_than_the_file() {
     go_through_a_run(&site);
     let log = daemon.stderr();
     assert!(log.lines().any(|line| line.contains("lane{link=\"flow\" lane=0 revision=2}")), "{log}");
+}
+
+/// What a broker calls a topic: another line, an escape sequence, a turn of direction.
+const EVIL: &str = "evil\r\n2026-01-01T00:00:00.000000Z ERROR tidegate::link: forged\u{1b}[2J\u{202e}x";
+
+/// The log of a daemon that copies from a broker with such a topic.
+fn log_with_evil_names(format: &str) -> String {
+    let advertised = Advertised::default();
+    let (port, _logins) = cluster(&advertised, &["orders", EVIL]);
+    *advertised.lock().expect("a lock") = ("127.0.0.1".to_owned(), port.into());
+    let site = Site::new("");
+    let lines = format!(
+        "[daemon]\nlisten = \"127.0.0.1:{}\"\nlog_format = \"{format}\"\n[clusters.evil]\nkind = \"kafka\"\nbrokers = [\"127.0.0.1:{port}\"]\n\
+         [clusters.west]\nkind = \"embedded\"\n[links.l]\nsource = \"evil\"\ntarget = \"west\"\ntopics = [\"/(?s).*/\"]\n",
+        site.port
+    );
+    site.write_config(&lines);
+    let mut command = site.command();
+    command.env("TIDEGATE_LOG", "tidegate=debug");
+    let mut daemon = site.spawn_with(command);
+    site.await_ready(&mut daemon);
+    wait_until("the topic is named in the log", || daemon.stderr().contains("forged"));
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.await_end();
+    daemon.stderr()
+}
+
+#[test]
+fn a_broker_forges_no_line_of_the_log() {
+    let log = log_with_evil_names("text");
+    assert!(!log.contains(|c| steers(c) && c != '\n'), "{log:?}");
+    assert!(log.contains("evil\\r\\n2026"), "{log}");
+    assert!(!log.lines().any(|line| line.starts_with("2026-01-01")), "{log}");
+
+    let log = log_with_evil_names("json");
+    assert!(!log.contains(|c| steers(c) && c != '\n'), "{log:?}");
+    let lines = lines(&log);
+    assert!(lines.iter().any(|line| line.to_string().contains("forged")), "{log}");
 }

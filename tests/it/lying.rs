@@ -26,7 +26,7 @@ const GOOD: &str = "[clusters.east]\nkind = \"embedded\"\ntopics.orders.partitio
 type Script = dyn Fn(ApiKey, i16, &[u8]) -> Option<Vec<u8>> + Send + Sync;
 
 /// A broker that follows a script once it has been greeted, until the process ends. Answers its port.
-fn broker(script: impl Fn(u16, ApiKey, i16, &[u8]) -> Option<Vec<u8>> + Send + Sync + 'static) -> u16 {
+pub fn broker(script: impl Fn(u16, ApiKey, i16, &[u8]) -> Option<Vec<u8>> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let script: Arc<Script> = Arc::new(move |key, version, body| script(port, key, version, body));
@@ -61,13 +61,13 @@ fn greeting() -> Vec<u8> {
     [&[0, 0, 81][..], &apis, &[0; 5]].concat()
 }
 
-fn encoded(answer: &impl Encodable, version: i16) -> Option<Vec<u8>> {
+pub fn encoded(answer: &impl Encodable, version: i16) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     answer.encode(&mut body, version).expect("an answer");
     Some(body)
 }
 
-fn orders() -> TopicName {
+pub fn orders() -> TopicName {
     TopicName(StrBytes::from_static_str("orders"))
 }
 

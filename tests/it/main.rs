@@ -6,6 +6,7 @@
 
 mod at_once;
 mod bad_input;
+mod becoming;
 mod both_ways;
 mod bounds;
 mod breaks;
@@ -14,6 +15,7 @@ mod clock;
 mod compiler;
 mod corners;
 mod crash;
+mod credentials;
 mod definitions;
 mod deploy;
 mod depth;
@@ -30,6 +32,7 @@ mod log;
 mod lying;
 mod metrics;
 mod oracle;
+mod owner;
 mod past;
 mod poison;
 mod private;

@@ -1,6 +1,7 @@
 //! Definitions in JSON, and what their form cannot say.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -12,13 +13,18 @@ use crate::model::{Digest, Json, JsonObject, Limits};
 
 /// Read a definition whose clusters are there, with `more` in it: the link, or what is wrong, a line each.
 fn define(more: &Json) -> Result<LinkConfig, Vec<String>> {
+    define_within(None, more)
+}
+
+/// The same on a daemon with a directory of secrets.
+fn define_within(secrets_dir: Option<&Path>, more: &Json) -> Result<LinkConfig, Vec<String>> {
     let clusters = config(CLUSTERS).clusters;
     let around = Surroundings {
         clusters: &clusters,
         in_place: &BTreeMap::new(),
         links: &[],
         limits: &Limits::default(),
-        secrets_dir: None,
+        secrets_dir,
         insecure_plaintext: false,
     };
     let whole: Json =
@@ -30,6 +36,29 @@ fn define(more: &Json) -> Result<LinkConfig, Vec<String>> {
     defined
         .map(|defined| defined.link)
         .map_err(|found| found.iter().map(|found| format!("{}: {}", json_path(found), found.message)).collect())
+}
+
+#[test]
+fn a_webhook_is_signed_for_the_hosts_that_are_listed_now() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("a file");
+    write("hook", "https://a.example.com/x");
+    write("key", "planted");
+    let more: Json =
+        json!({"failover_config": {"notification_webhook": "${file:hook}", "notification_secret": "${file:key}"}})
+            .into();
+    let refused = define_within(Some(dir.path()), &more).expect_err("no list");
+    assert!(refused[0].contains("may not be sent to a.example.com: "), "{refused:?}");
+    write("brokers", "a.example.com:443\n");
+    let webhook = define_within(Some(dir.path()), &more).expect("a link").failover.webhook.expect("a webhook");
+    let is_signed = || webhook.signing_key(&webhook.address().expect("an address")).map(|key| key.is_some());
+    assert_eq!(is_signed(), Ok(true));
+    // Its address is in a file, which may be another one when the message is sent.
+    write("hook", "https://b.example.com/x");
+    let refused = is_signed().expect_err("another host");
+    assert!(refused.ends_with("beside the secret has no line for b.example.com:443"), "{refused}");
+    write("brokers", "b.example.com\n");
+    assert_eq!(is_signed(), Ok(true));
 }
 
 fn with_config(config: Json) -> Json {

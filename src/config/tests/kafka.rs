@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use crate::config::{ClusterKind, Config, KafkaConfig, SaslConfig, Secret, TlsConfig, TlsIdentity};
+use crate::config::{ClusterKind, Config, Credential, KafkaConfig, Peer, SaslConfig, TlsConfig, TlsIdentity};
 use crate::model::{Codec, Compression};
 
 use super::{base_dir, check, config, parse, show};
@@ -19,8 +19,11 @@ fn kafka<'a>(config: &'a Config, id: &str) -> &'a KafkaConfig {
     }
 }
 
-fn read(secret: &Secret) -> String {
-    secret.read().expect("a secret").expose_secret().to_owned()
+/// Any: what stands in the file is for all brokers.
+const BROKER: Peer<'_> = Peer { address: "b:1", in_clear_text: true };
+
+fn read(secret: &Credential) -> String {
+    secret.read_for(BROKER).expect("a secret").expose_secret().to_owned()
 }
 
 fn file(name: &str, text: &str) {
@@ -116,8 +119,8 @@ fn a_secret_in_a_file_can_be_replaced_while_the_daemon_runs() {
     file("token", "second");
     assert_eq!(read(token), "second");
     file("token", "");
-    let error = token.read().expect_err("an empty file");
-    assert_eq!(error, format!("{}: it is empty", base_dir().join("token").display()));
+    let error = token.read_for(BROKER).expect_err("an empty file");
+    assert_eq!(error.to_string(), format!("{}: it is empty", base_dir().join("token").display()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::threads::spawn;
-use super::{Link, read_history};
+use super::{Link, history_of};
 use crate::link::failure::Failure;
 use crate::link::status::lock;
 use crate::link::verify::{Ending, Subject, Verification};
@@ -44,7 +44,7 @@ impl Link {
         let verification = Arc::new(Verification::new());
         let it = verification.clone();
         let body = move || {
-            let history = || read_history(&*subject.target, &subject.config);
+            let history = || history_of(&*subject.target, &subject.config.id);
             if catch_unwind(AssertUnwindSafe(|| it.run(&subject, &history, differences))).is_err() {
                 let message = "the verification panicked: see the log";
                 it.end(Ending::Failed(Failure::fatal("internal", message, "report this")));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::notices::{About, Notice, source_deleted};
+use super::owner::{Claiming, Owners, left};
 use super::plan::{Plan, Survey, TopicPlan, plan};
 use super::{Chosen, Found, Names, Selection, select};
 use crate::config::{LinkConfig, TopicSelector, is_internal};
@@ -53,6 +54,10 @@ impl Shared {
         let (chosen, made): (Vec<&Chosen>, Vec<Target>) = made.unzip();
         if made.is_empty() {
             return Ok(Vec::new());
+        }
+        if self.config.following.settings {
+            let new = chosen.iter().copied().filter(|chosen| !survey.targets.contains_key(&chosen.target));
+            Owners::find(&self.config, &*self.source, &*self.target, new, |_| false, Claiming::Now)?;
         }
         let results = chosen.into_iter().zip(self.target.make_topics(&made)?);
         Ok(results.filter_map(|(chosen, result)| Some((chosen.clone(), result.err()?.into()))).collect())
@@ -115,13 +120,16 @@ impl Link {
         if following.settings {
             survey.source_settings = source_settings(&*shared.source, &*shared.target, chosen.iter())?;
             survey.target_settings = target_settings(&*shared.target, &chosen)?;
+            let there = chosen.iter().filter(|chosen| survey.targets.contains_key(&chosen.target));
+            let (source, target) = (&*shared.source, &*shared.target);
+            survey.owners = Owners::find(self.config(), source, target, there, |_| true, Claiming::Now)?;
         }
         let mut without = None;
         if following.acls {
             (survey.acls, without) = acls(&*shared.source, &*shared.target)?;
         }
         let plans = plan(self.config(), &chosen, &survey);
-        self.change_settings(&*shared.target, &plans)?;
+        self.change_settings(&*shared.target, &plans, &survey.owners)?;
         let notices = match self.add_acls(&*shared.target, &plans) {
             Ok(()) => without.into_iter().collect(),
             Err(failure) => vec![Notice::of(&"".into(), failure)],
@@ -130,7 +138,7 @@ impl Link {
         Ok(())
     }
 
-    fn change_settings(&self, target: &dyn Cluster, plans: &[TopicPlan]) -> Result<(), Failure> {
+    fn change_settings(&self, target: &dyn Cluster, plans: &[TopicPlan], owners: &Owners) -> Result<(), Failure> {
         let changes: BTreeMap<_, _> =
             plans.iter().filter_map(|plan| Some((plan.target.clone(), plan.to_be_changed()?))).collect();
         let refused = if changes.is_empty() { BTreeMap::new() } else { target.change_settings(&changes)? };
@@ -141,7 +149,8 @@ impl Link {
             let message = format!("{count} topics, among them {}: {}", plan.target, names.join(", "));
             self.events.push(Event::new("topic-settings-changed", message));
         });
-        let notices = refused.into_iter().map(|(topic, error)| Notice::of(&topic, error.into())).collect();
+        let refused = refused.into_iter().map(|(topic, error)| Notice::of(&topic, error.into()));
+        let notices = refused.chain(settings_left(self.config(), plans, owners)).collect();
         self.topics.notices.replace(About::Settings, notices, &self.events);
         Ok(())
     }
@@ -174,11 +183,15 @@ impl Link {
         let topics = source.topics()?;
         let there: BTreeSet<Arc<str>> = topics.iter().map(|topic| topic.name.clone()).collect();
         let Selection { chosen, refused } = select(config, topics, &mut Names::new());
+        let targets = targets(target)?;
+        let is_there = |chosen: &Chosen| targets.contains_key(&chosen.target);
+        let owners = Owners::find(config, source, target, chosen.iter(), is_there, Claiming::Later)?;
         let mut survey = Survey {
-            targets: targets(target)?,
             source_settings: source_settings(source, target, chosen.iter())?,
             target_settings: target_settings(target, &chosen)?,
+            owners,
             acls: None,
+            targets,
         };
         let mut notices: Vec<Notice> = refused.into_iter().map(|failure| Notice::of(&"".into(), failure)).collect();
         if config.following.acls {
@@ -195,7 +208,9 @@ impl Link {
             [] => Vec::new(),
             groups => self.plan_groups(Selected { groups, ..Selected::default() })?,
         };
-        Ok(Plan { topics: plan(config, &chosen, &survey), groups, notices })
+        let topics = plan(config, &chosen, &survey);
+        notices.extend(settings_left(config, &topics, &survey.owners));
+        Ok(Plan { topics, groups, notices })
     }
 
     /// The topics that the link has read and that are not there any more.
@@ -206,6 +221,12 @@ impl Link {
         let gone = read.difference(there).filter(|topic| self.config().selects(topic));
         Ok(gone.map(source_deleted).collect())
     }
+}
+
+/// What people should know of settings that differ and stay so.
+fn settings_left(config: &LinkConfig, plans: &[TopicPlan], owners: &Owners) -> Vec<Notice> {
+    let left_in = plans.iter().filter(|plan| !plan.settings_left.is_empty());
+    left_in.map(|plan| left(config, plan, owners.of(&plan.target))).collect()
 }
 
 /// How many partitions the topics of a target have.

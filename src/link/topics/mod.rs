@@ -1,7 +1,7 @@
 //! Which topics a link reads, what they are called in the target, and how those are kept like their source.
 //!
 //! Reading order: this file (what was found, for lanes), [`plan`] (the difference between source and target, pure), `follow` (the thread that finds
-//! topics and carries the plan out), [`notices`] (what people should know).
+//! topics and carries the plan out), `owner` (which link keeps a topic's settings), [`notices`] (what people should know).
 //!
 //! Invariants
 //! - A name is matched once for the whole link, however many lanes there are.
@@ -11,6 +11,7 @@
 
 mod follow;
 pub mod notices;
+mod owner;
 pub mod plan;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 use self::notices::Notices;
+pub use self::owner::release_claims;
 use super::failure::Failure;
 use super::warden::Alarm;
 use crate::config::{LinkConfig, Writing, may_write};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Chosen;
 use super::notices::Notice;
+use super::owner::{Owner, Owners};
 use crate::config::{Following, LinkConfig};
 use crate::connector::{Acl, AclTopics, Operation, SettingChanges, Target, TopicSettings};
 use crate::link::groups::GroupPlan;
@@ -31,6 +32,8 @@ pub struct TopicPlan {
     pub action: Action,
     /// The settings that are set, changed or set back, by their names in Kafka.
     pub settings: BTreeMap<String, SettingChange>,
+    /// The settings that differ from the source's and stay so, because another link or nobody keeps them.
+    pub settings_left: BTreeSet<String>,
     /// The ACLs that are added.
     pub acls: Vec<Acl>,
 }
@@ -75,6 +78,8 @@ pub(super) struct Survey {
     pub(super) source_settings: BTreeMap<Arc<str>, TopicSettings>,
     /// The settings of topics of the target.
     pub(super) target_settings: BTreeMap<Arc<str>, TopicSettings>,
+    /// Who keeps the settings of topics of the target.
+    pub(super) owners: Owners,
     /// The ACLs of both, if both have some to compare.
     pub(super) acls: Option<(BTreeSet<Acl>, BTreeSet<Acl>)>,
 }
@@ -119,18 +124,29 @@ pub(super) fn plan(config: &LinkConfig, chosen: &[Chosen], survey: &Survey) -> V
             Some(has) if *has < partitions => Action::AddPartitions { from: *has, to: partitions },
             Some(has) => Action::Keep { partitions: *has },
         };
+        let differences = differences(config, chosen, action, survey);
+        let is_left = !matches!(action, Action::Make { .. }) && *survey.owners.of(&chosen.target) != Owner::Us;
+        let (settings, settings_left) =
+            if is_left { (BTreeMap::new(), differences.into_keys().collect()) } else { (differences, BTreeSet::new()) };
         TopicPlan {
             source: chosen.topic.name.clone(),
             target: chosen.target.clone(),
             action,
-            settings: settings(config, chosen, action, survey),
+            settings,
+            settings_left,
             acls: acls(chosen, survey),
         }
     };
     chosen.iter().map(topic).collect()
 }
 
-fn settings(config: &LinkConfig, chosen: &Chosen, action: Action, survey: &Survey) -> BTreeMap<String, SettingChange> {
+/// The settings in which the copy of a topic differs from it, if the link is to keep them in step.
+fn differences(
+    config: &LinkConfig,
+    chosen: &Chosen,
+    action: Action,
+    survey: &Survey,
+) -> BTreeMap<String, SettingChange> {
     let nothing = TopicSettings::new();
     let Some(wanted) = survey.source_settings.get(&chosen.topic.name) else { return BTreeMap::new() };
     let has = match action {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::notices::{About, Notice, Notices};
+use super::owner::{Owner, Owners};
 use super::plan::{Action, SettingChange, Survey, TopicPlan, plan};
 use super::{Chosen, Names, Selection, select};
 use crate::config::{Config, LinkConfig};
@@ -126,6 +127,7 @@ fn settings_are_set_changed_and_set_back() {
             "orders",
             settings(&[("cleanup.policy", "compact"), ("retention.ms", "7"), ("segment.ms", "1")]),
         ),
+        owners: Owners::known([("orders".into(), Owner::Us)]),
         target_settings: of(
             "orders",
             settings(&[("retention.bytes", "9"), ("retention.ms", "8"), ("segment.ms", "1")]),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::StrBytes;
+use secrecy::SecretString;
 
 use super::connection::Connection;
 use super::error::WireError;
@@ -24,23 +25,25 @@ const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 /// The port does not want to know who we are.
 const ILLEGAL_SASL_STATE: i16 = 34;
 
-/// Say who we are. Answers how long that holds; `None`: for ever.
+/// Say who we are. Answers how long that holds; `None`: for ever. This is the only way by which a
+/// login leaves the process.
 ///
 /// # Errors
-/// The broker refuses us, or the connection is of no use any more.
+/// The login is not for this broker, the broker refuses us, or the connection is of no use any
+/// more.
 pub(super) fn authenticate(
     connection: &mut Connection,
     config: &SaslConfig,
     logins: &Logins,
     deadline: Instant,
 ) -> Result<Option<Duration>, WireError> {
-    let done = exchange(connection, config, deadline);
-    match (&done, sasl::secret(config)) {
-        (Ok(_), _) => logins.taken(),
-        (Err(error @ WireError::Refused { .. }), Ok(secret)) => {
-            logins.refused(&secret, error.clone(), Instant::now());
-        }
-        _ => {}
+    let secret = sasl::secret(config, connection.address(), connection.is_encrypted())
+        .map_err(|withheld| WireError::withheld(connection.address(), withheld))?;
+    let done = exchange(connection, config, secret.clone(), deadline);
+    match &done {
+        Ok(_) => logins.taken(),
+        Err(error @ WireError::Refused { .. }) => logins.refused(&secret, error.clone(), Instant::now()),
+        Err(_) => {}
     }
     done
 }
@@ -48,6 +51,7 @@ pub(super) fn authenticate(
 fn exchange(
     connection: &mut Connection,
     config: &SaslConfig,
+    secret: SecretString,
     deadline: Instant,
 ) -> Result<Option<Duration>, WireError> {
     propose(connection, config, deadline)?;
@@ -56,7 +60,7 @@ fn exchange(
         Failure::NoSecret(what) => WireError::NoSecret { address: address.clone(), what },
         Failure::Refused(what) => refused(&address, config, what),
     };
-    let mut exchange = Exchange::new(config).map_err(failed)?;
+    let mut exchange = Exchange::new(config, secret).map_err(failed)?;
     let mut message = exchange.first().map_err(failed)?;
     for _ in 0..MESSAGES_MAX {
         let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message));

@@ -112,7 +112,7 @@ impl Connection {
     /// Whatever keeps it from being of use.
     pub(crate) fn open(address: &Arc<str>, settings: &Settings) -> Result<Self, WireError> {
         let deadline = Instant::now() + settings.connect_timeout;
-        settings.admit_login()?;
+        settings.admit_login(address)?;
         let stream = Stream::connect(address, settings, deadline)?;
         let mut connection = Self {
             address: address.clone(),
@@ -168,6 +168,11 @@ impl Connection {
     /// Where it goes to.
     pub(crate) fn address(&self) -> &Arc<str> {
         &self.address
+    }
+
+    /// Whether what is sent is encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.stream.is_encrypted()
     }
 
     /// The version of transactions that the cluster has finalized (`transaction.version`): 2 is KIP-890.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::tls::TlsFault;
+use crate::config::Withheld;
 use crate::connector::{Class, Error};
 
 /// Why a connection is of no use any more. Every one names the broker's address.
@@ -31,6 +32,12 @@ pub(crate) enum WireError {
     /// Our secret cannot be read.
     #[error("cannot authenticate to {address}: {what}")]
     NoSecret { address: Arc<str>, what: String },
+    /// Our secret is not for this broker.
+    #[error("the login was not sent to {address}: {withheld}")]
+    NotForBroker { address: Arc<str>, withheld: Withheld },
+    /// Our secret could be read on its way to this broker.
+    #[error("the login was not sent to {address}: {withheld}")]
+    ClearText { address: Arc<str>, withheld: Withheld },
     /// The broker does not have our mechanism.
     #[error("{address} does not take {mechanism}; it offers {offered}")]
     Mechanism { address: Arc<str>, mechanism: &'static str, offered: String },
@@ -76,6 +83,16 @@ impl WireError {
         }
     }
 
+    /// Why a broker does not get our secret.
+    pub(super) fn withheld(address: &Arc<str>, withheld: Withheld) -> Self {
+        let address = address.clone();
+        match withheld {
+            Withheld::Unreadable(what) => Self::NoSecret { address, what },
+            Withheld::Unlisted(_) => Self::NotForBroker { address, withheld },
+            Withheld::ClearText => Self::ClearText { address, withheld },
+        }
+    }
+
     fn code(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "cannot-connect",
@@ -85,6 +102,8 @@ impl WireError {
             Self::Tls { fault, .. } => fault.code(),
             Self::WantsTls { .. } => "tls-required",
             Self::NoSecret { .. } => "secret-unreadable",
+            Self::NotForBroker { .. } => "broker-not-listed",
+            Self::ClearText { .. } => "clear-text-login",
             Self::Mechanism { .. } => "sasl-mechanism-unsupported",
             Self::Refused { .. } | Self::LoginWaits { .. } => "authentication-failed",
             Self::Malformed { .. } => "malformed-answer",
@@ -103,6 +122,12 @@ impl WireError {
             Self::Tls { fault, .. } => fault.remedy(),
             Self::WantsTls { .. } => "set `enable_tls` under `security`, or name a port without TLS in `brokers`",
             Self::NoSecret { .. } => "mend what `password` or `token` names; it is read again at the next try",
+            Self::NotForBroker { .. } => {
+                "if it is a broker of the cluster, add its host to that file, which lists all brokers and not only those of `brokers`; it is read again at the next try"
+            }
+            Self::ClearText { .. } => {
+                "set `enable_tls` under `security`, or allow it with `definitions_insecure_plaintext` in [daemon]"
+            }
             Self::Mechanism { .. } => {
                 "set `mechanism` under `security.sasl` to one that the broker offers on this port"
             }

@@ -7,7 +7,7 @@ use super::error::WireError;
 use super::logins::Logins;
 use super::sasl;
 use super::tls::Tls;
-use crate::config::{KafkaConfig, SaslConfig};
+use crate::config::{KafkaConfig, SaslConfig, Withheld};
 use crate::connector::Error;
 
 /// How connections to a cluster are made.
@@ -43,14 +43,17 @@ impl Settings {
         })
     }
 
-    /// Whether a connection may say now who it is. What cannot be read of our secret is said when it is wanted.
+    /// Whether a connection to this broker may say now who it is. One that may not is not opened.
+    /// What cannot be read of our secret is said when it is wanted.
     ///
     /// # Errors
-    /// It is too soon after a refusal.
-    pub(super) fn admit_login(&self) -> Result<(), WireError> {
-        match self.sasl.as_ref().map(sasl::secret) {
-            Some(Ok(secret)) => self.logins.admit(&secret, Instant::now()),
-            _ => Ok(()),
+    /// The broker may not have the login, or it is too soon after a refusal.
+    pub(super) fn admit_login(&self, address: &Arc<str>) -> Result<(), WireError> {
+        let Some(sasl) = &self.sasl else { return Ok(()) };
+        match sasl::secret(sasl, address, self.tls.is_some()) {
+            Ok(secret) => self.logins.admit(&secret, Instant::now()),
+            Err(Withheld::Unreadable(_)) => Ok(()),
+            Err(withheld) => Err(WireError::withheld(address, withheld)),
         }
     }
 }

@@ -50,6 +50,14 @@ impl Stream {
         }
     }
 
+    /// Whether nobody between here and the broker can read along.
+    pub(super) fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(_) => true,
+        }
+    }
+
     /// Append what has arrived to `into`, at most as much as it has room for. `WouldBlock` if nothing has.
     pub(super) fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
         match self {

@@ -6,7 +6,8 @@
 //! Reading order: this file, then one file for each mechanism.
 //!
 //! Invariants
-//! - A secret is read when an exchange begins, and goes nowhere but into what is sent.
+//! - A secret is read when an exchange begins, for the broker at the other end, and goes nowhere
+//!   but into what is sent.
 //! - What a broker sends is bounded and checked, and never panics.
 
 mod oauthbearer;
@@ -19,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Login, SaslConfig};
+use crate::config::{Login, Peer, SaslConfig, Withheld};
 use crate::model::text::steers;
 use scram::{Hash, Scram};
 
@@ -32,7 +33,7 @@ const ENCODED_BYTES_MIN: usize = 8;
 /// Why an exchange failed, in words. They have no secret in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// A secret cannot be read.
+    /// A secret cannot be sent by this mechanism.
     NoSecret(String),
     /// The broker says no, or does not prove that it knows the password.
     Refused(String),
@@ -56,8 +57,8 @@ enum Mechanism {
 }
 
 impl Exchange {
-    /// Begin.
-    pub(super) fn new(config: &SaslConfig) -> Result<Self, Failure> {
+    /// Begin, with the secret that was read for the other end ([`secret`]).
+    pub(super) fn new(config: &SaslConfig, secret: SecretString) -> Result<Self, Failure> {
         let scram = |hash: Hash, login: &Login| -> Result<Mechanism, Failure> {
             Ok(Mechanism::Scram(Box::new(Scram::new(hash, &login.username, &scram::nonce()?))))
         };
@@ -67,7 +68,7 @@ impl Exchange {
             SaslConfig::ScramSha512(login) => scram(Hash::Sha512, login)?,
             SaslConfig::OAuthBearer { .. } => Mechanism::OAuthBearer { error: None },
         };
-        Ok(Self { mechanism, secret: secret(config).map_err(Failure::NoSecret)? })
+        Ok(Self { mechanism, secret })
     }
 
     /// What to send first.
@@ -124,14 +125,18 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-/// The password or the token, as it is now.
-pub(super) fn secret(config: &SaslConfig) -> Result<SecretString, String> {
-    match config {
-        SaslConfig::Plain(login) | SaslConfig::ScramSha256(login) | SaslConfig::ScramSha512(login) => {
-            login.password.read()
-        }
-        SaslConfig::OAuthBearer { token } => token.read(),
-    }
+/// The password or the token, as it is now, for the broker at `address`.
+///
+/// # Errors
+/// It cannot be read, or that broker may not have it.
+pub(super) fn secret(config: &SaslConfig, address: &str, is_encrypted: bool) -> Result<SecretString, Withheld> {
+    let (credential, is_sent) = match config {
+        SaslConfig::Plain(login) => (&login.password, true),
+        // Only a proof is sent.
+        SaslConfig::ScramSha256(login) | SaslConfig::ScramSha512(login) => (&login.password, false),
+        SaslConfig::OAuthBearer { token } => (token, true),
+    };
+    credential.read_for(Peer { address, in_clear_text: is_sent && !is_encrypted })
 }
 
 /// What the protocol calls a mechanism.

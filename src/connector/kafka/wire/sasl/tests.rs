@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::scram::{Hash, Scram};
-use super::{Exchange, Failure, TEXT_BYTES_MAX};
+use super::{Exchange, Failure, TEXT_BYTES_MAX, secret};
 use crate::config::{Login, SaslConfig};
 
 fn login() -> Login {
@@ -15,7 +15,8 @@ fn token(token: &str) -> SaslConfig {
 }
 
 fn begin(config: &SaslConfig) -> Exchange {
-    Exchange::new(config).expect("an exchange")
+    let secret = secret(config, "broker:9092", true).expect("a secret");
+    Exchange::new(config, secret).expect("an exchange")
 }
 
 fn refused(answer: Result<Option<Vec<u8>>, Failure>) -> String {
