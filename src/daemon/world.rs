@@ -163,3 +163,45 @@ impl World {
         self.clusters.retain(|id, _| !unused.contains(id));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::connector::embedded::EmbeddedCluster;
+    use crate::plugin::PluginEngine;
+    use crate::store::Options;
+
+    fn hosted(dir: &Path, culprit: Culprit) -> Hosted {
+        let text = "[clusters.east]\nkind = 'embedded'\n[clusters.west]\nkind = 'embedded'\n\
+                    [links.l]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\n";
+        let (config, _) = Config::parse(text, "tidegate.toml", Path::new("")).expect("a configuration");
+        let cluster = |name: &str| -> Arc<dyn Cluster> {
+            Arc::new(EmbeddedCluster::new(Arc::new(Store::open(&dir.join(name), Options::default()).expect("opens"))))
+        };
+        let engine = PluginEngine::new(None).expect("an engine");
+        let link =
+            Link::new(config.links["l"].clone(), "d".into(), cluster("east"), cluster("west"), engine, Vec::new());
+        let link = Arc::new(link.with_culprit(Some(culprit)));
+        Hosted { link, managed_by: ManagedBy::Failback, duties: Mutex::default() }
+    }
+
+    /// Requests have no other way to a link, so none of them can forget for whom it works.
+    #[test]
+    fn whoever_uses_a_link_works_for_its_definition_and_so_do_the_threads_it_begins() {
+        let (dir, culprit) = (tempfile::tempdir().expect("a directory"), Culprit::of("l", 1));
+        let hosted = hosted(dir.path(), culprit);
+        let link = hosted.link();
+        let begun = culprit::spawn("begun", Culprit::now).expect("a thread");
+        assert_eq!((Culprit::now(), begun.join().expect("an answer")), (Some(culprit), Some(culprit)));
+        let look = Link::look(&link);
+        drop(link);
+        assert_eq!(Culprit::now(), None, "what a look keeps is not in use");
+        let looked_at = look.link();
+        assert_eq!(Culprit::now(), Some(culprit));
+        drop(looked_at);
+        assert_eq!(Culprit::now(), None);
+    }
+}
