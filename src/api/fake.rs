@@ -154,6 +154,7 @@ fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &s
         time: Time(0),
         by: by.into(),
         reason: None,
+        undoes: None,
         origin,
         builtins: RevisionBuiltins::default(),
         stages: vec![content.clone()],

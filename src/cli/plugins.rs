@@ -104,7 +104,8 @@ fn story(revision: &Revision, all: &[Revision]) -> Option<String> {
     let content =
         before.map_or_else(|| "an earlier revision".to_owned(), |before| format!("revision {}", before.number));
     let because = revision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    Some(line(&format!("revision {number}: {by} brought {content} back{because}"), STORY_CHARS_MAX))
+    let state = revision.undoes.map(|trial| format!(", and the state of before revision {trial}")).unwrap_or_default();
+    Some(line(&format!("revision {number}: {by} brought {content} back{state}{because}"), STORY_CHARS_MAX))
 }
 
 /// What a revision does before its first stage, by name.

@@ -32,6 +32,9 @@ pub(super) fn print(stage: &Stage, out: &mut dyn Write) -> io::Result<()> {
         let (used, most) = (bytes(state as f64), bytes(stage.limits.state_bytes as f64));
         field(out, "state", &format!("{used} in all partitions together; each may keep {most}"))?;
     }
+    if let (Some(_), Some(most)) = (stage.state_bytes, stage.time_ahead_max_ms) {
+        field(out, "max ahead", &format!("{} s, of timestamps", most / 1000))?;
+    }
     let (log_lines, metrics) = (stage.log_lines_dropped, stage.metrics_dropped);
     field(
         out,

@@ -1,88 +1,67 @@
-//! Links that read what they write: records would go round for ever. And spokes of two hubs: records would come twice.
+//! Links together: those that read what they write (records would go round for ever), those that bring records twice, and those that write where others keep something.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use crate::model::ClusterId;
+use crate::model::{ClusterId, LinkId};
 
+use super::both_ways::Topology;
 use super::cluster::ClusterConfig;
 use super::diagnostic::Place;
-use super::link::{LinkConfig, ReadLink, Topology};
+use super::flow::{Fault, Flow, Net, Step, Twice, marks};
+use super::link::{LinkConfig, ReadLink};
 use super::report::Report;
-use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector};
+use super::sample::{joined, samples};
+use super::topics::TopicSelector;
 use super::writing::{Refused, Why, Writing, may_write};
-
-/// The most steps that are followed from one topic. Sensible links need a few; every two links with different
-/// prefixes that follow each other double the number of names.
-const STEPS_MAX: usize = 10_000;
-
-/// The most selectors that are asked whether they let a topic in, for all topics of all links together: no
-/// definition keeps a core for long.
-const QUESTIONS_MAX: usize = 2_000_000;
 
 /// Whether the link would read what it writes to this topic of its target. For topics that are found while the link runs, and
 /// for topics that plugins route to: what the configuration names itself was checked when it was read.
 pub fn would_loop(link: &LinkConfig, target_topic: &str) -> bool {
-    link.source == link.target && link.selects(target_topic)
+    link.source == link.target && link.lets_in(target_topic)
 }
 
 /// A name that topics may well have. It is followed where an expression lets it in: of an expression alone nobody can say what becomes of its topics behind a prefix, and
 /// one that takes every name takes those with a prefix, too.
 const ANY_TOPIC: &str = "any-topic";
 
-/// What is on its way from link to link.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Flow {
-    /// A topic.
-    Name(Arc<str>),
-    /// Whatever topics match an expression, under the names that they have at the source.
-    Matching(Arc<str>),
-}
-
-/// A link that a flow went through, and what came in.
-#[derive(Clone)]
-struct Step<'a> {
-    link: &'a LinkConfig,
-    flow: Flow,
-}
-
-/// Report every circle that one of these links is part of, together with those that are known already. Topics are known as far as links or clusters name them.
-pub(super) fn refuse_circles<'a>(
-    links: impl Iterator<Item = &'a ReadLink>,
-    known: impl Iterator<Item = &'a ReadLink>,
+/// Report what is wrong with these links together, and with those that are known already. Topics are known as far as links, expressions or clusters name them.
+pub(super) fn refuse_together(
+    new: &[&ReadLink],
+    known: &[&ReadLink],
     clusters: &BTreeMap<ClusterId, ClusterConfig>,
     report: &Report<'_>,
 ) {
-    let new: Vec<_> = links.collect();
-    let all: Vec<_> = new.iter().copied().chain(known).collect();
+    let errors = report.error_count();
+    let all: Vec<&ReadLink> = new.iter().chain(known).copied().collect();
     let configs: Vec<&LinkConfig> = all.iter().map(|read| &read.link).collect();
-    for read in &new {
+    for read in new {
         refuse_own_dead_letters(read, report);
         refuse_names_of_others(read, &configs, report);
         refuse_names_for_others(read, &configs[new.len()..], report);
     }
-    let near = Circular::of(&new, &all);
-    let mut search = Search::new(near.links.iter().map(|read| &read.link));
-    for read in &near.links {
-        let mut followed = BTreeSet::new();
-        for (selector, place) in read.link.topics.iter().zip(&read.topic_places) {
-            for flow in flows(&read.link, selector, clusters) {
-                if !followed.insert(flow.clone()) {
-                    continue;
-                }
-                if let Some(circle) = search.follow(Step { link: &read.link, flow }) {
-                    let help = match &*circle {
-                        [_] => "set a topic_prefix, or choose other topics",
-                        _ => {
-                            "set `provenance = true` for all of these links, or a topic_prefix, or choose other topics"
-                        }
-                    };
-                    report.error_if_all_was_read(place, describe(&circle), help);
-                }
-            }
-        }
+    refuse_circles(new, &all, clusters, report);
+    refuse_second_hubs(new, known, report);
+    refuse_doubles(new, known, report);
+    // What was said of any of these is said of two ways, too.
+    if report.error_count() == errors {
+        refuse_two_ways(new, &all, clusters, report);
     }
-    if let Some(first) = new.first().filter(|_| search.is_cut_short) {
+}
+
+/// Report every circle that one of these links is part of.
+fn refuse_circles(
+    new: &[&ReadLink],
+    all: &[&ReadLink],
+    clusters: &BTreeMap<ClusterId, ClusterConfig>,
+    report: &Report<'_>,
+) {
+    let near = Circular::of(new, all).links;
+    let starts = Starts::of(&near, clusters);
+    let mut net = Net::new(near.iter().map(|read| &read.link));
+    for (start, fault) in net.faults(&starts.steps) {
+        report.error_if_all_was_read(&starts.places[start], describe(&fault), help(&fault));
+    }
+    if let Some(first) = new.first().filter(|_| net.is_cut_short) {
         let message =
             "the topics of this link and of those around it are too many to be followed: records could go round";
         report.error_if_all_was_read(
@@ -90,6 +69,72 @@ pub(super) fn refuse_circles<'a>(
             message,
             "name topics instead of expressions, or select fewer",
         );
+    }
+}
+
+/// Where flows begin: each selector of each link, and the names that it lets in.
+struct Starts<'a> {
+    steps: Vec<Step<'a>>,
+    /// The place of the selector of each.
+    places: Vec<Place>,
+}
+
+impl<'a> Starts<'a> {
+    fn of(links: &[&'a ReadLink], clusters: &BTreeMap<ClusterId, ClusterConfig>) -> Self {
+        let names = names_of_expressions(links);
+        let mut starts = Self { steps: Vec::new(), places: Vec::new() };
+        for read in links {
+            let link = &read.link;
+            let declared = clusters.get(&link.source).into_iter().flat_map(|cluster| cluster.topics.keys());
+            let names: Vec<&str> = declared.map(|name| &**name).chain(names.iter().map(String::as_str)).collect();
+            let mut followed = BTreeSet::new();
+            for (selector, place) in link.topics.iter().zip(&read.topic_places) {
+                for flow in flows(link, selector, &names) {
+                    let is_new = match &flow {
+                        Flow::Name(name) => followed.insert(name.clone()),
+                        Flow::Matching(_) => true,
+                    };
+                    if is_new {
+                        starts.steps.push(Step::new(link, flow));
+                        starts.places.push(place.clone());
+                    }
+                }
+            }
+        }
+        starts
+    }
+}
+
+/// Names that stand for what expressions match: one that topics may well have, and those that are made of all expressions of the links.
+fn names_of_expressions(links: &[&ReadLink]) -> Vec<String> {
+    let selecting = |link: &'_ ReadLink| {
+        let patterns = link.link.topics.iter().filter_map(|selector| match selector {
+            TopicSelector::Pattern(pattern) => Some(pattern.expression().to_owned()),
+            TopicSelector::Name(_) => None,
+        });
+        patterns.collect::<Vec<_>>()
+    };
+    let expressions: BTreeSet<String> = links.iter().flat_map(|read| selecting(read)).collect();
+    if expressions.is_empty() {
+        return Vec::new();
+    }
+    let renamed = links.iter().flat_map(|read| &read.link.rename).filter_map(|rule| rule.expression());
+    let renamed: BTreeSet<String> = renamed.flat_map(samples).collect();
+    let mut names = vec![ANY_TOPIC.to_owned()];
+    names.extend(joined(&expressions.iter().map(String::as_str).collect()));
+    names.extend(renamed);
+    names
+}
+
+/// What a selector lets in: itself, and the names among these that it matches.
+fn flows(link: &LinkConfig, selector: &TopicSelector, names: &[&str]) -> Vec<Flow> {
+    match selector {
+        TopicSelector::Name(name) => vec![Flow::Name(name.clone())],
+        TopicSelector::Pattern(pattern) => {
+            let names = names.iter().filter(|name| link.lets_in(name));
+            let names = names.map(|name| Flow::Name((*name).into()));
+            std::iter::once(Flow::Matching(pattern.expression().into())).chain(names).collect()
+        }
     }
 }
 
@@ -133,14 +178,11 @@ fn reach<'a>(from: &'a str, targets: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> B
 
 /// Report every spoke that has two hubs, and every hub that is a spoke of its own spokes. What is left are trees: there is one way only from each cluster
 /// of one to each other.
-pub(super) fn refuse_second_hubs<'a>(
-    links: impl Iterator<Item = &'a ReadLink>,
-    known: impl Iterator<Item = &'a LinkConfig>,
-    report: &Report<'_>,
-) {
-    let is_spoke = |link: &&LinkConfig| link.topology == Topology::Star && !link.is_reverse;
-    let mut hubs: BTreeMap<&ClusterId, &LinkConfig> = known.filter(is_spoke).map(|link| (&link.target, link)).collect();
-    for read in links.filter(|read| is_spoke(&&read.link)) {
+fn refuse_second_hubs(new: &[&ReadLink], known: &[&ReadLink], report: &Report<'_>) {
+    let is_spoke = |read: &&&ReadLink| read.link.topology == Topology::Star && !read.link.is_reverse;
+    let known = known.iter().filter(is_spoke).map(|read| (&read.link.target, &read.link));
+    let mut hubs: BTreeMap<&ClusterId, &LinkConfig> = known.collect();
+    for read in new.iter().filter(is_spoke) {
         let (hub, spoke) = (&read.link.source, &read.link.target);
         let mut above = std::iter::successors(hubs.get(hub), |link| hubs.get(&link.source));
         let other = hubs.get(spoke).filter(|other| other.source != *hub);
@@ -155,14 +197,10 @@ pub(super) fn refuse_second_hubs<'a>(
 }
 
 /// Report every link that goes both ways between two clusters where another one does so with the same topics: each would take what the other has brought.
-pub(super) fn refuse_doubles<'a>(
-    links: impl Iterator<Item = &'a ReadLink>,
-    known: impl Iterator<Item = &'a LinkConfig>,
-    report: &Report<'_>,
-) {
-    let goes_both_ways = |link: &&LinkConfig| link.topology == Topology::ActiveActive && !link.is_reverse;
-    let mut before: Vec<&LinkConfig> = known.filter(goes_both_ways).collect();
-    for read in links.filter(|read| goes_both_ways(&&read.link)) {
+fn refuse_doubles(new: &[&ReadLink], known: &[&ReadLink], report: &Report<'_>) {
+    let goes_both_ways = |read: &&&ReadLink| read.link.topology == Topology::ActiveActive && !read.link.is_reverse;
+    let mut before: Vec<&LinkConfig> = known.iter().filter(goes_both_ways).map(|read| &read.link).collect();
+    for read in new.iter().filter(goes_both_ways) {
         let link = &read.link;
         let (one, other) = (&link.source, &link.target);
         let is_double = |it: &&&LinkConfig| {
@@ -181,7 +219,7 @@ pub(super) fn refuse_doubles<'a>(
 /// Whether two links have a topic in common under one name at the target, as far as names tell: of two expressions only that they are the same.
 fn share_topics(one: &LinkConfig, other: &LinkConfig) -> bool {
     let has = |link: &LinkConfig, selector: &TopicSelector| match selector {
-        TopicSelector::Name(name) => link.selects(name),
+        TopicSelector::Name(name) => link.lets_in(name),
         TopicSelector::Pattern(_) => link.topics.contains(selector),
     };
     one.topic_prefix == other.topic_prefix
@@ -203,6 +241,9 @@ fn refuse_names_of_others(read: &ReadLink, all: &[&LinkConfig], report: &Report<
     let link = &read.link;
     for (selector, place) in link.topics.iter().zip(&read.topic_places) {
         let TopicSelector::Name(name) = selector else { continue };
+        if !link.lets_in(name) {
+            continue;
+        }
         refuse(Writing::Copies(link), &link.target_topic(name), all, place, report);
     }
     // Also where no stage puts anything aside: records that are too large for their topics go there.
@@ -241,190 +282,80 @@ fn refuse(writer: Writing<'_>, topic: &str, all: &[&LinkConfig], place: &Place, 
     }
 }
 
-/// How other links bring what is routed to a topic back to where the link reads, if they do, and nobody leaves it out.
+/// Report links of which each marks and that bring records of a topic to another one on two ways: nobody leaves out what comes by the second.
+fn refuse_two_ways(
+    new: &[&ReadLink],
+    all: &[&ReadLink],
+    clusters: &BTreeMap<ClusterId, ClusterConfig>,
+    report: &Report<'_>,
+) {
+    let marking: Vec<&ReadLink> = all.iter().copied().filter(|read| marks(&read.link)).collect();
+    let starts = Starts::of(&marking, clusters);
+    let mut net = Net::new(marking.iter().map(|read| &read.link));
+    let (mut asked, mut told) = (BTreeSet::new(), BTreeSet::new());
+    for step in &starts.steps {
+        let Flow::Name(topic) = &step.flow else { continue };
+        if !asked.insert((&step.link.source, topic.clone())) {
+            continue;
+        }
+        let Some(twice) = net.twice(&step.link.source, topic) else { continue };
+        let links = || twice.ways.iter().flatten().copied();
+        let is_part = |read: &&&ReadLink| links().any(|link| link.id == read.link.id);
+        let Some(read) = new.iter().rfind(is_part) else { continue };
+        // Of both ways of a link it is said once.
+        let forward = |link: &LinkConfig| {
+            if link.is_reverse { link.other_way_id() } else { None }.unwrap_or_else(|| link.id.clone())
+        };
+        if told.insert(links().map(forward).collect::<BTreeSet<_>>()) {
+            tell_of_two_ways(&twice, (&step.link.source, topic), &read.target_place, report);
+        }
+    }
+}
+
+fn tell_of_two_ways(twice: &Twice<'_>, (cluster, topic): (&ClusterId, &str), place: &Place, report: &Report<'_>) {
+    let ways = twice.ways.each_ref().map(|way| {
+        let links: Vec<String> = way.iter().map(|link| format!("links.{}", link.id)).collect();
+        links.join(" and ")
+    });
+    let target = twice.ways.iter().find_map(|way| way.last()).map_or("", |link| &*link.target);
+    let [one, other] = ways;
+    let message = format!(
+        "records of {topic:?} on {cluster} come to {:?} on {target} by {one}, and again by {other}",
+        &*twice.topic
+    );
+    let selects = |link: &&LinkConfig| link.builtins.filter.is_some() || !link.pipeline.is_empty();
+    match twice.ways.iter().flatten().any(selects) {
+        // Each of them may copy another part of the records.
+        true => report.warning(place, message, "see that no record passes the filters and stages of both ways"),
+        false => {
+            let help =
+                "connect the clusters as a star, or leave the topic out of one of these links with topics_exclude";
+            report.error_if_all_was_read(place, message, help);
+        }
+    }
+}
+
+/// How other links bring what is routed to a topic back to where it was read or routed to, if they do, and nobody leaves it out.
 pub(super) fn circle_of_route(link: &LinkConfig, topic: &str, others: &[&LinkConfig]) -> Option<String> {
     let others = others.iter().copied().filter(|other| other.id != link.id);
-    let search = Search::new(others.chain([link]));
-    let route = Flow::Name(topic.into());
-    let first = search.readers.get(&*link.target).map_or_else(Vec::new, |readers| readers.of(&route));
-    let first = first.into_iter().filter(|first| first.id != link.id);
-    let mut paths: Vec<_> = first.map(|link| vec![Step { link, flow: route.clone() }]).collect();
-    let mut seen = BTreeSet::new();
-    for _ in 0..STEPS_MAX {
-        let path = paths.pop()?;
-        for (next, flow) in search.next(path.last()?) {
-            let is_back = next.id == link.id;
-            let is_new = seen.insert((&next.id, flow.clone()));
-            let longer: Vec<_> = path.iter().cloned().chain([Step { link: next, flow }]).collect();
-            match is_back {
-                true if !ends_by_itself(&longer) => return Some(describe(&longer)),
-                false if is_new => paths.push(longer),
-                _ => {}
-            }
-        }
-    }
-    None
+    let mut net = Net::new(others.chain([link]));
+    let starts = net.routed(link, topic);
+    let faults = net.faults(&starts);
+    let is_about = |fault: &Fault<'_>| fault.steps().iter().any(|step| step.link.id == link.id);
+    faults.iter().map(|(_, fault)| fault).find(|fault| is_about(fault)).map(describe)
 }
 
-/// What a selector lets in: itself, and the declared topics that it matches.
-fn flows(link: &LinkConfig, selector: &TopicSelector, clusters: &BTreeMap<ClusterId, ClusterConfig>) -> Vec<Flow> {
-    let declared = clusters.get(&link.source).into_iter().flat_map(|cluster| cluster.topics.keys());
-    match selector {
-        TopicSelector::Name(name) => vec![Flow::Name(name.clone())],
-        TopicSelector::Pattern(pattern) => {
-            let names = declared.cloned().chain([ANY_TOPIC.into()]);
-            let names = names.filter(|name| pattern.matches(name) && link.selects(name));
-            std::iter::once(Flow::Matching(pattern.expression().into())).chain(names.map(Flow::Name)).collect()
-        }
-    }
-}
-
-struct Search<'a> {
-    /// The links that read a cluster.
-    readers: BTreeMap<&'a str, Readers<'a>>,
-    /// How many more selectors may be asked, see [`QUESTIONS_MAX`].
-    questions_left: usize,
-    /// Whether the search has ended before everything was followed.
-    is_cut_short: bool,
-    /// The ids of the links of each circle found, so that it is reported once and not once for each of its links.
-    circles: BTreeSet<BTreeSet<&'a str>>,
-}
-
-/// The links that read a cluster, with their places in the order of all, by what lets something in.
-#[derive(Default)]
-struct Readers<'a> {
-    by_name: BTreeMap<&'a str, Vec<(usize, &'a LinkConfig)>>,
-    by_expression: BTreeMap<&'a str, Vec<(usize, &'a LinkConfig)>>,
-    /// Those that have any expression.
-    with_expressions: Vec<(usize, &'a LinkConfig)>,
-    /// How many selectors these have.
-    questions: usize,
-}
-
-impl<'a> Readers<'a> {
-    fn add(&mut self, index: usize, link: &'a LinkConfig) {
-        let mut has_expressions = false;
-        for selector in &link.topics {
-            let found = match selector {
-                TopicSelector::Name(name) => self.by_name.entry(name).or_default(),
-                TopicSelector::Pattern(pattern) => {
-                    has_expressions = true;
-                    self.by_expression.entry(pattern.expression()).or_default()
-                }
-            };
-            found.push((index, link));
-        }
-        if has_expressions {
-            self.with_expressions.push((index, link));
-            self.questions += link.topics.len() + link.topics_exclude.len();
-        }
-    }
-
-    /// Those that let a flow in, in the order of all links.
-    fn of(&self, flow: &Flow) -> Vec<&'a LinkConfig> {
-        let listed = |list: Option<&Vec<(usize, &'a LinkConfig)>>| list.into_iter().flatten().copied().collect();
-        let mut found: Vec<(usize, &LinkConfig)> = match flow {
-            Flow::Name(name) => {
-                let mut named: Vec<_> = listed(self.by_name.get(&**name));
-                named.extend(&self.with_expressions);
-                named.retain(|(_, link)| link.selects(name));
-                named
-            }
-            Flow::Matching(expression) => {
-                let mut same: Vec<_> = listed(self.by_expression.get(&**expression));
-                same.extend(self.by_expression.get(".*").into_iter().flatten());
-                same
-            }
-        };
-        found.sort_unstable_by_key(|(index, _)| *index);
-        found.dedup_by_key(|(index, _)| *index);
-        found.into_iter().map(|(_, link)| link).collect()
-    }
-}
-
-impl<'a> Search<'a> {
-    fn new(links: impl Iterator<Item = &'a LinkConfig>) -> Self {
-        let mut readers: BTreeMap<&str, Readers<'_>> = BTreeMap::new();
-        for (index, link) in links.enumerate() {
-            readers.entry(&link.source).or_default().add(index, link);
-        }
-        Self { readers, questions_left: QUESTIONS_MAX, is_cut_short: false, circles: BTreeSet::new() }
-    }
-
-    /// Follow a flow through all links behind `start`, and answer a circle that was not known yet.
-    fn follow(&mut self, start: Step<'a>) -> Option<Vec<Step<'a>>> {
-        let mut seen = BTreeSet::new();
-        let mut paths = vec![vec![start]];
-        for _ in 0..STEPS_MAX {
-            let path = paths.pop()?;
-            let Some(last) = path.last() else { continue };
-            let questions = self.readers.get(&*last.link.target).map_or(1, |readers| 1 + 2 * readers.questions);
-            let Some(left) = self.questions_left.checked_sub(questions) else {
-                self.is_cut_short = true;
-                return None;
-            };
-            self.questions_left = left;
-            for (link, flow) in self.next(last) {
-                if let Some(first) = path.iter().position(|step| step.link.id == link.id) {
-                    let circle = &path[first..];
-                    if ends_by_itself(circle) {
-                        continue;
-                    }
-                    if self.circles.insert(circle.iter().map(|step| &*step.link.id).collect()) {
-                        return Some(circle.to_vec());
-                    }
-                } else if seen.insert((&link.id, flow.clone())) {
-                    paths.push(path.iter().cloned().chain([Step { link, flow }]).collect());
-                }
-            }
-        }
-        None
-    }
-
-    /// The links that read what comes out of a step, and what goes into each.
-    fn next(&self, step: &Step<'a>) -> Vec<(&'a LinkConfig, Flow)> {
-        let readers = |flow: Option<Flow>| {
-            let flow = flow.filter(|flow| !matches!(flow, Flow::Name(name) if name.len() > TOPIC_NAME_BYTES_MAX));
-            let found = flow.and_then(|flow| Some((self.readers.get(&*step.link.target)?.of(&flow), flow)));
-            found.into_iter().flat_map(|(links, flow)| links.into_iter().map(move |link| (link, flow.clone())))
-        };
-        // A link that reads its own dead letters is reported by itself.
-        let of_others = readers(step.dead_letters()).filter(|(link, _)| link.id != step.link.id);
-        readers(step.output()).chain(of_others).collect()
-    }
-}
-
-/// Whether records that go round are left out by the link that would bring them back to where they were. All have to do their part: a link that says nothing of where a
-/// record has come through lets the next round begin.
-fn ends_by_itself(circle: &[Step<'_>]) -> bool {
-    let marks = |step: &Step<'_>| step.link.builtins.provenance.as_ref().is_some_and(|it| it.mark.is_some());
-    circle.len() > 1 && circle.iter().all(marks)
-}
-
-impl Step<'_> {
-    /// What comes out for the records that go on. `None` if that cannot be said.
-    fn output(&self) -> Option<Flow> {
-        match &self.flow {
-            Flow::Name(name) => Some(Flow::Name(self.link.target_topic(name).into())),
-            Flow::Matching(_) => {
-                let keeps_names = self.link.topic_prefix.is_empty() && self.link.rename.is_empty();
-                keeps_names.then(|| self.flow.clone())
-            }
-        }
-    }
-
-    /// What comes out for the records that are put aside, if any are.
-    fn dead_letters(&self) -> Option<Flow> {
-        self.link.has_dead_letters().then(|| Flow::Name(self.link.dead_letters.as_str().into()))
-    }
-}
-
-fn describe(circle: &[Step<'_>]) -> String {
-    let show = |flow: &Flow| match flow {
+fn show(flow: &Flow) -> String {
+    match flow {
         Flow::Name(name) => format!("{name:?}"),
         Flow::Matching(expression) => format!("/{expression}/"),
-    };
-    if let [Step { link, flow }] = circle {
+    }
+}
+
+fn describe(fault: &Fault<'_>) -> String {
+    let steps = fault.steps();
+    let ids: BTreeSet<&LinkId> = steps.iter().map(|step| &step.link.id).collect();
+    if let ([Step { link, flow, .. }, ..], 1) = (steps, ids.len()) {
         let written = match flow {
             Flow::Name(name) => format!("{name:?} goes to {:?}", link.target_topic(name)),
             Flow::Matching(_) => format!("topics of {} keep their names", show(flow)),
@@ -432,6 +363,23 @@ fn describe(circle: &[Step<'_>]) -> String {
         return format!("the link would read what it writes: {written} on the same cluster");
     }
     let steps =
-        circle.iter().map(|step| format!("{} on {}, links.{}, ", show(&step.flow), step.link.source, step.link.id));
-    format!("records would go round for ever: {}and so on", steps.collect::<String>())
+        steps.iter().map(|step| format!("{} on {}, links.{}, ", show(&step.flow), step.link.source, step.link.id));
+    let what = match fault {
+        Fault::Circle(_) => "records would go round for ever",
+        Fault::Growth(_) => "each round would make topics under other names",
+    };
+    format!("{what}: {}and so on", steps.collect::<String>())
+}
+
+fn help(fault: &Fault<'_>) -> &'static str {
+    match fault {
+        Fault::Circle(steps) if steps.len() > 1 => {
+            "set `provenance = true` for all of these links, or a topic_prefix, or choose other topics"
+        }
+        // Marks end records, and not names.
+        Fault::Growth(steps) if steps.iter().any(|step| step.link.id != steps[0].link.id) => {
+            "leave out with topics_exclude what the other links have copied, or have names return as they went"
+        }
+        Fault::Circle(_) | Fault::Growth(_) => "set a topic_prefix, or choose other topics",
+    }
 }

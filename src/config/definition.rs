@@ -9,7 +9,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use super::circle::{refuse_circles, refuse_doubles, refuse_second_hubs};
+use super::circle::refuse_together;
 use super::cluster::{ClusterConfig, ClusterKind};
 use super::diagnostic::{Diagnostic, Place, Source};
 use super::link::{self, Around, IN_PLACE, LinkConfig, ReadLink};
@@ -21,7 +21,7 @@ use crate::model::{ClusterId, Json, JsonNumber, JsonObject, Limits, LinkId};
 const DEPTH_MAX: usize = 32;
 
 /// Where the stages are, and what the plugin of each is configured with.
-const PIPELINE: &str = "pipeline";
+const PIPELINES: [&str; 2] = ["pipeline", "reverse.pipeline"];
 const CONFIG: &str = "config";
 
 /// What a definition may refer to.
@@ -114,13 +114,12 @@ fn read(
         limits: around.limits,
         base_dir: around.secrets_dir.unwrap_or(Path::new("")),
     };
-    let read = ReadLink::read(table, id, &around_link)?;
+    let mut read = ReadLink::read(table, id, &around_link)?;
     let others: Vec<ReadLink> = around.links.iter().cloned().map(ReadLink::known).collect();
-    let reverse = read.reverse.clone().map(ReadLink::known);
-    refuse_circles(std::iter::once(&read).chain(&reverse), others.iter(), &clusters, report);
-    refuse_second_hubs(std::iter::once(&read), around.links.iter(), report);
-    refuse_doubles(std::iter::once(&read), around.links.iter(), report);
-    let links = std::iter::once(read.link).chain(read.reverse).map(|mut link| {
+    let reverse = read.reverse.take().map(|reverse| *reverse);
+    let new: Vec<&ReadLink> = std::iter::once(&read).chain(&reverse).collect();
+    refuse_together(&new, &others.iter().collect::<Vec<_>>(), &clusters, report);
+    let links = std::iter::once(read).chain(reverse).map(|ReadLink { mut link, .. }| {
         let declared = clusters.get(&link.target).into_iter().flat_map(|cluster| cluster.topics.keys());
         link.following.declared = declared.cloned().collect();
         link
@@ -199,7 +198,7 @@ impl Form {
             Json::Bool(flag) => Some(toml::Value::Boolean(*flag)),
             Json::String(text) => Some(toml::Value::String(text.clone())),
             Json::Number(number) => self.number(number, place),
-            Json::Array(values) if place.key == PIPELINE => Some(toml::Value::Array(
+            Json::Array(values) if PIPELINES.contains(&&*place.key) => Some(toml::Value::Array(
                 values.iter().enumerate().filter_map(|(at, stage)| self.stage(stage, &place.item(at, 0..0))).collect(),
             )),
             Json::Array(values) => {

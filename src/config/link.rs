@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::model::{Builtins, ClusterId, Compression, Digest, Limits, LinkId, OnError, Provenance, TransformSpec};
+use crate::model::{Builtins, ClusterId, Compression, Digest, Limits, LinkId, OnError, Provenance};
 
+use super::both_ways::{Topology, Ways, default_letters};
 use super::breaker::BreakerConfig;
 use super::check_id;
 use super::cluster::ClusterConfig;
@@ -30,6 +32,7 @@ use super::start::Start;
 use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name};
 use super::transform::{Names, read_transform, settled};
 use super::words::{NAME_BYTES_MAX, words};
+use super::writing::{Refused, Why};
 
 /// The most lanes of a link: each is a thread and a transaction in the target.
 pub const LANES_MAX: u64 = 1024;
@@ -42,43 +45,6 @@ pub const THROTTLE_RATES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 40;
 
 /// How often heartbeats may be sent, in milliseconds.
 const HEARTBEATS_MS: std::ops::RangeInclusive<u64> = 100..=3_600_000;
-
-/// What the id of a link ends with that goes the other way of the one named before.
-const REVERSE: &str = ".reverse";
-
-/// The id of the link that goes forth, of one that goes the other way.
-pub fn forward_id(id: &str) -> Option<&str> {
-    id.strip_suffix(REVERSE)
-}
-
-/// Which way records go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Topology {
-    /// From source to target.
-    #[default]
-    ActivePassive,
-    /// Both ways: another link goes with this one, the other way.
-    ActiveActive,
-    /// Both ways between a hub, the source, and one of its spokes, the target. No cluster is a spoke twice, so that there is one way only from each
-    /// cluster to each other one.
-    Star,
-}
-
-impl Topology {
-    /// What it is called.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ActivePassive => "active-passive",
-            Self::ActiveActive => "active-active",
-            Self::Star => "star",
-        }
-    }
-
-    /// Whether records go both ways.
-    pub fn is_both_ways(self) -> bool {
-        self != Self::ActivePassive
-    }
-}
 
 /// A link.
 #[derive(Clone, Debug)]
@@ -101,6 +67,8 @@ pub struct LinkConfig {
     pub topics_exclude: Vec<TopicSelector>,
     /// What topics are called in the target: the first rule that matches counts, and where none does a topic keeps its name.
     pub rename: Vec<Rename>,
+    /// What the other way renames, if a topic has to return under the name that it went under.
+    pub rename_back: Option<Vec<Rename>>,
     /// What stands before a topic's name in the target, after it was renamed.
     pub topic_prefix: String,
     /// How the topics of the target follow those of the source.
@@ -111,14 +79,17 @@ pub struct LinkConfig {
     pub heartbeat_interval: Option<Duration>,
     /// The topic of the target that records go to which a stage could not handle, if the stage is configured so.
     pub dead_letters: String,
+    /// The topics of dead letters of both ways, which neither way copies; none for a link that goes one way.
+    pub letters_kept: Vec<Arc<str>>,
     /// The number of lanes.
     pub lanes: u32,
     /// Whether it starts with the daemon when nobody has started or stopped it yet.
     pub autostart: bool,
     /// Where it begins in a partition that has no checkpoint.
     pub start: Start,
-    /// Whether somebody has said so. Where nobody has, a link between clusters that both are written to begins behind what was copied without a mark.
-    pub start_is_given: bool,
+    /// Whether somebody has said so for this way. Where nobody has, a link between clusters that both are written
+    /// to begins behind what was copied without a mark.
+    pub start_is_said: bool,
     /// How it moves records.
     pub config: TransferConfig,
     /// When so many records are bad that it must not go on.
@@ -175,30 +146,6 @@ impl Default for TransferConfig {
 }
 
 impl LinkConfig {
-    /// Whether the link reads a topic of this name.
-    pub fn selects(&self, topic: &str) -> bool {
-        self.topics.iter().any(|selector| selector.matches(topic)) && !self.excludes(topic)
-    }
-
-    /// Whether the link leaves a topic of this name out, whatever else it reads.
-    pub fn excludes(&self, topic: &str) -> bool {
-        self.topics_exclude.iter().any(|selector| selector.would_match(topic))
-    }
-
-    /// The topic that records of `topic` go to, unless a plugin routes them elsewhere.
-    pub fn target_topic(&self, topic: &str) -> String {
-        let renamed = self.rename.iter().find_map(|rule| rule.apply(topic));
-        format!("{}{}", self.topic_prefix, renamed.as_deref().unwrap_or(topic))
-    }
-
-    /// The id of the link that goes the other way, if one goes with this one.
-    pub fn other_way_id(&self) -> Option<LinkId> {
-        match forward_id(&self.id).filter(|_| self.is_reverse) {
-            Some(forward) => Some(forward.into()),
-            None => self.topology.is_both_ways().then(|| format!("{}{REVERSE}", self.id).as_str().into()),
-        }
-    }
-
     /// Whether a stage puts records aside.
     pub fn has_dead_letters(&self) -> bool {
         self.pipeline.iter().any(|stage| stage.on_error == OnError::DeadLetter)
@@ -241,7 +188,7 @@ pub(super) struct ReadLink {
     /// Its target.
     pub(super) target_place: Place,
     /// The link that goes the other way, if one does.
-    pub(super) reverse: Option<LinkConfig>,
+    pub(super) reverse: Option<Box<ReadLink>>,
 }
 
 /// All links.
@@ -253,9 +200,9 @@ pub(super) fn read_links(table: Table<'_>, around: &Around<'_>) -> BTreeMap<Link
         let Some(table) = item.table() else { continue };
         if let Some(mut read) = ReadLink::read(table, id, around).filter(|_| valid) {
             read.link.written = Some(written(item.value));
-            if let Some(reverse) = read.reverse.take() {
-                let reverse = LinkConfig { written: read.link.written, ..reverse };
-                reverses.push((id_place, ReadLink::known(reverse)));
+            if let Some(mut reverse) = read.reverse.take() {
+                reverse.link.written = read.link.written;
+                reverses.push((id_place, *reverse));
             }
             links.insert(id.into(), read);
         }
@@ -303,11 +250,7 @@ impl ReadLink {
     /// `None` if something is missing or wrong that has no default.
     pub(super) fn read(mut table: Table<'_>, id: &str, around: &Around<'_>) -> Option<Self> {
         let report = table.report;
-        let topologies = [Topology::ActivePassive, Topology::ActiveActive, Topology::Star]
-            .map(|topology| (topology.name(), topology));
-        let topology = table.item("type");
-        let topology_place = topology.as_ref().map(|item| item.place.clone());
-        let topology = topology.and_then(|item| item.choice(&topologies)).unwrap_or_default();
+        let ways = Ways::read(&mut table, around);
         if around.form == Form::Definition {
             // Whoever defines the link has looked at it.
             table.item("id");
@@ -331,7 +274,7 @@ impl ReadLink {
         let source_id =
             source.as_ref().and_then(|item| if let DeValue::String(id) = item.value { Some(&**id) } else { None });
         let start = table.item("start");
-        let start_is_given = start.is_some();
+        let start_is_said = start.is_some();
         let start = start.map_or(Some(Start::Earliest), |item| Start::read(&item, source_id, target_is_kafka));
         let following = Following::read(&mut table, target_is_kafka, target_is_kafka && is_kafka(&source));
         let groups = GroupSync::read(&mut table, target_is_kafka && is_kafka(&source));
@@ -341,7 +284,7 @@ impl ReadLink {
         let probation = ProbationConfig::read(table.table("probation"));
         let filter = table.item("filter").and_then(|item| read_filter(&item));
         let transform = table.item("transform").and_then(|item| read_transform(&item));
-        let provenance = table.flag("provenance", topology.is_both_ways());
+        let provenance = table.flag("provenance", ways.topology.is_both_ways());
         let failover = FailoverConfig::read(table.table("failover_config"), around.base_dir);
         let health = HealthConfig::read(table.table("health"));
         let pipeline = table.item("pipeline").map(|item| read_pipeline(&item, around)).unwrap_or_default();
@@ -354,20 +297,15 @@ impl ReadLink {
         let source = source.and_then(|item| cluster(&item, around.clusters));
         let target = target.and_then(|item| cluster(&item, around.clusters));
         let (topics, topic_places) = topics.map(|item| read_topics(&item)).unwrap_or_default();
-        let dead_letters = dead_letters.map_or_else(|| Some(format!("{id}.dead-letters")), |item| topic_name(&item));
+        let dead_letters = dead_letters.map_or_else(|| Some(default_letters(id)), |item| topic_name(&item));
         let (source, target) = (source?, target?);
-        let reverse_id = format!("{id}{REVERSE}");
-        let reverse_transform = transform
-            .clone()
-            .filter(|_| topology.is_both_ways())
-            .map(|spec| settled(spec, &Names { link: &reverse_id, source: &target, target: &source }));
         let names = Names { link: id, source: &source, target: &target };
         let provenance =
             provenance.then(|| Provenance { leave_out: target.to_string(), mark: Some(source.to_string()) });
-        let builtins = Builtins { filter, transform: transform.map(|spec| settled(spec, &names)), provenance };
+        let builtins = Builtins { filter, transform: transform.clone().map(|spec| settled(spec, &names)), provenance };
         let link = LinkConfig {
             id: id.into(),
-            topology,
+            topology: ways.topology,
             is_reverse: false,
             name,
             source,
@@ -375,15 +313,17 @@ impl ReadLink {
             topics,
             topics_exclude: exclude,
             rename,
+            rename_back: None,
             topic_prefix: topic_prefix?.to_owned(),
             following,
             groups,
             heartbeat_interval: heartbeat.map(Duration::from_millis),
             dead_letters: dead_letters?,
+            letters_kept: Vec::new(),
             lanes,
             autostart,
             start: start?,
-            start_is_given,
+            start_is_said,
             config,
             breaker,
             probation,
@@ -394,54 +334,13 @@ impl ReadLink {
             written: None,
         };
         let mut read = Self { link, topic_places, dead_letters_place, target_place, reverse: None };
-        if let Some(place) = topology_place.filter(|_| topology.is_both_ways()) {
-            read.go_both_ways(reverse_transform, &place, report);
-        }
+        ways.make_reverse(&mut read, transform, report);
         read.check_names(report);
-        let back = topology.is_both_ways() || read.link.failover.enabled;
+        let back = read.link.topology.is_both_ways() || read.link.failover.enabled;
         let targets = std::iter::once(&read.link.target).chain(Some(&read.link.source).filter(|_| back));
         let targets = targets.filter_map(|id| around.known.get(id)).collect();
         rules::check(&Subject { link: &read.link, targets }, &written);
         Some(read)
-    }
-
-    /// Have another link go the other way, with the same settings. Neither copies copies of the other one.
-    fn go_both_ways(&mut self, transform: Option<TransformSpec>, place: &Place, report: &Report<'_>) {
-        let link = &mut self.link;
-        if link.failover.enabled {
-            report.error_with_help(
-                place,
-                "both clusters are written to: none of them takes the other's place",
-                "remove `failover_config`",
-            );
-        }
-        if link.builtins.provenance.is_none() {
-            report.error_with_help(place, "records would go round for ever without provenance", "remove `provenance`");
-        }
-        if matches!(link.start, Start::MirrorMaker(_)) {
-            let message = "a link that goes on where MirrorMaker 2 stopped goes one way";
-            report.error_with_help(
-                place,
-                message,
-                "write two links with `provenance = true`, each with its own `start`",
-            );
-        }
-        if !link.topic_prefix.is_empty()
-            && let Ok(copies) = TopicSelector::parse(&format!("/{}.*/", regex::escape(&link.topic_prefix)))
-        {
-            link.topics_exclude.push(copies);
-        }
-        let mark = Provenance { leave_out: link.source.to_string(), mark: Some(link.target.to_string()) };
-        self.reverse = link.other_way_id().map(|id| LinkConfig {
-            id,
-            is_reverse: true,
-            start_is_given: false,
-            name: format!("{}, the other way", link.name),
-            source: link.target.clone(),
-            target: link.source.clone(),
-            builtins: Builtins { transform, provenance: Some(mark), ..link.builtins.clone() },
-            ..link.clone()
-        });
     }
 
     /// Whether topics that are named get names that can be, and each one of its own.
@@ -449,7 +348,10 @@ impl ReadLink {
         let mut taken: BTreeMap<String, &str> = BTreeMap::new();
         for (selector, place) in self.link.topics.iter().zip(&self.topic_places) {
             let TopicSelector::Name(name) = selector else { continue };
-            if self.link.excludes(name) {
+            if self.link.letters_kept.iter().any(|letters| **letters == **name) {
+                let message = format!("{name:?} has the dead letters of the link, which neither of its ways copies");
+                report.error_with_help(place, message, "remove it, or copy it with a link of its own");
+            } else if self.link.excludes(name) {
                 let message = format!("{name:?} is named here and left out by \"topics_exclude\"");
                 report.error_with_help(place, message, "remove it from one of them");
             }
@@ -459,6 +361,10 @@ impl ReadLink {
                 report.error(place, message);
             } else if let Err(message) = check_topic_name(&target) {
                 report.error(place, format!("in the target it would be {target:?}: {message}"));
+            }
+            if let Err(Refused { why: Why::Strays(back), .. }) = self.link.copy_of(name) {
+                let message = format!("{name:?} becomes {target:?} and would come back as {back:?}");
+                report.error_with_help(place, message, "change reverse.rename, so that it undoes `rename`");
             }
             if let Some(other) = taken.get(&target).filter(|other| ***other != **name) {
                 let message = format!("{other:?} and {name:?} would both become {target:?}");
@@ -550,7 +456,7 @@ fn topic_prefix<'a>(item: &Item<'a>) -> Option<&'a str> {
     item.parsed(check_topic_characters(prefix).map(|()| prefix))
 }
 
-fn topic_name(item: &Item<'_>) -> Option<String> {
+pub(super) fn topic_name(item: &Item<'_>) -> Option<String> {
     let name = item.text()?;
     item.parsed(check_topic_name(name).map(|()| name.to_owned()))
 }

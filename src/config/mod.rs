@@ -11,11 +11,12 @@
 //!   diagnostic shows. One that leaves the process is a [`Credential`], which can be read only for
 //!   the peer that gets it.
 //!
-//! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`], [`secret`] and [`credential`], [`link`] with [`topics`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
-//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together, and [`writing`] says who may write to which topic; `rules` has the settings that do not fit each other. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
+//! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`], [`secret`] and [`credential`], [`link`] with [`topics`], [`both_ways`], [`names`], [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
+//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together (`flow` follows what they copy, `sample` makes names of expressions), and [`writing`] says who may write to which topic; `rules` has the settings that do not fit each other. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
 pub mod api;
+pub mod both_ways;
 pub mod breaker;
 pub mod circle;
 pub mod cluster;
@@ -25,6 +26,7 @@ pub mod definition;
 pub mod diagnostic;
 pub mod failover;
 mod filter;
+mod flow;
 pub mod following;
 pub mod groups;
 pub mod health;
@@ -32,6 +34,7 @@ pub mod json;
 pub mod kafka;
 mod limits;
 pub mod link;
+mod names;
 pub mod otlp;
 pub mod patterns;
 pub mod probation;
@@ -40,6 +43,7 @@ pub mod redaction;
 pub mod rename;
 mod report;
 mod rules;
+mod sample;
 pub mod secret;
 pub mod selectors;
 pub mod stage;
@@ -61,6 +65,7 @@ use toml::de::DeTable;
 use crate::model::{ClusterId, LinkId};
 
 pub use api::{ApiConfig, ApiLimits, ApiTls, AuditConfig, ClientConfig, Role, Subject, TokenConfig};
+pub use both_ways::{Topology, forward_id};
 pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
@@ -74,7 +79,7 @@ pub use groups::{GroupSelector, GroupSync, is_own_group};
 pub use health::HealthConfig;
 pub use json::PluginConfig;
 pub use kafka::{KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
-pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, Topology, TransferConfig, forward_id};
+pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, TransferConfig};
 pub use otlp::OtlpConfig;
 pub use patterns::Patterns;
 pub use probation::ProbationConfig;
@@ -91,6 +96,7 @@ pub use writing::{Refused, Why, Writing, may_write};
 
 use crate::files::given;
 
+use link::ReadLink;
 use reader::Table;
 use report::{Files, Report};
 
@@ -119,10 +125,18 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, warnings too, in the order of the file.
     pub fn load(path: &Path) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        Self::load_beside(path, &[])
+    }
+
+    /// The same beside links that are not of the file: what does not go together with one of them is wrong with the file.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn load_beside(path: &Path, known: &[LinkConfig]) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let file = path.display().to_string();
         let bytes = given::read(path, FILE_BYTES_MAX).map_err(|error| vec![unreadable(&file, &error)])?;
         match String::from_utf8(bytes) {
-            Ok(text) => Self::parse(&text, &file, path.parent().unwrap_or(Path::new(""))),
+            Ok(text) => Self::parse_beside(&text, &file, path.parent().unwrap_or(Path::new("")), known),
             Err(error) => Err(vec![not_utf8(&file, &error)]),
         }
     }
@@ -133,10 +147,23 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, warnings too, in the order of the text.
     pub fn parse(text: &str, file: &str, base_dir: &Path) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        Self::parse_beside(text, file, base_dir, &[])
+    }
+
+    /// The same beside links that are not of the text.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn parse_beside(
+        text: &str,
+        file: &str,
+        base_dir: &Path,
+        known: &[LinkConfig],
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let source = Source::new(file, text);
         let (tree, syntax_errors) = DeTable::parse_recoverable(text);
         let report = Report::new(&source, &syntax_errors);
-        let (daemon, clusters, links) = read(Table::root(tree.get_ref(), &report), base_dir);
+        let (daemon, clusters, links) = read(Table::root(tree.get_ref(), &report), base_dir, known);
         let warnings = report.finish()?;
         Ok((Self { daemon, clusters, links, source }, warnings))
     }
@@ -149,14 +176,15 @@ impl Config {
         let source = Source::new(file, text);
         let (tree, syntax_errors) = DeTable::parse_recoverable(text);
         let report = Report::new(&source, &syntax_errors).with_files(Files::Rehearsed);
-        read(Table::root(tree.get_ref(), &report), Path::new(""));
+        read(Table::root(tree.get_ref(), &report), Path::new(""), &[]);
         report.finish()
     }
 }
 
 type Parts = (DaemonConfig, BTreeMap<ClusterId, ClusterConfig>, BTreeMap<LinkId, LinkConfig>);
 
-fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
+/// `known`: links that the daemon runs and that are not of the file.
+fn read(mut root: Table<'_>, base_dir: &Path, known: &[LinkConfig]) -> Parts {
     let table = root.table("clusters");
     let cluster_ids: Vec<&str> = table.keys().collect();
     let daemon = DaemonConfig::read(root.table("daemon"), &cluster_ids, base_dir);
@@ -177,9 +205,13 @@ fn read(mut root: Table<'_>, base_dir: &Path) -> Parts {
         let help = "write a table [clusters.east] with kind = \"embedded\"";
         root.report.warning(&root.place, "there is no cluster, so the daemon has nothing to do", help);
     }
-    circle::refuse_circles(links.values(), std::iter::empty(), &clusters, root.report);
-    circle::refuse_second_hubs(links.values(), std::iter::empty(), root.report);
-    circle::refuse_doubles(links.values(), std::iter::empty(), root.report);
+    let known: Vec<ReadLink> = known.iter().cloned().map(ReadLink::known).collect();
+    circle::refuse_together(
+        &links.values().collect::<Vec<_>>(),
+        &known.iter().collect::<Vec<_>>(),
+        &clusters,
+        root.report,
+    );
     root.finish();
     let mut links: BTreeMap<LinkId, LinkConfig> = links.into_iter().map(|(id, read)| (id, read.link)).collect();
     for link in links.values_mut() {

@@ -30,6 +30,11 @@ impl Default for ProbationConfig {
 }
 
 impl ProbationConfig {
+    /// How long a revision is on trial that is published now, in milliseconds; 0: it is not.
+    pub fn trial_ms(&self) -> u64 {
+        if self.records > 0 { self.time_ms } else { 0 }
+    }
+
     pub(super) fn read(mut table: Table<'_>) -> Self {
         let default = Self::default();
         let probation = Self {

@@ -63,6 +63,20 @@ impl Rename {
         }
     }
 
+    /// The texts that the rule adds to what it takes over of a name. None where the new name is the same for all topics: it does not grow.
+    pub(super) fn added(&self) -> impl Iterator<Item = &str> {
+        let pieces: &[Piece] = match &self.0 {
+            Rule::Pattern { to, .. } if to.iter().any(|piece| matches!(piece, Piece::Group(_))) => to,
+            Rule::Pattern { .. } | Rule::Names(_) => &[],
+        };
+        pieces.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text.as_str()) } else { None })
+    }
+
+    /// The expression of the topics that the rule is about, if it has one.
+    pub(super) fn expression(&self) -> Option<&str> {
+        if let Rule::Pattern { pattern, .. } = &self.0 { Some(pattern.expression()) } else { None }
+    }
+
     pub(super) fn read(item: &Item<'_>, room: Room) -> Option<Self> {
         let mut table = item.table()?;
         let expression = table.required("match", "write match = \"a regular expression over whole names\"");

@@ -81,7 +81,17 @@ pub(super) const RULES: [Rule; 6] = [
 
 /// Report the rules that do not hold.
 pub(super) fn check(subject: &Subject<'_>, link: &Written<'_>) {
-    for rule in &RULES {
+    check_some(&RULES.each_ref(), subject, link);
+}
+
+/// The same of the rules about stages alone, for the reverse way of a link that has its own. All else it has in common with the link.
+pub(super) fn check_stages(subject: &Subject<'_>, reverse: &Written<'_>) {
+    let of_stages = |rule: &&Rule| rule.keys.iter().any(|key| key.starts_with("pipeline"));
+    check_some(&RULES.iter().filter(of_stages).collect::<Vec<_>>(), subject, reverse);
+}
+
+fn check_some(rules: &[&Rule], subject: &Subject<'_>, link: &Written<'_>) {
+    for rule in rules {
         for Broken { keys, message, help } in (rule.broken)(subject) {
             // What the link does not say itself, the daemon's limits or a cluster do.
             let written = keys.iter().find_map(|key| link.place_at(key));

@@ -39,8 +39,13 @@ impl Start {
     pub(super) fn read(item: &Item<'_>, source: Option<&str>, target_is_kafka: bool) -> Option<Self> {
         match item.value {
             DeValue::Table(_) => Some(Self::MirrorMaker(mirror_maker(item, source, target_is_kafka)?)),
-            _ => item.choice(&[("earliest", Self::Earliest), ("latest", Self::Latest)]),
+            _ => Self::read_word(item),
         }
+    }
+
+    /// `earliest` or `latest`.
+    pub(super) fn read_word(item: &Item<'_>) -> Option<Self> {
+        item.choice(&[("earliest", Self::Earliest), ("latest", Self::Latest)])
     }
 }
 

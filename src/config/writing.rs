@@ -50,6 +50,10 @@ pub enum Why {
     DeadLettersOf(LinkId),
     /// It stands by for another link.
     StandsBy(LinkId),
+    /// A topic that is copied there would come back under this name, which is another one.
+    Strays(String),
+    /// The name of the topic has this text too often already: links go on adding it.
+    Grows(String),
 }
 
 impl fmt::Display for Refused {
@@ -59,12 +63,28 @@ impl fmt::Display for Refused {
 }
 
 impl Refused {
+    /// A writer may not write to a topic.
+    pub(super) fn of(writer: Writing<'_>, topic: &str, why: Why) -> Self {
+        Self { message: writer.sentence(topic, &why), why }
+    }
+
     /// A stable word for this kind of refusal.
     pub fn code(&self) -> &'static str {
         match self.why {
             Why::Loop | Why::Circle(_) => "would-loop",
             Why::StandsBy(_) => "standing-by",
+            Why::Strays(_) => "name-does-not-return",
+            Why::Grows(_) => "name-grows",
             Why::Name(_) | Why::Internal | Why::OwnDeadLetters | Why::DeadLettersOf(_) => "invalid-topic-name",
+        }
+    }
+
+    /// What a person can do.
+    pub fn remedy(&self, writer: Writing<'_>) -> &'static str {
+        match self.why {
+            Why::Strays(_) => "have reverse.rename undo `rename`, or leave the topic out with topics_exclude",
+            Why::Grows(_) => "leave out with topics_exclude what links have copied; delete by hand what is too much",
+            _ => writer.remedy(),
         }
     }
 }
@@ -93,6 +113,8 @@ impl<'a> Writing<'a> {
             Why::OwnDeadLetters => "where the link puts dead letters".to_owned(),
             Why::DeadLettersOf(link) => format!("where links.{link} puts dead letters"),
             Why::StandsBy(link) => format!("which stands by for links.{link}: only that writes to it"),
+            Why::Strays(back) => format!("and come back as {back:?}"),
+            Why::Grows(added) => format!("with one more {added:?}: links add it again and again"),
         };
         format!("{}, {which}", self.clause(topic))
     }
@@ -121,7 +143,7 @@ impl<'a> Writing<'a> {
 pub fn may_write(writer: Writing<'_>, topic: &str, others: &[&LinkConfig]) -> Result<(), Refused> {
     match refusal(writer, topic, others) {
         None => Ok(()),
-        Some(why) => Err(Refused { message: writer.sentence(topic, &why), why }),
+        Some(why) => Err(Refused::of(writer, topic, why)),
     }
 }
 
@@ -136,21 +158,16 @@ fn refusal(writer: Writing<'_>, topic: &str, all: &[&LinkConfig]) -> Option<Why>
     if would_loop(link, topic) {
         return Some(Why::Loop);
     }
-    let is_letters = match writer {
-        Writing::Copies(_) => link.has_dead_letters() && *topic == *link.dead_letters,
-        Writing::Routes(_) => *topic == *link.dead_letters,
-        Writing::DeadLetters(_) | Writing::Client => false,
-    };
-    if is_letters {
+    // Whatever its stages do: records that are too large for their topics become dead letters, too, and plugins are published later.
+    let is_copy = matches!(writer, Writing::Copies(_) | Writing::Routes(_));
+    if is_copy && link.is_letters(topic) {
         return Some(Why::OwnDeadLetters);
     }
     let others = || all.iter().filter(|other| other.id != link.id && other.target == link.target);
     if let Some(other) = others().find(|other| stands_by(other, topic) && !stands_by(link, topic)) {
         return Some(Why::StandsBy(other.id.clone()));
     }
-    let has_letters = |other: &&&LinkConfig| other.has_dead_letters() && *topic == *other.dead_letters;
-    // Links may share a topic of dead letters.
-    if let Some(other) = others().find(has_letters).filter(|_| !matches!(writer, Writing::DeadLetters(_))) {
+    if let Some(other) = others().find(|other| *topic == *other.dead_letters) {
         return Some(Why::DeadLettersOf(other.id.clone()));
     }
     // Where copies and dead letters lead is followed when the configuration is read.
@@ -161,7 +178,7 @@ fn refusal(writer: Writing<'_>, topic: &str, all: &[&LinkConfig]) -> Option<Why>
 /// Whether a topic of the target stands by, as far as names in the configuration tell.
 fn stands_by(link: &LinkConfig, topic: &str) -> bool {
     let is_copy = |selector: &TopicSelector| match selector {
-        TopicSelector::Name(name) => link.selects(name) && *link.target_topic(name) == *topic,
+        TopicSelector::Name(name) => link.lets_in(name) && *link.target_topic(name) == *topic,
         TopicSelector::Pattern(_) => false,
     };
     link.failover.enabled && link.topics.iter().any(is_copy)

@@ -26,7 +26,7 @@ use self::kafka::records::{Passing, RecordBatch};
 use crate::config::{MirrorMaker, heartbeat_topic, is_heartbeat, is_internal};
 use crate::model::{
     Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, NotEncodable, RevisionNumber, Standby, StandbyTopics,
-    StateChange, StoredState, TopicId, TopicPartition,
+    StateChange, StoredStates, TopicId, TopicPartition,
 };
 
 /// What a lane may do after an error.
@@ -356,6 +356,14 @@ impl Encoded {
     pub fn decode(&self) -> Result<Batch, Error> {
         kafka::decode(self)
     }
+
+    /// The first of its records, without the cost of the others; `None` if it has none.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn first_record(&self) -> Result<Option<Batch>, Error> {
+        kafka::first_record(self)
+    }
 }
 
 /// Reads partitions, each from its own position.
@@ -497,8 +505,8 @@ pub trait Sink: Send {
     /// Make sure that topics exist and have enough partitions, and answer them in their order.
     fn prepare(&mut self, targets: &[Target]) -> Result<Vec<Topic>, Error>;
 
-    /// What the stages remember of a source partition, by stage, as it was committed last. To be asked once for a partition.
-    fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error>;
+    /// What the stages remember of a source partition, as it was committed last, and what is left of what they no longer do. To be asked once for a partition.
+    fn states(&mut self, partition: &TopicPartition) -> Result<StoredStates, Error>;
 
     /// Add a batch to the open transaction. Records without a route go to `target`. Answers the indices of the records that were
     /// left out, in order: their topics do not take any as large as them.

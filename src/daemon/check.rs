@@ -45,16 +45,16 @@ pub fn check(path: &Path) -> Checked {
             return Checked { diagnostics: vec![diagnostic], passed: false };
         }
     };
-    match load(path, &engine) {
+    match load(path, &engine, &[]) {
         Ok(checked) => Checked { diagnostics: checked.warnings, passed: true },
         Err(diagnostics) => Checked { diagnostics, passed: false },
     }
 }
 
-/// Read a configuration, and compile and configure its plugins.
-pub(super) fn load(path: &Path, engine: &PluginEngine) -> Result<CheckedConfig, Vec<Diagnostic>> {
-    let (config, warnings) = Config::load(path)?;
-    with_plugins(config, warnings, engine)
+/// Read a configuration beside links that are not of the file, and compile and configure its plugins.
+pub(super) fn load(path: &Path, engine: &PluginEngine, known: &[LinkConfig]) -> Result<CheckedConfig, Vec<Diagnostic>> {
+    let (config, warnings) = Config::load_beside(path, known)?;
+    with_plugins(config, warnings, engine, known)
 }
 
 /// Compile and configure the plugins of a configuration, and read the certificates of its clusters.
@@ -62,17 +62,18 @@ pub(super) fn with_plugins(
     config: Config,
     warnings: Vec<Diagnostic>,
     engine: &PluginEngine,
+    known: &[LinkConfig],
 ) -> Result<CheckedConfig, Vec<Diagnostic>> {
     engine.set_compile_memory(config.daemon.compile_memory);
     let mut errors: Vec<_> =
         config.clusters.values().filter_map(|cluster| check_cluster(&config.source, cluster)).collect();
     errors.extend(check_api(&config.source, &config.daemon.api));
     let mut stages = Vec::new();
-    let all: Vec<&LinkConfig> = config.links.values().collect();
+    let all: Vec<&LinkConfig> = config.links.values().chain(known).collect();
     for link in config.links.values() {
         let check = |stage| {
             let checked = check_stage(&config.source, (link, &all), stage, engine, &read_component);
-            checked.map_err(|found| errors.extend(found)).ok()
+            checked.map_err(|found| add_new(&mut errors, found)).ok()
         };
         stages.push(link.pipeline.iter().filter_map(check).collect());
     }
@@ -83,6 +84,15 @@ pub(super) fn with_plugins(
     all.append(&mut errors);
     all.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     Err(all)
+}
+
+/// Add what is not known yet: of a stage that both ways of a link have it is said once.
+pub(super) fn add_new(errors: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) {
+    for diagnostic in found {
+        if !errors.contains(&diagnostic) {
+            errors.push(diagnostic);
+        }
+    }
 }
 
 /// What is wrong with the certificates of a cluster.

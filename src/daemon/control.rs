@@ -20,6 +20,7 @@ use crate::link::sight::Look;
 use crate::link::supervisor::{LINK_REPLACED, LinkState, NewPlugin, PublishError, VerifyError};
 use crate::link::{Desired, Failure, Link, Publication};
 use crate::model::culprit::Work;
+use crate::model::time::now_ms;
 use crate::model::{Batch, ClusterId, RevisionNumber, TopicPartition};
 
 /// How often a request may meet a change of its link before it is given up.
@@ -582,8 +583,4 @@ pub(super) fn faults(found: &[Diagnostic]) -> ControlError {
     };
     let errors = found.iter().filter(|it| it.severity == Severity::Error);
     ControlError::faults(errors.map(fault).collect())
-}
-
-fn now_ms() -> i64 {
-    wire::Time::now().0
 }

@@ -17,7 +17,7 @@ use self::stored::{NAME, decode, read};
 pub use self::unusable::Holds;
 pub(super) use self::unusable::line;
 use self::unusable::{AllUnusable, Unusable, reason};
-use super::check::{CheckedStage, check_cluster, check_stage};
+use super::check::{CheckedStage, add_new, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
 use super::lifecycle::allowed;
 use super::run::{open_cluster, open_own_store};
@@ -64,7 +64,8 @@ impl Definitions {
 /// A definition that can be used.
 struct Examined {
     defined: Defined,
-    stages: Vec<CheckedStage>,
+    /// The stages of each way: of the link, and of the one that goes the other way if one does.
+    stages: Vec<Vec<CheckedStage>>,
 }
 
 impl Daemon {
@@ -81,6 +82,9 @@ impl Daemon {
         if self.world().links.contains_key(&id) {
             let message = format!("there is a link {id} already");
             return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, "choose another id"));
+        }
+        if self.find_unusable(&id).is_some() {
+            return Err(self.defined_before(&id));
         }
         let examined = self.examine(&id, &definition)?;
         if let Some(taken) = examined.defined.link.other_way_id().filter(|id| self.world().links.contains_key(id)) {
@@ -276,10 +280,9 @@ impl Daemon {
                 self.world_to_change().clusters.insert(id, Arc::new(running));
             }
         }
-        let stages = examined.stages;
-        for config in [Some(link), reverse].into_iter().flatten() {
+        for (config, stages) in std::iter::once(link).chain(reverse).zip(examined.stages) {
             let id = config.id.clone();
-            let link = self.link_of(config, stages.clone(), Culprit::now()).map_err(unavailable)?;
+            let link = self.link_of(config, stages, Culprit::now()).map_err(unavailable)?;
             let link = link.with_definition(stored.version);
             let hosted = Hosted::begin(link, ManagedBy::Api(stored.clone()));
             self.world_to_change().links.insert(id, hosted);
@@ -340,14 +343,16 @@ impl Daemon {
         let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
         let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
         let mut errors: Vec<Diagnostic> = brought.collect();
-        let others: Vec<&LinkConfig> = links.iter().collect();
+        let ways: Vec<&LinkConfig> = std::iter::once(&defined.link).chain(&defined.reverse).collect();
+        let all: Vec<&LinkConfig> = links.iter().chain(ways.iter().copied()).collect();
+        let component = |source: &PluginSource| self.component(source);
         let mut stages = Vec::new();
-        for stage in &defined.link.pipeline {
-            let component = |source: &PluginSource| self.component(source);
-            match check_stage(&defined.source, (&defined.link, &others), stage, &self.engine, &component) {
-                Ok(checked) => stages.push(checked),
-                Err(found) => errors.extend(found),
-            }
+        for way in &ways {
+            let check = |stage| {
+                let checked = check_stage(&defined.source, (way, &all), stage, &self.engine, &component);
+                checked.map_err(|found| add_new(&mut errors, found)).ok()
+            };
+            stages.push(way.pipeline.iter().filter_map(check).collect());
         }
         if !errors.is_empty() {
             return Err(faults(&errors));
@@ -435,8 +440,4 @@ fn no_home() -> ControlError {
 
 fn unavailable(error: super::Error) -> ControlError {
     ControlError::new(ErrorKind::Unavailable, "not-opened", error.message, error.remedy)
-}
-
-fn now_ms() -> i64 {
-    wire::Time::now().0
 }

@@ -29,7 +29,7 @@ impl Daemon {
     pub(super) fn reload_file(&self) -> Result<wire::Reloaded, ControlError> {
         let _changing = lock(&self.changing);
         let CheckedConfig { config, stages, warnings } =
-            load(&self.file, &self.engine).map_err(|found| faults(&found))?;
+            load(&self.file, &self.engine, &self.links_of_api()).map_err(|found| faults(&found))?;
         self.refuse_taken(&config)?;
         self.renew_access(&config.daemon)?;
         warnings.iter().for_each(|warning| tracing::warn!("{}", warning.in_one_line()));
@@ -71,6 +71,12 @@ impl Daemon {
         self.release_standbys();
         tracing::info!(added = ?done.added, changed = ?done.changed, removed = ?done.removed, needs_restart = ?done.needs_restart, "the configuration file was read anew");
         Ok(done)
+    }
+
+    /// The links that are not of the file and stay whatever it says: it has to go together with them.
+    fn links_of_api(&self) -> Vec<LinkConfig> {
+        let stays = |hosted: &Arc<Hosted>| matches!(hosted.managed_by, ManagedBy::Api(_));
+        self.links().into_iter().filter(stays).map(|hosted| hosted.config().clone()).collect()
     }
 
     /// Have the API follow what the file says of it. It goes on where it listens, whatever the file says of that: so that is where it must be safe.

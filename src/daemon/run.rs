@@ -63,7 +63,7 @@ pub fn run(path: &Path, holds: Holds, start_log: impl FnOnce(&DaemonConfig) -> R
     let name = name::load_or_make(config.daemon.name.as_deref(), &data_dir).map_err(|error| {
         Error::new(format!("{}: {error}", data_dir.join("name").display()), "make the data directory writable")
     })?;
-    let checked = with_plugins(config, warnings, &engine).map_err(refused)?;
+    let checked = with_plugins(config, warnings, &engine, &[]).map_err(refused)?;
     checked.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.in_one_line()));
 
     let runtime = tokio::runtime::Builder::new_multi_thread()

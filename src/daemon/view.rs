@@ -369,6 +369,7 @@ fn stage(stage: &Stage, state_bytes: u64) -> wire::Stage {
         world: stage.plugin.world().to_string(),
         digest: spec.plugin_digest,
         on_error: spec.on_error,
+        time_ahead_max_ms: spec.time_ahead_max_ms,
         limits: spec.limits.clone(),
         records_in: count(&stats.records_in),
         records_out: count(&stats.records_out),
@@ -460,6 +461,7 @@ pub(super) fn revisions(link: &Link, history: &History, starts: &[RevisionStart]
         time: wire::Time(record.at_ms),
         by: record.by.clone(),
         reason: record.reason.clone(),
+        undoes: record.undoes.map(|trial| trial.0),
         origin: match record.origin {
             Origin::Toml => wire::RevisionOrigin::Toml,
             Origin::Publish => wire::RevisionOrigin::Publish,

@@ -56,7 +56,7 @@ impl Link {
         let config = self.config();
         let may_double = config.builtins.provenance.is_some() && config.start == Start::Earliest;
         let mut behind = Behind::default();
-        if !may_double || config.start_is_given {
+        if !may_double || config.start_is_said {
             return Ok(behind);
         }
         for (link, bytes) in self.source().metadata_of_all(GENESIS)? {

@@ -63,7 +63,7 @@ impl Failure {
 
     /// A failure to write to a topic that is not for that.
     pub(super) fn refused(writer: Writing<'_>, refused: &Refused) -> Self {
-        Self::fatal(refused.code(), refused.to_string(), writer.remedy())
+        Self::fatal(refused.code(), refused.to_string(), refused.remedy(writer))
     }
 
     /// All of it, for a sentence.

@@ -235,7 +235,7 @@ impl Session {
             checkpoints,
             positions: BTreeMap::new(),
             doubted: Vec::new(),
-            unnamed: Unnamed::default(),
+            unnamed: Unnamed::new(Instant::now()),
             transaction,
             committing: None,
             commit_begun: Instant::now(),
@@ -455,12 +455,7 @@ impl Session {
             targets.insert(partition.clone(), position.target.clone());
         }
         let started = std::mem::take(&mut transaction.started);
-        let pipeline = self.run.pipeline().clone();
-        let states = transaction
-            .moved
-            .iter()
-            .flat_map(|(partition, progress)| self.memory.take_changes(partition, progress.next_offset, &pipeline));
-        let states = states.collect();
+        let states = self.take_states(&transaction);
         let begun = Instant::now();
         transaction.commit = transaction.span.as_ref().map(|span| {
             trace::note_tally(span, &transaction.tally);

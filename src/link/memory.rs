@@ -1,7 +1,10 @@
 //! What the stages of a lane remember of its source partitions: taken from the target when a partition is opened, migrated when a
 //! plugin is replaced by one with another layout, and committed with the output.
 
+mod drops;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::ahead;
 use super::failure::Failure;
@@ -10,8 +13,11 @@ use super::revision::StageSpec;
 use crate::model::policy::TIME_AHEAD_MAX_MS;
 use crate::model::state::STATE_VERSION;
 use crate::model::time::now_ms;
-use crate::model::{Checkpoint, Digest, KeptRow, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition};
+use crate::model::{
+    Checkpoint, Digest, KeptRow, RevisionNumber, StateChange, StateHead, StoredState, StoredStates, TopicPartition,
+};
 use crate::plugin::State;
+pub(super) use drops::{DROPS_OF_COMMIT, Drops};
 
 /// Until a stage has taken a state over, the limit is nobody's.
 const STATE_BYTES_OF_STAGE: u64 = u64::MAX;
@@ -20,8 +26,8 @@ const STATE_BYTES_OF_STAGE: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     partitions: BTreeMap<TopicPartition, Remembered>,
-    /// States of stages that are gone, or have none any more, and what was kept for a trial that has ended: dropped with the next commit.
-    departed: Vec<StateChange>,
+    /// States of stages that are gone, or have none any more, and what was kept for a trial that has ended.
+    drops: Drops,
     /// Whether anything is kept for a trial.
     keeps: bool,
 }
@@ -51,6 +57,17 @@ impl Kept {
     /// The name that it is stored under.
     fn name(&self, stage: &str) -> String {
         if self.departed.is_some() { stage.to_owned() } else { KeptRow::stage(stage, self.trial) }
+    }
+
+    /// It is kept no more. `state`: what the stage has now, which keeps it unless it departed.
+    fn end(self, drops: &mut Drops, partition: &TopicPartition, stage: &str, state: Option<&State>) {
+        let keys = match &self.departed {
+            // Under its own name, whether or not it was stored that it departed.
+            Some(departed) => departed.stored_keys(),
+            None if self.is_stored => state.map_or_else(Vec::new, State::stored_kept_keys),
+            None => return,
+        };
+        drops.end(partition, self.name(stage), keys);
     }
 }
 
@@ -90,11 +107,12 @@ impl Memory {
         heir: &Heir<'_>,
         partition: &TopicPartition,
         checkpoint: Option<&Checkpoint>,
-        stored: BTreeMap<String, StoredState>,
+        stored: StoredStates,
         writer: impl Fn(&str, &Writer) -> Result<Stage, Failure>,
     ) -> Result<bool, Failure> {
         let (mut before, mut aside) = (BTreeMap::new(), Vec::new());
-        for (name, StoredState { head, rows }) in stored {
+        stored.left.into_iter().for_each(|(name, keys)| self.drops.found(partition, name, keys));
+        for (name, StoredState { head, rows }) in stored.states {
             if let Some((stage, trial)) = KeptRow::read_stage(&name) {
                 aside.push((name.clone(), stage.to_owned(), trial, head, rows));
                 continue;
@@ -122,7 +140,7 @@ impl Memory {
                 .get_mut(&stage)
                 .and_then(|before: &mut Before| before.state.as_mut().zip(Some(&mut before.kept)));
             let Some((state, kept)) = found.filter(|(_, kept)| kept.is_none()) else {
-                self.departed.push(departed(name, partition));
+                self.drops.end(partition, name, rows.into_keys().map(Arc::from).collect());
                 continue;
             };
             let rows = rows.into_iter().map(|(key, row)| Some((key, KeptRow::from_row(row)?.0)));
@@ -199,12 +217,15 @@ impl Memory {
                 continue;
             };
             let Some(Before { head, state: Some(mut state), mut kept }) = before.remove(name) else {
-                after.states.push(Some(empty(stage)));
+                let mut state = empty(stage);
+                state.succeed(self.drops.succeed(partition, name));
+                after.states.push(Some(state));
                 continue;
             };
             state.set_limit(stage.spec.limits.state_bytes);
             if heir.is_on_trial && kept.is_none() && changes(stage, &head) {
                 state.keep();
+                state.succeed_kept(self.drops.succeed(partition, &KeptRow::stage(name, number)));
                 let head = StateHead { time: state.time(), ..head.clone() };
                 kept = Some(Kept { trial: number, head, departed: None, is_stored: false });
             }
@@ -217,20 +238,22 @@ impl Memory {
         }
         for (name, before) in before {
             let kept = match before {
-                Before { kept: Some(kept), state: None, .. } => Some(kept),
+                Before { kept: Some(kept), state: None, .. } => kept,
                 Before { head, state: Some(mut state), kept } => {
+                    kept.into_iter().for_each(|kept| kept.end(&mut self.drops, partition, &name, Some(&state)));
                     state.forget_kept();
-                    self.departed.extend(kept.map(|kept| departed(kept.name(&name), partition)));
+                    if !heir.is_on_trial {
+                        self.drops.end(partition, name, state.stored_keys());
+                        continue;
+                    }
                     let next_offset = next_offset.unwrap_or(head.next_offset);
                     let head = StateHead { departed: Some(number), next_offset, time: state.time(), ..head };
-                    heir.is_on_trial.then_some(Kept { trial: number, head, departed: Some(state), is_stored: false })
+                    Kept { trial: number, head, departed: Some(state), is_stored: false }
                 }
-                Before { .. } => None,
+                // Nothing of it is stored.
+                Before { .. } => continue,
             };
-            match kept {
-                Some(kept) => drop(after.kept.insert(name, kept)),
-                None => self.departed.push(departed(name, partition)),
-            }
+            after.kept.insert(name, kept);
         }
         self.keeps |= !after.kept.is_empty();
         self.partitions.insert(partition.clone(), after);
@@ -258,20 +281,20 @@ impl Memory {
             }
             // The trial has ended in another way, and the state with it.
             (None, kept) => {
-                self.departed.push(departed(kept.name(name), partition));
+                kept.end(&mut self.drops, partition, name, None);
                 Ok(None)
             }
             (Some(mut state), kept) => {
-                if kept.is_stored {
-                    self.departed.push(departed(kept.name(name), partition));
-                }
                 let spec_of = |head: &StateHead| writer(name, &Writer::of(head)).map(|stage| stage.spec);
                 // A stage that the trial has not changed has gone on as ever.
-                if is_undone && works_otherwise(&spec_of(&head)?, &spec_of(&kept.head)?) {
+                let is_restored = is_undone && works_otherwise(&spec_of(&head)?, &spec_of(&kept.head)?);
+                let head = if is_restored { kept.head.clone() } else { head };
+                kept.end(&mut self.drops, partition, name, Some(&state));
+                if is_restored {
                     state.restore();
-                    return Ok(Some(Before { head: kept.head, state: Some(state), kept: None }));
+                } else {
+                    state.forget_kept();
                 }
-                state.forget_kept();
                 Ok(Some(Before { head, state: Some(state), kept: None }))
             }
         }
@@ -282,8 +305,8 @@ impl Memory {
         self.keeps
     }
 
-    /// The trial has ended: keep nothing any more. The partitions come back of which something has to be dropped.
-    pub(super) fn end_trial(&mut self) -> Vec<TopicPartition> {
+    /// The trial of the pipeline has ended: keep nothing any more. The partitions come back of which something has to be dropped.
+    pub(super) fn end_trial(&mut self, pipeline: &Pipeline) -> Vec<TopicPartition> {
         self.keeps = false;
         let mut partitions = Vec::new();
         for (partition, Remembered { states, kept }) in &mut self.partitions {
@@ -291,11 +314,24 @@ impl Memory {
             if ended.is_empty() {
                 continue;
             }
+            for (name, kept) in ended {
+                let of_stage = pipeline.stages.iter().zip(&*states).find(|(stage, _)| stage.spec.name == name);
+                kept.end(&mut self.drops, partition, &name, of_stage.and_then(|(_, state)| state.as_ref()));
+            }
             states.iter_mut().flatten().for_each(State::forget_kept);
-            self.departed.extend(ended.iter().map(|(stage, kept)| departed(kept.name(stage), partition)));
             partitions.push(partition.clone());
         }
         partitions
+    }
+
+    /// Whether more is to be dropped than goes with the commits of its partitions.
+    pub(super) fn has_drops(&self) -> bool {
+        self.drops.has_entries()
+    }
+
+    /// What else is to be dropped with the next commit. To be asked after [`Self::take_changes`].
+    pub(super) fn take_drops(&mut self) -> Vec<StateChange> {
+        self.drops.take_entries(DROPS_OF_COMMIT)
     }
 
     /// What the stages remember of a partition.
@@ -322,8 +358,7 @@ impl Memory {
         next_offset: i64,
         pipeline: &Pipeline,
     ) -> Vec<StateChange> {
-        let mut changes: Vec<StateChange> =
-            self.departed.extract_if(.., |change| change.partition == *partition).collect();
+        let mut changes = self.drops.take_heads(partition);
         let Some(Remembered { states, kept }) = self.partitions.get_mut(partition) else { return changes };
         let mut change = |stage: String, head: StateHead, rows| {
             changes.push(StateChange { stage, partition: partition.clone(), head: Some(head), rows });
@@ -406,10 +441,6 @@ fn warn_of_time(link: &str, partition: &TopicPartition, stage: &Stage, time: i64
 fn damaged(stage: &str, partition: &TopicPartition) -> Failure {
     let message = format!("what stage {stage} remembered of {partition} before a trial has another form");
     Failure::fatal("state-drifted", message, "restore the target's data").at_stage(stage)
-}
-
-fn departed(stage: String, partition: &TopicPartition) -> StateChange {
-    StateChange { stage, partition: partition.clone(), head: None, rows: BTreeMap::new() }
 }
 
 /// State and checkpoint are committed together. If they are not of the same commit, something else has written there.

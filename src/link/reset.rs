@@ -13,13 +13,14 @@ use super::events::Event;
 use super::failure::Failure;
 use super::genesis::{Genesis, confirm};
 use super::lane::{now_ms, settings};
+use super::memory::{DROPS_OF_COMMIT, Drops};
 use super::orders::{Desired, Order};
 use super::status::lock;
 use super::supervisor::Link;
-use crate::connector::{Class, Commit, Error, Opened, Target, Topic};
+use crate::connector::{Class, Commit, Error, Opened, Sink, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
-use crate::model::{Checkpoint, KeptRow, RevisionNumber, StateChange, StateHead, TopicPartition, encode};
+use crate::model::{Checkpoint, KeptRow, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition, encode};
 
 /// Where the resets are kept in the target.
 const RESETS: &str = "resets";
@@ -276,18 +277,20 @@ impl Link {
             Some(revision) => revision,
             None => self.history()?.last().map_or(RevisionNumber(1), |last| last.number),
         };
-        let (mut checkpoints, mut states) = (BTreeMap::new(), Vec::new());
+        let (mut checkpoints, mut states, mut drops) = (BTreeMap::new(), Vec::new(), Drops::default());
         for Place { partition, to, log_start, target, target_end } in places {
-            for (stage, stored) in sink.states(&partition)? {
-                // What is kept of the time before a trial stays what it was.
-                let is_kept = stored.head.departed.is_some() || KeptRow::read_stage(&stage).is_some();
-                if is_kept && !forget {
+            for (stage, StoredState { head, rows }) in sink.states(&partition)?.states {
+                if forget {
+                    drops.end(&partition, stage, rows.into_keys().map(Arc::from).collect());
                     continue;
                 }
-                let head = (!forget).then_some(StateHead { next_offset: to, ..stored.head });
-                let rows = BTreeMap::new();
-                states.push(StateChange { stage, partition: partition.clone(), head, rows });
+                // What is kept of the time before a trial stays what it was.
+                if head.departed.is_none() && KeptRow::read_stage(&stage).is_none() {
+                    let head = Some(StateHead { next_offset: to, ..head });
+                    states.push(StateChange { stage, partition: partition.clone(), head, rows: BTreeMap::new() });
+                }
             }
+            states.extend(drops.take_heads(&partition));
             let before = known.get(&partition);
             let checkpoint = Checkpoint {
                 v: CHECKPOINT_VERSION,
@@ -304,17 +307,32 @@ impl Link {
             };
             checkpoints.insert(partition, checkpoint);
         }
-        sink.begin_commit(Commit { checkpoints, states, verbatim: true, ..Commit::default() })?;
-        let deadline = Instant::now() + COMMIT_PATIENCE;
-        while !sink.finish_commit(Duration::from_secs(1))? {
-            if Instant::now() > deadline {
-                let message = format!("lane {lane} did not commit within {COMMIT_PATIENCE:?}");
-                let failure = Failure::fatal("commit-late", message, "look at the target's log, then reset again");
-                return Err(Failure { class: Class::Reopen, ..failure });
+        states.extend(drops.take_entries(DROPS_OF_COMMIT));
+        commit(&mut *sink, lane, Commit { checkpoints, states, verbatim: true, ..Commit::default() })?;
+        while drops.has_entries() {
+            let states = drops.take_entries(DROPS_OF_COMMIT);
+            if let Err(failure) = commit(&mut *sink, lane, Commit { states, verbatim: true, ..Commit::default() }) {
+                // The partitions are reset. What is left is no state, and whoever opens the lane drops it.
+                tracing::debug!(lane, code = failure.code, "{failure}");
+                break;
             }
         }
         Ok(())
     }
+}
+
+/// Commit, and wait until it is done.
+fn commit(sink: &mut dyn Sink, lane: u32, commit: Commit) -> Result<(), Failure> {
+    sink.begin_commit(commit)?;
+    let deadline = Instant::now() + COMMIT_PATIENCE;
+    while !sink.finish_commit(Duration::from_secs(1))? {
+        if Instant::now() > deadline {
+            let message = format!("lane {lane} did not commit within {COMMIT_PATIENCE:?}");
+            let failure = Failure::fatal("commit-late", message, "look at the target's log, then reset again");
+            return Err(Failure { class: Class::Reopen, ..failure });
+        }
+    }
+    Ok(())
 }
 
 fn unmade(topic: &str) -> Error {

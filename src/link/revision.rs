@@ -91,6 +91,10 @@ pub struct RevisionRecord {
     /// The revision whose trial this one ends: the stages remember again what they did when that trial began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<RevisionNumber>,
+    /// Until when it is on trial, in milliseconds since 1970-01-01 UTC; `at_ms` if it is not. It is that of the publish, whatever the configuration says later: daemons and
+    /// lanes that judged by their own would drop what another one brings back. The first histories did not have it; nor has what goes back, or is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_until_ms: Option<i64>,
     /// Its stages, in order.
     pub stages: Vec<StageSpec>,
     /// Its built-ins, before the first stage.
@@ -107,11 +111,17 @@ impl RevisionRecord {
     /// Until when it is on trial, in milliseconds since 1970-01-01 UTC; `None` if it is not: what goes back is not, nor is the first revision.
     ///
     /// This says the same to all daemons, and after a restart: that its probation was passed before, one of them knows alone and only while it runs.
+    /// `probation` counts for a revision of a history that does not say it.
     pub fn trial_ends_ms(&self, probation: &ProbationConfig) -> Option<i64> {
-        let goes_back = matches!(self.origin, Origin::Rollback | Origin::Automatic);
-        let is_watched = !goes_back && self.number.0 > 1 && probation.records > 0;
-        is_watched.then(|| self.at_ms.saturating_add(probation.time_ms as i64))
+        let ends = || trial_until(self.origin, self.number, self.at_ms, probation);
+        self.trial_until_ms.or_else(ends).filter(|ends| *ends > self.at_ms)
     }
+}
+
+/// What a revision that is published says of the end of its trial.
+fn trial_until(origin: Origin, number: RevisionNumber, at_ms: i64, probation: &ProbationConfig) -> Option<i64> {
+    let goes_back = matches!(origin, Origin::Rollback | Origin::Automatic);
+    (!goes_back && number.0 > 1).then(|| at_ms.saturating_add(probation.trial_ms() as i64))
 }
 
 /// Who publishes, and why.
@@ -228,7 +238,7 @@ impl History {
         self.revisions[..first_of_content].last()
     }
 
-    /// Append a revision; it gets the next number.
+    /// Append a revision; it gets the next number. `probation` says how long it is on trial.
     ///
     /// # Errors
     /// The content cannot be encoded.
@@ -237,6 +247,7 @@ impl History {
         content: Content,
         publisher: Publisher<'_>,
         at_ms: i64,
+        probation: &ProbationConfig,
     ) -> Result<&RevisionRecord, NotEncodable> {
         let number = RevisionNumber(self.last().map_or(1, |last| last.number.0 + 1));
         let digest = content.digest()?;
@@ -246,7 +257,19 @@ impl History {
         }
         let Publisher { origin, by, reason, undoes } = publisher;
         let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
-        self.revisions.push(RevisionRecord { number, digest, at_ms, by, origin, reason, undoes, stages, builtins });
+        let trial_until_ms = trial_until(origin, number, at_ms, probation);
+        self.revisions.push(RevisionRecord {
+            number,
+            digest,
+            at_ms,
+            by,
+            origin,
+            reason,
+            undoes,
+            trial_until_ms,
+            stages,
+            builtins,
+        });
         Ok(&self.revisions[self.revisions.len() - 1])
     }
 }
@@ -303,7 +326,14 @@ mod tests {
         let mut history = History::default();
         for content in contents {
             let publisher = Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None };
-            history.push(Content { stages: vec![stage(content)], ..Content::default() }, publisher, 7).expect("JSON");
+            history
+                .push(
+                    Content { stages: vec![stage(content)], ..Content::default() },
+                    publisher,
+                    7,
+                    &ProbationConfig::default(),
+                )
+                .expect("JSON");
         }
         history
     }
@@ -346,13 +376,13 @@ mod tests {
         };
         let mut history = History::default();
         let publisher = |origin| Publisher { origin, by: "test", reason: None, undoes: None };
-        history.push(content(None), publisher(Origin::Toml), 7).expect("JSON");
+        history.push(content(None), publisher(Origin::Toml), 7, &ProbationConfig::default()).expect("JSON");
         assert!(history.has_from_toml(&content(None)).expect("JSON"));
         assert!(!history.has_from_toml(&content(Some(1000))).expect("JSON"), "the newest revision gets one");
-        history.push(content(None), publisher(Origin::Publish), 8).expect("JSON");
+        history.push(content(None), publisher(Origin::Publish), 8, &ProbationConfig::default()).expect("JSON");
         assert!(history.has_from_toml(&content(Some(1000))).expect("JSON"));
-        history.push(content(Some(1000)), publisher(Origin::Toml), 9).expect("JSON");
-        history.push(content(None), publisher(Origin::Publish), 10).expect("JSON");
+        history.push(content(Some(1000)), publisher(Origin::Toml), 9, &ProbationConfig::default()).expect("JSON");
+        history.push(content(None), publisher(Origin::Publish), 10, &ProbationConfig::default()).expect("JSON");
         assert!(!history.has_from_toml(&content(Some(2000))).expect("JSON"), "that is a change");
     }
 
@@ -378,10 +408,37 @@ mod tests {
         assert_ne!(content.digest().expect("JSON"), Digest::of(text.as_bytes()));
         let mut history = History::default();
         history
-            .push(content.clone(), Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None }, 7)
+            .push(
+                content.clone(),
+                Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None },
+                7,
+                &ProbationConfig::default(),
+            )
             .expect("JSON");
         let read = History::decode(&history.encode().expect("JSON")).expect("readable");
         assert_eq!(read.revisions[0].content(), content, "each digit is stored");
+    }
+
+    /// A reload, or another daemon with another file, moves no trial that is under way.
+    #[test]
+    fn the_end_of_a_trial_is_that_of_its_publish() {
+        let of = |records, time_ms| ProbationConfig { records, time_ms, ..ProbationConfig::default() };
+        let pushed = |origin, probation: &ProbationConfig| {
+            let mut history = history(&["a"]);
+            let publisher = Publisher { origin, by: "test", reason: None, undoes: None };
+            history.push(Content::default(), publisher, 50, probation).expect("JSON");
+            let stored = History::decode(&history.encode().expect("JSON")).expect("readable");
+            stored.last().expect("a revision").clone()
+        };
+        for today in [of(10, 1), of(10, 1000), of(0, 1000)] {
+            assert_eq!(pushed(Origin::Publish, &of(10, 100)).trial_ends_ms(&today), Some(150));
+            assert_eq!(pushed(Origin::Publish, &of(0, 100)).trial_ends_ms(&today), None, "it never was on trial");
+            assert_eq!(pushed(Origin::Rollback, &of(10, 100)).trial_ends_ms(&today), None);
+            assert_eq!(history(&["a"]).last().expect("the first").trial_ends_ms(&today), None);
+        }
+        let before = RevisionRecord { trial_until_ms: None, ..pushed(Origin::Publish, &of(10, 100)) };
+        assert_eq!(before.trial_ends_ms(&of(10, 1000)), Some(1050), "a history that does not say it");
+        assert_eq!(before.trial_ends_ms(&of(0, 1000)), None);
     }
 
     #[test]
@@ -390,7 +447,14 @@ mod tests {
         let builtins = Builtins { filter: Some(filter), ..Builtins::default() };
         let publisher = Publisher { origin: Origin::Toml, by: "test", reason: None, undoes: None };
         let mut history = history(&["a"]);
-        history.push(Content { builtins: builtins.clone(), stages: vec![stage("a")] }, publisher, 8).expect("JSON");
+        history
+            .push(
+                Content { builtins: builtins.clone(), stages: vec![stage("a")] },
+                publisher,
+                8,
+                &ProbationConfig::default(),
+            )
+            .expect("JSON");
         assert_ne!(history.revisions[0].digest, history.revisions[1].digest);
         let text = history.encode().expect("JSON");
         assert!(text.ends_with(br#""filter":{"key_prefix":["eu-"]}}]}"#), "{}", String::from_utf8_lossy(&text));
@@ -399,7 +463,7 @@ mod tests {
         assert_eq!(again.revisions, history.revisions);
         assert_eq!(again.revisions[1].content().builtins, builtins);
         let content = again.revisions[0].content();
-        again.push(content, publisher, 9).expect("JSON");
+        again.push(content, publisher, 9, &ProbationConfig::default()).expect("JSON");
         assert_eq!(again.revisions[2].digest, again.revisions[0].digest, "a rollback has the content of before");
         assert!(again.encode().expect("JSON").starts_with(br#"{"v":2,"#));
         let unknown = String::from_utf8(text).expect("text").replace("key_prefix", "key_suffix");

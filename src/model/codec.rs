@@ -223,12 +223,17 @@ fn snappy(packed: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refu
     let mut rest = blocks.get(XERIAL_VERSIONS.len()..).ok_or(Refused::Damaged)?;
     let start = out.len();
     while !rest.is_empty() {
-        let (length, behind) = rest.split_first_chunk().ok_or(Refused::Damaged)?;
-        let (block, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or(Refused::Damaged)?;
+        let (block, behind) = xerial_block(rest)?;
         snappy_block(block, out, bytes_max - (out.len() - start))?;
         rest = behind;
     }
     Ok(())
+}
+
+/// The first block, and what is behind it.
+fn xerial_block(bytes: &[u8]) -> Result<(&[u8], &[u8]), Refused> {
+    let (length, behind) = bytes.split_first_chunk().ok_or(Refused::Damaged)?;
+    behind.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or(Refused::Damaged)
 }
 
 /// No block of Snappy grows more than this: its densest element makes 64 bytes of three.
@@ -285,6 +290,79 @@ fn unzstd(packed: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refu
     }
 }
 
+/// Append the beginning of what was compressed to `out`: `bytes` of it, or all that there is. Little more is decompressed than that takes: a block of the codec.
+///
+/// # Errors
+/// It is [`Refused::Damaged`], or [`Refused::TooLarge`] where even its beginning takes much memory. A part of it may be in `out` then.
+pub fn decompress_start(codec: Codec, packed: &[u8], out: &mut Vec<u8>, bytes: usize) -> Result<(), Refused> {
+    match codec {
+        Codec::None => {
+            out.extend_from_slice(&packed[..bytes.min(packed.len())]);
+            Ok(())
+        }
+        Codec::Gzip => read_start(flate2::bufread::MultiGzDecoder::new(packed), out, bytes),
+        Codec::Lz4 => read_start(lz4_flex::frame::FrameDecoder::new(packed), out, bytes),
+        Codec::Snappy => snappy_start(packed, out, bytes),
+        Codec::Zstd => unzstd_start(packed, out, bytes),
+    }
+}
+
+fn read_start(reader: impl Read, out: &mut Vec<u8>, bytes: usize) -> Result<(), Refused> {
+    reader.take(bytes as u64).read_to_end(out).map(drop).map_err(|_| Refused::Damaged)
+}
+
+/// The most that one block may be of which only the beginning is wanted.
+const START_BYTES_MAX: usize = 16 << 20;
+
+fn snappy_start(packed: &[u8], out: &mut Vec<u8>, bytes: usize) -> Result<(), Refused> {
+    let end = out.len() + bytes;
+    let Some(blocks) = packed.strip_prefix(&XERIAL_MAGIC) else {
+        snappy_block(packed, out, START_BYTES_MAX.max(bytes))?;
+        out.truncate(end);
+        return Ok(());
+    };
+    let mut rest = blocks.get(XERIAL_VERSIONS.len()..).ok_or(Refused::Damaged)?;
+    while !rest.is_empty() && out.len() < end {
+        let (block, behind) = xerial_block(rest)?;
+        snappy_block(block, out, START_BYTES_MAX.max(bytes))?;
+        rest = behind;
+    }
+    out.truncate(end);
+    Ok(())
+}
+
+/// The window of a frame of which only the beginning is wanted: 8 MiB. Kafka's client writes less.
+const WINDOW_LOG_MAX: u32 = 23;
+
+thread_local! {
+    /// Piece by piece takes the window that the frame claims, so this one is bounded.
+    static ZSTD_START: RefCell<Option<zstd_safe::DCtx<'static>>> = const { RefCell::new(None) };
+}
+
+fn unzstd_start(packed: &[u8], out: &mut Vec<u8>, bytes: usize) -> Result<(), Refused> {
+    ZSTD_START.with_borrow_mut(|context| {
+        let context = context.get_or_insert_with(zstd_safe::DCtx::create);
+        let refused = |_| Refused::TooLarge;
+        context.reset(zstd_safe::ResetDirective::SessionOnly).map_err(refused)?;
+        context.set_parameter(zstd_safe::DParameter::WindowLogMax(WINDOW_LOG_MAX)).map_err(refused)?;
+        let mut start = vec![0; bytes];
+        let mut output = zstd_safe::OutBuffer::around(&mut start[..]);
+        let mut input = zstd_safe::InBuffer::around(packed);
+        while output.pos() < bytes {
+            let before = (output.pos(), input.pos());
+            let left = context.decompress_stream(&mut output, &mut input).map_err(|_| Refused::Damaged)?;
+            if left == 0 && input.pos() == packed.len() {
+                break;
+            }
+            if (output.pos(), input.pos()) == before {
+                return Err(Refused::Damaged);
+            }
+        }
+        out.extend_from_slice(output.as_slice());
+        Ok(())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +382,11 @@ mod tests {
                 assert_eq!(decompress(codec, packed, &mut out, text.len()), Ok(()), "{compression:?}");
                 assert_eq!(out, text);
                 assert_eq!(decompress(codec, packed, &mut Vec::new(), text.len() - 1), Err(Refused::TooLarge));
+                for bytes in [0, 1, 100, 70_000, text.len(), text.len() + 1] {
+                    let mut start = b"before".to_vec();
+                    assert_eq!(decompress_start(codec, packed, &mut start, bytes), Ok(()), "{compression:?} {bytes}");
+                    assert!(start[6..] == text[..bytes.min(text.len())], "{compression:?} {bytes}");
+                }
             }
         }
     }

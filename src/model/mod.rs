@@ -40,4 +40,4 @@ pub use json::{Json, JsonNumber, JsonObject, NotJson};
 pub use limits::Limits;
 pub use policy::OnError;
 pub use standby::{Standby, StandbyTopics};
-pub use state::{KeptRow, StateChange, StateHead, StateRow, StoredState};
+pub use state::{KeptRow, StateChange, StateHead, StateRow, StoredState, StoredStates};

@@ -129,7 +129,8 @@ pub struct StateChange {
     pub stage: String,
     /// The source partition.
     pub partition: TopicPartition,
-    /// The new head; `None` drops all entries, and the old head.
+    /// The new head; `None`: there is no such state any more, and what is stored of its entries is only to be dropped. Those are in `rows`, in this change
+    /// or in later ones.
     pub head: Option<StateHead>,
     /// The entries that changed; `None` for those that are gone.
     pub rows: BTreeMap<Vec<u8>, Option<StateRow>>,
@@ -150,6 +151,26 @@ pub struct StoredState {
     pub head: StateHead,
     /// All entries.
     pub rows: BTreeMap<Vec<u8>, StateRow>,
+}
+
+/// What is stored of the stages for a source partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredStates {
+    /// The states, by stage.
+    pub states: BTreeMap<String, StoredState>,
+    /// The keys of entries without a head, by stage: what is left of states that were dropped.
+    pub left: BTreeMap<String, Vec<Vec<u8>>>,
+}
+
+impl StoredStates {
+    /// Take in what is stored under the name of a stage.
+    pub fn add(&mut self, stage: String, head: Option<StateHead>, rows: BTreeMap<Vec<u8>, StateRow>) {
+        match head {
+            Some(head) => drop(self.states.insert(stage, StoredState { head, rows })),
+            None if rows.is_empty() => {}
+            None => drop(self.left.insert(stage, rows.into_keys().collect())),
+        }
+    }
 }
 
 #[cfg(test)]

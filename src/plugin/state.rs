@@ -220,6 +220,28 @@ impl State {
         changed.into_iter().map(row).collect()
     }
 
+    /// The keys under which something of it may be stored, some of them twice.
+    pub fn stored_keys(&self) -> Vec<Arc<[u8]>> {
+        self.rows.keys().chain(&self.changed).cloned().collect()
+    }
+
+    /// The keys under which something of what is kept may be stored, some of them twice.
+    pub fn stored_kept_keys(&self) -> Vec<Arc<[u8]>> {
+        self.kept.as_ref().map_or_else(Vec::new, |kept| kept.rows.keys().chain(&kept.changed).cloned().collect())
+    }
+
+    /// Under these keys are entries of a state of before: what has not replaced them is removed with the next commit.
+    pub fn succeed(&mut self, keys: Vec<Arc<[u8]>>) {
+        self.changed.extend(keys);
+    }
+
+    /// The same for what is kept.
+    pub fn succeed_kept(&mut self, keys: Vec<Arc<[u8]>>) {
+        if let Some(kept) = &mut self.kept {
+            kept.changed.extend(keys);
+        }
+    }
+
     /// How many changes wait to be stored, about.
     pub fn changes(&self) -> usize {
         self.changed.len()
@@ -436,6 +458,38 @@ mod tests {
         stored
     }
 
+    /// The end of a trial costs what the trial has changed, and not what there is.
+    #[test]
+    fn what_is_kept_of_a_large_state_is_what_the_trial_has_changed() {
+        let rows = (0..200_000_u32).map(|key| (key.to_be_bytes().to_vec(), row(1, NEVER))).collect();
+        let mut state = State::new(rows, 0, u64::MAX);
+        state.keep();
+        for key in [7_u32, 70_000, 300_000] {
+            state.change(0, key.to_be_bytes().to_vec(), Some(row(2, NEVER)), 0).expect("room");
+        }
+        state.accept();
+        assert_eq!(state.take_kept_changes().len(), 3);
+        assert_eq!(state.stored_kept_keys().len(), 3);
+    }
+
+    /// A key that went away is stored until a commit says so, and one that another state has left is removed by the first.
+    #[test]
+    fn what_is_stored_is_what_there_is_and_what_is_to_be_removed() {
+        let key = |name: &[u8]| Key::from(name);
+        let mut state =
+            State::new(BTreeMap::from([(b"a".to_vec(), row(1, NEVER)), (b"b".to_vec(), row(1, NEVER))]), 0, 1000);
+        state.change(0, b"a".to_vec(), None, 0).expect("room");
+        state.accept();
+        let stored: BTreeSet<Key> = state.stored_keys().into_iter().collect();
+        assert_eq!(stored, BTreeSet::from([key(b"a"), key(b"b")]));
+        let mut next = empty(1000);
+        next.succeed(state.stored_keys());
+        next.change(0, b"b".to_vec(), Some(row(2, NEVER)), 0).expect("room");
+        next.accept();
+        let changes = BTreeMap::from([(b"a".to_vec(), None), (b"b".to_vec(), Some(row(2, NEVER)))]);
+        assert_eq!(next.take_changes(), changes);
+    }
+
     proptest! {
         /// Whatever is done on trial, and however often it is stored and read again: restoring leaves what was there before.
         #[test]
@@ -472,6 +526,9 @@ mod tests {
             store(&mut kept, state.take_kept_changes());
             let there = was.0.keys().chain(plain(&state).0.keys()).cloned().collect::<BTreeSet<_>>();
             prop_assert!(kept.keys().all(|key| there.contains(key)), "no more is kept than there was or is");
+            let named = |keys: Vec<Key>| keys.iter().map(|key| key.to_vec()).collect::<BTreeSet<_>>();
+            prop_assert_eq!(named(state.stored_keys()), rows.keys().cloned().collect());
+            prop_assert_eq!(named(state.stored_kept_keys()), kept.keys().cloned().collect());
             state.restore();
             prop_assert_eq!(plain(&state), was.clone());
             store(&mut rows, state.take_changes());

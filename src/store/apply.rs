@@ -347,11 +347,10 @@ impl<'t> Tables<'t> {
         let StateChange { stage, partition, head, rows } = change;
         let place = (&**link, &*partition.topic, partition.partition, stage.as_str());
         let key = |name| (place.0, place.1, place.2, place.3, name);
-        let Some(head) = head else {
-            self.state_heads.remove(place)?;
-            return Ok(self.drop_state(place)?);
-        };
-        self.state_heads.insert(place, head.encode()?.as_slice())?;
+        match head {
+            Some(head) => drop(self.state_heads.insert(place, head.encode()?.as_slice())?),
+            None => drop(self.state_heads.remove(place)?),
+        }
         for (name, row) in rows {
             match row {
                 Some(row) => drop(self.state.insert(key(name.as_slice()), row.encode().as_slice())?),
@@ -359,21 +358,6 @@ impl<'t> Tables<'t> {
             }
         }
         Ok(())
-    }
-
-    /// Drop the entries of one stage and partition.
-    fn drop_state(&mut self, place: (&str, &str, u32, &str)) -> Result<(), StorageError> {
-        let (link, topic, partition, stage) = place;
-        let mut keys = Vec::new();
-        for row in self.state.range((link, topic, partition, stage, &b""[..])..)? {
-            let (key, _) = row?;
-            let (of_link, of_topic, of_partition, of_stage, name) = key.value();
-            if (of_link, of_topic, of_partition, of_stage) != place {
-                break;
-            }
-            keys.push(name.to_vec());
-        }
-        keys.iter().try_for_each(|name| self.state.remove((link, topic, partition, stage, name.as_slice())).map(drop))
     }
 
     fn truncate(&mut self, topic: TopicId, partition: u32, to: i64, changes: &mut Changes) -> Result<Outcome, Failure> {

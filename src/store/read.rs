@@ -17,7 +17,7 @@ use super::tables::{
 use super::writer::unpoisoned;
 use super::{Shared, Store};
 use crate::model::{
-    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StandbyTopics, StateHead, StateRow, StoredState, TopicId,
+    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StandbyTopics, StateHead, StateRow, StoredStates, TopicId,
     TopicPartition,
 };
 
@@ -232,18 +232,18 @@ impl Store {
         })
     }
 
-    /// What the stages of a link remember of a source partition, by stage, as of the last durable commit.
+    /// What the stages of a link remember of a source partition as of the last durable commit, and what is left of what they no longer do.
     ///
     /// # Errors
     /// If it is damaged or newer than this program, or the read fails.
-    pub fn states(&self, link: &str, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
+    pub fn states(&self, link: &str, partition: &TopicPartition) -> Result<StoredStates, Error> {
         self.shared.reading(|| {
             let transaction = self.shared.begin_read()?;
             let damaged = |stage: &str, error: String| {
                 let what = format!("the state of link {link}, stage {stage} for {partition}");
                 Error::corrupt(&self.shared.path, what, error)
             };
-            let mut states = BTreeMap::new();
+            let mut found: BTreeMap<String, (Option<StateHead>, BTreeMap<_, _>)> = BTreeMap::new();
             let heads = open(&transaction, STATE_HEADS, &self.shared.path)?;
             let first = (link, &*partition.topic, partition.partition, "");
             for row in heads.range(first..).map_err(|error| self.shared.read_failed(error))? {
@@ -253,7 +253,7 @@ impl Store {
                     break;
                 }
                 let head = StateHead::decode(value.value()).map_err(|error| damaged(stage, error))?;
-                states.insert(stage.to_owned(), StoredState { head, rows: BTreeMap::new() });
+                found.insert(stage.to_owned(), (Some(head), BTreeMap::new()));
             }
             let rows = open(&transaction, STATE, &self.shared.path)?;
             let first = (link, &*partition.topic, partition.partition, "", &b""[..]);
@@ -265,10 +265,13 @@ impl Store {
                 }
                 let row = StateRow::decode(value.value());
                 let row = row.ok_or_else(|| damaged(stage, format!("the entry {name:?} is too short")))?;
-                let state = states.get_mut(stage);
-                let state = state.ok_or_else(|| damaged(stage, "it has entries and no head".to_owned()))?;
-                state.rows.insert(name.to_vec(), row);
+                match found.get_mut(stage) {
+                    Some((_, rows)) => drop(rows.insert(name.to_vec(), row)),
+                    None => drop(found.insert(stage.to_owned(), (None, BTreeMap::from([(name.to_vec(), row)])))),
+                }
             }
+            let mut states = StoredStates::default();
+            found.into_iter().for_each(|(stage, (head, rows))| states.add(stage, head, rows));
             Ok(states)
         })
     }

@@ -187,3 +187,112 @@ fn an_active_active_link_is_started_and_stopped_as_one() {
         assert_eq!(site.client.get(&format!("{LINKS}/{id}")).expect("an answer").status, 404);
     }
 }
+
+/// Two clusters with `orders`, and a link between them that reads everything there is.
+fn all_topics(kind: &str, more: &str) -> String {
+    let clusters =
+        ["east", "west"].map(|id| format!("[clusters.{id}]\nkind = \"embedded\"\ntopics.orders.partitions = 3\n"));
+    let link = format!(
+        "[links.pair]\ntype = \"{kind}\"\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"/.*/\"]\ntopic_refresh = \"100ms\"\n{more}\n"
+    );
+    clusters.concat() + &link
+}
+
+fn make_topic(site: &Site, cluster: &str, name: &str) {
+    let body = json!({ "name": name, "partitions": 1 }).to_string();
+    let made = site.client.post(&format!("/api/v1/clusters/{cluster}/topics"), body).expect("an answer");
+    assert_eq!(made.status, 201, "{}", made.body);
+}
+
+fn has_topic(site: &Site, cluster: &str, name: &str) -> bool {
+    site.client.topics(cluster).iter().any(|topic| topic.name == name)
+}
+
+/// The dead letters of one way were topics that the other way read, and could not copy: it failed for good.
+#[test]
+fn a_bad_record_stops_neither_way_and_no_dead_letter_is_copied() {
+    let stage = "[[links.pair.pipeline]]\nstage = \"f\"\nplugin = \"PLUGINS/json-filter.wasm\"\nconfig = { pointer = \"/a\", exists = true }";
+    let site = Site::new(&all_topics("active-active", stage));
+    let _daemon = site.start();
+    for cluster in ["east", "west"] {
+        let of = |value: &str| json!({ "value": value, "partition": 0 });
+        site.client.produce(cluster, "orders", &[of("{\"a\":1}"), of("bad"), of("{\"a\":2}")]);
+    }
+    let letters = [("west", "pair.dead-letters"), ("east", "pair.reverse.dead-letters")];
+    for (cluster, topic) in letters {
+        wait_until("there is a dead letter", || {
+            has_topic(&site, cluster, topic) && site.client.ends(cluster, topic).iter().sum::<i64>() == 1
+        });
+    }
+    // Topics that come later: when they are there, each way has seen the dead letters.
+    for (cluster, other) in [("east", "west"), ("west", "east")] {
+        let late = format!("late-{cluster}");
+        make_topic(&site, cluster, &late);
+        wait_until("it is copied", || has_topic(&site, other, &late));
+    }
+    for cluster in ["east", "west"] {
+        site.client.produce(cluster, "orders", &[json!({ "value": "{\"a\":3}", "partition": 1 })]);
+    }
+    wait_until("records go on both ways", || {
+        ["east", "west"].iter().all(|cluster| site.client.ends(cluster, "orders")[1] == 2)
+    });
+    for id in ["pair", "pair.reverse"] {
+        assert_eq!((site.client.link(id).status, site.client.link(id).notices.len()), (LinkStatus::Active, 0), "{id}");
+    }
+    assert!(!has_topic(&site, "east", "pair.dead-letters") && !has_topic(&site, "west", "pair.reverse.dead-letters"));
+}
+
+/// One topic of many has a name that its copy cannot have.
+#[test]
+fn a_name_that_cannot_be_copied_keeps_no_other_topic_from_it() {
+    let rename = "rename = [{ match = \"(x+)\", to = \"$1$1\" }]";
+    let site = Site::new(&all_topics("active-passive", rename));
+    let daemon = site.start();
+    let long = "x".repeat(125);
+    for name in [&long, "pair.dead-letters", "late"] {
+        make_topic(&site, "east", name);
+    }
+    wait_until("the others are copied", || has_topic(&site, "west", "late"));
+    let left_out = || {
+        let notices = site.client.link("pair").notices;
+        notices.into_iter().map(|notice| (notice.code, notice.topic)).collect::<Vec<_>>()
+    };
+    let code = || "invalid-topic-name".to_owned();
+    let expected = vec![(code(), Some("pair.dead-letters".to_owned())), (code(), Some(long.clone()))];
+    wait_until("both are named", || left_out() == expected);
+    // Lanes that open know the topics already.
+    daemon.kill();
+    let _daemon = site.start();
+    site.client.produce("east", "orders", &[json!({ "value": "v", "partition": 0 })]);
+    wait_until("records go on", || site.client.ends("west", "orders")[0] == 1);
+    wait_until("both are named again", || left_out() == expected);
+    assert_eq!(site.client.link("pair").status, LinkStatus::Active);
+}
+
+/// The file is read beside the links that were defined by REST.
+#[test]
+fn a_reload_goes_together_with_links_by_rest() {
+    let clusters = "[clusters.east]\nkind = \"embedded\"\n[clusters.west]\nkind = \"embedded\"\n";
+    let site = Site::new(clusters);
+    let _daemon = site.start();
+    let definition = json!({
+        "id": "back", "topics": ["t"], "dead_letters": "bad",
+        "source_cluster": { "cluster_id": "west" }, "target_cluster": { "cluster_id": "east" },
+    });
+    assert_eq!(site.client.send("POST", LINKS, None, &definition.to_string()).status, 201);
+    let link = |from: &str, to: &str, more: &str| {
+        format!("{clusters}[links.filed]\nsource = \"{from}\"\ntarget = \"{to}\"\ntopics = [\"t\"]\n{more}\n")
+    };
+    for (text, said) in [
+        (link("east", "west", ""), "records would go round for ever"),
+        (link("west", "east", "topic_prefix = \"p.\"\ndead_letters = \"bad\""), "links.back"),
+    ] {
+        site.configure(&text);
+        let refused = site.client.send("POST", "/api/v1/reload", None, "");
+        assert_eq!(refused.status, 400, "{}", refused.body);
+        assert!(refused.body.contains(said), "{}", refused.body);
+        assert_eq!(site.client.get(&format!("{LINKS}/filed")).expect("an answer").status, 404);
+    }
+    site.configure(&link("west", "east", "topic_prefix = \"p.\""));
+    assert_eq!(site.client.send("POST", "/api/v1/reload", None, "").status, 200);
+}

@@ -127,7 +127,7 @@ pub fn compare_states(store: &Path, link: &str, states: &[PartitionState]) -> Re
     let store = Store::open(store, Options::default()).map_err(|error| error.to_string())?;
     let mut text = String::new();
     for state in states {
-        let mut stored = store.states(link, &state.partition).map_err(|error| error.to_string())?;
+        let mut stored = store.states(link, &state.partition).map_err(|error| error.to_string())?.states;
         for (name, memory) in &state.memories {
             let what = format!("the state of {name} for {}", state.partition);
             let Some(stored) = stored.remove(name) else {

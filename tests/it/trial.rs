@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tidegate::api::wire::{LinkStatus, Revision, RevisionOrigin, Swap};
-use tidegate::model::{StoredState, TopicPartition};
-use tidegate::store::{Command, Store};
+use tidegate::model::{StateChange, StoredState, StoredStates, TopicPartition};
+use tidegate::store::{Command, CommitLane, Outcome, Store};
 
 use crate::harness::{Daemon, LINKS, Site, plugin, wait_until};
 
 /// A link with the stage `once`, whose plugin remembers.
 fn site(plugin: &str, config: &str, more: &str) -> Site {
-    Site::new(&format!(
+    Site::new(&links("once", plugin, config, more))
+}
+
+fn links(stage: &str, plugin: &str, config: &str, more: &str) -> String {
+    format!(
         r#"
         [clusters.east]
         kind = "embedded"
@@ -26,11 +30,11 @@ fn site(plugin: &str, config: &str, more: &str) -> Site {
         checkpoint_interval_ms = 5
         {more}
         [[links.flow.pipeline]]
-        stage = "once"
+        stage = "{stage}"
         plugin = "PLUGINS/{plugin}.wasm"
         config = {config}
         "#
-    ))
+    )
 }
 
 const DEDUPE: &str = "{ by = \"key\", max_age_ms = 3600000 }";
@@ -77,7 +81,9 @@ fn assert_verified(site: &Site) {
 fn stored(site: &Site, daemon: Daemon) -> BTreeMap<String, StoredState> {
     daemon.terminate();
     let store = Store::open(site.path("data/west.redb"), Default::default()).expect("the store");
-    store.states("flow", &TopicPartition::new("in", 0)).expect("states")
+    let StoredStates { states, left } = store.states("flow", &TopicPartition::new("in", 0)).expect("states");
+    assert_eq!(left, BTreeMap::new(), "entries without a head");
+    states
 }
 
 /// With the trial: end the daemon and start it again. Without it: nothing.
@@ -258,13 +264,15 @@ fn a_rollback_after_the_probation_has_passed_undoes_what_the_history_says() {
     }
 }
 
-/// Set the time back at which the newest revision was published.
+/// Set the time back at which the newest revision was published, and with it the end of its trial.
 fn publish_an_hour_ago(site: &Site) {
     let store = Store::open(site.path("data/west.redb"), Default::default()).expect("the store");
     let stored = store.metadata("flow", "revisions").expect("readable").expect("a history");
     let mut history: Value = serde_json::from_slice(&stored).expect("JSON");
     let newest = history["revisions"].as_array_mut().and_then(|revisions| revisions.last_mut()).expect("a revision");
-    newest["at_ms"] = (newest["at_ms"].as_i64().expect("a time") - 3_600_000).into();
+    for time in ["at_ms", "trial_until_ms"] {
+        newest[time] = (newest[time].as_i64().expect("a time") - 3_600_000).into();
+    }
     let value = history.to_string().into_bytes();
     let replaced = Command::PutMetadata { link: "flow".into(), key: "revisions".to_owned(), value };
     store.execute(replaced).expect("stored");
@@ -283,5 +291,97 @@ fn what_was_kept_is_dropped_when_the_time_of_the_trial_is_over() {
     let daemon = site.start();
     wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
     (0..3).for_each(|n| produce(&site, &naming(500 + n..501 + n, 0..1)));
+    assert!(stored(&site, daemon).is_empty());
+}
+
+/// The file says less now than when the revision was published, as it may say at another daemon.
+#[test]
+fn another_probation_moves_no_trial_that_is_under_way() {
+    let site = site("dedupe", DEDUPE, "[links.flow.probation]\ntime = \"2h\"");
+    let daemon = site.start();
+    produce(&site, &naming(0..100, 2000..2100));
+    publish(&site, "dedupe", &json!({"by": {"pointer": "/x"}, "max_age_ms": 3_600_000}));
+    produce(&site, &naming(100..200, 200..300));
+    daemon.terminate();
+    publish_an_hour_ago(&site);
+    site.configure(&links("once", "dedupe", DEDUPE, "[links.flow.probation]\ntime = \"1s\""));
+    let daemon = site.start();
+    wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+    // The lane looks between two batches.
+    (0..3).for_each(|n| produce(&site, &naming(700 + n..701 + n, 700..701)));
+    roll_back(&site);
+    let history = site.client.revisions("flow");
+    assert_eq!(history.last().and_then(|last| last.undoes), Some(2), "{history:?}");
+    assert_undone(&site);
+    assert_eq!(stored(&site, daemon).keys().collect::<Vec<_>>(), ["once"]);
+}
+
+/// Larger than what one commit drops.
+#[test]
+fn a_large_state_is_dropped_with_several_commits() {
+    let site = site("dedupe", DEDUPE, "");
+    let daemon = site.start();
+    (0..7).for_each(|part| produce(&site, &keyed(part * 10_000..(part + 1) * 10_000)));
+    publish(&site, "json-filter", &json!({"pointer": "/n", "at_least": 0}));
+    assert!(stored(&site, daemon)["once"].rows.len() >= 70_000);
+    publish_an_hour_ago(&site);
+    let daemon = site.start();
+    wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+    // Each waits for a commit.
+    (0..4).for_each(|n| produce(&site, &naming(500 + n..501 + n, 0..1)));
+    assert!(stored(&site, daemon).is_empty());
+}
+
+/// As after a crash between the commits that drop the state of the stage.
+fn leave_entries_without_a_head(site: &Site) {
+    let store = Store::open(site.path("data/west.redb"), Default::default()).expect("the store");
+    let opened = store.execute(Command::OpenLane { link: "flow".into(), lane: 0 }).expect("opened");
+    let Outcome::Opened(epoch) = opened else { panic!("{opened:?}") };
+    let (stage, partition) = ("once".to_owned(), TopicPartition::new("in", 0));
+    let gone = StateChange { stage, partition: partition.clone(), head: None, rows: BTreeMap::new() };
+    let commit = CommitLane {
+        link: "flow".into(),
+        lane: 0,
+        epoch,
+        appends: Vec::new(),
+        checkpoints: BTreeMap::new(),
+        verbatim: true,
+        states: vec![gone],
+        revision_starts: BTreeMap::new(),
+    };
+    store.execute(Command::CommitLane(commit)).expect("committed");
+    let left = store.states("flow", &partition).expect("states");
+    assert_eq!((left.states.len(), left.left["once"].len() >= 200), (0, true));
+}
+
+#[test]
+fn what_a_crash_has_left_of_a_dropped_state_is_dropped_and_is_no_state() {
+    for stage in ["once", "another"] {
+        let site = site("dedupe", DEDUPE, "");
+        let daemon = site.start();
+        produce(&site, &keyed(0..200));
+        daemon.terminate();
+        leave_entries_without_a_head(&site);
+        // Another stage of the same name begins, or none.
+        site.configure(&links(stage, "dedupe", DEDUPE, "[links.flow.probation]\nrecords = 0"));
+        let daemon = site.start();
+        wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+        (0..3).for_each(|n| produce(&site, &keyed(n * 10..(n + 1) * 10)));
+        let copies = copies(&site);
+        assert!((0..30).all(|key| copies[&format!("k{key}")] == 2), "it remembered what was dropped: {copies:?}");
+        let stored = stored(&site, daemon);
+        assert_eq!(stored.keys().collect::<Vec<_>>(), [stage]);
+        assert!(stored[stage].rows.len() < 200, "{} entries", stored[stage].rows.len());
+    }
+}
+
+#[test]
+fn a_reset_that_forgets_leaves_nothing_behind() {
+    let site = site("dedupe", DEDUPE, "");
+    let daemon = site.start();
+    (0..7).for_each(|part| produce(&site, &keyed(part * 10_000..(part + 1) * 10_000)));
+    say(&site, "stop");
+    let reset = site.cli(&["link", "reset", "flow", "--topic", "in", "--to", "latest", "--forget-state"]);
+    assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
     assert!(stored(&site, daemon).is_empty());
 }

@@ -153,6 +153,7 @@ pub(super) fn stage() -> Stage {
         world: "stateful-transform".into(),
         digest: Digest::of(b"redact"),
         on_error: OnError::DeadLetter,
+        time_ahead_max_ms: Some(3_600_000),
         limits: Limits { memory_bytes: 2 << 20, ..Limits::default() },
         records_in: 10,
         records_out: 6,

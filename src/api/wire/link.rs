@@ -456,6 +456,8 @@ pub struct Stage {
     pub digest: Digest,
     /// What becomes of a record that it cannot handle.
     pub on_error: OnError,
+    /// How far the timestamp of a record may be ahead, in milliseconds, where the plugin has state; null for a revision of before there was a bound.
+    pub time_ahead_max_ms: Option<u64>,
     /// What it may use.
     pub limits: Limits,
     /// Records handed to it.

@@ -22,6 +22,9 @@ pub struct Revision {
     /// Why it was published, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The revision whose trial it ends: stages remember again what they did when that one was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<u64>,
     /// Its filter and transform, before the first stage.
     #[serde(flatten)]
     pub builtins: RevisionBuiltins,

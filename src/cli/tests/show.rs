@@ -33,6 +33,7 @@ stage mask: redact 1.0.0, stateful-transform, on_error dead-letter
   cpu time  800 ns a record; of a call p50 ≤ 30 µs, p99 ≤ 100 µs
   memory    1.0 MiB of 2.0 MiB
   state     1.5 KiB in all partitions together; each may keep 64.0 MiB
+  max ahead 3600 s, of timestamps
   dropped   5 log lines and 6 changes of metrics that were over the limits
   metrics   masked 7.5
   limits    time_ms 1000, record_time_ms 100, memory 2.0 MiB, state_bytes 64.0 MiB

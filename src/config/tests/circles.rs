@@ -11,6 +11,8 @@ pub(super) fn link(id: &str, from: &str, to: &str, topics: &str, prefix: &str) -
 const HELP: &str = "set a topic_prefix, or choose other topics";
 const HELP_OF_SEVERAL: &str =
     "set `provenance = true` for all of these links, or a topic_prefix, or choose other topics";
+const HELP_OF_NAMES: &str =
+    "leave out with topics_exclude what the other links have copied, or have names return as they went";
 
 #[test]
 fn a_link_onto_itself_is_refused() {
@@ -100,8 +102,12 @@ fn a_prefix_breaks_the_circle() {
 #[test]
 fn what_comes_back_with_a_prefix_has_to_be_left_out() {
     let text = link("there", "east", "west", "'/.*/'", "e.") + &link("back", "west", "east", "'/.*/'", "w.");
-    let message = "records would go round for ever: \"any-topic\" on west, links.back, \"w.any-topic\" on east, links.there, and so on";
-    check_with_clusters(&text, &[&format!("9:11 error links.back.topics[0]: {message} | {HELP_OF_SEVERAL}")]);
+    let message = "each round would make topics under other names: \"any-topic\" on west, links.back, \
+                   \"w.any-topic\" on east, links.there, \"e.w.any-topic\" on west, links.back, and so on";
+    let error = |line: u32| format!("{line}:11 error links.back.topics[0]: {message} | {HELP_OF_NAMES}");
+    check_with_clusters(&text, &[&error(9)]);
+    // A mark ends records, and no name.
+    check_with_clusters(&text.replace("topic_prefix", "provenance = true\ntopic_prefix"), &[&error(10)]);
     let excluded = |prefix: &str| format!("topics_exclude = ['/{prefix}\\..*/']\n");
     let text = link("there", "east", "west", "'/.*/'", "e.")
         + &excluded("w")
@@ -170,16 +176,16 @@ fn a_link_does_not_read_its_own_dead_letters() {
     let message = "the link would read its own dead letters from";
     let help = "set dead_letters to a topic that it does not read, or choose other topics";
     let error = |place, topic| format!("{place}: {message} {topic:?} | {help}");
-    let default = staged("l", "east", "east", "'t', '/.*letters/'", "");
+    let default = staged("l", "east", "east", "'t', '/l.*letters/'", "");
     check_with_clusters(&default, &[&error("1:1 error links.l", "l.dead-letters")]);
     let written = staged("l", "east", "east", "'t'", "dead_letters = 't'\n");
     check_with_clusters(&written, &[&error("7:16 error links.l.dead_letters", "t")]);
 
-    check_with_clusters(&staged("l", "east", "east", "'/.*letters/'", "dead_letters = 'bad'\n"), &[]);
-    check_with_clusters(&staged("l", "east", "west", "'/.*letters/'", ""), &[]);
+    check_with_clusters(&staged("l", "east", "east", "'/l.*letters/'", "dead_letters = 'bad'\n"), &[]);
+    check_with_clusters(&staged("l", "east", "west", "'/l.*letters/'", ""), &[]);
     // Nothing is put aside here.
     check_with_clusters(&default.replace("redact.wasm'", "redact.wasm', on_error = 'skip'"), &[]);
-    check_with_clusters(&link("l", "east", "east", "'/.*letters/'", "copy."), &[]);
+    check_with_clusters(&link("l", "east", "east", "'/l.*letters/'", "copy."), &[]);
 }
 
 #[test]
@@ -202,17 +208,14 @@ fn no_link_writes_where_something_else_is_kept() {
 #[test]
 fn another_link_may_read_dead_letters_but_not_bring_them_back() {
     let there = |topics| staged("there", "east", "west", topics, "");
-    let back = link("back", "west", "east", "'/.*dead-letters/'", "");
+    let back = link("back", "west", "east", "'/there\\.dead-letters/'", "");
     check_with_clusters(&(there("'t'") + &back), &[]);
-    let message = "records would go round for ever: \"t\" on east, links.there, \"there.dead-letters\" on west, links.back, and so on";
-    check_with_clusters(
-        &(there("'t', '/there.*/'") + &back),
-        &[&format!("4:11 error links.there.topics[0]: {message} | {HELP_OF_SEVERAL}")],
-    );
-    check_with_clusters(
-        &(there("'t', '/there.*/'").replace("redact.wasm'", "redact.wasm', on_error = 'stop'") + &back),
-        &[],
-    );
+    let message = "records would go round for ever: \"there.dead-letters\" on west, links.back, \"there.dead-letters\" on east, links.there, and so on";
+    let both = there("'t', '/there.*/'") + &back;
+    check_with_clusters(&both, &[&format!("10:11 error links.back.topics[0]: {message} | {HELP_OF_SEVERAL}")]);
+    check_with_clusters(&both.replace("redact.wasm'", "redact.wasm', on_error = 'stop'"), &[]);
+    // Letters have one name, so none grows, and their marks end them.
+    check_with_clusters(&both.replace("topic_prefix", "provenance = true\ntopic_prefix"), &[]);
 }
 
 #[test]
@@ -266,4 +269,44 @@ fn a_circle_is_found_among_many_links_with_many_topics() {
     let found = parse(&last).map(|_| ()).expect_err("a circle");
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].message.starts_with("records would go round for ever: \"t7\" on c"), "{}", found[0].message);
+}
+
+/// Two ways to one topic: what one link brings, another one has brought.
+#[test]
+fn records_do_not_come_twice_in_a_mesh() {
+    let north = "[clusters.north]\nkind = 'embedded'\n";
+    let pair =
+        |id: &str, from: &str, to: &str, more: &str| link(id, from, to, "'t'", "") + "type = 'active-active'\n" + more;
+    let mesh = |more: &str| {
+        pair("a", "east", "west", more)
+            + &pair("b", "west", "north", "")
+            + &pair("c", "north", "east", "")
+            + north
+            + CLUSTERS
+    };
+    let found = parse(&mesh("")).map(|_| ()).expect_err("two ways");
+    let (first, rest) = (&found[0], &found[1..]);
+    assert!(rest.is_empty(), "{}", super::show(&found));
+    assert!(first.message.contains("and again by links."), "{}", first.message);
+    // Each way may have its part of the records.
+    let (_, warnings) =
+        parse(&mesh("filter = { key_prefix = 'a' }\nreverse.filter = { key_prefix = 'a' }\n")).expect("a mesh");
+    assert!(warnings.iter().all(|it| it.message.contains("and again by links.")) && !warnings.is_empty());
+    // A chain has one way to each cluster, and links that do not mark may share a topic.
+    let chain = pair("a", "east", "west", "") + &pair("b", "west", "north", "") + north;
+    check_with_clusters(&chain, &[]);
+    let two = link("a", "east", "west", "'t'", "") + &link("b", "east", "west", "'t'", "");
+    check_with_clusters(&two, &[]);
+}
+
+/// Expressions with nothing but an overlap let names grow, too.
+#[test]
+fn names_that_two_expressions_have_in_common_are_followed() {
+    let text =
+        link("there", "east", "west", "'/.*orders.*/'", "e.") + &link("back", "west", "east", "'/.*eu.*/'", "w.");
+    for text in [text.clone(), text.replace("topic_prefix", "provenance = true\ntopic_prefix")] {
+        let found = parse(&(text + CLUSTERS)).map(|_| ()).expect_err("names grow");
+        assert!(found[0].message.starts_with("each round would make topics under other names: "), "{}", found[0]);
+        assert!(!found[0].help.as_ref().expect("a help").contains("provenance"));
+    }
 }

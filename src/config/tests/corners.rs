@@ -62,7 +62,7 @@ fn settings(text: &str) -> Result<Parts, Vec<Diagnostic>> {
     let source = Source::new("tidegate.toml", text);
     let (tree, errors) = DeTable::parse_recoverable(text);
     let report = Report::new(&source, &errors).with_files(Files::Rehearsed);
-    let parts = read(Table::root(tree.get_ref(), &report), &base_dir());
+    let parts = read(Table::root(tree.get_ref(), &report), &base_dir(), &[]);
     report.finish().map(|_| parts)
 }
 

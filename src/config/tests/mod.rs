@@ -1,6 +1,7 @@
 //! Text in, settings or diagnostics out.
 
 mod api;
+mod both_ways;
 mod builtins;
 mod circles;
 mod corners;
@@ -10,6 +11,7 @@ mod failover;
 mod following;
 mod fuzz;
 mod kafka;
+mod nets;
 mod reference;
 mod rules;
 mod settings;

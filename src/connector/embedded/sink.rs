@@ -1,6 +1,6 @@
 //! Writes the output of a lane into an embedded store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{find, retention, too_large};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Sink, Target, Topic, check_target};
 use crate::model::partition::partition_of_key;
 use crate::model::time::now_ms;
-use crate::model::{Batch, LinkId, StoredState, TopicId, TopicPartition};
+use crate::model::{Batch, LinkId, StoredStates, TopicId, TopicPartition};
 use crate::store::{Append, Command, CommitLane, Compressor, Outcome, Packer, Store, StoredTopic, Ticket};
 
 /// A writer for one lane.
@@ -114,7 +114,7 @@ impl Sink for EmbeddedSink {
         targets.iter().map(prepare).collect()
     }
 
-    fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
+    fn states(&mut self, partition: &TopicPartition) -> Result<StoredStates, Error> {
         Ok(self.store.states(&self.link, partition)?)
     }
 

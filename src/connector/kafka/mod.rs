@@ -34,12 +34,25 @@ use crate::config::KafkaConfig;
 use crate::model::{Batch, BatchBuilder, TopicPartition};
 use cluster::topic_id;
 
+/// What the records of a record batch may take when they are decompressed, in bytes.
+const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
+
+/// The first record of a record batch; `None` if it has none.
+///
+/// # Errors
+/// It is damaged.
+pub(super) fn first_record(encoded: &Encoded) -> Result<Option<Batch>, Error> {
+    let Encoded { topic, partition, records, .. } = encoded;
+    let first = records.first_record(topic, *partition, DECOMPRESSED_BYTES_MAX);
+    first.map_err(|what| error::undecodable(&TopicPartition::new(topic.clone(), *partition), &what))
+}
+
 /// The records of a record batch that cannot go on as it is.
 ///
 /// # Errors
 /// It is damaged.
 pub(super) fn decode(encoded: &Encoded) -> Result<Batch, Error> {
-    const BOUNDS: Bounds = Bounds { decompressed_bytes_max: 256 << 20, merge_bytes: 0 };
+    const BOUNDS: Bounds = Bounds { decompressed_bytes_max: DECOMPRESSED_BYTES_MAX, merge_bytes: 0 };
     let Encoded { topic, partition, records, next_offset } = encoded;
     let fetched = Fetched {
         topic: topic.clone(),

@@ -6,11 +6,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::now_ms;
 use super::unusable::manage;
 use crate::api::control::{ControlError, ErrorKind};
 use crate::connector::{Cluster, Error};
 use crate::model::json_error::without_values;
+use crate::model::time::now_ms;
 use crate::model::{JsonObject, LinkId};
 
 /// What a definition is stored under, beside what else is known of a link.

@@ -234,6 +234,7 @@ impl Link {
             heartbeat_interval: None,
             autostart: true,
             start: Start::Offsets(start),
+            start_is_said: true,
             builtins: Builtins { provenance: Some(provenance), ..Builtins::default() },
             pipeline: Vec::new(),
             failover: crate::config::FailoverConfig::default(),

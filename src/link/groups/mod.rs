@@ -251,7 +251,7 @@ impl Link {
     fn is_mixed(&self, topic: &str) -> bool {
         let config = self.config();
         let is_way_back = matches!(config.start, Start::Offsets(_));
-        !is_way_back && config.builtins.provenance.is_some() && config.selects(&config.target_topic(topic))
+        !is_way_back && config.is_written_on_both_sides(topic)
     }
 
     /// What is to be known of where records are, for groups with these offsets.

@@ -1,6 +1,7 @@
 //! What a lane writes: records, and letters about those that could not be handled.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Processed, Read, Session};
 use crate::config::{Writing, may_write};
@@ -26,7 +27,8 @@ impl Session {
             return self.handle(batch);
         }
         position.next = next_offset;
-        self.unnamed.keep(&partition, encoded);
+        let crowded_out = self.unnamed.keep(&partition, encoded, Instant::now());
+        self.name_first_of(crowded_out);
         self.link.throttle.spend(bytes);
         self.transaction.count(&partition, next_offset, records, records, bytes);
         Ok(())

@@ -233,10 +233,16 @@ impl Session {
 
     /// Name records of what has passed encoded, in the checkpoints of the open transaction: also of partitions of which nothing has come since the one before.
     pub(super) fn name_records(&mut self, all: bool) {
-        for (partition, encoded) in self.unnamed.take(all, Instant::now()) {
+        let taken = self.unnamed.take(all, Instant::now());
+        self.name_first_of(taken);
+    }
+
+    /// Name the first records of what has passed encoded.
+    pub(super) fn name_first_of(&mut self, passed: Vec<(TopicPartition, Encoded)>) {
+        for (partition, encoded) in passed {
             // What cannot be decoded was passed all the same: the record that was named before stands.
-            if let (Some(position), Ok(batch)) = (self.positions.get_mut(&partition), encoded.decode())
-                && let Some(last) = last_of(&batch)
+            if let (Some(position), Ok(Some(first))) = (self.positions.get_mut(&partition), encoded.first_record())
+                && let Some(last) = last_of(&first)
             {
                 position.last = Some(last);
                 self.transaction.touch(&partition, position.next);

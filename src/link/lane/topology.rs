@@ -11,7 +11,7 @@ use crate::connector::{Class, PartitionRange, Target, Topic, TopicSettings};
 use crate::link::failure::Failure;
 use crate::link::memory::{Heir, Writer};
 use crate::link::pipeline::check_routes;
-use crate::link::topics::{Chosen, Found};
+use crate::link::topics::{Chosen, Found, Looked};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
 use crate::model::{Checkpoint, Doubt, Loss, TopicPartition};
@@ -40,7 +40,7 @@ impl Session {
     /// Take in all topics that there are. Records do not wait for it: none are read yet.
     pub(super) fn take_in_all(&mut self) -> Result<(), Failure> {
         self.topology.told = Some(self.link.source.topology_version());
-        let (found, not_made) = self.link.find_topics()?;
+        let Looked { found, not_made, .. } = self.link.find_topics()?;
         if let Some((_, failure)) = not_made.into_iter().find(|(chosen, _)| !self.mine(&chosen.topic).is_empty()) {
             return Err(failure);
         }

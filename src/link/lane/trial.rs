@@ -3,11 +3,14 @@
 //! A rollback says in the history which trial it undoes, so all daemons and `verify` do the same. Lanes keep what they need for that until no such
 //! rollback can come any more.
 
+use std::time::Instant;
+
+use super::transaction::Transaction;
 use super::{Session, now_ms};
 use crate::link::failure::Failure;
 use crate::link::memory::{Heir, Writer};
 use crate::link::pipeline::Pipeline;
-use crate::model::TopicPartition;
+use crate::model::{StateChange, TopicPartition};
 
 /// How long after the end of a trial what was kept for it is dropped, in milliseconds: a rollback that another daemon has stored just before is heard of
 /// within seconds.
@@ -23,17 +26,31 @@ impl Session {
         self.memory.swap(old, &heir, next_offset, writer)
     }
 
-    /// Drop what is kept for a trial, once it is certain that nobody undoes it any more.
+    /// Drop what is kept for a trial, once it is certain that nobody undoes it any more; and go on dropping what was remembered and is not any more.
     pub(super) fn end_trial(&mut self) {
+        if self.memory.has_drops() {
+            self.transaction.begun.get_or_insert_with(Instant::now);
+        }
         let pipeline = self.run.pipeline();
         if !self.memory.keeps() || pipeline.watch.is_held() || is_on_trial(pipeline, &self.link) {
             return;
         }
-        for partition in self.memory.end_trial() {
+        for partition in self.memory.end_trial(pipeline) {
             if let Some(position) = self.positions.get(&partition) {
                 self.transaction.touch(&partition, position.next);
             }
         }
+    }
+
+    /// What changes in the state of stages with the commit of a transaction.
+    pub(super) fn take_states(&mut self, transaction: &Transaction) -> Vec<StateChange> {
+        let (memory, pipeline) = (&mut self.memory, self.run.pipeline());
+        let moved = transaction.moved.iter();
+        let mut states: Vec<StateChange> = moved
+            .flat_map(|(partition, progress)| memory.take_changes(partition, progress.next_offset, pipeline))
+            .collect();
+        states.extend(memory.take_drops());
+        states
     }
 }
 

@@ -176,7 +176,7 @@ impl Link {
         content: Content,
         publisher: Publisher<'_>,
     ) -> Result<Publication, PublishError> {
-        let record = history.push(content, publisher, now_ms());
+        let record = history.push(content, publisher, now_ms(), &self.config.probation);
         let record = record.map_err(|error| PublishError::Failed(error.into()))?.clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
         let pipeline = self.components.pipeline(history, record.clone(), watch).map_err(PublishError::Failed)?;
@@ -205,9 +205,8 @@ impl Link {
     pub(in crate::link) fn watch(&self, history: &History, running: Option<&Shared>) -> Watch {
         let config = &self.config.probation;
         let Some(record) = history.last() else { return Watch::default() };
-        let goes_back = matches!(record.origin, Origin::Rollback | Origin::Automatic);
-        let left = record.at_ms.saturating_add(config.time_ms as i64).saturating_sub(now_ms());
-        if goes_back || history.previous().is_none() || config.records == 0 || left <= 0 {
+        let left = record.trial_ends_ms(config).map_or(0, |ends| ends.saturating_sub(now_ms()));
+        if history.previous().is_none() || config.records == 0 || left <= 0 {
             return Watch::default();
         }
         let time_before = running.and_then(|shared| shared.slot.load().watch.time_per_record());

@@ -24,12 +24,21 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Topics whose targets could not be made or widened, and why.
 type NotMade = Vec<(Chosen, Failure)>;
 
+/// What was found out about the topics of a source.
+pub(in crate::link) struct Looked {
+    /// What lanes read.
+    pub(in crate::link) found: Arc<Found>,
+    /// What could not be made: a lane that reads such a topic already goes on with what the target has.
+    pub(in crate::link) not_made: NotMade,
+    /// What is left out.
+    left_out: Vec<Notice>,
+}
+
 impl Shared {
-    /// Find out which topics there are, make those that the target lacks, and let lanes know. Answers what could not be made: a lane that reads such a topic
-    /// already goes on with what the target has.
-    pub(in crate::link) fn find_topics(&self) -> Result<(Arc<Found>, NotMade), Failure> {
+    /// Find out which topics there are, make those that the target lacks, and let lanes know.
+    pub(in crate::link) fn find_topics(&self) -> Result<Looked, Failure> {
         let mut names = lock(&self.topics.names);
-        let Selection { chosen, refused } = select(&self.config, self.source.topics()?, &mut names);
+        let Selection { chosen, refused, left_out } = select(&self.config, self.source.topics()?, &mut names);
         guard(&self.config, &*self.target, chosen.iter().map(|chosen| chosen.topic.name.clone()))?;
         let not_made = self.make(&chosen)?;
         let before = self.topics.found();
@@ -40,7 +49,7 @@ impl Shared {
         let topics = chosen.into_iter().filter_map(usable);
         let topics = topics.map(|chosen| (chosen.topic.name.clone(), chosen)).collect();
         let found = self.topics.publish(topics, refused.into_iter().next());
-        Ok((found, not_made))
+        Ok(Looked { found, not_made, left_out })
     }
 
     /// Make what is not there, all at once. Answers what could not be made.
@@ -104,7 +113,8 @@ impl Link {
     /// Find out which topics there are, and have lanes read them.
     fn look_for_topics(&self, shared: &Shared) -> Result<(), Failure> {
         shared.source.look(self.config().following.refresh)?;
-        let (_, not_made) = shared.find_topics()?;
+        let Looked { not_made, left_out, .. } = shared.find_topics()?;
+        self.topics.notices.replace(About::LeftOut, left_out, &self.events);
         let notices = not_made.into_iter().map(|(chosen, failure)| Notice::of(&chosen.target, failure)).collect();
         self.topics.notices.replace(About::Targets, notices, &self.events);
         let missing = not_there(self.config(), |topic| lock(&self.topics.names).contains_key(topic));
@@ -182,7 +192,7 @@ impl Link {
         target.look(Duration::ZERO)?;
         let topics = source.topics()?;
         let there: BTreeSet<Arc<str>> = topics.iter().map(|topic| topic.name.clone()).collect();
-        let Selection { chosen, refused } = select(config, topics, &mut Names::new());
+        let Selection { chosen, refused, left_out: not_copied } = select(config, topics, &mut Names::new());
         let targets = targets(target)?;
         let is_there = |chosen: &Chosen| targets.contains_key(&chosen.target);
         let owners = Owners::find(config, source, target, chosen.iter(), is_there, Claiming::Later)?;
@@ -194,6 +204,7 @@ impl Link {
             targets,
         };
         let mut notices: Vec<Notice> = refused.into_iter().map(|failure| Notice::of(&"".into(), failure)).collect();
+        notices.extend(not_copied);
         if config.following.acls {
             let (acls, without) = acls(source, target)?;
             survey.acls = acls;
@@ -271,8 +282,7 @@ fn acls(source: &dyn Cluster, target: &dyn Cluster) -> Result<(BothAcls, Option<
 fn left_out(config: &LinkConfig, source: &dyn Cluster, there: &BTreeSet<Arc<str>>) -> Result<Vec<Notice>, Failure> {
     let mut internal = source.internal_topics()?;
     internal.extend(there.iter().filter(|topic| is_internal(topic)).cloned());
-    let is_meant = |topic: &Arc<str>| config.topics.iter().any(|selector| selector.would_match(topic));
-    internal.retain(|topic| is_meant(topic) && !config.excludes(topic));
+    internal.retain(|topic| config.is_meant(topic) && !config.excludes(topic));
     let notice = |topic: Arc<str>| Notice {
         code: "internal-topic",
         message: format!("topic {topic} is internal and left out"),

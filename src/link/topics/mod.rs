@@ -7,6 +7,7 @@
 //! - A name is matched once for the whole link, however many lanes there are.
 //! - A lane hears of a topic only when its target is there: making topics holds nobody up who has records.
 //! - What a plan shows and what is done comes from one function.
+//! - A topic that cannot be copied is left out and named; it never keeps the others from being copied.
 //! - Nothing is ever deleted in the target.
 
 mod follow;
@@ -21,11 +22,12 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-use self::notices::Notices;
+pub(super) use self::follow::Looked;
+use self::notices::{Notice, Notices};
 pub use self::owner::release_claims;
 use super::failure::Failure;
 use super::warden::Alarm;
-use crate::config::{LinkConfig, Writing, may_write};
+use crate::config::{LinkConfig, Refused, Writing};
 use crate::connector::Topic;
 
 /// A topic that the link reads.
@@ -44,10 +46,12 @@ pub(super) struct Selection {
     pub(super) chosen: Vec<Chosen>,
     /// Why the link cannot go on with these topics, if it cannot.
     pub(super) refused: Vec<Failure>,
+    /// The topics that it leaves out although it selects them, and why: none of them keeps it from going on.
+    pub(super) left_out: Vec<Notice>,
 }
 
-/// The names that were seen, with those in the target of the topics that the link reads.
-pub(super) type Names = HashMap<Arc<str>, Option<Arc<str>>>;
+/// The names that were seen, with those of their copies in the target, or why they are left out.
+pub(super) type Names = HashMap<Arc<str>, Result<Option<Arc<str>>, Refused>>;
 
 /// Choose from the topics of a source. Names that are known are not matched again.
 pub(super) fn select(config: &LinkConfig, topics: Vec<Topic>, names: &mut Names) -> Selection {
@@ -55,33 +59,35 @@ pub(super) fn select(config: &LinkConfig, topics: Vec<Topic>, names: &mut Names)
     let mut selection = Selection::default();
     let mut sources: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
     for topic in topics {
-        let target = known
-            .remove(&topic.name)
-            .unwrap_or_else(|| config.selects(&topic.name).then(|| config.target_topic(&topic.name).into()));
-        names.insert(topic.name.clone(), target.clone());
-        let Some(target) = target else { continue };
-        if let Some(refused) = refusal(config, &topic.name, &target, sources.get(&target)) {
-            selection.refused.push(refused);
-            continue;
+        let copy = known.remove(&topic.name);
+        let copy = copy.unwrap_or_else(|| config.copy_of(&topic.name).map(|copy| copy.map(Into::into)));
+        names.insert(topic.name.clone(), copy.clone());
+        match copy {
+            Ok(None) => {}
+            Ok(Some(target)) => match sources.get(&target) {
+                Some(other) => selection.refused.push(collision(other, &topic.name, &target)),
+                None => {
+                    sources.insert(target.clone(), topic.name.clone());
+                    selection.chosen.push(Chosen { topic, target });
+                }
+            },
+            Err(refused) => selection.left_out.push(left_out(config, &topic.name, &refused)),
         }
-        sources.insert(target.clone(), topic.name.clone());
-        selection.chosen.push(Chosen { topic, target });
     }
     selection
 }
 
-fn refusal(config: &LinkConfig, topic: &str, target: &str, other: Option<&Arc<str>>) -> Option<Failure> {
-    if let Some(other) = other {
-        return Some(Failure::fatal(
-            "topics-collide",
-            format!("{other} and {topic} would both become {target}"),
-            "change `rename`, so that each topic has a name of its own, or narrow the link's topics",
-        ));
-    }
-    let writer = Writing::Copies(config);
-    let refused = may_write(writer, target, &[]).err()?;
-    let failure = Failure::refused(writer, &refused);
-    Some(Failure { message: format!("topic {topic}: {refused}"), ..failure })
+fn collision(one: &str, other: &str, target: &str) -> Failure {
+    Failure::fatal(
+        "topics-collide",
+        format!("{one} and {other} would both become {target}"),
+        "change `rename`, so that each topic has a name of its own, or narrow the link's topics",
+    )
+}
+
+fn left_out(config: &LinkConfig, topic: &Arc<str>, refused: &Refused) -> Notice {
+    let failure = Failure::refused(Writing::Copies(config), refused);
+    Notice::of(topic, Failure { message: format!("topic {topic} is left out: {refused}"), ..failure })
 }
 
 /// What lanes read.

@@ -34,6 +34,8 @@ pub(in crate::link) enum About {
     Sources,
     /// Topics that the link names and the source never had.
     Missing,
+    /// Topics of the source that the link selects and cannot copy.
+    LeftOut,
     /// Topics of the target that could not be made.
     Targets,
     /// Settings that could not be kept in step.

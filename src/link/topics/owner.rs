@@ -273,3 +273,85 @@ fn decode(link: &LinkId, bytes: &[u8]) -> Result<BTreeMap<String, Claim>, Failur
         _ => Ok(part.topics),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::Topic;
+    use crate::model::TopicId;
+
+    fn link(says: &str) -> LinkConfig {
+        let text = format!(
+            "[clusters.east]\nkind = 'embedded'\n[clusters.west]\nkind = 'embedded'\n\
+             [links.l]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\n{says}\n"
+        );
+        let (config, _) =
+            crate::config::Config::parse(&text, "tidegate.toml", std::path::Path::new("")).expect("a configuration");
+        config.links["l"].clone()
+    }
+
+    /// Claims on `t`: of which link, for the topic of which cluster, and when.
+    fn claims(of: &[(&str, &str, i64)]) -> Claims {
+        let claim = |(link, root, at_ms): &(&str, &str, i64)| {
+            let root = Root { cluster: (*root).to_owned(), topic: "t".to_owned() };
+            (LinkId::from(*link), Claim { root, at_ms: *at_ms })
+        };
+        Claims(BTreeMap::from([("t".to_owned(), of.iter().map(claim).collect())]))
+    }
+
+    /// Who owns `t` at the target, and the cluster of the root that is claimed.
+    fn decided(
+        says: &str,
+        is_there: bool,
+        at_target: &[(&str, &str, i64)],
+        at_source: Option<&[(&str, &str, i64)]>,
+    ) -> (Owner, Option<String>) {
+        let chosen = Chosen { topic: Topic { name: "t".into(), id: TopicId(1), partitions: 1 }, target: "t".into() };
+        let at_source = at_source.map(claims);
+        let (owner, root) = decide(&link(says), &chosen, is_there, &claims(at_target), at_source.as_ref());
+        (owner, root.map(|root| root.cluster))
+    }
+
+    #[test]
+    fn a_link_claims_what_it_creates_and_one_way_also_what_it_finds() {
+        let east = Some("east".to_owned());
+        for says in ["", "provenance = true"] {
+            assert_eq!(decided(says, false, &[], Some(&[])), (Owner::Us, east.clone()), "{says}");
+        }
+        assert_eq!(decided("", true, &[], Some(&[])), (Owner::Us, east));
+        assert_eq!(decided("provenance = true", true, &[], Some(&[])), (Owner::Nobody, None));
+        assert_eq!(decided("provenance = true", false, &[], None), (Owner::Nobody, None), "the source does not say");
+    }
+
+    #[test]
+    fn the_first_claim_counts() {
+        let ours = ("l", "east", 5);
+        assert_eq!(decided("", true, &[ours, ("m", "north", 6)], Some(&[])), (Owner::Us, None));
+        assert_eq!(decided("", true, &[ours, ("m", "north", 4)], Some(&[])), (Owner::Link("m".into()), None));
+        assert_eq!(decided("", true, &[ours, ("k", "north", 5)], Some(&[])), (Owner::Link("k".into()), None));
+        assert_eq!(decided("", true, &[("m", "north", 9)], Some(&[])), (Owner::Link("m".into()), None));
+    }
+
+    #[test]
+    fn settings_do_not_go_round() {
+        let says = "provenance = true";
+        let root = |at_source| decided(says, false, &[], Some(at_source));
+        assert_eq!(root(&[("k", "north", 3)]), (Owner::Us, Some("north".to_owned())), "through another link");
+        assert_eq!(root(&[("l.reverse", "west", 3)]), (Owner::Nobody, None), "the source is a copy of the target");
+        let both = |ours, theirs| decided(says, true, &[("l", "east", ours)], Some(&[("m", "west", theirs)])).0;
+        assert_eq!((both(3, 4), both(4, 3), both(4, 4)), (Owner::Us, Owner::Nobody, Owner::Us));
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let topics = BTreeMap::from([(
+            "t".to_owned(),
+            Claim { root: Root { cluster: "east".into(), topic: "t".into() }, at_ms: 7 },
+        )]);
+        let text = r#"{"v":1,"topics":{"t":{"root":{"cluster":"east","topic":"t"},"at_ms":7}}}"#;
+        assert_eq!(encode("claims", &Part { v: 1, topics: topics.clone() }).expect("text"), text.as_bytes());
+        assert_eq!(decode(&"l".into(), text.as_bytes()).expect("claims"), topics);
+        let newer = decode(&"l".into(), br#"{"v":2,"topics":{}}"#).expect_err("newer");
+        assert_eq!(newer.code, "claims-unreadable");
+    }
+}

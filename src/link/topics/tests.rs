@@ -36,6 +36,10 @@ fn codes(selection: &Selection) -> Vec<(&str, &str)> {
     selection.refused.iter().map(|refused| (refused.code, &*refused.message)).collect()
 }
 
+fn left_out(selection: &Selection) -> Vec<(&str, &str, &str)> {
+    selection.left_out.iter().map(|notice| (&*notice.topic, notice.code, &*notice.message)).collect()
+}
+
 #[test]
 fn topics_are_chosen_and_renamed_and_internal_ones_left_out() {
     let link = link("topics = ['/.*/']\ntopic_prefix = 'p.'\nrename = [{ match = 'prod\\.(.*)', to = 'dr.$1' }]");
@@ -49,9 +53,9 @@ fn a_name_is_matched_once() {
     let link = link("topics = ['a', 'c']");
     let mut names = Names::new();
     select(&link, topics(&["a", "b"]), &mut names);
-    assert_eq!(names, Names::from([("a".into(), Some("a".into())), ("b".into(), None)]));
+    assert_eq!(names, Names::from([("a".into(), Ok(Some("a".into()))), ("b".into(), Ok(None))]));
     // What is remembered is what counts, and what is gone is forgotten.
-    names.insert("b".into(), Some("remembered".into()));
+    names.insert("b".into(), Ok(Some("remembered".into())));
     let selection = select(&link, topics(&["b", "c"]), &mut names);
     assert_eq!(targets(&selection), ["remembered", "c"]);
     assert_eq!(names.len(), 2);
@@ -64,14 +68,44 @@ fn topics_that_cannot_be_copied_are_refused_by_name() {
     assert_eq!(targets(&selection), ["a", "b"]);
     assert_eq!(codes(&selection), [("topics-collide", "a-1 and a-2 would both become a")]);
 
-    let turns =
-        link("target = 'east'\ntopics = ['/a.*/']\nrename = [{ match = 'a1', to = 'a2' }, { match = '.*', to = 'b' }]");
-    let selection = select(&turns, topics(&["a1"]), &mut Names::new());
-    assert_eq!(codes(&selection), [("would-loop", "topic a1: its copy would be \"a2\", which the link itself reads")]);
+    assert_eq!(left_out(&selection), []);
+}
 
-    let long = link("topics = ['/a+/']\nrename = [{ match = '(a+)', to = '$1$1' }]");
-    let selection = select(&long, topics(&[&"a".repeat(125)]), &mut Names::new());
-    assert_eq!(codes(&selection)[0].0, "invalid-topic-name");
+/// One topic that cannot be copied keeps no other one from being copied.
+#[test]
+fn topics_that_cannot_be_copied_are_left_out_and_named() {
+    let turns = "target = 'east'\ntopics = ['/a.*/', 'ok']\nrename = [{ match = 'a1{40}', to = 'a2' }, { match = '.*', to = 'b' }]";
+    let twice = "topics = ['/a+/', 'ok']\nrename = [{ match = '(a+)', to = '$1$1' }]";
+    let both = "type = 'active-active'\ntopics = ['/.*/']\nrename = [{ match = '(.*)', to = 'dr.$1' }]\n\
+                reverse.rename = [{ match = 'dr\\.([a-z]*)', to = '$1' }]";
+    let (ones, long, grown) = (format!("a{}", "1".repeat(40)), "a".repeat(125), format!("{}t", "p.".repeat(8)));
+    for (keys, topic, code, said) in [
+        (turns, &*ones, "would-loop", "its copy would be \"a2\", which the link itself reads"),
+        (twice, &*long, "invalid-topic-name", "a topic's name has 1 to 249 characters and is neither . nor .."),
+        ("topics = ['/.*/']", "l.dead-letters", "invalid-topic-name", "where the link puts dead letters"),
+        (
+            "topics = ['/x/']\ntopic_prefix = '__tidegate.'",
+            "x",
+            "invalid-topic-name",
+            "which a program keeps for itself",
+        ),
+        (
+            "topics = ['/.*/']\ntopic_prefix = 'p.'",
+            &*grown,
+            "name-grows",
+            "with one more \"p.\": links add it again and again",
+        ),
+        (both, "a-b", "name-does-not-return", "its copy would be \"dr.a-b\", and come back as \"dr.a-b\""),
+    ] {
+        let there = topics(&[topic, "ok"]);
+        let config = link(keys);
+        let selection = select(&config, there, &mut Names::new());
+        assert_eq!(codes(&selection), [], "{keys}");
+        let [(of, found, message)] = left_out(&selection)[..] else { panic!("{keys}: {:?}", left_out(&selection)) };
+        assert_eq!((of, found), (topic, code), "{keys}");
+        assert!(message.starts_with(&format!("topic {topic} is left out: ")) && message.ends_with(said), "{message}");
+        assert_eq!(selection.chosen.len(), usize::from(config.lets_in("ok")), "{keys}");
+    }
 }
 
 fn settings(settings: &[(&str, &str)]) -> TopicSettings {

@@ -20,7 +20,7 @@ use crate::link::components::Components;
 use crate::link::failure::Failure;
 use crate::link::memory::{Heir, Memory};
 use crate::link::revision::History;
-use crate::model::{Batch, RecordRef, RevisionNumber, TopicPartition};
+use crate::model::{Batch, RecordRef, RevisionNumber, StoredStates, TopicPartition};
 
 /// From so many records on, sheets go on with what they know.
 const HELD_MANY: usize = 100_000;
@@ -165,7 +165,7 @@ impl Job<'_> {
             let mut memory = Memory::default();
             let nobody = |_: &str, _: &_| Err(Failure::fatal("internal", "no state was stored", ""));
             let heir = Heir { link: &self.config.id, pipeline: &pipeline, is_on_trial: false };
-            memory.open(&heir, partition, None, BTreeMap::new(), nobody).ok()?;
+            memory.open(&heir, partition, None, StoredStates::default(), nobody).ok()?;
             let processed = stage.process(&pipeline, record.clone(), &mut memory).ok()?;
             let mut outputs =
                 processed.outputs.iter().flat_map(|batch| batch.records()).map(|record| stage.printer.print(record));

@@ -16,7 +16,7 @@ use crate::link::memory::{self, Heir, Memory, Writer};
 use crate::link::pipeline::{self, Pipeline};
 use crate::link::run::{Processed, Run, Search, Stop};
 use crate::model::partition::partition_of_key;
-use crate::model::{Batch, RevisionNumber, TopicPartition};
+use crate::model::{Batch, RevisionNumber, StoredStates, TopicPartition};
 
 /// How long a search for the records that a plugin traps on may take. No transaction waits for it.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(600);
@@ -169,7 +169,7 @@ impl<'v> Stage<'v> {
             Err(_) => memory::undo(states),
         }
         // Nothing is committed here; what waits for a commit would only grow.
-        drop(memory.take_changes(&partition, next_offset, pipeline));
+        drop((memory.take_changes(&partition, next_offset, pipeline), memory.take_drops()));
         processed
     }
 }
@@ -279,7 +279,7 @@ impl Replay {
                 None => {
                     let nobody =
                         |_: &str, _: &memory::Writer| Err(Failure::fatal("internal", "no state was stored", ""));
-                    self.memory.open(&heir, &self.partition, None, BTreeMap::new(), nobody)?;
+                    self.memory.open(&heir, &self.partition, None, StoredStates::default(), nobody)?;
                 }
             }
             self.pipeline = Some(pipeline);

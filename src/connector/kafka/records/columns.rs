@@ -44,6 +44,32 @@ impl RecordParts {
     }
 }
 
+/// Where a record that begins at the beginning of `bytes` ends; `None` if they are too few to say so.
+pub(super) fn first_end(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    let length = usize::try_from(varint::take(bytes, &mut at)?).ok()?;
+    at.checked_add(length)
+}
+
+/// What the records of a record batch have of its header.
+struct Header {
+    base_offset: i64,
+    base_timestamp: i64,
+    appended_at: Option<i64>,
+    last_delta: i64,
+}
+
+impl Header {
+    fn of(batch: &RecordBatch) -> Self {
+        Self {
+            base_offset: batch.base_offset(),
+            base_timestamp: batch.base_timestamp(),
+            appended_at: batch.has_log_append_time().then(|| batch.max_timestamp()),
+            last_delta: i64::from(batch.last_offset_delta()),
+        }
+    }
+}
+
 #[inline]
 fn number(bytes: &[u8], at: &mut usize) -> Result<i64, &'static str> {
     varint::take(bytes, at).ok_or(CUT)
@@ -100,35 +126,54 @@ impl Columns {
             return Err("it claims more records than it has bytes for");
         }
         self.reserve(batch.count());
-        let (base_offset, base_timestamp) = (batch.base_offset(), batch.base_timestamp());
-        let appended_at = batch.has_log_append_time().then(|| batch.max_timestamp());
-        let last_delta = i64::from(batch.last_offset_delta());
+        let header = Header::of(batch);
         let mut before = -1;
         let mut at = start;
         for _ in 0..batch.count() {
-            let record = RecordParts::take(arena, &mut at)?;
-            if record.offset_delta <= before || record.offset_delta > last_delta {
-                return Err("its records are out of order");
-            }
-            before = record.offset_delta;
-            let headers = self.headers.len();
-            self.take_headers(&arena[..record.end], &mut at)?;
-            if at != record.end {
-                return Err("a record is longer than its parts");
-            }
-            if base_offset + record.offset_delta < from {
-                self.headers.truncate(headers);
-                continue;
-            }
-            // Writers subtract without looking for an overflow, so that adding in the same way gives what they had.
-            let timestamp = appended_at.unwrap_or(base_timestamp.wrapping_add(record.timestamp_delta));
-            self.keys.push(record.key);
-            self.values.push(record.value);
-            self.header_ends.push(self.headers.len() as u32);
-            self.timestamps.push(timestamp);
-            self.offsets.push(base_offset + record.offset_delta);
+            before = self.take(&header, arena, &mut at, before, from)?;
         }
         if at == arena.len() { Ok(()) } else { Err("there are bytes behind its last record") }
+    }
+
+    /// The first record of `batch`, whose records begin at the beginning of `arena`.
+    pub(super) fn first(batch: &RecordBatch, arena: &[u8]) -> Result<Self, &'static str> {
+        let mut columns = Self::default();
+        columns.take(&Header::of(batch), arena, &mut 0, -1, i64::MIN)?;
+        Ok(columns)
+    }
+
+    /// Append the record at `at`, which moves behind it, unless its offset is before `from`. `before`: the offset delta of the one before it. Answers its own.
+    #[inline]
+    fn take(
+        &mut self,
+        header: &Header,
+        arena: &[u8],
+        at: &mut usize,
+        before: i64,
+        from: i64,
+    ) -> Result<i64, &'static str> {
+        let record = RecordParts::take(arena, at)?;
+        if record.offset_delta <= before || record.offset_delta > header.last_delta {
+            return Err("its records are out of order");
+        }
+        let headers = self.headers.len();
+        self.take_headers(&arena[..record.end], at)?;
+        if *at != record.end {
+            return Err("a record is longer than its parts");
+        }
+        let offset = header.base_offset + record.offset_delta;
+        if offset < from {
+            self.headers.truncate(headers);
+            return Ok(record.offset_delta);
+        }
+        // Writers subtract without looking for an overflow, so that adding in the same way gives what they had.
+        let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
+        self.keys.push(record.key);
+        self.values.push(record.value);
+        self.header_ends.push(self.headers.len() as u32);
+        self.timestamps.push(header.appended_at.unwrap_or(timestamp));
+        self.offsets.push(offset);
+        Ok(record.offset_delta)
     }
 
     #[inline]

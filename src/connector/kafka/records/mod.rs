@@ -26,7 +26,8 @@
 //! name, value length and value.
 //!
 //! Reading order: [`RecordBatches`] cuts the bytes of a fetch answer into record batches, [`Decoder`] makes batches of them and
-//! leaves out what was [aborted](AbortedTransaction), [`Encoder`] writes one, [`RecordBatch::pass_through`] hands one on as it is.
+//! leaves out what was [aborted](AbortedTransaction), [`Encoder`] writes one, [`RecordBatch::pass_through`] hands one on as it is, [`RecordBatch::first_record`] looks at the
+//! first record alone.
 //!
 //! Invariants
 //! - Any bytes give records or an [`Error`], never a panic. A checksum is verified before anything behind it is believed.
@@ -39,6 +40,7 @@ mod columns;
 mod decode;
 mod encode;
 mod error;
+mod first;
 mod frame;
 mod pass;
 pub(super) mod varint;

@@ -3,6 +3,7 @@
 mod damage;
 mod decoding;
 mod encoding;
+mod first;
 
 use std::sync::Arc;
 

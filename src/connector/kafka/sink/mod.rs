@@ -18,7 +18,7 @@ mod open;
 mod outbox;
 mod session;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ use super::layout::OwnTopic;
 use super::records::{Encoder, Passing};
 use crate::connector::{Commit, Encoded, Error, LaneSettings, Opened, Sink, Target, Topic, check_target};
 use crate::model::partition::partition_of_key;
-use crate::model::{Batch, Codec, Compression, StoredState, TopicPartition};
+use crate::model::{Batch, Codec, Compression, StoredStates, TopicPartition};
 
 /// A topic that the lane writes to.
 #[derive(Clone, Debug)]
@@ -192,7 +192,7 @@ impl Sink for KafkaSink {
         Ok(topics)
     }
 
-    fn states(&mut self, partition: &TopicPartition) -> Result<BTreeMap<String, StoredState>, Error> {
+    fn states(&mut self, partition: &TopicPartition) -> Result<StoredStates, Error> {
         let session = self.session.as_mut().ok_or_else(|| not_open(&self.lane))?;
         Ok(session.take_states(partition))
     }

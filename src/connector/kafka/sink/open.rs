@@ -30,7 +30,7 @@ use crate::model::batch::RecordRef;
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
 use crate::model::time::now_ms;
 use crate::model::{
-    Batch, BatchBuilder, Checkpoint, Compression, StateHead, StateRow, StoredState, TopicPartition, encode,
+    Batch, BatchBuilder, Checkpoint, Compression, StateHead, StateRow, StoredStates, TopicPartition, encode,
 };
 
 /// How long a foreign transaction may hold up the reading of checkpoints.
@@ -314,12 +314,12 @@ pub(super) fn lost(lane: &LaneSettings, what: &str) -> Error {
     }
 }
 
-/// What the stages remember, of all partitions of the lane.
+/// What is stored of the stages, of all partitions of the lane.
 fn read_states(
     client: &Client,
     lane: &LaneSettings,
     known: Option<&str>,
-) -> Result<BTreeMap<TopicPartition, BTreeMap<String, StoredState>>, Error> {
+) -> Result<BTreeMap<TopicPartition, StoredStates>, Error> {
     #[derive(Default)]
     struct Found {
         head: Option<StateHead>,
@@ -347,11 +347,9 @@ fn read_states(
         }
         Ok(())
     })?;
-    let mut states: BTreeMap<TopicPartition, BTreeMap<String, StoredState>> = BTreeMap::new();
+    let mut states: BTreeMap<TopicPartition, StoredStates> = BTreeMap::new();
     for ((partition, stage), Found { head, rows }) in found {
-        if let Some(head) = head {
-            states.entry(partition).or_default().insert(stage, StoredState { head, rows });
-        }
+        states.entry(partition).or_default().add(stage, head, rows);
     }
     Ok(states)
 }
@@ -371,10 +369,10 @@ pub(super) fn checkpoint_records(commit: &Commit, place: Place) -> Result<Vec<(P
     Ok(if batch.is_empty() { Vec::new() } else { vec![(place, batch)] })
 }
 
-/// The records of a commit that say what the stages remember.
+/// The records of a commit that say what the stages remember. Compaction knows single keys only, so entries that are gone are each said to be: nothing is read for
+/// that, since a transaction is open.
 pub(super) fn state_records(
     commit: &Commit,
-    client: &Client,
     admin: &Admin,
     topics: &mut Topics,
     lane: &LaneSettings,
@@ -382,16 +380,9 @@ pub(super) fn state_records(
     let of = layout::state_topic(&lane.link, lane.generation);
     let index = match topics.find_own(&of) {
         Some(index) => index,
-        None => topics.put_own(own_topic(admin, of.clone(), lane.lanes)?),
+        None => topics.put_own(own_topic(admin, of, lane.lanes)?),
     };
-    let partition = TopicPartition::new(of, lane.lane);
     let mut changes = Vec::new();
-    let dropped = commit.states.iter().filter(|change| change.head.is_none());
-    let dropped: Vec<_> = dropped.map(|change| layout::entry_key(&change.stage, &change.partition, b"")).collect();
-    if !dropped.is_empty() {
-        // Compaction knows single keys only, so all of them have to be said to be gone.
-        changes.extend(keys_with(client, &partition, dropped)?.into_iter().map(|key| (key, None)));
-    }
     for change in &commit.states {
         let head = layout::head_key(&change.stage, &change.partition).into_bytes();
         changes.push((head, change.head.as_ref().map(StateHead::encode).transpose()?));
@@ -402,25 +393,6 @@ pub(super) fn state_records(
         }));
     }
     Ok(((index, lane.lane), records(changes)))
-}
-
-/// The keys in a partition that begin with one of `prefixes`, none of which begins with another; those of entries that are gone included.
-fn keys_with(client: &Client, partition: &TopicPartition, mut prefixes: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
-    prefixes.sort_unstable();
-    // The only one that a key can begin with is the last of those that are not above it.
-    let begins = |key: &[u8]| {
-        let above = prefixes.partition_point(|prefix| &**prefix <= key);
-        above.checked_sub(1).is_some_and(|last| key.starts_with(&prefixes[last]))
-    };
-    let mut keys = std::collections::BTreeSet::new();
-    let range = client.range(partition, Isolation::ReadUncommitted)?;
-    log::read(client, partition, range.log_start..range.end, Isolation::ReadUncommitted, READ_PATIENCE, |record| {
-        if let Some(key) = record.key().filter(|key| begins(key)) {
-            keys.insert(key.to_vec());
-        }
-        Ok(())
-    })?;
-    Ok(keys.into_iter().collect())
 }
 
 /// Records of ours, without a topic.

@@ -24,7 +24,7 @@ use crate::connector::kafka::produce::{self, TopicRecords};
 use crate::connector::kafka::records::{Encoder, FinishedBatch, Stamp};
 use crate::connector::kafka::wire::{Connection, wait_readable};
 use crate::connector::{Commit, Error, LaneSettings};
-use crate::model::{Batch, Checkpoint, StoredState, TopicPartition};
+use crate::model::{Batch, Checkpoint, StoredStates, TopicPartition};
 
 /// How many bytes may be on their way to a broker: what a path of 50 MB/s and a round trip of 160 ms holds.
 const WINDOW_BYTES: usize = 8 << 20;
@@ -130,7 +130,7 @@ pub(super) struct Session {
     /// When the last commit was done, or the session began.
     finished: Instant,
     again_since: Option<Instant>,
-    states: BTreeMap<TopicPartition, BTreeMap<String, StoredState>>,
+    states: BTreeMap<TopicPartition, StoredStates>,
     pub(super) checkpoints: Place,
     /// Where it is said which offsets were copied to where. `None`: nowhere.
     offsets: Option<Place>,
@@ -176,7 +176,7 @@ impl Session {
     pub(super) fn resume(
         &mut self,
         checkpoints: &BTreeMap<TopicPartition, Checkpoint>,
-        states: BTreeMap<TopicPartition, BTreeMap<String, StoredState>>,
+        states: BTreeMap<TopicPartition, StoredStates>,
         offsets: Place,
     ) {
         for (partition, checkpoint) in checkpoints {
@@ -191,7 +191,7 @@ impl Session {
         self.flow.is_committing()
     }
 
-    pub(super) fn take_states(&mut self, partition: &TopicPartition) -> BTreeMap<String, StoredState> {
+    pub(super) fn take_states(&mut self, partition: &TopicPartition) -> StoredStates {
         self.states.remove(partition).unwrap_or_default()
     }
 
@@ -275,7 +275,7 @@ impl Session {
         }
         let mut records = super::open::checkpoint_records(&commit, self.checkpoints)?;
         if !commit.states.is_empty() {
-            records.push(super::open::state_records(&commit, &self.client, admin, topics, &self.lane)?);
+            records.push(super::open::state_records(&commit, admin, topics, &self.lane)?);
         }
         self.last = Last { records: Vec::new(), copied: if commit.verbatim { Vec::new() } else { copied(&commit) } };
         if self.flow.mode() == Mode::Idempotent {

@@ -162,7 +162,7 @@ fn what_the_java_client_compresses_is_read() {
 }
 
 /// gzip, Snappy, LZ4, Zstandard.
-const JAVA: [&str; 4] = [
+pub(super) const JAVA: [&str; 4] = [
     "000000000000000000000064ffffffff0229a89d950001000000010000018bcfe568000000018bcfe5692cffffffffffffff \
      ffffffffffffff000000021f8b08000000000000fff360606060cab6ca48cdc9c957c04132c830dc606162646461ca603264 \
      ca6004007c366c6034000000",
