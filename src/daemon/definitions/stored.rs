@@ -72,7 +72,11 @@ impl Stored {
     /// What can be read of a definition whose form is not known here: enough to show, replace and
     /// delete it.
     pub(super) fn salvaged(bytes: &[u8]) -> Self {
-        let fields: Fields = serde_json::from_slice(bytes).unwrap_or_default();
+        let fields = match serde_json::from_slice(bytes) {
+            Ok(fields) => fields,
+            // It is a definition all the same, of no form: see `is_link`.
+            Err(_) => Fields::new(),
+        };
         let v = Some(field(&fields, "v")).filter(|v| *v != FORM).unwrap_or(NO_FORM);
         Self {
             v,
