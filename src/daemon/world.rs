@@ -179,7 +179,7 @@ mod tests {
                     [links.l]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\n";
         let (config, _) = Config::parse(text, "tidegate.toml", Path::new("")).expect("a configuration");
         let cluster = |name: &str| -> Arc<dyn Cluster> {
-            Arc::new(EmbeddedCluster::new(Arc::new(Store::open(&dir.join(name), Options::default()).expect("opens"))))
+            Arc::new(EmbeddedCluster::new(Arc::new(Store::open(dir.join(name), Options::default()).expect("opens"))))
         };
         let engine = PluginEngine::new(None).expect("an engine");
         let link =

@@ -33,8 +33,10 @@ fn threads(daemon: &Daemon, name: &str) -> Vec<i32> {
 
 /// Abort the process on one of its threads, as memory that cannot be had or a stack that is full does.
 fn abort_on(daemon: Daemon, name: &str) {
-    let found = threads(&daemon, name).first().copied();
-    abort_thread(daemon, found.expect("the thread"));
+    // A thread gives itself its name once it runs.
+    wait_until("there is the thread", || !threads(&daemon, name).is_empty());
+    let found = threads(&daemon, name)[0];
+    abort_thread(daemon, found);
 }
 
 fn abort_thread(mut daemon: Daemon, thread: i32) {
@@ -128,6 +130,7 @@ fn is_set_aside_after(request: fn(&Site, &Daemon) -> i32) -> bool {
 fn a_definition_that_the_daemon_dies_of_when_somebody_looks_is_set_aside() {
     let look = |site: &Site, daemon: &Daemon| {
         site.client.link("evil");
+        wait_until("the cluster is asked", || !threads(daemon, "look").is_empty());
         threads(daemon, "look")[0]
     };
     assert!(is_set_aside_after(look));

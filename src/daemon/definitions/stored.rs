@@ -72,11 +72,11 @@ impl Stored {
     /// What can be read of a definition whose form is not known here: enough to show, replace and
     /// delete it.
     pub(super) fn salvaged(bytes: &[u8]) -> Self {
-        let fields = match serde_json::from_slice(bytes) {
-            Ok(fields) => fields,
-            // It is a definition all the same, of no form: see `is_link`.
-            Err(_) => Fields::new(),
-        };
+        // What is damaged is a definition all the same, of no form: see `is_link`.
+        let mut fields = Fields::new();
+        if let Ok(read) = serde_json::from_slice(bytes) {
+            fields = read;
+        }
         let v = Some(field(&fields, "v")).filter(|v| *v != FORM).unwrap_or(NO_FORM);
         Self {
             v,
