@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 
+use super::control::ErrorKind;
 use super::describe::{Operation, Shapes, meaning};
 use super::routes::{Needs, Route, routes};
 use super::wire::Problem;
@@ -72,6 +73,10 @@ fn operation(route: &Route, shapes: &mut Shapes) -> Value {
         operation.fails(&[401]);
     }
     route.fails.iter().for_each(|kind| operation.fails(&[kind.status().as_u16()]));
+    if route.path.contains("{link}/") {
+        // The definition of the link cannot be used.
+        operation.fails(&[ErrorKind::Conflict.status().as_u16()]);
+    }
     let mut described = operation.describe();
     described.insert("summary".to_owned(), route.says.into());
     described.insert("tags".to_owned(), json!([route.family()]));

@@ -7,6 +7,7 @@ pub mod groups;
 pub mod import;
 pub mod link;
 pub mod manual;
+pub mod run;
 pub mod token;
 pub mod top;
 
@@ -20,11 +21,11 @@ use self::groups::GroupsCommand;
 use self::import::ImportCommand;
 use self::link::LinkCommand;
 use self::manual::{CompletionsArgs, ManArgs};
+use self::run::RunArgs;
 use self::token::TokenCommand;
 use self::top::TopArgs;
 
 use crate::api::wire::{ReadFrom, ResetEnd, ResetPlace};
-use crate::config::LogFormat;
 use crate::model::Json;
 
 /// Replicate streams of records between clusters, exactly once, with WebAssembly plugins in the middle.
@@ -183,22 +184,6 @@ pub struct Remote {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-/// `run`.
-#[derive(Args, Debug)]
-pub struct RunArgs {
-    /// The configuration.
-    #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
-    pub config: PathBuf,
-    /// How the log is written, text or json, whatever the configuration says.
-    #[arg(long, value_name = "FORMAT", value_parser = log_format)]
-    pub log_format: Option<LogFormat>,
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    let found = LogFormat::ALL.into_iter().find(|(word, _)| *word == text);
-    found.map(|(_, format)| format).ok_or_else(|| "write text or json".to_owned())
 }
 
 /// `check`.

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use super::args::{CheckArgs, InspectArgs, RunArgs};
+use super::args::run::RunArgs;
+use super::args::{CheckArgs, InspectArgs};
 use super::failure::Failure;
 use super::limits::limits;
 use super::spans::Spans;
@@ -10,7 +11,7 @@ use super::table::{bytes, field};
 use super::{log, print_json, screen};
 use crate::api::wire::Inspection;
 use crate::config::DaemonConfig;
-use crate::daemon;
+use crate::daemon::{self, Holds};
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let mut spans = None;
@@ -18,7 +19,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         spans = config.otlp.as_ref().map(|otlp| Spans::start(otlp, config.name.as_deref())).transpose()?;
         log::start(args.log_format.unwrap_or(config.log_format), spans.as_ref().map(Spans::tracer))
     };
-    daemon::run(&args.config, start_log).map_err(|error| {
+    let holds = Holds::new(args.hold_all, args.hold.clone());
+    daemon::run(&args.config, holds, start_log).map_err(|error| {
         let mut err = screen::stderr();
         let _nobody_to_tell = error.diagnostics.iter().try_for_each(|diagnostic| writeln!(err, "{diagnostic}"));
         Failure::new(error.message, error.remedy)

@@ -19,6 +19,7 @@ use crate::link::reset::{Reset, ResetError, ResetTo};
 use crate::link::sight::Look;
 use crate::link::supervisor::{LINK_REPLACED, LinkState, NewPlugin, PublishError, VerifyError};
 use crate::link::{Desired, Failure, Link, Publication};
+use crate::model::culprit::Work;
 use crate::model::time::now_ms;
 use crate::model::{Batch, ClusterId, RevisionNumber, TopicPartition};
 
@@ -36,8 +37,7 @@ impl Daemon {
         }
         if !self.has_read_definitions() {
             // It may be one of those.
-            let message = format!("it is not known yet whether there is a link {id}: the definitions are being read");
-            return Err(ControlError::new(ErrorKind::Unavailable, "starting", message, "try again in a moment"));
+            return Err(self.not_read(id));
         }
         let known: Vec<&str> = world.links.keys().map(AsRef::as_ref).collect();
         let remedy = format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
@@ -46,13 +46,13 @@ impl Daemon {
         Err(self.unusable(id).unwrap_or(missing))
     }
 
-    fn find_link(&self, id: &str) -> Result<Arc<Link>, ControlError> {
-        Ok(self.find_hosted(id)?.link.clone())
+    fn find_link(&self, id: &str) -> Result<Work<Link>, ControlError> {
+        Ok(self.find_hosted(id)?.link())
     }
 
-    fn find_cluster(&self, id: &str) -> Result<Arc<RunningCluster>, ControlError> {
+    fn find_cluster(&self, id: &str) -> Result<Work<RunningCluster>, ControlError> {
         let world = self.world();
-        world.clusters.get(id).cloned().ok_or_else(|| {
+        world.clusters.get(id).map(|running| Work::with(running, running.culprit)).ok_or_else(|| {
             let known: Vec<&str> = world.clusters.keys().map(AsRef::as_ref).collect();
             let remedy = format!("there are: {}", known.join(", "));
             ControlError::new(ErrorKind::NotFound, "cluster-not-found", format!("there is no cluster {id}"), remedy)
@@ -61,7 +61,7 @@ impl Daemon {
 
     /// A link as it is now, and what was said of it.
     pub(super) fn view(&self, hosted: &Hosted) -> wire::Link {
-        self.view_of(hosted, &hosted.link.look())
+        self.view_of(hosted, &Link::look(&hosted.link()))
     }
 
     fn view_of(&self, hosted: &Hosted, look: &Look) -> wire::Link {
@@ -70,7 +70,7 @@ impl Daemon {
             ManagedBy::Api(stored) => (wire::ManagedBy::Api, Some(stored.version), Some(stored.created_ms)),
             ManagedBy::Failback => (wire::ManagedBy::Failback, None, None),
         };
-        let config = hosted.link.config();
+        let config = hosted.config();
         let said = Said {
             managed_by,
             version,
@@ -78,7 +78,9 @@ impl Daemon {
             source_cluster: self.place_of(&config.source),
             target_cluster: self.place_of(&config.target),
         };
-        View::new(look).link(said)
+        let mut link = View::new(look).link(said);
+        self.add_unusable(&mut link);
+        link
     }
 
     fn place_of(&self, cluster: &ClusterId) -> wire::ClusterPlace {
@@ -93,7 +95,7 @@ impl Daemon {
     fn steer_once(&self, link: &str, transition: wire::LinkTransition) -> Result<Option<Arc<Hosted>>, ControlError> {
         let mut hosted = self.find_hosted(link)?;
         settle(&hosted);
-        let (state, _) = hosted.link.state();
+        let (state, _) = hosted.link().state();
         let Some(desired) = lifecycle::desired(transition, state) else {
             let message = format!("link {link} is {}: it cannot {transition}", view::status(state));
             let remedy = match state {
@@ -106,7 +108,7 @@ impl Daemon {
             hosted = self.catch_up(hosted)?;
         }
         for one in [Some(hosted.clone()), self.other_way(&hosted)].into_iter().flatten() {
-            match one.link.order(desired) {
+            match one.link().order(desired) {
                 Err(failure) if failure.code == LINK_REPLACED => return Ok(None),
                 done => done.map_err(failure_error)?,
             }
@@ -118,7 +120,7 @@ impl Daemon {
         &self,
         cluster: &str,
         topic: &str,
-    ) -> Result<(Arc<RunningCluster>, wire::TopicSummary), ControlError> {
+    ) -> Result<(Work<RunningCluster>, wire::TopicSummary), ControlError> {
         let running = self.find_cluster(cluster)?;
         match running.topic(topic).map_err(cluster_error)? {
             Some(found) => {
@@ -133,7 +135,7 @@ impl Daemon {
         }
     }
 
-    fn find_partition(&self, cluster: &str, partition: &TopicPartition) -> Result<Arc<RunningCluster>, ControlError> {
+    fn find_partition(&self, cluster: &str, partition: &TopicPartition) -> Result<Work<RunningCluster>, ControlError> {
         let (running, topic) = self.find_topic(cluster, &partition.topic)?;
         if partition.partition < topic.partitions {
             return Ok(running);
@@ -145,7 +147,10 @@ impl Daemon {
 
 impl ControlPlane for Daemon {
     fn status(&self) -> Result<wire::Status, ControlError> {
-        let looks: Vec<Look> = self.links().iter().map(|hosted| hosted.link.look()).collect();
+        let unhosted = self.not_hosted(None).into_iter().map(super::definitions::line);
+        let looks: Vec<Look> = self.links().iter().map(|hosted| Link::look(&hosted.link())).collect();
+        let mut links: Vec<_> = looks.iter().map(|look| View::new(look).line()).chain(unhosted).collect();
+        links.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(wire::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
@@ -153,7 +158,7 @@ impl ControlPlane for Daemon {
             name: self.name.to_string(),
             data_dir: self.data_dir.clone(),
             clusters: self.clusters().iter().map(|running| cluster_status(running)).collect(),
-            links: looks.iter().map(|look| View::new(look).line()).collect(),
+            links,
         })
     }
 
@@ -162,8 +167,8 @@ impl ControlPlane for Daemon {
         let starting = |message: String| {
             Err(ControlError::new(ErrorKind::Unavailable, "starting", message, "try again in a moment"))
         };
-        match self.links().iter().find(|hosted| hosted.link.state() == (LinkState::Starting, None)) {
-            Some(hosted) => starting(format!("link {} is starting", hosted.link.config().id)),
+        match self.links().iter().find(|hosted| hosted.link().state() == (LinkState::Starting, None)) {
+            Some(hosted) => starting(format!("link {} is starting", hosted.config().id)),
             None if !self.has_read_definitions() => starting("the definitions of links are being read".to_owned()),
             None => Ok(()),
         }
@@ -171,18 +176,15 @@ impl ControlPlane for Daemon {
 
     fn links(&self, after: Option<&str>, limit: usize) -> Result<(Vec<wire::Link>, bool), ControlError> {
         let links = Self::links(self);
-        let behind = |hosted: &&Arc<Hosted>| after.is_none_or(|after| *hosted.link.config().id > *after);
+        let behind = |hosted: &&Arc<Hosted>| after.is_none_or(|after| *hosted.config().id > *after);
         let mut behind = links.iter().filter(behind);
-        let looks: Vec<_> = behind.by_ref().take(limit).map(|hosted| (hosted, hosted.link.look())).collect();
+        let looks: Vec<_> = behind.by_ref().take(limit).map(|hosted| (hosted, Link::look(&hosted.link()))).collect();
         let mut page: Vec<_> = looks.iter().map(|(hosted, look)| self.view_of(hosted, look)).collect();
         let mut is_last = behind.next().is_none();
-        // Those that were set aside are few, if there are any: they are merged in where their ids belong.
+        // Those that do not run are few, if there are any: they are merged in where their ids belong.
         let until = page.last().map(|last| last.id.clone()).filter(|_| !is_last);
-        for id in self.all_aside() {
-            if after.is_none_or(|after| *id > *after) && until.as_deref().is_none_or(|until| *id < *until) {
-                page.extend(self.shown_aside(&id));
-            }
-        }
+        let is_in_page = |link: &wire::Link| until.as_ref().is_none_or(|until| link.id < *until);
+        page.extend(self.not_hosted(after).into_iter().filter(is_in_page));
         page.sort_by(|one, other| one.id.cmp(&other.id));
         is_last &= page.len() <= limit;
         page.truncate(limit);
@@ -190,8 +192,8 @@ impl ControlPlane for Daemon {
     }
 
     fn link(&self, link: &str) -> Result<wire::Link, ControlError> {
-        if let Some(aside) = self.shown_aside(link) {
-            return Ok(aside);
+        if let Some(unhosted) = self.shown_unhosted(link) {
+            return Ok(unhosted);
         }
         Ok(self.view(&*self.find_hosted(link)?))
     }
@@ -313,7 +315,7 @@ impl ControlPlane for Daemon {
     }
 
     fn link_metrics(&self, link: &str) -> Result<wire::LinkMetrics, ControlError> {
-        Ok(View::new(&self.find_link(link)?.look()).metrics(now_ms()))
+        Ok(View::new(&Link::look(&self.find_link(link)?)).metrics(now_ms()))
     }
 
     fn link_health(&self, link: &str) -> Result<wire::LinkHealth, ControlError> {
@@ -321,8 +323,7 @@ impl ControlPlane for Daemon {
     }
 
     fn metrics(&self) -> Result<Page, ControlError> {
-        let links: Vec<Arc<Link>> = self.links().iter().map(|hosted| hosted.link.clone()).collect();
-        Ok(super::metrics::page(self.started, links.iter(), self.settings().metrics_partitions_max))
+        Ok(super::metrics::page(self.started, &Self::links(self), self.settings().metrics_partitions_max))
     }
 
     fn plan(&self, link: &str) -> Result<wire::Plan, ControlError> {
@@ -342,7 +343,7 @@ impl ControlPlane for Daemon {
     fn publish(&self, link: &str, publish: Publish) -> Result<wire::Swap, ControlError> {
         let found = self.find_link(link)?;
         let hosted = Self::links(self);
-        let others: Vec<&LinkConfig> = hosted.iter().map(|hosted| hosted.link.config()).collect();
+        let others: Vec<&LinkConfig> = hosted.iter().map(|hosted| hosted.config()).collect();
         let published = found.publish(NewPlugin {
             stage: &publish.stage,
             component: &publish.component,
@@ -397,7 +398,7 @@ impl ControlPlane for Daemon {
     fn checkpoints(&self, link: &str) -> Result<Vec<wire::Checkpoint>, ControlError> {
         let found = self.find_link(link)?;
         let checkpoints = found.checkpoints().map_err(failure_error)?;
-        Ok(view::checkpoints(&found.look(), &checkpoints))
+        Ok(view::checkpoints(&Link::look(&found), &checkpoints))
     }
 
     fn revisions(&self, link: &str) -> Result<Vec<wire::Revision>, ControlError> {

@@ -3,36 +3,33 @@
 //! What is kept is what was said, not what it was understood as: each daemon reads it like its own file. A change is written first, if nobody else was
 //! faster, and then done by whoever finds it written, the daemon that was asked included.
 
-mod aside;
+mod managed;
 mod stored;
+mod unusable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::aside::SET_ASIDE;
 pub(super) use self::stored::Stored;
-use self::stored::{FORM, NAME, decode, read};
+use self::stored::{NAME, decode, read};
+pub use self::unusable::Holds;
+pub(super) use self::unusable::line;
+use self::unusable::{AllUnusable, Unusable, reason};
 use super::check::{CheckedStage, add_new, check_cluster, check_stage};
 use super::control::{cluster_error, faults};
-use super::failover::way_back;
 use super::lifecycle::allowed;
 use super::run::{open_cluster, open_own_store};
-use super::view::status;
 use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lock};
-use crate::api::control::{ControlError, ErrorKind, Fault};
+use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
-use crate::config::redaction::{redact, restore};
 use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings};
-use crate::connector::Cluster;
+use crate::connector::{self, Cluster};
 use crate::link::Link;
-use crate::link::failover::Phase;
-use crate::link::relane::RelaneError;
 use crate::link::supervisor::LinkState;
-use crate::model::time::now_ms;
-use crate::model::{ClusterId, Culprit, JsonObject, LinkId, encode, json};
+use crate::model::{ClusterId, Culprit, JsonObject, LinkId, encode};
 
 /// How often is looked whether another daemon has changed a definition.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -49,10 +46,19 @@ pub(super) struct Definitions {
     own: Mutex<Option<Arc<dyn Cluster>>>,
     /// The version of what was read last; `None`: nothing was.
     read: Mutex<Option<u64>>,
-    /// Those that this daemon cannot use, and why.
-    unusable: Mutex<BTreeMap<LinkId, ControlError>>,
-    /// Those that the process died of too often.
-    aside: Mutex<BTreeMap<LinkId, Stored>>,
+    /// Why they could not be read when that was tried last.
+    trouble: Mutex<Option<ControlError>>,
+    /// Those that are not run here, and why.
+    unusable: Mutex<AllUnusable>,
+    /// Those that the operator does not want to be run.
+    holds: Mutex<Holds>,
+}
+
+impl Definitions {
+    /// None is known yet.
+    pub(super) fn new(holds: Holds) -> Self {
+        Self { holds: Mutex::new(holds), ..Self::default() }
+    }
 }
 
 /// A definition that can be used.
@@ -77,140 +83,25 @@ impl Daemon {
             let message = format!("there is a link {id} already");
             return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, "choose another id"));
         }
+        if self.find_unusable(&id).is_some() {
+            return Err(self.defined_before(&id));
+        }
         let examined = self.examine(&id, &definition)?;
         if let Some(taken) = examined.defined.link.other_way_id().filter(|id| self.world().links.contains_key(id)) {
             let message = format!("there is a link {taken} already, which this one needs for its other way");
             return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, "choose another id"));
         }
         let home = self.home(true)?.ok_or_else(no_home)?;
-        let (known, before) = read(&*home, &id)?;
-        if before.as_ref().is_some_and(|before| before.definition.is_some()) {
-            return Err(overtaken(&id));
+        let (known, before) = read(&*home, &id).map_err(|error| self.home_error(error))?;
+        if before.as_ref().is_some_and(Stored::is_link) {
+            return Err(self.defined_before(&id));
         }
-        let now = now_ms();
-        let version = before.map_or(1, |before| before.version + 1);
-        let by = by.to_owned();
-        let stored = Stored { v: FORM, version, created_ms: now, changed_ms: now, by, definition: Some(definition) };
+        let stored = match before {
+            Some(deleted) => deleted.followed_by(Some(definition), by),
+            None => Stored::first(definition, by),
+        };
         self.write(&*home, &id, known.as_deref(), &stored)?;
         self.shown(&id)
-    }
-
-    /// Change the definition of a link that does not move records: what is null in `patch` is taken out, the rest replaces what was there (RFC 7396).
-    pub(super) fn redefine_link(
-        &self,
-        id: &str,
-        patch: &JsonObject,
-        expected: Option<u64>,
-        by: &str,
-    ) -> Result<wire::Link, ControlError> {
-        if self.replace_aside(id, Some(patch), expected, by)? {
-            return self.shown(id);
-        }
-        let lanes = self.change_definition(id, patch, expected, by)?;
-        if let Some(lanes) = lanes {
-            self.have_lanes(id, lanes, by);
-        }
-        self.shown(id)
-    }
-
-    /// The number of lanes, if it is another one now.
-    fn change_definition(
-        &self,
-        id: &str,
-        patch: &JsonObject,
-        expected: Option<u64>,
-        by: &str,
-    ) -> Result<Option<u32>, ControlError> {
-        if let Ok(hosted) = self.find_hosted(id)
-            && let ManagedBy::Api(known) = &hosted.managed_by
-        {
-            let mut definition = known.definition.clone().unwrap_or_default();
-            let patch = restore(patch.clone(), &definition);
-            json::merge(&mut definition, &patch);
-            self.examine_unlocked(&hosted.link.config().id, &definition);
-        }
-        let _changing = lock(&self.changing);
-        let (hosted, before) = self.defined(id, expected)?;
-        let state = self.state_of_both(&hosted);
-        if !matches!(state, LinkState::Paused | LinkState::Stopped | LinkState::Failed)
-            && !is_settled_elsewhere(&hosted)
-            && !is_out_of_reach(&hosted)
-        {
-            let message = format!("link {id} is {}: it can be changed while it is paused or stopped", status(state));
-            return Err(wrong_state(message, format!("`tidegate link pause {id}` pauses it"), state));
-        }
-        let mut definition = before.definition.clone().unwrap_or_default();
-        let patch = restore(patch.clone(), &definition);
-        json::merge(&mut definition, &patch);
-        let id = hosted.link.config().id.clone();
-        let examined = self.examine(&id, &definition)?;
-        refuse_other_clusters(hosted.link.config(), &examined.defined.link)?;
-        let home = self.home(false)?.ok_or_else(no_home)?;
-        let (known, now) = read(&*home, &id)?;
-        if now.as_ref() != Some(&before) {
-            return Err(overtaken(&id));
-        }
-        let stored = Stored {
-            version: before.version + 1,
-            changed_ms: now_ms(),
-            by: by.to_owned(),
-            definition: Some(definition),
-            ..before
-        };
-        self.write(&*home, &id, known.as_deref(), &stored)?;
-        let lanes = examined.defined.link.lanes;
-        Ok((lanes != hosted.link.config().lanes).then_some(lanes))
-    }
-
-    /// Have a link run with as many lanes as its definition says now. What it says of them counts by itself only for a link that is new.
-    fn have_lanes(&self, id: &str, lanes: u32, by: &str) {
-        let Ok(hosted) = self.find_hosted(id) else { return };
-        for hosted in self.other_way(&hosted).into_iter().chain([hosted]) {
-            match hosted.link.relane(lanes, by) {
-                Ok(_) | Err(RelaneError::NotStarted) => {}
-                // The link shows a notice that says what to do.
-                Err(error) => tracing::warn!(link = &*hosted.link.config().id, "the lanes stay as they are: {error}"),
-            }
-        }
-    }
-
-    /// Forget a link that is stopped. What its target knows of it stays.
-    pub(super) fn delete_link(&self, id: &str, expected: Option<u64>, by: &str) -> Result<(), ControlError> {
-        if self.replace_aside(id, None, expected, by)? {
-            return Ok(());
-        }
-        let _changing = lock(&self.changing);
-        let (hosted, before) = self.defined(id, expected)?;
-        let state = self.state_of_both(&hosted);
-        if state != LinkState::Stopped && !is_settled_elsewhere(&hosted) && !is_out_of_reach(&hosted) {
-            let message = format!("link {id} is {}: only one that is stopped can be deleted", status(state));
-            return Err(wrong_state(message, format!("`tidegate link stop {id}` stops it"), state));
-        }
-        let id = hosted.link.config().id.clone();
-        let home = self.home(false)?.ok_or_else(no_home)?;
-        let (known, now) = read(&*home, &id)?;
-        if now.as_ref() != Some(&before) {
-            return Err(overtaken(&id));
-        }
-        let (version, by) = (before.version + 1, by.to_owned());
-        let stored = Stored { version, changed_ms: now_ms(), by, definition: None, ..before };
-        self.write(&*home, &id, known.as_deref(), &stored)
-    }
-
-    /// The definition of a link, as it was said.
-    pub(super) fn link_definition(&self, id: &str) -> Result<wire::LinkDefinition, ControlError> {
-        let stored = match self.aside(id) {
-            Some((_, stored)) => stored,
-            None => self.defined(id, None)?.1,
-        };
-        Ok(wire::LinkDefinition {
-            id: id.to_owned(),
-            version: stored.version,
-            created_at: wire::Time(stored.created_ms),
-            changed_at: wire::Time(stored.changed_ms),
-            changed_by: stored.by,
-            definition: redact(stored.definition.unwrap_or_default()),
-        })
     }
 
     /// Keep a component for links that are defined through the API.
@@ -227,24 +118,20 @@ impl Daemon {
     /// Have a link be as it is defined now, before it is told to move records: another daemon may just have changed it.
     pub(super) fn catch_up(&self, hosted: Arc<Hosted>) -> Result<Arc<Hosted>, ControlError> {
         let ManagedBy::Api(known) = &hosted.managed_by else { return Ok(hosted) };
-        let home = self.home(false)?.ok_or_else(no_home)?;
-        let id = &hosted.link.config().id;
-        if read(&*home, id)?.1.as_ref() == Some(known) {
+        let home = self.needed_home()?;
+        let id = &hosted.config().id;
+        if read(&*home, id).map_err(|error| self.home_error(error))?.1.as_ref() == Some(known) {
             return Ok(hosted);
         }
         let _changing = lock(&self.changing);
         self.take_over(&*home)?;
-        self.find_hosted(id)
+        // What it runs is not what it is to run.
+        self.unusable(id).map_or_else(|| self.find_hosted(id), Err)
     }
 
     /// Whether what was defined is known here.
     pub(super) fn has_read_definitions(&self) -> bool {
         lock(&self.definitions.read).is_some()
-    }
-
-    /// Why a link that was defined does not run here, if it is one of those.
-    pub(super) fn unusable(&self, id: &str) -> Option<ControlError> {
-        lock(&self.definitions.unusable).get(id).cloned()
     }
 
     /// Do what other daemons have written, and try again what could not be done.
@@ -257,17 +144,34 @@ impl Daemon {
                 *lock(&self.definitions.read) = Some(0);
                 return self.release_standbys();
             }
-            Err(error) => return tracing::warn!(code = error.code, "{error}"),
+            Err(error) => return self.note_trouble(Some(error)),
         };
         let version = home.metadata_version();
         let is_known = version.is_ok_and(|version| *lock(&self.definitions.read) == Some(version));
-        if is_known && lock(&self.definitions.unusable).is_empty() {
-            return;
+        if is_known && !self.is_any_due() {
+            return self.note_trouble(None);
         }
         let _changing = lock(&self.changing);
-        if let Err(error) = self.take_over(&*home) {
-            tracing::warn!(code = error.code, "the definitions of links: {error}");
+        let trouble = self.take_over(&*home).err();
+        self.note_trouble(trouble);
+    }
+
+    /// Remember why definitions cannot be read, and log it when it is news.
+    fn note_trouble(&self, now: Option<ControlError>) {
+        let mut trouble = lock(&self.definitions.trouble);
+        if let Some(error) = now.as_ref().filter(|now| trouble.as_ref() != Some(now)) {
+            tracing::warn!(code = error.code, "{error}");
         }
+        *trouble = now;
+    }
+
+    /// Why it is not known which links are defined, while that is so.
+    pub(super) fn not_read(&self, id: &str) -> ControlError {
+        let trouble = lock(&self.definitions.trouble).clone();
+        trouble.unwrap_or_else(|| {
+            let message = format!("it is not known yet whether there is a link {id}: the definitions are being read");
+            ControlError::new(ErrorKind::Unavailable, "starting", message, "try again in a moment")
+        })
     }
 
     /// Write a definition, if `known` is what is there, and do what it says.
@@ -279,7 +183,7 @@ impl Daemon {
         stored: &Stored,
     ) -> Result<(), ControlError> {
         let text = encode("a definition", stored).map_err(|error| cluster_error(error.into()))?;
-        if !home.replace_metadata(id, NAME, known, &text).map_err(cluster_error)? {
+        if !home.replace_metadata(id, NAME, known, &text).map_err(|error| self.home_error(error))? {
             return Err(overtaken(id));
         }
         tracing::info!(
@@ -295,42 +199,44 @@ impl Daemon {
 
     /// Have links be as they are defined.
     fn take_over(&self, home: &dyn Cluster) -> Result<(), ControlError> {
-        let version = home.metadata_version().map_err(cluster_error)?;
-        let found = home.metadata_of_all(NAME).map_err(cluster_error)?;
+        let version = home.metadata_version().map_err(|error| self.home_error(error))?;
+        let found = home.metadata_of_all(NAME).map_err(|error| self.home_error(error))?;
         let mut unusable = BTreeMap::new();
         let mut wanted = BTreeSet::new();
         for (id, bytes) in found {
-            match decode(&id, &bytes) {
+            let found = match decode(&id, &bytes) {
                 Ok(Stored { definition: None, .. }) => continue,
-                Ok(stored) => {
-                    if let Err(error) = self.have(&id, stored) {
-                        if error.code != SET_ASIDE {
-                            tracing::error!(link = &*id, code = error.code, "the definition cannot be used: {error}");
-                        }
-                        unusable.insert(id.clone(), error);
-                    }
-                    let present = self.world().links.get(&id).cloned();
-                    wanted.extend(present.and_then(|present| present.link.config().other_way_id()));
-                }
-                Err(error) => drop(unusable.insert(id.clone(), error)),
-            }
+                Ok(stored) => self.have_if_due(&id, stored),
+                Err(error) => Some(self.unusable_now(&id, Stored::salvaged(&bytes), error)),
+            };
+            unusable.extend(found.map(|found| (id.clone(), found)));
+            let present = self.world().links.get(&id).cloned();
+            wanted.extend(present.and_then(|present| present.config().other_way_id()));
             wanted.insert(id);
         }
         let gone = |hosted: &Arc<Hosted>| {
-            matches!(hosted.managed_by, ManagedBy::Api(_)) && !wanted.contains(&hosted.link.config().id)
+            matches!(hosted.managed_by, ManagedBy::Api(_)) && !wanted.contains(&hosted.config().id)
         };
         for hosted in self.links().into_iter().filter(gone) {
             hosted.end();
             hosted.release_topics();
             let mut world = self.world_to_change();
-            world.links.remove(&hosted.link.config().id);
+            world.links.remove(&hosted.config().id);
             world.tidy();
         }
-        lock(&self.definitions.aside).retain(|id, _| unusable.contains_key(id));
         *lock(&self.definitions.unusable) = unusable;
         *lock(&self.definitions.read) = Some(version);
         self.release_standbys();
         Ok(())
+    }
+
+    /// Have a link be as `stored` says, unless that has failed and nothing has changed since. What keeps it from being used.
+    fn have_if_due(&self, id: &LinkId, stored: Stored) -> Option<Unusable> {
+        if let Some(known) = self.still_unusable(id, &stored) {
+            return Some(known);
+        }
+        let error = self.have(id, stored.clone()).err()?;
+        Some(self.unusable_now(id, stored, reason(id, error)))
     }
 
     /// Have a link be as `stored` says.
@@ -341,11 +247,10 @@ impl Daemon {
             Some(ManagedBy::Api(before)) if *before == stored => return Ok(()),
             _ => {}
         }
-        let culprit = Culprit::of(id, stored.version);
-        if self.crashes.forbid(culprit) {
-            return Err(self.set_aside(id, stored));
+        if let Some(forbidden) = self.forbidden(id, &stored) {
+            return Err(forbidden);
         }
-        culprit.blamed_for(|| self.have_instead(id, stored, present))
+        Culprit::of(id, stored.version).blamed_for(|| self.have_instead(id, stored, present))
     }
 
     fn have_instead(&self, id: &LinkId, stored: Stored, present: Option<Arc<Hosted>>) -> Result<(), ControlError> {
@@ -358,7 +263,7 @@ impl Daemon {
             present.end();
             if let Some(reverse) = reverse {
                 reverse.end();
-                self.world_to_change().links.remove(&reverse.link.config().id);
+                self.world_to_change().links.remove(&reverse.config().id);
             }
         }
         self.host(examined, stored)
@@ -371,13 +276,14 @@ impl Daemon {
                 self.world().clusters.get(&id).is_some_and(|there| there.in_place.as_ref() == Some(&written));
             if !is_there {
                 let opened = open_cluster(config).map_err(unavailable)?;
-                let running = RunningCluster { in_place: Some(written), ..opened };
+                let running = RunningCluster { in_place: Some(written), culprit: Culprit::now(), ..opened };
                 self.world_to_change().clusters.insert(id, Arc::new(running));
             }
         }
         for (config, stages) in std::iter::once(link).chain(reverse).zip(examined.stages) {
             let id = config.id.clone();
-            let link = self.link_of(config, stages).map_err(unavailable)?.with_definition(stored.version);
+            let link = self.link_of(config, stages, Culprit::now()).map_err(unavailable)?;
+            let link = link.with_definition(stored.version);
             let hosted = Hosted::begin(link, ManagedBy::Api(stored.clone()));
             self.world_to_change().links.insert(id, hosted);
         }
@@ -385,15 +291,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// A link between clusters that are open.
-    pub(super) fn link_of(&self, config: LinkConfig, stages: Vec<CheckedStage>) -> Result<Link, super::Error> {
+    /// A link between clusters that are open. What it does is done for the definition `culprit`, if one has brought it.
+    pub(super) fn link_of(
+        &self,
+        config: LinkConfig,
+        stages: Vec<CheckedStage>,
+        culprit: Option<Culprit>,
+    ) -> Result<Link, super::Error> {
         let cluster = |id: &ClusterId| -> Result<Arc<dyn Cluster>, super::Error> {
             let found = self.world().clusters.get(id).map(|running| running.cluster.clone());
             found.ok_or_else(|| super::Error::new(format!("no cluster {id}"), "define it under [clusters]"))
         };
         let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
         let link = Link::new(config, self.name.clone(), source, target, self.engine.clone(), stages);
-        Ok(link.with_layout_max(self.settings().layout_max))
+        Ok(link.with_layout_max(self.settings().layout_max).with_culprit(culprit))
     }
 
     /// Read a definition before anybody has to wait for it: files that do not answer keep this request alone, and plugins are compiled when it is this one's turn. What is
@@ -411,7 +322,7 @@ impl Daemon {
                 |link: &LinkConfig| link.id == *id || link.is_reverse && link.other_way_id().as_ref() == Some(id);
             // A way back marks what it copies, and its link leaves that out: nothing goes round.
             let stays = |hosted: &&Arc<Hosted>| hosted.managed_by != ManagedBy::Failback;
-            let others = world.links.values().filter(stays).map(|hosted| hosted.link.config());
+            let others = world.links.values().filter(stays).map(|hosted| hosted.config());
             let links: Vec<LinkConfig> = others.filter(|link| !is_own(link)).cloned().collect();
             // What this link alone has brought may be brought otherwise.
             let is_used = |id: &ClusterId| links.iter().any(|link| link.source == *id || link.target == *id);
@@ -456,25 +367,6 @@ impl Daemon {
         found.ok_or_else(|| "it is not stored here: `tidegate plugin store FILE` does that".to_owned())
     }
 
-    /// A link that was defined through the API, if it is the version that is expected.
-    fn defined(&self, id: &str, expected: Option<u64>) -> Result<(Arc<Hosted>, Stored), ControlError> {
-        let hosted = self.find_hosted(id)?;
-        settle(&hosted);
-        let stored = match &hosted.managed_by {
-            ManagedBy::Api(stored) => stored,
-            ManagedBy::File(_) => return Err(in_file(id, ErrorKind::Conflict)),
-            ManagedBy::Failback => return Err(way_back(id)),
-        };
-        if hosted.link.config().is_reverse {
-            let message = format!("link {id} is the other way of one that goes both ways");
-            let remedy = "change or delete that one: its id has no `.reverse` at the end";
-            return Err(ControlError::new(ErrorKind::Conflict, "other-way", message, remedy));
-        }
-        stored.check_version(id, expected)?;
-        let stored = stored.clone();
-        Ok((hosted, stored))
-    }
-
     /// Where definitions are kept. `None`: nowhere yet, and it is not to be made.
     fn home(&self, make: bool) -> Result<Option<Arc<dyn Cluster>>, ControlError> {
         if let Some(id) = &self.settings().metadata {
@@ -487,6 +379,30 @@ impl Daemon {
         Ok(own.clone())
     }
 
+    /// The same, to change or read what is there.
+    fn needed_home(&self) -> Result<Arc<dyn Cluster>, ControlError> {
+        self.home(false)?.ok_or_else(no_home)
+    }
+
+    /// Why definitions can neither be read nor written.
+    fn home_error(&self, error: connector::Error) -> ControlError {
+        let error = cluster_error(error);
+        let Some(home) = &self.settings().metadata else { return error };
+        let message = format!("the definitions of links are kept in cluster {home}, which cannot be used: {error}");
+        let remedy =
+            format!("{}; a definition can be read, changed and deleted only while that cluster answers", error.remedy);
+        ControlError { message, remedy, ..error }
+    }
+
+    /// A link has its id already.
+    fn defined_before(&self, id: &LinkId) -> ControlError {
+        // Another daemon may just have defined it.
+        let why = self.unusable(id).map(|why| format!(", which is not run here: {why}")).unwrap_or_default();
+        let message = format!("there is a link {id} already{why}");
+        let remedy = format!("choose another id; or {}", unusable::manage(id));
+        ControlError::new(ErrorKind::Conflict, "link-exists", message, remedy)
+    }
+
     fn shown(&self, id: &str) -> Result<wire::Link, ControlError> {
         let hosted = self.find_hosted(id)?;
         settle(&hosted);
@@ -497,23 +413,9 @@ impl Daemon {
 /// Wait until a link that was just begun has found out what it was told before, and whether its target has the source's place.
 pub(super) fn settle(hosted: &Hosted) {
     let begun = Instant::now();
-    while hosted.link.state() == (LinkState::Starting, None) && begun.elapsed() < SETTLE_PATIENCE {
+    while hosted.link().state() == (LinkState::Starting, None) && begun.elapsed() < SETTLE_PATIENCE {
         thread::sleep(LOOK_AGAIN_AFTER);
     }
-}
-
-/// Its checkpoints say how far it is in one source, and are kept in one target.
-fn refuse_other_clusters(before: &LinkConfig, after: &LinkConfig) -> Result<(), ControlError> {
-    let fault = |key: &str, before: &ClusterId| Fault {
-        path: format!("$.{key}.cluster_id"),
-        message: format!("a link keeps its clusters, and this is {before}"),
-        help: "define another link".to_owned(),
-    };
-    let [source, target] = [(&before.source, &after.source), (&before.target, &after.target)];
-    let source = (source.0 != source.1).then(|| fault("source_cluster", source.0));
-    let target = (target.0 != target.1).then(|| fault("target_cluster", target.0));
-    let faults: Vec<Fault> = source.into_iter().chain(target).collect();
-    if faults.is_empty() { Ok(()) } else { Err(ControlError::faults(faults)) }
 }
 
 /// A link that cannot do what was asked in its state.
@@ -534,16 +436,6 @@ fn overtaken(id: &str) -> ControlError {
 fn no_home() -> ControlError {
     let message = "the cluster that keeps the definitions of links is not there";
     ControlError::new(ErrorKind::Unavailable, "metadata-cluster-missing", message, "see `metadata` in [daemon]")
-}
-
-/// Whether the target has the source's place, and nothing is under way about that.
-fn is_settled_elsewhere(hosted: &Hosted) -> bool {
-    hosted.link.failed_over().is_some_and(|over| over.phase == Phase::Over)
-}
-
-/// Whether it can be told nothing, as its target does not answer, and moves nothing here. Its definition may be what is wrong.
-fn is_out_of_reach(hosted: &Hosted) -> bool {
-    hosted.link.target_answer().is_some_and(|answer| !answer.is_reachable()) && !hosted.link.has_lanes()
 }
 
 fn unavailable(error: super::Error) -> ControlError {

@@ -97,7 +97,7 @@ enum Looked {
 impl Daemon {
     pub(super) fn fail_link_back(&self, id: &str, by: &str) -> Result<wire::FailoverEvent, ControlError> {
         let hosted = self.find_region(id)?;
-        let link = &hosted.link;
+        let link = &hosted.link();
         let over = link.begin_return(Reason::Manual, by).map_err(|error| refused(id, error))?;
         // The thread that looks after links goes on with it.
         let begun = Instant::now();
@@ -130,7 +130,7 @@ impl Daemon {
 
     pub(super) fn plan_link_failback(&self, id: &str) -> Result<wire::FailoverPlan, ControlError> {
         let hosted = self.find_region(id)?;
-        let link = &hosted.link;
+        let link = &hosted.link();
         let plan = link.preview_return().map_err(|error| refused(id, error))?;
         let (partitions, target_partitions) = places(&plan.at_source);
         let (source, target) = (&link.config().source, &link.config().target);
@@ -164,7 +164,7 @@ impl Daemon {
 
     pub(super) fn call_off_link_failback(&self, id: &str) -> Result<wire::FailoverEvent, ControlError> {
         let hosted = self.find_region(id)?;
-        let link = &hosted.link;
+        let link = &hosted.link();
         let called_off = link.call_off_return().map_err(failure_error)?.and_then(|over| self.under_way(link, &over));
         called_off.map(|event| wire::FailoverEvent { success: Some(false), ..event }).ok_or_else(|| {
             let message = format!("link {id} is not failing back");
@@ -174,7 +174,7 @@ impl Daemon {
 
     /// Go the way back of a link, or see to it that the daemon does that goes it.
     pub(super) fn go_back(self: &Arc<Self>, hosted: &Arc<Hosted>) {
-        let id = hosted.link.config().id.clone();
+        let id = hosted.config().id.clone();
         if lock(&self.regions.returns.0).contains_key(&id) {
             return;
         }
@@ -182,7 +182,7 @@ impl Daemon {
         let (me, hosted, name) = (self.clone(), hosted.clone(), id.clone());
         let it = self.clone();
         let go = move || {
-            if it.is_for_us(&hosted.link) {
+            if it.is_for_us(&hosted.link()) {
                 it.return_to_source(&hosted);
             }
         };
@@ -220,10 +220,10 @@ impl Daemon {
     }
 
     fn return_to_source(&self, hosted: &Hosted) {
-        let link = &hosted.link;
+        let link = &hosted.link();
         let id = &link.config().id;
         while !link.is_dismissed() {
-            let looked = self.way_back_of(link).and_then(|back| self.look_at(link, &back.link));
+            let looked = self.way_back_of(link).and_then(|back| self.look_at(link, &back.link()));
             match looked {
                 Ok(Looked::GoesOn) => thread::sleep(LOOK_EVERY),
                 Ok(Looked::Done) => break,
@@ -259,7 +259,7 @@ impl Daemon {
             return there;
         }
         let id = config.id.clone();
-        let back = self.link_of(config, Vec::new()).map_err(|error| Failure {
+        let back = self.link_of(config, Vec::new(), link.culprit()).map_err(|error| Failure {
             class: Class::Reopen,
             ..Failure::fatal("not-opened", error.message, error.remedy)
         })?;
@@ -271,11 +271,11 @@ impl Daemon {
     fn remove_way_back(&self, link: &LinkId) {
         let is_number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
         let is_its = |hosted: &&Arc<Hosted>| {
-            let rest = hosted.link.config().id.strip_prefix(&**link).and_then(|rest| rest.strip_prefix(".back"));
+            let rest = hosted.config().id.strip_prefix(&**link).and_then(|rest| rest.strip_prefix(".back"));
             hosted.managed_by == ManagedBy::Failback && rest.is_some_and(is_number)
         };
         let Some(back) = self.links().iter().find(is_its).cloned() else { return };
-        self.world_to_change().links.remove(&back.link.config().id);
+        self.world_to_change().links.remove(&back.config().id);
         back.end();
     }
 

@@ -38,7 +38,7 @@ impl Daemon {
         if hosted.managed_by == ManagedBy::Failback {
             return Err(way_back(id));
         }
-        let config = hosted.link.config();
+        let config = hosted.config();
         if config.topology.is_both_ways() || config.builtins.provenance.is_some() {
             let message = format!("link {id} goes both ways: none of its clusters takes the other's place");
             let remedy = "write to the cluster that is there: the other one gets it all when it is back";
@@ -54,7 +54,7 @@ impl Daemon {
         by: &str,
     ) -> Result<wire::FailoverEvent, ControlError> {
         let hosted = self.find_region(id)?;
-        let link = &hosted.link;
+        let link = &hosted.link();
         let drain = drain.unwrap_or(link.config().failover.drain_timeout);
         let wanted = Wanted { reason: Reason::Manual, because: None, by: by.to_owned(), drain };
         let record = link.fail_over(&wanted).map_err(|error| refused(link, error))?;
@@ -67,7 +67,7 @@ impl Daemon {
         drain: Option<Duration>,
     ) -> Result<wire::FailoverPlan, ControlError> {
         let hosted = self.find_region(id)?;
-        let link = &hosted.link;
+        let link = &hosted.link();
         let preview = link.preview_failover().map_err(|error| refused(link, error))?;
         let drain = drain.unwrap_or(link.config().failover.drain_timeout);
         let steps = failover_steps(link, &preview, drain);
@@ -90,7 +90,7 @@ impl Daemon {
     /// Failovers and failbacks, oldest first, with the one that is under way.
     pub(super) fn link_failovers(&self, id: &str) -> Result<Vec<wire::FailoverEvent>, ControlError> {
         let hosted = self.find_region(id)?;
-        let link = &hosted.link;
+        let link = &hosted.link();
         // From the target: a daemon that has just been started has not looked there yet.
         let (records, over) = link.failovers().map_err(failure_error)?;
         let under_way = over.and_then(|over| self.under_way(link, &over));
@@ -104,7 +104,7 @@ impl Daemon {
             let remedy = format!("`tidegate link failovers {id}` lists them");
             ControlError::new(ErrorKind::NotFound, "failover-not-found", message, remedy)
         })?;
-        let link = &self.find_hosted(id)?.link;
+        let link = &self.find_hosted(id)?.link();
         let epoch = event.id.rsplit('-').next().and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
         let positions = match event.direction {
             wire::FailoverType::Failover => link.positions(epoch),
@@ -143,19 +143,19 @@ impl Daemon {
     /// Look after links that fail over or back by themselves, or are about to; and say what has happened.
     pub(super) fn attend_regions(self: &Arc<Self>) {
         for hosted in self.links().into_iter().filter(|hosted| hosted.managed_by != ManagedBy::Failback) {
-            let over = hosted.link.failed_over();
+            let over = hosted.link().failed_over();
             match over.as_ref().map(|over| over.phase) {
                 None => self.fall_if_due(&hosted),
                 Some(Phase::Fencing) => {}
                 Some(Phase::Over) => self.return_if_due(&hosted, over.as_ref()),
                 Some(Phase::Returning | Phase::Closing) => self.go_back(&hosted),
             }
-            webhook::tell_news(&hosted.link);
+            webhook::tell_news(&hosted);
         }
     }
 
     fn fall_if_due(&self, hosted: &Arc<Hosted>) {
-        let link = &hosted.link;
+        let link = &hosted.link();
         let config = &link.config().failover;
         let (state, _) = link.state();
         // While the source is gone lanes are opened again and again: that is no reason to begin to count anew.
@@ -169,8 +169,9 @@ impl Daemon {
         // What has failed waits for a person, and may not be the source's fault.
         let Some((reason, because)) = due.filter(|_| state != LinkState::Failed) else { return };
         let wanted = Wanted { reason, because: Some(because), by: BY_ITSELF.to_owned(), drain: config.drain_timeout };
-        let link = link.clone();
+        let hosted = hosted.clone();
         self.regions.falling.begin("failover", &id, move || {
+            let link = hosted.link();
             let because = wanted.because.as_deref().unwrap_or_default();
             tracing::error!(link = &*link.config().id, "fails over by itself: {because}");
             if let Err(error) = link.fail_over(&wanted) {
@@ -180,7 +181,7 @@ impl Daemon {
     }
 
     fn return_if_due(&self, hosted: &Arc<Hosted>, over: Option<&FailedOver>) {
-        let link = &hosted.link;
+        let link = &hosted.link();
         let config = &link.config().failover;
         // A person who has failed it over, or has called a failback off, decides about the rest, too.
         // And a source that was only too fast is no better for being there: it would go to and fro.
@@ -192,9 +193,10 @@ impl Daemon {
         let id = link.config().id.clone();
         if lock(&self.regions.triggers).entry(id.clone()).or_default().is_back(signs(link), config, Instant::now()) {
             lock(&self.regions.triggers).remove(&id);
-            let link = link.clone();
+            let hosted = hosted.clone();
             // The source may hang once more.
             let begin = move || {
+                let link = hosted.link();
                 if let Err(error) = link.begin_return(Reason::SourceBack, BY_ITSELF) {
                     tracing::error!(link = &*link.config().id, "it could not fail back: {error}");
                 }

@@ -11,7 +11,7 @@ use crate::link::supervisor::LinkState;
 impl Daemon {
     /// The link that goes the other way, if one goes with this one.
     pub(super) fn other_way(&self, hosted: &Hosted) -> Option<Arc<Hosted>> {
-        self.world().links.get(&hosted.link.config().other_way_id()?).cloned()
+        self.world().links.get(&hosted.config().other_way_id()?).cloned()
     }
 
     /// Its state; of two that go both ways together, that of the one which is at work more.
@@ -21,7 +21,7 @@ impl Daemon {
             LinkState::Failed | LinkState::Paused | LinkState::FailedOver => 1,
             LinkState::Starting | LinkState::Active | LinkState::Degraded => 2,
         };
-        let (own, other) = (hosted.link.state().0, self.other_way(hosted).map(|other| other.link.state().0));
+        let (own, other) = (hosted.link().state().0, self.other_way(hosted).map(|other| other.link().state().0));
         other.into_iter().chain([own]).max_by_key(work).unwrap_or(own)
     }
 }

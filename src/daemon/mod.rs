@@ -42,6 +42,7 @@ use world::{Hosted, RunningCluster, World};
 
 pub use crate::link::trace::TARGET as SPANS;
 pub use check::{Checked, check, inspect};
+pub use definitions::Holds;
 pub use run::run;
 
 /// Why a command of this room failed.
@@ -98,7 +99,9 @@ impl Daemon {
 
     /// The same, to be changed. Held for a moment only.
     fn world_to_change(&self) -> RwLockWriteGuard<'_, World> {
-        self.world.write().unwrap_or_else(PoisonError::into_inner)
+        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        world.changes += 1;
+        world
     }
 
     fn links(&self) -> Vec<Arc<Hosted>> {

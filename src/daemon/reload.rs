@@ -20,7 +20,7 @@ impl Daemon {
     /// Run a link of the configuration file.
     pub(super) fn host_of_file(&self, config: LinkConfig, stages: Vec<CheckedStage>) -> Result<(), Error> {
         let (id, written) = (config.id.clone(), written(&config, &stages));
-        let hosted = Hosted::begin(self.link_of(config, stages)?, ManagedBy::File(written));
+        let hosted = Hosted::begin(self.link_of(config, stages, None)?, ManagedBy::File(written));
         self.world_to_change().links.insert(id, hosted);
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Daemon {
     /// The links that are not of the file and stay whatever it says: it has to go together with them.
     fn links_of_api(&self) -> Vec<LinkConfig> {
         let stays = |hosted: &Arc<Hosted>| matches!(hosted.managed_by, ManagedBy::Api(_));
-        self.links().into_iter().filter(stays).map(|hosted| hosted.link.config().clone()).collect()
+        self.links().into_iter().filter(stays).map(|hosted| hosted.config().clone()).collect()
     }
 
     /// Have the API follow what the file says of it. It goes on where it listens, whatever the file says of that: so that is where it must be safe.
@@ -93,8 +93,10 @@ impl Daemon {
     /// A link of the file must not take the id of one that was defined through the API.
     fn refuse_taken(&self, config: &Config) -> Result<(), ControlError> {
         let world = self.world();
-        let is_taken =
-            |id: &&LinkId| world.links.get(*id).is_some_and(|hosted| matches!(hosted.managed_by, ManagedBy::Api(_)));
+        let is_taken = |id: &&LinkId| match world.links.get(*id) {
+            Some(hosted) => matches!(hosted.managed_by, ManagedBy::Api(_)),
+            None => self.unusable(id).is_some(),
+        };
         let Some(id) = config.links.keys().find(is_taken) else { return Ok(()) };
         let message = format!("the file defines link {id}, which was defined through the API");
         let remedy = "delete that link, or give the one in the file another id";
@@ -122,7 +124,7 @@ impl Daemon {
 
     fn is_used_by_api(&self, cluster: &ClusterId) -> bool {
         let is_one = |hosted: &Arc<Hosted>| {
-            let link = hosted.link.config();
+            let link = hosted.config();
             matches!(hosted.managed_by, ManagedBy::Api(_)) && (link.source == *cluster || link.target == *cluster)
         };
         self.settings().metadata.as_ref() == Some(cluster) || self.links().iter().any(is_one)
@@ -137,7 +139,7 @@ impl Daemon {
     ) {
         for hosted in self.links() {
             let ManagedBy::File(before) = &hosted.managed_by else { continue };
-            let config = hosted.link.config();
+            let config = hosted.config();
             let now = links.iter().find(|(link, _)| link.id == config.id);
             let is_same = now.is_some_and(|(link, stages)| written(link, stages) == *before);
             let stays = is_same && !clusters.contains(&config.source) && !clusters.contains(&config.target);

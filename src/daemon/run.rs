@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{CheckedConfig, with_plugins};
 use super::crashes::Crashes;
-use super::definitions::{self, Definitions};
+use super::definitions::{self, Definitions, Holds};
 use super::{Daemon, Error, RunningCluster, World, name};
 use crate::api::{self, Access, Prepared, wire};
 use crate::background;
@@ -47,11 +47,11 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 const SAMPLES_PER_RETENTION: u32 = 30;
 
 /// Run the daemon that a configuration file describes, until SIGTERM or SIGINT. Links finish their open batch
-/// and commit before this returns. `start_log` is told how the file wants the log, and where spans go, before anything is logged.
+/// and commit before this returns. Definitions that `holds` names are not run. `start_log` is told how the file wants the log, and where spans go, before anything is logged.
 ///
 /// # Errors
 /// What keeps the daemon from starting, all of it at once where that is possible.
-pub fn run(path: &Path, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Error>) -> Result<(), Error> {
+pub fn run(path: &Path, holds: Holds, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Error>) -> Result<(), Error> {
     let started = Instant::now();
     let (config, warnings) = Config::load(path).map_err(refused)?;
     start_log(&config.daemon)?;
@@ -75,7 +75,7 @@ pub fn run(path: &Path, start_log: impl FnOnce(&DaemonConfig) -> Result<(), Erro
         .map_err(|error| Error::new(format!("no threads for the API: {error}"), "raise the limit of processes"))?;
     let listener = runtime.block_on(bind(checked.config.daemon.listen))?;
     let access = Arc::new(open_access(&checked.config.daemon)?);
-    let daemon = Arc::new(assemble(checked, path, name, engine, access.clone(), started)?);
+    let daemon = Arc::new(assemble(checked, path, holds, name, engine, access.clone(), started)?);
     let stopping = Arc::new(AtomicBool::new(false));
     let no_thread = |error| Error::new(format!("no thread: {error}"), "raise the limit of processes");
     let upkeep = upkeep(daemon.clone(), stopping.clone()).map_err(no_thread)?;
@@ -155,6 +155,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 fn assemble(
     checked: CheckedConfig,
     path: &Path,
+    holds: Holds,
     name: Arc<str>,
     engine: PluginEngine,
     access: Arc<Access>,
@@ -178,7 +179,7 @@ fn assemble(
         engine,
         settings: RwLock::new(Arc::new(config.daemon)),
         world: RwLock::new(World { clusters, ..World::default() }),
-        definitions: Definitions::default(),
+        definitions: Definitions::new(holds),
         crashes,
         regions: Arc::default(),
         unhosted: Mutex::default(),
@@ -207,7 +208,7 @@ pub(super) fn open_cluster(config: ClusterConfig) -> Result<RunningCluster, Erro
             (cluster, None)
         }
     };
-    let opened = RunningCluster { config, in_place: None, cluster, store, probe: Arc::default() };
+    let opened = RunningCluster { config, in_place: None, culprit: None, cluster, store, probe: Arc::default() };
     // Whoever asks for its state finds that it was asked already.
     opened.trouble();
     Ok(opened)
@@ -266,7 +267,7 @@ fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> io::Result<thread::
     keep_on("upkeep", stopping, SAMPLE_INTERVAL, move || {
         round = round.wrapping_add(1);
         for hosted in daemon.links() {
-            hosted.link.meter().sample(Instant::now(), hosted.link.counters());
+            hosted.link().meter().sample(Instant::now(), hosted.link().counters());
         }
         if round % SAMPLES_PER_RETENTION == 1 {
             enforce_retention(&daemon);

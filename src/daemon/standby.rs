@@ -18,7 +18,7 @@ impl Daemon {
             let stands_by = |id: &str| {
                 let hosted = self.world().links.get(id).cloned();
                 let is_there = hosted.is_some_and(|hosted| {
-                    let link = hosted.link.config();
+                    let link = hosted.config();
                     link.target == running.config.id && link.failover.enabled
                 });
                 is_there || self.may_come_back(id)

@@ -20,6 +20,7 @@ use crate::link::status::{LaneState, LaneStatus, Progress};
 use crate::link::supervisor::LinkState;
 use crate::link::throttle::ThrottleOrder;
 use crate::link::{Failure, Link, Origin, RevisionRecord, StageSpec};
+use crate::model::culprit::Work;
 use crate::model::partition::lane_of;
 use crate::model::{Builtins, Checkpoint, RevisionNumber, TopicPartition};
 
@@ -33,8 +34,8 @@ pub(super) struct Said {
 }
 
 /// A link and its lanes, read once and shown in several ways.
-pub(super) struct View<'a> {
-    link: &'a Link,
+pub(super) struct View {
+    link: Work<Link>,
     at_target: Arc<AtTarget>,
     state: LinkState,
     failure: Option<Failure>,
@@ -52,12 +53,12 @@ struct PartitionView {
     lag_ms: Option<u64>,
 }
 
-impl<'a> View<'a> {
-    pub(super) fn new(look: &'a Look) -> Self {
-        let link = &*look.link;
+impl View {
+    pub(super) fn new(look: &Look) -> Self {
+        let link = look.link();
         let (at_target, ends, lags) = (look.at_target(), look.ends(), link.lags());
         let (state, failure) = link.state();
-        let lanes = lanes(link, &at_target);
+        let lanes = lanes(&link, &at_target);
         let mut partitions = BTreeMap::new();
         for (number, lane) in lanes.iter().enumerate() {
             for (partition, progress) in &lane.committed {
@@ -66,7 +67,8 @@ impl<'a> View<'a> {
                 partitions.insert(partition.clone(), PartitionView::new(number as u32, *progress, end, lag_ms));
             }
         }
-        Self { link, at_target, state, failure, lanes, partitions, health: link.health() }
+        let health = link.health();
+        Self { link, at_target, state, failure, lanes, partitions, health }
     }
 
     pub(super) fn link(&self, said: Said) -> wire::Link {
@@ -98,7 +100,7 @@ impl<'a> View<'a> {
             error: self.failure.as_ref().map(trouble),
             notices: self.link.notices().iter().map(super::plan::notice).collect(),
             latency: self.link.latency().map(latency),
-            throttle: throttle(self.link, self.at_target.throttle.as_ref()),
+            throttle: throttle(&self.link, self.at_target.throttle.as_ref()),
             group_round: self.link.group_round().as_ref().map(super::groups::round),
             metrics: self.summary(),
             health: self.health_summary(),
@@ -197,7 +199,7 @@ impl<'a> View<'a> {
         let mine = self.partitions.iter().filter(|(_, view)| view.lane == number);
         wire::Lane {
             lane: number,
-            daemon: daemon_of(self.link, lane),
+            daemon: daemon_of(&self.link, lane),
             state: lane_state(lane.state),
             revision: lane.revision.map(|revision| revision.0),
             epoch: None,
@@ -405,7 +407,8 @@ pub(super) fn reset(record: &ResetRecord) -> wire::Reset {
 
 /// The checkpoints of a link, with what is known of the lanes that commit them.
 pub(super) fn checkpoints(look: &Look, all: &BTreeMap<TopicPartition, Checkpoint>) -> Vec<wire::Checkpoint> {
-    let lanes = lanes(&look.link, &look.at_target());
+    let link = look.link();
+    let lanes = lanes(&link, &look.at_target());
     let view = |(place, at): (&TopicPartition, &Checkpoint)| {
         let number = lane_of(place, lanes.len() as u32);
         let lane = lanes.get(number as usize);
@@ -420,7 +423,7 @@ pub(super) fn checkpoints(look: &Look, all: &BTreeMap<TopicPartition, Checkpoint
             link_epoch: at.link_epoch,
             doubt: at.doubt.as_ref().map(ToString::to_string),
             lane_committed_at: lane.and_then(|lane| lane.last_commit_ms).map(wire::Time),
-            daemon: lane.and_then(|lane| daemon_of(&look.link, lane)),
+            daemon: lane.and_then(|lane| daemon_of(&link, lane)),
         }
     };
     all.iter().map(view).collect()
@@ -436,7 +439,7 @@ fn daemon_of(link: &Link, lane: &LaneStatus) -> Option<String> {
 }
 
 /// All revisions of a link, with where each began.
-pub(super) fn revisions(link: &Arc<Link>, history: &History, starts: &[RevisionStart]) -> Vec<wire::Revision> {
+pub(super) fn revisions(link: &Link, history: &History, starts: &[RevisionStart]) -> Vec<wire::Revision> {
     let last = history.last().map(|revision| revision.number);
     let state = |number: RevisionNumber| match () {
         () if Some(number) != last => wire::RevisionState::Superseded,

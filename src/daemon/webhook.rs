@@ -18,11 +18,11 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::failover::event;
 use super::outward::why;
+use super::world::Hosted;
 use crate::api::wire::{FailoverEvent, Time};
 use crate::background;
 use crate::config::Webhook;
 use crate::config::failover::is_private;
-use crate::link::Link;
 
 /// How long one try may take, connecting included.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,13 +34,15 @@ const AGAIN_AFTER_SECONDS: [u64; 5] = [1, 2, 4, 8, 16];
 const NEWS_AGE_MAX_MS: i64 = 3_600_000;
 
 /// Tell whoever is to be told what has happened since, on a thread of its own. If this daemon dies before it has, it is told once more.
-pub(super) fn tell_news(link: &Arc<Link>) {
+pub(super) fn tell_news(hosted: &Arc<Hosted>) {
+    let link = hosted.link();
     let Some(webhook) = link.config().failover.webhook.clone() else { return };
     if !link.has_news() {
         return;
     }
-    let (link, it) = (link.clone(), link.clone());
+    let (it, me) = (hosted.clone(), hosted.clone());
     let tell = move || {
+        let link = it.link();
         let record = match link.untold() {
             Ok(Some(record)) if Time::now().0.saturating_sub(record.done_ms) < NEWS_AGE_MAX_MS => record,
             Ok(_) => return,
@@ -63,7 +65,7 @@ pub(super) fn tell_news(link: &Arc<Link>) {
     };
     background::begin("webhook", tell, move |ended| {
         if ended.is_err() {
-            it.keep_news();
+            me.link().keep_news();
         }
     });
 }

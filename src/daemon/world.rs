@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::definitions::Stored;
 use crate::background::{self, Unfinished};
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, LinkConfig};
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
 use crate::link::failure::Failure;
 use crate::link::probe::Probe;
-use crate::model::{ClusterId, Json, LinkId, culprit};
+use crate::model::culprit::{self, Work};
+use crate::model::{ClusterId, Culprit, Json, LinkId};
 use crate::store::Store;
 
 /// Who says what a link is.
@@ -28,7 +29,7 @@ pub(super) enum ManagedBy {
 
 /// A link with the threads that look after it.
 pub(super) struct Hosted {
-    pub(super) link: Arc<Link>,
+    link: Arc<Link>,
     pub(super) managed_by: ManagedBy,
     duties: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -36,6 +37,8 @@ pub(super) struct Hosted {
 impl Hosted {
     /// Have a link do what it was last told, and look after it.
     pub(super) fn begin(link: Link, managed_by: ManagedBy) -> Arc<Self> {
+        let link = Arc::new(link);
+        let working = Work::with(&link, link.culprit());
         // Before requests can find the link, so that no record is accepted which its guard should refuse.
         if let Err(failure) = link.stand_by() {
             tracing::error!(
@@ -44,24 +47,35 @@ impl Hosted {
                 "what stands by is guarded as before: {failure}"
             );
         }
-        let link = Arc::new(link);
         let begun = DUTIES.into_iter().filter_map(|(name, duty)| begin_duty(&link, name, duty));
         let duties = Mutex::new(begun.collect());
+        drop(working);
         Arc::new(Self { link, managed_by, duties })
+    }
+
+    /// The link, to work with: what the thread does meanwhile is work for its definition.
+    pub(super) fn link(&self) -> Work<Link> {
+        Work::with(&self.link, self.link.culprit())
+    }
+
+    /// Its configuration.
+    pub(super) fn config(&self) -> &LinkConfig {
+        self.link.config()
     }
 
     /// Let its lanes commit, and end its threads. What it was told stays as it is.
     pub(super) fn end(&self) {
-        self.link.dismiss();
+        let link = self.link();
+        link.dismiss();
         let duties = std::mem::take(&mut *self.duties.lock().unwrap_or_else(PoisonError::into_inner));
         duties.into_iter().for_each(|duty| drop(duty.join()));
-        self.link.halt();
+        link.halt();
     }
 
     /// Give up what the link claims at its target: it is gone. A target that does not answer holds up nobody.
     pub(super) fn release_topics(self: &Arc<Self>) {
         let it = self.clone();
-        background::begin("release", move || it.link.release_topics(), |_| {});
+        background::begin("release", move || it.link().release_topics(), |_| {});
     }
 }
 
@@ -94,6 +108,8 @@ pub(super) struct RunningCluster {
     pub(super) config: ClusterConfig,
     /// What it was defined by, if a link has brought it.
     pub(super) in_place: Option<Json>,
+    /// The definition that has brought it.
+    pub(super) culprit: Option<Culprit>,
     pub(super) cluster: Arc<dyn Cluster>,
     /// What is behind an embedded cluster, for what only that has: retention that we see to, and failures that last.
     pub(super) store: Option<Arc<Store>>,
@@ -108,7 +124,7 @@ impl RunningCluster {
     /// Why the cluster cannot be used now: as an embedded one has failed, or as one elsewhere has answered last.
     pub(super) fn trouble(&self) -> Option<Failure> {
         let Some(store) = &self.store else {
-            self.probe.ask(&self.cluster, ASK_EVERY);
+            culprit::work_of(self.culprit, || self.probe.ask(&self.cluster, ASK_EVERY));
             return self.probe.answer()?.trouble;
         };
         Some(connector::Error::from(store.failure()?).into())
@@ -125,6 +141,8 @@ impl RunningCluster {
 /// All that runs.
 #[derive(Default)]
 pub(super) struct World {
+    /// How often something was changed here.
+    pub(super) changes: u64,
     pub(super) clusters: BTreeMap<ClusterId, Arc<RunningCluster>>,
     pub(super) links: BTreeMap<LinkId, Arc<Hosted>>,
 }
@@ -133,7 +151,7 @@ impl World {
     /// Let go of clusters that links have brought and no link uses any more.
     pub(super) fn tidy(&mut self) {
         let used = |id: &ClusterId| {
-            let mut links = self.links.values().map(|hosted| hosted.link.config());
+            let mut links = self.links.values().map(|hosted| hosted.config());
             links.any(|link| link.source == *id || link.target == *id)
         };
         let unused: Vec<ClusterId> = self
@@ -143,5 +161,47 @@ impl World {
             .map(|it| it.config.id.clone())
             .collect();
         self.clusters.retain(|id, _| !unused.contains(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::connector::embedded::EmbeddedCluster;
+    use crate::plugin::PluginEngine;
+    use crate::store::Options;
+
+    fn hosted(dir: &Path, culprit: Culprit) -> Hosted {
+        let text = "[clusters.east]\nkind = 'embedded'\n[clusters.west]\nkind = 'embedded'\n\
+                    [links.l]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\n";
+        let (config, _) = Config::parse(text, "tidegate.toml", Path::new("")).expect("a configuration");
+        let cluster = |name: &str| -> Arc<dyn Cluster> {
+            Arc::new(EmbeddedCluster::new(Arc::new(Store::open(dir.join(name), Options::default()).expect("opens"))))
+        };
+        let engine = PluginEngine::new(None).expect("an engine");
+        let link =
+            Link::new(config.links["l"].clone(), "d".into(), cluster("east"), cluster("west"), engine, Vec::new());
+        let link = Arc::new(link.with_culprit(Some(culprit)));
+        Hosted { link, managed_by: ManagedBy::Failback, duties: Mutex::default() }
+    }
+
+    /// Requests have no other way to a link, so none of them can forget for whom it works.
+    #[test]
+    fn whoever_uses_a_link_works_for_its_definition_and_so_do_the_threads_it_begins() {
+        let (dir, culprit) = (tempfile::tempdir().expect("a directory"), Culprit::of("l", 1));
+        let hosted = hosted(dir.path(), culprit);
+        let link = hosted.link();
+        let begun = culprit::spawn("begun", Culprit::now).expect("a thread");
+        assert_eq!((Culprit::now(), begun.join().expect("an answer")), (Some(culprit), Some(culprit)));
+        let look = Link::look(&link);
+        drop(link);
+        assert_eq!(Culprit::now(), None, "what a look keeps is not in use");
+        let looked_at = look.link();
+        assert_eq!(Culprit::now(), Some(culprit));
+        drop(looked_at);
+        assert_eq!(Culprit::now(), None);
     }
 }

@@ -16,6 +16,7 @@ use super::throttle::ThrottleOrder;
 use super::upgrade::Known;
 use crate::background;
 use crate::model::TopicPartition;
+use crate::model::culprit::Work;
 
 /// How long an answer is waited for: most clusters need a few milliseconds, and whoever asks the REST API should not need more than 20.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -51,13 +52,18 @@ pub(super) struct Sights {
 /// Somebody looks at a link: its clusters are being asked.
 pub struct Look {
     /// The link.
-    pub link: Arc<Link>,
+    link: Arc<Link>,
     until: Instant,
     source: u64,
     target: u64,
 }
 
 impl Look {
+    /// The link.
+    pub fn link(&self) -> Work<Link> {
+        Work::with(&self.link, self.link.culprit())
+    }
+
     /// Where the partitions of the source end.
     pub fn ends(&self) -> Arc<Ends> {
         self.link.sights.source.seen(self.source, self.until)
@@ -71,11 +77,11 @@ impl Look {
 
 impl Link {
     /// Ask the clusters. Who looks at several links begins with all of them.
-    pub fn look(self: &Arc<Self>) -> Look {
-        let (one, other) = (self.clone(), self.clone());
-        let target = self.sights.target.begin(move |before| one.ask_target(before));
-        let source = self.sights.source.begin(move |_| other.ask_source());
-        Look { link: self.clone(), until: Instant::now() + PATIENCE, source, target }
+    pub fn look(link: &Work<Self>) -> Look {
+        let (one, other) = (Work::to_share(link), Work::to_share(link));
+        let target = link.sights.target.begin(move |before| one.ask_target(before));
+        let source = link.sights.source.begin(move |_| other.ask_source());
+        Look { link: Work::to_share(link), until: Instant::now() + PATIENCE, source, target }
     }
 
     /// What the target has said last.

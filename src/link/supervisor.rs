@@ -35,7 +35,7 @@ use super::watch::Watch;
 use crate::config::{BreakerAction, LinkConfig};
 use crate::connector::{Class, Cluster, LaneGroup, RevisionStart};
 use crate::model::layout::LAYOUT_NEWEST;
-use crate::model::{Digest, LinkId, RevisionNumber, TopicPartition, encode};
+use crate::model::{Culprit, Digest, LinkId, RevisionNumber, TopicPartition, encode};
 use crate::plugin::PluginEngine;
 
 pub use publish::{NewPlugin, Publication, PublishError};
@@ -144,6 +144,8 @@ pub struct Link {
     layout_max: u32,
     /// The version of its definition; 0 for one of the configuration file.
     pub(super) definition: u64,
+    /// The definition that its work is done for, if one has brought it.
+    culprit: Option<Culprit>,
     source: Arc<dyn Cluster>,
     target: Arc<dyn Cluster>,
     pub(super) components: Arc<Components>,
@@ -206,6 +208,7 @@ impl Link {
             daemon,
             layout_max: LAYOUT_NEWEST,
             definition: 0,
+            culprit: None,
             source,
             components: Arc::new(Components::new(
                 engine,
@@ -247,6 +250,17 @@ impl Link {
     #[must_use]
     pub fn with_definition(self, definition: u64) -> Self {
         Self { definition, ..self }
+    }
+
+    /// Have its work be done for this definition.
+    #[must_use]
+    pub fn with_culprit(self, culprit: Option<Culprit>) -> Self {
+        Self { culprit, ..self }
+    }
+
+    /// The definition that its work is done for, if one has brought it.
+    pub fn culprit(&self) -> Option<Culprit> {
+        self.culprit
     }
 
     /// The newest layout that this daemon takes part in.

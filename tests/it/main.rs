@@ -55,5 +55,6 @@ mod swap;
 #[path = "../hostile/template.rs"]
 mod template;
 mod trial;
+mod unusable;
 mod verify;
 mod writing;

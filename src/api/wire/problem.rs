@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Appended;
 
 /// The codes of requests that are refused: those with a status below 500. What the daemon or a cluster cannot do now has the code of the link's or cluster's trouble.
-pub const CODES: [&str; 64] = [
+pub const CODES: [&str; 68] = [
     "active-active",
     "api-exposed",
     "audit-file",
@@ -23,12 +23,15 @@ pub const CODES: [&str; 64] = [
     "cluster-not-found",
     "daemons-gathering",
     "daemons-outdated",
+    "definition-unreadable",
+    "definition-unusable",
     "failback-called-off",
     "failed-over",
     "failover-not-found",
     "failover-under-way",
     "foreign-host",
     "foreign-origin",
+    "held",
     "invalid-document",
     "invalid-group",
     "invalid-lanes",
@@ -58,6 +61,7 @@ pub const CODES: [&str; 64] = [
     "relane-under-way",
     "role-missing",
     "secret-unreadable",
+    "set-aside",
     "stage-not-found",
     "standing-by",
     "tls-files",

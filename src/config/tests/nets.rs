@@ -174,7 +174,7 @@ fn fault(config: &Config) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_accepted_comes_to_an_end_and_brings_each_record_once(text in any_net()) {

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::view;
+use super::world::Hosted;
 use crate::api::exposition::{Metric, Page};
 use crate::api::wire::Time;
 use crate::link::Link;
@@ -39,17 +40,18 @@ const STATES: [LinkState; 7] = [
 ];
 
 /// All numbers of a daemon that was started then. Of `partitions_max` partitions of a link the lags are told one by one.
-pub(super) fn page<'a>(started: Instant, links: impl Iterator<Item = &'a Arc<Link>>, partitions_max: usize) -> Page {
+pub(super) fn page(started: Instant, links: &[Arc<Hosted>], partitions_max: usize) -> Page {
     let mut page = Page::default();
     page.put(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     page.put(&table::UPTIME, &[], started.elapsed().as_secs_f64());
     process::put(&mut page);
-    for link in links {
-        put_link(&mut page, link);
+    for hosted in links {
+        let link = hosted.link();
+        put_link(&mut page, &link);
         if let Some(lags) = link.lags() {
             lags::put(&mut page, &link.config().id, &lags, partitions_max);
         }
-        put_stages(&mut page, link);
+        put_stages(&mut page, &link);
     }
     page
 }
