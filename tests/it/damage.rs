@@ -242,10 +242,10 @@ fn no_damage_is_fine_and_nothing_else_is_a_difference() {
 
 /// Links of a file with a table for each, between clusters with one topic.
 fn site(links: &str) -> Site {
-    Site::new(&config(links))
+    Site::new(&with_clusters(links))
 }
 
-fn config(links: &str) -> String {
+fn with_clusters(links: &str) -> String {
     let cluster = |id: &str| format!("[clusters.{id}]\nkind = \"embedded\"\ntopics.in.partitions = 2\n");
     ["east", "west"].map(cluster).concat() + links
 }
@@ -346,7 +346,7 @@ fn dead_letters_of_another_link_are_its_own() {
     );
     site.client.await_caught_up("one");
     daemon.terminate();
-    site.configure(&config(&link("two")));
+    site.configure(&with_clusters(&link("two")));
     let _daemon = site.start();
     site.client.await_caught_up("two");
     let (verdict, report) = verify(&site, "two");

@@ -68,7 +68,7 @@ fn configure(site: &Site, links: &str) {
 
 /// Write a definition as another version of Tidegate might.
 fn store(site: &Site, text: &str) {
-    let store = Store::open(&site.path("data/links.redb"), Options::default()).expect("the store of definitions");
+    let store = Store::open(site.path("data/links.redb"), Options::default()).expect("the store of definitions");
     let cluster = EmbeddedCluster::new(Arc::new(store));
     cluster.put_metadata(&"x".into(), "definition", text.as_bytes()).expect("written");
 }

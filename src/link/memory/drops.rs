@@ -154,8 +154,10 @@ mod tests {
     struct Lane {
         drops: Drops,
         /// The keys of the states that there are, and what their next commit has to change.
-        states: BTreeMap<(u32, String), (BTreeSet<Vec<u8>>, BTreeMap<Vec<u8>, Option<StateRow>>)>,
+        states: BTreeMap<(u32, String), OfState>,
     }
+
+    type OfState = (BTreeSet<Vec<u8>>, BTreeMap<Vec<u8>, Option<StateRow>>);
 
     impl Lane {
         fn open(target: &Target) -> Self {
