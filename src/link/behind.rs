@@ -1,7 +1,9 @@
 //! Where a link begins that copies back to where records came from.
 //!
-//! Links that go both ways mark what they copy, and so neither copies what the other one has brought. Records that were copied before a link marked them have no
-//! mark: the link the other way begins behind them. A link stores where these end before it runs its first revision that marks ([`Link::note_unmarked`]).
+//! Links that go both ways mark what they copy, and so neither copies what the other one has
+//! brought. Records that were copied before a link marked them have no mark: the link the other way
+//! begins behind them. A link stores where these end before it runs its first revision that marks
+//! ([`Link::note_unmarked`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +41,8 @@ pub(super) struct Behind {
 }
 
 impl Link {
-    /// Store where the records end that the link has written without a mark, if `next` is the first revision that marks.
+    /// Store where the records end that the link has written without a mark, if `next` is the first
+    /// revision that marks.
     pub(super) fn note_unmarked(&self, history: &History, next: &RevisionRecord) -> Result<(), Failure> {
         let before = history.revisions().iter().rev().find(|revision| revision.number < next.number);
         if !marks(next) || before.is_none_or(marks) {
@@ -51,7 +54,8 @@ impl Link {
         self.replace(&key(next), None, &text).map(drop)
     }
 
-    /// Where the link has to begin because links from its target have written to its source without marking it.
+    /// Where the link has to begin because links from its target have written to its source without
+    /// marking it.
     pub(super) fn behind_others(&self) -> Result<Behind, Failure> {
         let config = self.config();
         let may_double = config.builtins.provenance.is_some() && config.start == Start::Earliest;
@@ -85,7 +89,8 @@ fn marks(revision: &RevisionRecord) -> bool {
 fn unmarked_by(cluster: &dyn Cluster, link: &LinkId) -> Result<Ends, Failure> {
     loop {
         let history = history_of(cluster, link)?;
-        // In this order: what is copied after a revision that marks was stored is not taken for unmarked.
+        // In this order: what is copied after a revision that marks was stored is not taken for
+        // unmarked.
         let ends = ends_of(cluster, link)?;
         let revisions = history.revisions();
         let Some(unmarked) = revisions.iter().rposition(|revision| !marks(revision)).filter(|_| !ends.is_empty())

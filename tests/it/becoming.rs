@@ -1,4 +1,5 @@
-//! Links that become two-way when they have copied records already: nothing goes back to where it came from.
+//! Links that become two-way when they have copied records already: nothing goes back to where it
+//! came from.
 
 use std::collections::BTreeMap;
 

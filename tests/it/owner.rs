@@ -1,4 +1,5 @@
-//! Topics whose settings several links could change: one of them does, and soon nothing changes any more.
+//! Topics whose settings several links could change: one of them does, and soon nothing changes any
+//! more.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -70,7 +71,8 @@ fn create(site: &Site, cluster: &str, topic: &str) {
     assert!([201, 409].contains(&answer.expect("an answer").status));
 }
 
-/// Wait until every link has compared its topics so many times: it does so when it has copied a topic that is new.
+/// Wait until every link has compared its topics so many times: it does so when it has copied a
+/// topic that is new.
 fn await_refreshes(site: &Site, times: usize) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     for _ in 0..times {
@@ -112,7 +114,8 @@ fn is_settled(site: &Site, what: &str) {
     }
 }
 
-/// Have every cluster keep `t` as long as `stays` says (no word: for ever), with nobody declaring it any more, before the links start.
+/// Have every cluster keep `t` as long as `stays` says (no word: for ever), with nobody declaring
+/// it any more, before the links start.
 fn played(net: &Net, stays: &[(&str, u64)], declared: &[(&str, u64)], is_everywhere: bool) -> Site {
     let site = Site::new(&net.config(stays, false));
     let daemon = site.start();

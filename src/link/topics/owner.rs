@@ -1,11 +1,15 @@
 //! Which link keeps the settings of a topic of the target like those of its source.
 //!
-//! Two links that copy settings to one topic, or to each other's, would overwrite them for ever. So ownership is state of the target: a link claims a topic
-//! there, and of several claims the first one counts. A claim names the *root* of the topic: the topic whose settings it gets, through all links between.
+//! Two links that copy settings to one topic, or to each other's, would overwrite them for ever. So
+//! ownership is state of the target: a link claims a topic there, and of several claims the first
+//! one counts. A claim names the *root* of the topic: the topic whose settings it gets, through all
+//! links between.
 //!
 //! - A link claims the topics that it creates, before it does.
-//! - A link whose records go one way also claims a topic that it finds and that no link has claimed.
-//! - A link whose records may come back (`provenance`, both ways) claims nothing that it finds: it cannot tell which side was there first.
+//! - A link whose records go one way also claims a topic that it finds and that no link has
+//!   claimed.
+//! - A link whose records may come back (`provenance`, both ways) claims nothing that it finds: it
+//!   cannot tell which side was there first.
 //! - A link never claims the root of its own source: settings do not go round.
 //!
 //! What is decided is pure ([`decide`]); clusters are asked in [`Owners`] and by `follow`.
@@ -90,8 +94,8 @@ impl Claims {
     }
 }
 
-/// Who keeps the settings of the copy of a topic, and the root that the link should claim it for, if it should. `at_source`: `None` if the source does not say what
-/// is claimed there.
+/// Who keeps the settings of the copy of a topic, and the root that the link should claim it for,
+/// if it should. `at_source`: `None` if the source does not say what is claimed there.
 fn decide(
     config: &LinkConfig,
     chosen: &Chosen,
@@ -133,7 +137,8 @@ pub(super) enum Claiming {
 }
 
 impl Owners {
-    /// Ask the clusters. `is_there`: whether the topics are in the target, or are about to be created.
+    /// Ask the clusters. `is_there`: whether the topics are in the target, or are about to be
+    /// created.
     pub(super) fn find<'a>(
         config: &LinkConfig,
         source: &dyn Cluster,
@@ -226,7 +231,8 @@ pub fn release_claims(target: &dyn Cluster, is_gone: impl Fn(&LinkId) -> bool) -
 }
 
 impl Link {
-    /// Give up its claims, because the link is gone: others may keep the settings of the topics that it has written.
+    /// Give up its claims, because the link is gone: others may keep the settings of the topics
+    /// that it has written.
     pub fn release_topics(&self) {
         let id = &self.config().id;
         if let Err(failure) = release_claims(&**self.target(), |link| link == id) {
