@@ -1,7 +1,8 @@
 //! Follows what is copied from link to link, by name: the search behind [`circle`](super::circle).
 //!
-//! A flow takes the way that its name has: the functions that tell which topics a running link copies, and
-//! under which names, tell it here. Everything is bounded by the number of questions and of edges.
+//! A flow takes the way that its name has: the functions that tell which topics a running link
+//! copies, and under which names, tell it here. Everything is bounded by the number of questions
+//! and of edges.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
@@ -11,8 +12,8 @@ use super::link::LinkConfig;
 use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector};
 use super::writing::Why;
 
-/// The most selectors that are asked whether they let a topic in, for all topics of all links together: no
-/// definition keeps a core for long.
+/// The most selectors that are asked whether they let a topic in, for all topics of all links
+/// together: no definition keeps a core for long.
 const QUESTIONS_MAX: usize = 2_000_000;
 
 /// The most steps from link to link that are followed.
@@ -47,7 +48,8 @@ pub(super) struct Step<'a> {
 /// What is wrong with links together.
 #[derive(Debug)]
 pub(super) enum Fault<'a> {
-    /// Records come back to where they were read: each step leads to the next one, and the last to the first.
+    /// Records come back to where they were read: each step leads to the next one, and the last to
+    /// the first.
     Circle(Vec<Step<'a>>),
     /// A flow comes back to the first link under another name, which the last step has.
     Growth(Vec<Step<'a>>),
@@ -192,13 +194,15 @@ impl<'a> Net<'a> {
         steps
     }
 
-    /// The faults behind these steps, each with the number of the step that led to it. Links that are in a fault together are in one.
+    /// The faults behind these steps, each with the number of the step that led to it. Links that
+    /// are in a fault together are in one.
     pub(super) fn faults(&mut self, starts: &[Step<'a>]) -> Vec<(usize, Fault<'a>)> {
         let mut found = Faults::default();
         let graph = self.explore(starts, &mut found);
         for node in 0..graph.nodes.len() {
             let link = graph.nodes[node].0.link;
-            // All links on the way have to do their part: one that says nothing of where a record has come through lets the next round begin.
+            // All links on the way have to do their part: one that says nothing of where a record
+            // has come through lets the next round begin.
             if (!marks(link) || link.source == link.target)
                 && let Some(circle) = self.circle(&graph, node)
             {
@@ -208,7 +212,8 @@ impl<'a> Net<'a> {
         found.found
     }
 
-    /// All steps that there are behind these, and how they follow each other. Names that grow are faults, and not followed.
+    /// All steps that there are behind these, and how they follow each other. Names that grow are
+    /// faults, and not followed.
     fn explore(&mut self, starts: &[Step<'a>], faults: &mut Faults<'a>) -> Graph<'a> {
         let mut graph = Graph::default();
         // A selector lets in what the link leaves out, too.
@@ -276,7 +281,8 @@ impl<'a> Net<'a> {
         None
     }
 
-    /// Two ways of links that all mark, on which records of a topic come to the same topic elsewhere.
+    /// Two ways of links that all mark, on which records of a topic come to the same topic
+    /// elsewhere.
     pub(super) fn twice(&mut self, cluster: &'a str, topic: &Arc<str>) -> Option<Twice<'a>> {
         let mut ways: Vec<(Arc<str>, Vec<&'a LinkConfig>)> = vec![(topic.clone(), Vec::new())];
         let mut there: HashMap<(&'a str, Arc<str>), usize> = HashMap::from([((cluster, topic.clone()), 0)]);
@@ -286,7 +292,8 @@ impl<'a> Net<'a> {
             let here = way.last().map_or(cluster, |link| &link.target);
             for index in self.readers_of(here, &Flow::Name(name.clone())).iter() {
                 let link = self.links[*index];
-                // What has come through a cluster does not come there again: it names the sources of the links before.
+                // What has come through a cluster does not come there again: it names the sources
+                // of the links before.
                 let was_there = way.iter().any(|earlier| earlier.source == link.target);
                 if !marks(link) || was_there {
                     continue;
@@ -374,7 +381,8 @@ fn copies(link: &LinkConfig, topic: &str) -> bool {
     }
 }
 
-/// The steps from where the link of `next` took in another name than now, if it did, and only copies were made since.
+/// The steps from where the link of `next` took in another name than now, if it did, and only
+/// copies were made since.
 fn renamed<'a>(tree: &[(Step<'a>, Option<usize>)], at: usize, next: &Step<'a>) -> Option<Vec<Step<'a>>> {
     let mut circle = vec![next.clone()];
     let mut at = Some(at);

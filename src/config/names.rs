@@ -1,4 +1,5 @@
-//! What a link calls topics: which it selects, what their copies are called, and which it leaves out.
+//! What a link calls topics: which it selects, what their copies are called, and which it leaves
+//! out.
 
 use std::borrow::Cow;
 
@@ -7,15 +8,16 @@ use super::rename::Rename;
 use super::topics::{TopicSelector, is_internal};
 use super::writing::{Refused, Why, Writing, may_write};
 
-/// How often a name may have what a link adds to names. Each round of a circle adds it once more; no
-/// sensible chain of clusters has as many with the same prefix.
+/// How often a name may have what a link adds to names. Each round of a circle adds it once more;
+/// no sensible chain of clusters has as many with the same prefix.
 const ROUNDS_MAX: usize = 8;
 
 /// The shortest text that counts as one that a link has added: a single letter may be anywhere.
 const ADDED_BYTES_MIN: usize = 2;
 
 impl LinkConfig {
-    /// What becomes of a topic of the source: the name of its copy, or `None` if the link does not select it.
+    /// What becomes of a topic of the source: the name of its copy, or `None` if the link does not
+    /// select it.
     ///
     /// # Errors
     /// Why the link leaves it out, although its selectors let it in.
@@ -62,7 +64,8 @@ impl LinkConfig {
         format!("{}{}", self.topic_prefix, renamed(&self.rename, topic))
     }
 
-    /// Whether the other way of the link, or one like it, writes to a topic that the link reads: the topic has records of both sides then.
+    /// Whether the other way of the link, or one like it, writes to a topic that the link reads:
+    /// the topic has records of both sides then.
     pub fn is_written_on_both_sides(&self, topic: &str) -> bool {
         self.builtins.provenance.is_some() && (self.rename_back.is_some() || self.selects(&self.target_topic(topic)))
     }

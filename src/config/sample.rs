@@ -1,4 +1,5 @@
-//! Names that an expression matches, made from the expression itself: what is to be known of an expression is asked of its names.
+//! Names that an expression matches, made from the expression itself: what is to be known of an
+//! expression is asked of its names.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +22,8 @@ pub(super) fn samples(expression: &str) -> BTreeSet<String> {
     made(&hir).into_iter().collect()
 }
 
-/// The same, and one of each expression behind one of each other: names that several expressions match, if they look for different parts of a name.
+/// The same, and one of each expression behind one of each other: names that several expressions
+/// match, if they look for different parts of a name.
 pub(super) fn joined(expressions: &BTreeSet<&str>) -> BTreeSet<String> {
     let alone: BTreeSet<String> = expressions.iter().flat_map(|expression| samples(expression)).collect();
     let parsed = expressions.iter().filter_map(|expression| regex_syntax::parse(expression).ok());

@@ -1,5 +1,6 @@
-//! Every kind of damage, at the beginning, in the middle and at the end of what a link has written, for every kind of link: `verify` never calls
-//! that fine, and calls nothing a difference where there is no damage.
+//! Every kind of damage, at the beginning, in the middle and at the end of what a link has written,
+//! for every kind of link: `verify` never calls that fine, and calls nothing a difference where
+//! there is no damage.
 
 use std::fs;
 
@@ -254,8 +255,8 @@ fn values(numbers: std::ops::Range<usize>) -> Vec<Value> {
     numbers.map(|n| json!({"partition": n % 2, "value": json!({ "a": n }).to_string()})).collect()
 }
 
-/// Whether output and checkpoint are one transaction is a property of the target. So what is no output of the link is a difference, although
-/// the source has more.
+/// Whether output and checkpoint are one transaction is a property of the target. So what is no
+/// output of the link is a difference, although the source has more.
 #[test]
 fn what_a_target_commits_together_is_compared_whatever_the_configuration_says() {
     let link =

@@ -1,4 +1,5 @@
-//! Definitions that cannot be used: whatever the reason, they are listed, shown, replaced and deleted, and the other links go on.
+//! Definitions that cannot be used: whatever the reason, they are listed, shown, replaced and
+//! deleted, and the other links go on.
 
 use std::fs;
 use std::io::Write;

@@ -15,7 +15,8 @@ pub struct RunArgs {
     /// How the log is written, text or json, whatever the configuration says.
     #[arg(long, value_name = "FORMAT", value_parser = log_format)]
     pub log_format: Option<LogFormat>,
-    /// Hold this link that is defined by REST: do not run it until it is started or changed. Repeat it for several.
+    /// Hold this link that is defined by REST: do not run it until it is started or changed. Repeat
+    /// it for several.
     #[arg(long, value_name = "LINK")]
     pub hold: Vec<String>,
     /// Hold all links that are defined by REST.

@@ -1,7 +1,8 @@
-//! Random nets of links: whatever is accepted makes finitely many topics and brings each record once.
+//! Random nets of links: whatever is accepted makes finitely many topics and brings each record
+//! once.
 //!
-//! The model below knows nothing of the search that accepts or refuses: it has topics and records in clusters, and each link copies what it finds, by the
-//! functions that running links use.
+//! The model below knows nothing of the search that accepts or refuses: it has topics and records
+//! in clusters, and each link copies what it finds, by the functions that running links use.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -184,7 +185,8 @@ proptest! {
     }
 }
 
-/// The property above says something: some nets are accepted in which links meet, and the model finds what is wrong with those that are refused.
+/// The property above says something: some nets are accepted in which links meet, and the model
+/// finds what is wrong with those that are refused.
 #[test]
 fn nets_are_accepted_and_refused() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();

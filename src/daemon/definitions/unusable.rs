@@ -1,8 +1,9 @@
-//! Definitions that are stored and not run here, each with the reason: they are listed as failed, shown, replaced and deleted
-//! like others, because managing a link must not need it to work.
+//! Definitions that are stored and not run here, each with the reason: they are listed as failed,
+//! shown, replaced and deleted like others, because managing a link must not need it to work.
 //!
-//! One of them is examined again when it or anything that runs here has changed, and otherwise after waits that double:
-//! files come and go without telling anybody. The log says why it is not run once for each reason.
+//! One of them is examined again when it or anything that runs here has changed, and otherwise
+//! after waits that double: files come and go without telling anybody. The log says why it is not
+//! run once for each reason.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -128,7 +129,8 @@ impl Daemon {
         lock(&self.definitions.unusable).get(id).map(|unusable| unusable.reason.clone())
     }
 
-    /// A definition that is stored and does not run here. A link of the file with its id is another one.
+    /// A definition that is stored and does not run here. A link of the file with its id is another
+    /// one.
     pub(super) fn find_unusable(&self, id: &str) -> Option<(LinkId, Unusable)> {
         let hosted = self.world().links.get(id).cloned();
         if hosted.is_some_and(|hosted| !matches!(hosted.managed_by, ManagedBy::Api(_))) {
@@ -137,7 +139,8 @@ impl Daemon {
         lock(&self.definitions.unusable).get_key_value(id).map(|(id, unusable)| (id.clone(), unusable.clone()))
     }
 
-    /// Try to run a definition that is not run, because a person says so: also one that is held or set aside.
+    /// Try to run a definition that is not run, because a person says so: also one that is held or
+    /// set aside.
     pub(in crate::daemon) fn try_again(&self, id: &str) -> Result<(), ControlError> {
         let _changing = lock(&self.changing);
         let Some((id, unusable)) = self.find_unusable(id) else { return Ok(()) };

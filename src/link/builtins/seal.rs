@@ -66,7 +66,8 @@ impl Kept {
         }
         batch.compact_if_sparse();
         let mut more = More { base: batch.arena.len(), bytes: Vec::new() };
-        // The bytes of the mark are there once for a batch, those of a source record once for all that was made of it.
+        // The bytes of the mark are there once for a batch, those of a source record once for all
+        // that was made of it.
         let mark =
             mark.map(|mark| more.header(HeaderRef { name: VIA_HEADER.as_bytes(), value: Some(mark.as_bytes()) }));
         let mut restored: (Option<i64>, Vec<HeaderSpan>) = (None, Vec::new());
@@ -150,8 +151,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was made of records: what is reserved is what it was, the rest is what was made,
-        /// and the mark is there once.
+        /// Whatever was made of records: what is reserved is what it was, the rest is what was
+        /// made, and the mark is there once.
         #[test]
         fn nothing_that_is_made_of_a_record_changes_what_is_reserved(
             read in prop::collection::vec(some_headers(), 1..6),

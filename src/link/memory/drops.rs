@@ -1,8 +1,9 @@
 //! States that there are no more, as long as anything is stored of them.
 //!
-//! The head of a state goes with the commit that ends it: from then on what is left is no state, and cannot be taken for one. The entries go with that commit and with
-//! those that follow, some at a time, since a transaction must not grow with what a stage has remembered. Whoever opens the lane after a crash finds what is left, and
-//! goes on.
+//! The head of a state goes with the commit that ends it: from then on what is left is no state,
+//! and cannot be taken for one. The entries go with that commit and with those that follow, some at
+//! a time, since a transaction must not grow with what a stage has remembered. Whoever opens the
+//! lane after a crash finds what is left, and goes on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ struct Gone {
 }
 
 impl Drops {
-    /// A state is no more: its head goes with the next commit of the partition, and then its entries.
+    /// A state is no more: its head goes with the next commit of the partition, and then its
+    /// entries.
     pub(in crate::link) fn end(&mut self, partition: &TopicPartition, stage: String, keys: Vec<Arc<[u8]>>) {
         let gone = self.of(partition, stage);
         gone.has_head = true;
@@ -43,7 +45,8 @@ impl Drops {
         self.gone.entry(partition.clone()).or_default().entry(stage).or_default()
     }
 
-    /// Another state begins under this name. Its head replaces what there is, and it has to remove these entries with its first commit, or they would be taken for its own.
+    /// Another state begins under this name. Its head replaces what there is, and it has to remove
+    /// these entries with its first commit, or they would be taken for its own.
     pub(in crate::link) fn succeed(&mut self, partition: &TopicPartition, stage: &str) -> Vec<Arc<[u8]>> {
         let gone = self.gone.get_mut(partition).and_then(|stages| stages.remove(stage));
         gone.map(|gone| gone.keys).unwrap_or_default()
@@ -112,7 +115,8 @@ mod tests {
         StateRow { value: Vec::new(), expires: NEVER }
     }
 
-    /// What a target stores: heads and entries by partition and stage, changed by single keys only, as a compacted log is.
+    /// What a target stores: heads and entries by partition and stage, changed by single keys only,
+    /// as a compacted log is.
     #[derive(Clone, Debug, Default)]
     struct Target {
         heads: BTreeSet<(u32, String)>,
@@ -204,7 +208,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever ends and begins, and whenever the lane dies: a state has its own entries only, and in the end nothing is left of the others.
+        /// Whatever ends and begins, and whenever the lane dies: a state has its own entries only,
+        /// and in the end nothing is left of the others.
         #[test]
         fn nothing_is_left_of_what_was_dropped_and_nothing_else_is_dropped(
             steps in prop::collection::vec((0..5_u8, 0..2_u32, "[ab]", 0..12_u8), 1..40),

@@ -10,7 +10,8 @@ pub(super) enum Others {
     Nobody,
     /// Those whose records say so: such a record is none of the link's.
     Named,
-    /// As `Named`, but some records of the link look like those of others, which they only are if no source record becomes them.
+    /// As `Named`, but some records of the link look like those of others, which they only are if
+    /// no source record becomes them.
     MaybeNamed,
     /// Another link, whose records look like those of this one.
     Unnamed,
@@ -37,9 +38,11 @@ pub(super) struct Terms {
     pub(super) head_lost: bool,
     /// Compaction may have taken any record from the target.
     pub(super) porous: bool,
-    /// Every record below this offset stands for something below the checkpoints. From here on it may not.
+    /// Every record below this offset stands for something below the checkpoints. From here on it
+    /// may not.
     pub(super) floor_end: i64,
-    /// What was there when the verification began is below this offset, and accounted for. It is not below `floor_end`.
+    /// What was there when the verification began is below this offset, and accounted for. It is
+    /// not below `floor_end`.
     pub(super) scope_end: i64,
     /// Source partitions without a checkpoint may have records here.
     pub(super) has_unread: bool,

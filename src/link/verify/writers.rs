@@ -1,4 +1,5 @@
-//! Who else writes to the topics of the target, and how their records are told from those of the link.
+//! Who else writes to the topics of the target, and how their records are told from those of the
+//! link.
 //!
 //! Three things tell: the mark that a link of a net puts on all its records, the link that a dead
 //! letter names, and the checkpoints of other links. The mark is asked of the revisions that have

@@ -14,7 +14,8 @@ use crate::model::{Batch, Codec};
 const START_BYTES: usize = 4 << 10;
 
 impl RecordBatch {
-    /// A batch of its first record alone, decompressed no further than that takes. `None`: it has none.
+    /// A batch of its first record alone, decompressed no further than that takes. `None`: it has
+    /// none.
     ///
     /// # Errors
     /// It is damaged as far as was looked, or its first record takes more than `bytes_max`.
