@@ -72,7 +72,12 @@ struct Part {
 
 /// The claims on topics of a cluster.
 #[derive(Default)]
-struct Claims(BTreeMap<String, BTreeMap<LinkId, Claim>>);
+struct Claims {
+    by_topic: BTreeMap<String, BTreeMap<LinkId, Claim>>,
+    /// The links whose claims cannot be read, by part: a newer tidegate may have stored them. They
+    /// may have claimed any topic of that part, and keep no link from its work.
+    unreadable: BTreeMap<u8, LinkId>,
+}
 
 impl Claims {
     fn read<'a>(cluster: &dyn Cluster, topics: impl Iterator<Item = &'a str>) -> Result<Self, Failure> {
@@ -80,8 +85,12 @@ impl Claims {
         let mut claims = Self::default();
         for part in parts {
             for (link, bytes) in cluster.metadata_of_all(&key(part))? {
-                for (topic, claim) in decode(&link, &bytes)? {
-                    claims.0.entry(topic).or_default().insert(link.clone(), claim);
+                let Ok(topics) = decode(&link, &bytes) else {
+                    claims.unreadable.insert(part, link);
+                    continue;
+                };
+                for (topic, claim) in topics {
+                    claims.by_topic.entry(topic).or_default().insert(link.clone(), claim);
                 }
             }
         }
@@ -90,7 +99,12 @@ impl Claims {
 
     /// The link whose claim was first, and the claim.
     fn first(&self, topic: &str) -> Option<(&LinkId, &Claim)> {
-        self.0.get(topic)?.iter().min_by_key(|(link, claim)| (claim.at_ms, *link))
+        self.by_topic.get(topic)?.iter().min_by_key(|(link, claim)| (claim.at_ms, *link))
+    }
+
+    /// A link that may have claimed the topic.
+    fn unreadable(&self, topic: &str) -> Option<&LinkId> {
+        self.unreadable.get(&part_of(topic))
     }
 }
 
@@ -115,7 +129,11 @@ fn decide(
         Some((link, _)) => return (Owner::Link(link.clone()), None),
         None => {}
     }
+    if let Some(link) = at_target.unreadable(&chosen.target) {
+        return (if *link == config.id { Owner::Nobody } else { Owner::Link(link.clone()) }, None);
+    }
     let may_come_back = config.builtins.provenance.is_some();
+    let at_source = at_source.filter(|claims| claims.unreadable(&chosen.topic.name).is_none());
     if at_source.is_none() || round.is_some() || (is_there && may_come_back) {
         return (Owner::Nobody, None);
     }
@@ -302,7 +320,8 @@ mod tests {
             let root = Root { cluster: (*root).to_owned(), topic: "t".to_owned() };
             (LinkId::from(*link), Claim { root, at_ms: *at_ms })
         };
-        Claims(BTreeMap::from([("t".to_owned(), of.iter().map(claim).collect())]))
+        let by_topic = BTreeMap::from([("t".to_owned(), of.iter().map(claim).collect())]);
+        Claims { by_topic, ..Claims::default() }
     }
 
     /// Who owns `t` at the target, and the cluster of the root that is claimed.
@@ -346,6 +365,19 @@ mod tests {
         assert_eq!(root(&[("l.reverse", "west", 3)]), (Owner::Nobody, None), "the source is a copy of the target");
         let both = |ours, theirs| decided(says, true, &[("l", "east", ours)], Some(&[("m", "west", theirs)])).0;
         assert_eq!((both(3, 4), both(4, 3), both(4, 4)), (Owner::Us, Owner::Nobody, Owner::Us));
+    }
+
+    #[test]
+    fn claims_that_cannot_be_read_hold_up_nobody() {
+        let chosen = Chosen { topic: Topic { name: "t".into(), id: TopicId(1), partitions: 1 }, target: "t".into() };
+        let unreadable =
+            |link: &str| Claims { unreadable: BTreeMap::from([(part_of("t"), link.into())]), ..Claims::default() };
+        let none = Claims::default();
+        let owner =
+            |at_target: &Claims, at_source: &Claims| decide(&link(""), &chosen, true, at_target, Some(at_source));
+        assert_eq!(owner(&unreadable("m"), &none), (Owner::Link("m".into()), None));
+        assert_eq!(owner(&unreadable("l"), &none), (Owner::Nobody, None));
+        assert_eq!(owner(&none, &unreadable("m")), (Owner::Nobody, None));
     }
 
     #[test]
