@@ -165,11 +165,12 @@ pub(super) fn reload(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure
     if remote.json {
         return print_json(out, &done);
     }
-    let Reloaded { added, changed, removed, needs_restart } = &done;
+    let Reloaded { added, changed, removed, needs_restart, failed } = &done;
     for (what, links) in [("added", added), ("changed", changed), ("removed", removed)] {
         links.iter().try_for_each(|link| writeln!(out, "link {link} {what}"))?;
     }
     needs_restart.iter().try_for_each(|key| writeln!(out, "{key} needs a restart"))?;
+    failed.iter().try_for_each(|what| writeln!(out, "not done: {what}"))?;
     if done == Reloaded::default() {
         writeln!(out, "nothing has changed")?;
     }

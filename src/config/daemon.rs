@@ -9,6 +9,7 @@ use crate::model::{ClusterId, Limits};
 
 use super::api::ApiConfig;
 use super::check_id;
+use super::definition::DefinitionSettings;
 use super::limits::read_limits;
 use super::link::cluster;
 use super::otlp::OtlpConfig;
@@ -115,6 +116,16 @@ impl DaemonConfig {
             limits,
             compile_memory,
             definitions_insecure_plaintext,
+        }
+    }
+
+    /// What these settings say about links that are defined by REST.
+    #[must_use]
+    pub fn for_definitions(&self) -> DefinitionSettings {
+        DefinitionSettings {
+            limits: self.limits.clone(),
+            secrets_dir: self.secrets_dir.clone(),
+            insecure_plaintext: self.definitions_insecure_plaintext,
         }
     }
 }

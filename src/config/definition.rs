@@ -5,7 +5,7 @@
 //! other daemons; and files may be used of one directory only, because whoever may define a link need not be trusted with everything that the daemon can read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -24,6 +24,18 @@ const DEPTH_MAX: usize = 32;
 const PIPELINES: [&str; 2] = ["pipeline", "reverse.pipeline"];
 const CONFIG: &str = "config";
 
+/// What the daemon's own settings say about every definition: another value makes another link of
+/// the same definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefinitionSettings {
+    /// What the plugins of a stage may use unless the stage says otherwise.
+    pub limits: Limits,
+    /// The directory of files with secrets and certificates that a definition may use; `None`: it may use none.
+    pub secrets_dir: Option<PathBuf>,
+    /// Whether passwords and tokens may be sent in the clear to other machines.
+    pub insecure_plaintext: bool,
+}
+
 /// What a definition may refer to.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
@@ -33,12 +45,14 @@ pub struct Surroundings<'a> {
     pub in_place: &'a BTreeMap<ClusterId, Json>,
     /// The other links.
     pub links: &'a [LinkConfig],
-    /// What the plugins of a stage may use unless the stage says otherwise.
-    pub limits: &'a Limits,
-    /// The directory of files with secrets and certificates that a definition may use; `None`: it may use none.
-    pub secrets_dir: Option<&'a Path>,
-    /// Whether passwords and tokens may be sent in the clear to other machines.
-    pub insecure_plaintext: bool,
+    /// The settings of the daemon.
+    pub settings: &'a DefinitionSettings,
+}
+
+impl<'a> Surroundings<'a> {
+    fn secrets_dir(&self) -> Option<&'a Path> {
+        self.settings.secrets_dir.as_deref()
+    }
 }
 
 /// A link, and what it brings with it.
@@ -71,7 +85,8 @@ pub fn read_definition(
     let text = written.as_deref().unwrap_or_default();
     let source = Source::new(id, text);
     let (tree, syntax_errors) = DeTable::parse_recoverable(text);
-    let files = Files::Within(Within { dir: around.secrets_dir, sends_in_the_clear: around.insecure_plaintext });
+    let files =
+        Files::Within(Within { dir: around.secrets_dir(), sends_in_the_clear: around.settings.insecure_plaintext });
     let report = Report::new(&source, &syntax_errors).with_files(files).with_nulls(form.nulls);
     if let Err(error) = &written {
         report.error(&Place::top(), format!("the definition cannot be written as TOML: {error}"));
@@ -111,8 +126,8 @@ fn read(
         clusters: &ids,
         kafka: &kafka,
         known: &clusters,
-        limits: around.limits,
-        base_dir: around.secrets_dir.unwrap_or(Path::new("")),
+        limits: &around.settings.limits,
+        base_dir: around.secrets_dir().unwrap_or(Path::new("")),
     };
     let mut read = ReadLink::read(table, id, &around_link)?;
     let others: Vec<ReadLink> = around.links.iter().cloned().map(ReadLink::known).collect();
@@ -151,7 +166,7 @@ fn read_in_place(
             let help = "leave out everything but cluster_id, or choose another cluster_id";
             table.report.error_with_help(&place, message, help);
         }
-        let base_dir = around.secrets_dir.unwrap_or(Path::new(""));
+        let base_dir = around.secrets_dir().unwrap_or(Path::new(""));
         if let Some(cluster) = ClusterConfig::read_in_place(item, &id, base_dir) {
             match found.get(&id) {
                 Some((_, other)) if *other != written => {

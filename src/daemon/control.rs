@@ -67,7 +67,7 @@ impl Daemon {
     fn view_of(&self, hosted: &Hosted, look: &Look) -> wire::Link {
         let (managed_by, version, created_ms) = match &hosted.managed_by {
             ManagedBy::File(_) => (wire::ManagedBy::File, None, None),
-            ManagedBy::Api(stored) => (wire::ManagedBy::Api, Some(stored.version), Some(stored.created_ms)),
+            ManagedBy::Api { stored, .. } => (wire::ManagedBy::Api, Some(stored.version), Some(stored.created_ms)),
             ManagedBy::Failback => (wire::ManagedBy::Failback, None, None),
         };
         let config = hosted.config();

@@ -25,7 +25,7 @@ use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
-use crate::config::{self, Defined, Diagnostic, LinkConfig, PluginSource, Surroundings};
+use crate::config::{self, Defined, DefinitionSettings, Diagnostic, LinkConfig, PluginSource, Surroundings};
 use crate::connector::{self, Cluster};
 use crate::link::Link;
 use crate::link::supervisor::LinkState;
@@ -66,6 +66,8 @@ struct Examined {
     defined: Defined,
     /// The stages of each way: of the link, and of the one that goes the other way if one does.
     stages: Vec<Vec<CheckedStage>>,
+    /// The settings that it was read with.
+    settings: DefinitionSettings,
 }
 
 impl Daemon {
@@ -117,7 +119,7 @@ impl Daemon {
 
     /// Have a link be as it is defined now, before it is told to move records: another daemon may just have changed it.
     pub(super) fn catch_up(&self, hosted: Arc<Hosted>) -> Result<Arc<Hosted>, ControlError> {
-        let ManagedBy::Api(known) = &hosted.managed_by else { return Ok(hosted) };
+        let ManagedBy::Api { stored: known, .. } = &hosted.managed_by else { return Ok(hosted) };
         let home = self.needed_home()?;
         let id = &hosted.config().id;
         if read(&*home, id).map_err(|error| self.home_error(error))?.1.as_ref() == Some(known) {
@@ -215,7 +217,7 @@ impl Daemon {
             wanted.insert(id);
         }
         let gone = |hosted: &Arc<Hosted>| {
-            matches!(hosted.managed_by, ManagedBy::Api(_)) && !wanted.contains(&hosted.config().id)
+            matches!(hosted.managed_by, ManagedBy::Api { .. }) && !wanted.contains(&hosted.config().id)
         };
         for hosted in self.links().into_iter().filter(gone) {
             hosted.end();
@@ -228,6 +230,40 @@ impl Daemon {
         *lock(&self.definitions.read) = Some(version);
         self.release_standbys();
         Ok(())
+    }
+
+    /// Whether a link of a definition runs on the clusters that are open now, and with the settings
+    /// of now. Links of the file are compared with the file: see [`reload`](super::reload).
+    pub(super) fn is_current(&self, hosted: &Hosted) -> bool {
+        let ManagedBy::Api { settings, .. } = &hosted.managed_by else { return true };
+        let (link, world) = (hosted.link(), self.world());
+        let runs_on = |id: &ClusterId, cluster: &Arc<dyn Cluster>| {
+            world.clusters.get(id).is_some_and(|running| Arc::ptr_eq(&running.cluster, cluster))
+        };
+        let config = hosted.config();
+        *settings == self.settings().for_definitions()
+            && runs_on(&config.source, link.source())
+            && runs_on(&config.target, link.target())
+    }
+
+    /// Begin a link again whose clusters or settings have changed around its definition. If it
+    /// cannot, it goes on as before, is shown with the reason, and is tried again.
+    ///
+    /// # Errors
+    /// Why it goes on as before.
+    pub(super) fn renew(&self, id: &LinkId, stored: &Stored) -> Result<(), ControlError> {
+        self.have(id, stored.clone()).map_err(|error| {
+            let unusable = self.unusable_now(id, stored.clone(), reason(id, error));
+            let reason = unusable.reason.clone();
+            // A newer version that cannot be used either is what has to be changed.
+            lock(&self.definitions.unusable).entry(id.clone()).or_insert(unusable);
+            reason
+        })
+    }
+
+    /// Read again what is stored: it is kept in a cluster that was opened anew.
+    pub(super) fn forget_version(&self) {
+        *lock(&self.definitions.read) = None;
     }
 
     /// Have a link be as `stored` says, unless that has failed and nothing has changed since. What keeps it from being used.
@@ -244,7 +280,11 @@ impl Daemon {
         let present = self.world().links.get(id).cloned();
         match present.as_deref().map(|hosted| &hosted.managed_by) {
             Some(ManagedBy::File(_)) => return Err(in_file(id, ErrorKind::Conflict)),
-            Some(ManagedBy::Api(before)) if *before == stored => return Ok(()),
+            Some(ManagedBy::Api { stored: before, .. })
+                if *before == stored && present.as_deref().is_some_and(|present| self.is_current(present)) =>
+            {
+                return Ok(());
+            }
             _ => {}
         }
         if let Some(forbidden) = self.forbidden(id, &stored) {
@@ -284,7 +324,8 @@ impl Daemon {
             let id = config.id.clone();
             let link = self.link_of(config, stages, Culprit::now()).map_err(unavailable)?;
             let link = link.with_definition(stored.version);
-            let hosted = Hosted::begin(link, ManagedBy::Api(stored.clone()));
+            let settings = examined.settings.clone();
+            let hosted = Hosted::begin(link, ManagedBy::Api { stored: stored.clone(), settings });
             self.world_to_change().links.insert(id, hosted);
         }
         self.world_to_change().tidy();
@@ -315,7 +356,7 @@ impl Daemon {
 
     /// Read a definition as if it were to be used now.
     fn examine(&self, id: &LinkId, definition: &JsonObject) -> Result<Examined, ControlError> {
-        let settings = self.settings();
+        let settings = self.settings().for_definitions();
         let (clusters, in_place, links) = {
             let world = self.world();
             let is_own =
@@ -332,14 +373,7 @@ impl Daemon {
             let brought = present.iter().filter_map(|it| Some((it.config.id.clone(), it.in_place.clone()?)));
             (configs.collect(), brought.collect(), links)
         };
-        let around = Surroundings {
-            clusters: &clusters,
-            in_place: &in_place,
-            links: &links,
-            limits: &settings.limits,
-            secrets_dir: settings.secrets_dir.as_deref(),
-            insecure_plaintext: settings.definitions_insecure_plaintext,
-        };
+        let around = Surroundings { clusters: &clusters, in_place: &in_place, links: &links, settings: &settings };
         let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
         let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
         let mut errors: Vec<Diagnostic> = brought.collect();
@@ -357,7 +391,7 @@ impl Daemon {
         if !errors.is_empty() {
             return Err(faults(&errors));
         }
-        Ok(Examined { defined, stages })
+        Ok(Examined { defined, stages, settings })
     }
 
     fn component(&self, source: &PluginSource) -> Result<Vec<u8>, String> {

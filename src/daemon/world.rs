@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::definitions::Stored;
 use crate::background::{self, Unfinished};
-use crate::config::{ClusterConfig, LinkConfig};
+use crate::config::{ClusterConfig, DefinitionSettings, LinkConfig};
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
 use crate::link::failure::Failure;
@@ -21,8 +21,8 @@ use crate::store::Store;
 pub(super) enum ManagedBy {
     /// The configuration file; this is what stands there of it.
     File(serde_json::Value),
-    /// Whoever uses the API.
-    Api(Stored),
+    /// A definition that came through the API, read with these settings of the daemon.
+    Api { stored: Stored, settings: DefinitionSettings },
     /// A failback of another link.
     Failback,
 }

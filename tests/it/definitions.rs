@@ -357,6 +357,7 @@ fn a_file_that_has_changed_is_read_anew() {
         changed: vec!["changes".into()],
         removed: vec!["goes".into()],
         needs_restart: vec!["daemon.name".into()],
+        ..Reloaded::default()
     };
     assert_eq!(done, expected);
     produce(&site, 4..6);

@@ -40,6 +40,7 @@ mod private;
 mod properties;
 mod quoted;
 mod relane;
+mod reload;
 mod reset;
 mod resources;
 mod same_answer;

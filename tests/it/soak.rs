@@ -2,6 +2,7 @@
 //! `TIDEGATE_KILLS` asks for the long form.
 
 mod drill;
+mod nets;
 
 use std::time::Duration;
 

@@ -114,6 +114,9 @@ pub struct Reloaded {
     pub changed: Vec<String>,
     /// Links that do not run any more. What their targets know of them stays.
     pub removed: Vec<String>,
-    /// What has changed in the file and counts after a restart, or could not be done.
+    /// The keys that have changed in the file and count after a restart.
     pub needs_restart: Vec<String>,
+    /// What could not be done, each with its key and the reason.
+    #[serde(default)]
+    pub failed: Vec<String>,
 }

@@ -39,6 +39,7 @@ pub const CODES: [&str; 68] = [
     "invalid-topic-name",
     "layout-too-old",
     "link-exists",
+    "cluster-exists",
     "link-in-file",
     "link-not-found",
     "link-not-made",

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::circles::link;
 use super::{CLUSTERS, base_dir, check_with_clusters, config, parse, show};
-use crate::config::{Config, Defined, LinkConfig, Start, Surroundings, json_path, read_definition};
+use crate::config::{Config, Defined, DefinitionSettings, LinkConfig, Start, Surroundings, json_path, read_definition};
 use crate::model::{Digest, Json, Limits};
 
 const PAIR: &str = "type = 'active-active'\n";
@@ -183,14 +183,8 @@ fn names_come_back_as_they_went() {
 
 fn define(more: serde_json::Value, links: &[LinkConfig]) -> Result<Defined, Vec<String>> {
     let clusters = config(CLUSTERS).clusters;
-    let around = Surroundings {
-        clusters: &clusters,
-        in_place: &BTreeMap::new(),
-        links,
-        limits: &Limits::default(),
-        secrets_dir: None,
-        insecure_plaintext: false,
-    };
+    let settings = DefinitionSettings { limits: Limits::default(), secrets_dir: None, insecure_plaintext: false };
+    let around = Surroundings { clusters: &clusters, in_place: &BTreeMap::new(), links, settings: &settings };
     let whole: Json = json!({
         "source_cluster": {"cluster_id": "east"}, "target_cluster": {"cluster_id": "west"}, "topics": ["t"], "type": "active-active",
     })

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{CLUSTERS, config};
-use crate::config::{LinkConfig, Surroundings, json_path, read_definition};
+use crate::config::{DefinitionSettings, LinkConfig, Surroundings, json_path, read_definition};
 use crate::model::json::tests::any_json;
 use crate::model::{Digest, Json, JsonObject, Limits};
 
@@ -19,14 +19,12 @@ fn define(more: &Json) -> Result<LinkConfig, Vec<String>> {
 /// The same on a daemon with a directory of secrets.
 fn define_within(secrets_dir: Option<&Path>, more: &Json) -> Result<LinkConfig, Vec<String>> {
     let clusters = config(CLUSTERS).clusters;
-    let around = Surroundings {
-        clusters: &clusters,
-        in_place: &BTreeMap::new(),
-        links: &[],
-        limits: &Limits::default(),
-        secrets_dir,
+    let settings = DefinitionSettings {
+        limits: Limits::default(),
+        secrets_dir: secrets_dir.map(Path::to_owned),
         insecure_plaintext: false,
     };
+    let around = Surroundings { clusters: &clusters, in_place: &BTreeMap::new(), links: &[], settings: &settings };
     let whole: Json =
         json!({"source_cluster": {"cluster_id": "east"}, "target_cluster": {"cluster_id": "west"}, "topics": ["t"]})
             .into();

@@ -122,7 +122,7 @@ impl Daemon {
     fn managed_and_hosted(&self, id: &str) -> Result<Managed, ControlError> {
         let hosted = self.find_hosted(id)?;
         let stored = match &hosted.managed_by {
-            ManagedBy::Api(stored) => stored.clone(),
+            ManagedBy::Api { stored, .. } => stored.clone(),
             ManagedBy::File(_) => return Err(in_file(id, ErrorKind::Conflict)),
             ManagedBy::Failback => return Err(way_back(id)),
         };

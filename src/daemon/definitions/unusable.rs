@@ -133,7 +133,7 @@ impl Daemon {
     /// one.
     pub(super) fn find_unusable(&self, id: &str) -> Option<(LinkId, Unusable)> {
         let hosted = self.world().links.get(id).cloned();
-        if hosted.is_some_and(|hosted| !matches!(hosted.managed_by, ManagedBy::Api(_))) {
+        if hosted.is_some_and(|hosted| !matches!(hosted.managed_by, ManagedBy::Api { .. })) {
             return None;
         }
         lock(&self.definitions.unusable).get_key_value(id).map(|(id, unusable)| (id.clone(), unusable.clone()))
