@@ -61,6 +61,12 @@ impl Topology {
 }
 
 impl LinkConfig {
+    /// Whether clients write to both clusters of the link: another way brings back what is written to
+    /// the target, so neither cluster ever takes the other's place.
+    pub fn goes_both_ways(&self) -> bool {
+        self.topology.is_both_ways() || self.builtins.provenance.is_some()
+    }
+
     /// The id of the link that goes the other way, if one goes with this one.
     pub fn other_way_id(&self) -> Option<LinkId> {
         match forward_id(&self.id).filter(|_| self.is_reverse) {
@@ -312,13 +318,6 @@ fn leave_out(link: &mut LinkConfig, reverse_letters: &str) {
 
 /// Report settings of a link that goes both ways which only make sense one way.
 fn refuse_one_way_settings(link: &LinkConfig, place: &Place, report: &Report<'_>) {
-    if link.failover.enabled {
-        report.error_with_help(
-            place,
-            "both clusters are written to: none of them takes the other's place",
-            "remove `failover_config`",
-        );
-    }
     if link.builtins.provenance.is_none() {
         report.error_with_help(place, "records would go round for ever without provenance", "remove `provenance`");
     }

@@ -9,6 +9,7 @@ use super::cluster::ClusterConfig;
 use super::diagnostic::Place;
 use super::flow::{Fault, Flow, Net, Step, Twice, marks};
 use super::link::{LinkConfig, ReadLink};
+use super::overlap;
 use super::report::Report;
 use super::sample::{joined, samples};
 use super::topics::TopicSelector;
@@ -123,6 +124,8 @@ fn names_of_expressions(links: &[&ReadLink]) -> Vec<String> {
     let mut names = vec![ANY_TOPIC.to_owned()];
     names.extend(joined(&expressions.iter().map(String::as_str).collect()));
     names.extend(renamed);
+    let configs: Vec<&LinkConfig> = links.iter().map(|read| &read.link).collect();
+    names.extend(overlap::names(&configs));
     names
 }
 

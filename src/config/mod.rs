@@ -12,7 +12,7 @@
 //!   the peer that gets it.
 //!
 //! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`], [`secret`] and [`credential`], [`link`] with [`topics`], [`both_ways`], `names`, [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
-//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together (`flow` follows what they copy, `sample` makes names of expressions), and [`writing`] says who may write to which topic; `rules` has the settings that do not fit each other. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
+//! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together (`flow` follows what they copy, `overlap` and `sample` find names that expressions match), and [`writing`] says who may write to which topic; `rules` has the settings that do not fit each other. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
 pub mod api;
@@ -36,6 +36,7 @@ mod limits;
 pub mod link;
 mod names;
 pub mod otlp;
+mod overlap;
 pub mod patterns;
 pub mod probation;
 mod reader;

@@ -40,7 +40,7 @@ struct Broken {
 }
 
 /// All rules.
-pub(super) const RULES: [Rule; 6] = [
+pub(super) const RULES: [Rule; 7] = [
     Rule {
         keys: ["config.checkpoint_interval_ms", "config.transaction_timeout_ms"],
         holds: "the interval is at most half of the timeout: the brokers would abort every transaction before it is committed. Of links to Kafka that write exactly once",
@@ -76,6 +76,12 @@ pub(super) const RULES: [Rule; 6] = [
         holds: "lanes times stages are at most 4,000: a daemon has room for that many instances of plugins",
         severity: Severity::Error,
         broken: has_room,
+    },
+    Rule {
+        keys: ["provenance", "failover_config.enabled"],
+        holds: "a link that marks records, as every two-way link does, does not fail over: clients write to both of its clusters",
+        severity: Severity::Error,
+        broken: does_not_fail_over,
     },
 ];
 
@@ -113,6 +119,15 @@ fn broken(keys: [&str; 2], message: String, help: String) -> Broken {
 fn has_transactions(subject: &Subject<'_>) -> bool {
     let mut kinds = subject.targets.iter().map(|target| &target.kind);
     subject.link.config.enable_exactly_once && kinds.any(|kind| matches!(kind, ClusterKind::Kafka(_)))
+}
+
+fn does_not_fail_over(subject: &Subject<'_>) -> Vec<Broken> {
+    if !(subject.link.goes_both_ways() && subject.link.failover.enabled) {
+        return Vec::new();
+    }
+    let message = "a link with `provenance`, or of a type that goes both ways, does not fail over".to_owned();
+    let help = "remove `failover_config`: while a cluster is gone, clients write to the other one".to_owned();
+    vec![broken(["provenance", "failover_config.enabled"], message, help)]
 }
 
 fn commits_in_time(subject: &Subject<'_>) -> Vec<Broken> {

@@ -39,7 +39,7 @@ impl Daemon {
             return Err(way_back(id));
         }
         let config = hosted.config();
-        if config.topology.is_both_ways() || config.builtins.provenance.is_some() {
+        if config.goes_both_ways() {
             let message = format!("link {id} goes both ways: none of its clusters takes the other's place");
             let remedy = "write to the cluster that is there: the other one gets it all when it is back";
             return Err(ControlError::new(ErrorKind::Conflict, "active-active", message, remedy));

@@ -324,11 +324,25 @@ impl Link {
     /// The target cannot be read.
     pub fn desired(&self) -> Result<Desired, Failure> {
         let otherwise = if self.config.autostart { Desired::Running } else { Desired::Stopped };
-        Ok(self.stored_order()?.map_or(otherwise, |order| order.desired))
+        let (own, forward) = (self.stored_order()?, self.order_of_forward_way()?);
+        // Both ways are started and stopped as one. While the link was one-way, only one was.
+        let newest = own.into_iter().chain(forward).max_by_key(|order| order.at_ms);
+        Ok(newest.map_or(otherwise, |order| order.desired))
     }
 
     pub(super) fn stored_order(&self) -> Result<Option<Order>, Failure> {
-        let Some(bytes) = self.target.metadata(&self.config.id, DESIRED)? else { return Ok(None) };
+        Self::order_in(&*self.target, &self.config.id)
+    }
+
+    fn order_of_forward_way(&self) -> Result<Option<Order>, Failure> {
+        match self.config.other_way_id().filter(|_| self.config.is_reverse) {
+            Some(forward) => Self::order_in(&*self.source, &forward),
+            None => Ok(None),
+        }
+    }
+
+    fn order_in(target: &dyn Cluster, link: &LinkId) -> Result<Option<Order>, Failure> {
+        let Some(bytes) = target.metadata(link, DESIRED)? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             Failure::fatal("order-unreadable", format!("the link's desired state: {error}"), "start or stop the link")
         })

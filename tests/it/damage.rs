@@ -308,6 +308,35 @@ fn what_was_copied_before_a_link_marked_is_compared() {
     assert_eq!((verdict, report.differences_total, of_others(&report)), (Verdict::NotCovered, 0, 1), "{report:#?}");
 }
 
+/// Two links of one source say the same of where their records have come through.
+#[test]
+fn records_of_another_link_with_the_same_mark_are_no_differences() {
+    let link = |id: &str, topic: &str| {
+        format!(
+            "[links.{id}]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"{topic}\"]\nprovenance = true\n\
+             rename = [{{ match = \".*\", to = \"all\" }}]\n"
+        )
+    };
+    let site = site(&(link("l", "in") + &link("m", "more")));
+    let _daemon = site.start();
+    site.client.post("/api/v1/clusters/east/topics", r#"{"name":"more","partitions":2}"#).expect("an answer");
+    site.client.produce("east", "in", &values(0..10));
+    site.client.produce("east", "more", &values(100..104));
+    wait_until("both are copied", || {
+        site.client.topics("west").iter().any(|topic| topic.name == "all")
+            && site.client.ends("west", "all").iter().sum::<i64>() == 14
+    });
+    // What says that it has come through another cluster is of neither.
+    let foreign = json!({"value": "foreign", "partition": 0});
+    site.client.produce("west", "all", &[foreign]);
+    for (link, own) in [("l", 10), ("m", 4)] {
+        site.client.await_caught_up(link);
+        let (verdict, report) = verify(&site, link);
+        assert_eq!((verdict, report.differences_total), (Verdict::NotCovered, 0), "{link}: {report:#?}");
+        assert_eq!((report.records_matched, of_others(&report)), (own, 15 - own), "{link}: {report:#?}");
+    }
+}
+
 /// A filter takes no header away, and no other plugin can.
 #[test]
 fn a_stage_in_a_net_makes_no_differences() {

@@ -180,3 +180,30 @@ fn a_cluster_of_the_file_takes_no_id_that_a_definition_has_brought() {
     let problem: Problem = serde_json::from_str(&refused.body).expect("a problem document");
     assert_eq!((refused.status, &*problem.code), (409, "cluster-exists"), "{}", refused.body);
 }
+
+/// Both ways of a link are started and stopped as one, also one that has only just come.
+#[test]
+fn a_link_that_was_stopped_stays_stopped_when_it_becomes_two_way() {
+    let link = |kind: &str| {
+        format!("[links.pair]\ntype = \"{kind}\"\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n")
+    };
+    let site = Site::new("");
+    configure(&site, "", &link("active-passive"));
+    let _daemon = site.start();
+    for (order, status) in [("pause", LinkStatus::Paused), ("stop", LinkStatus::Stopped)] {
+        configure(&site, "", &link("active-passive"));
+        reload(&site);
+        for order in ["start", order] {
+            let done = site.client.send("POST", &format!("{LINKS}/pair/{order}"), None, "");
+            assert!(done.status < 300, "{}", done.body);
+        }
+        configure(&site, "", &link("active-active"));
+        reload(&site);
+        for id in ["pair", "pair.reverse"] {
+            wait_until("it has found its order", || site.client.link(id).status != LinkStatus::Starting);
+            assert_eq!(site.client.link(id).status, status, "{order}: {id}");
+        }
+        let started = site.client.send("POST", &format!("{LINKS}/pair/start"), None, "");
+        assert!(started.status < 300, "{}", started.body);
+    }
+}

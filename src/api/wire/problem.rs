@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Appended;
 
 /// The codes of requests that are refused: those with a status below 500. What the daemon or a cluster cannot do now has the code of the link's or cluster's trouble.
-pub const CODES: [&str; 68] = [
+pub const CODES: [&str; 69] = [
     "active-active",
     "api-exposed",
     "audit-file",
@@ -20,6 +20,7 @@ pub const CODES: [&str; 68] = [
     "body-too-large",
     "body-too-slow",
     "body-unreadable",
+    "cluster-exists",
     "cluster-not-found",
     "daemons-gathering",
     "daemons-outdated",
@@ -39,7 +40,6 @@ pub const CODES: [&str; 68] = [
     "invalid-topic-name",
     "layout-too-old",
     "link-exists",
-    "cluster-exists",
     "link-in-file",
     "link-not-found",
     "link-not-made",

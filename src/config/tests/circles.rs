@@ -318,3 +318,63 @@ fn names_that_two_expressions_have_in_common_are_followed() {
         assert!(!found[0].help.as_ref().expect("a help").contains("provenance"));
     }
 }
+
+/// What natural expressions have in common is found, however different they look.
+#[test]
+fn expressions_that_overlap_make_a_circle() {
+    let check = |links: &[(&str, &str, &str, &str)]| {
+        let text: String = links
+            .iter()
+            .enumerate()
+            .map(|(number, (from, to, topics, prefix))| link(&format!("l{number}"), from, to, topics, prefix))
+            .collect();
+        let text = format!("{text}{CLUSTERS}[clusters.north]\nkind = 'embedded'\n");
+        super::parse(&text).map(|_| ()).map_err(|found| super::show(&found))
+    };
+    let both = |there: &str, back: &str| check(&[("east", "west", there, ""), ("west", "east", back, "")]);
+    for (there, back) in [
+        ("'/orders-\\d+/'", "'/.*-2024/'"),
+        ("'/.*-(eu|us)/'", "'/pay[a-m]+-.{2}/'"),
+        ("'/[a-f]{3}[0-9]+/'", "'/.*(17|18)/'"),
+        ("'/(?i)ORDERS/'", "'/[a-z]{6}/'"),
+        ("'x', '/a.*c/'", "'y', '/a[^.]+.*c/'"),
+    ] {
+        let found = both(there, back).expect_err("a circle");
+        assert!(found.contains("records would go round for ever"), "{there} {back}: {found}");
+    }
+    for (there, back) in [
+        ("'/orders-\\d+/'", "'/.*-[a-z]+/'"),
+        ("'/a.*b/'", "'/a.*c/'"),
+        ("'/[a-f]{3}[0-9]+/'", "'/[a-f]{4}.*/'"),
+        ("'/(..)+/'", "'/(..)*./'"),
+    ] {
+        both(there, back).unwrap_or_else(|found| panic!("{there} {back}: {found}"));
+    }
+    // What is left out counts: also what dead letters are called.
+    let excluded = "'/.*-2024/']\ntopics_exclude = ['/.*[0-9]-2024/', '/orders-2024/'";
+    let text = link("there", "east", "west", "'/orders-\\d+/'", "") + &link("back", "west", "east", excluded, "");
+    super::check_with_clusters(&text, &[]);
+    // A ring of three, of which no two are a circle.
+    let ring = [("east", "west", "'/a.*/'", ""), ("west", "north", "'/.*b.*/'", ""), ("north", "east", "'/.*c/'", "")];
+    assert!(check(&ring).expect_err("a ring").contains("records would go round for ever"));
+    assert_eq!(check(&[ring[0], ring[1], ("north", "east", "'/b.*/'", "")]), Ok(()));
+    // A name that comes back with a prefix, and does not stop at that.
+    let grows = check(&[("east", "west", "'/.*-\\d{4}/'", "e."), ("west", "east", "'/e\\..*[02]{2}/'", "")]);
+    assert!(grows.expect_err("growth").contains("under other names"));
+    assert_eq!(
+        check(&[("east", "west", "'/[a-d].*-\\d{4}/'", "e."), ("west", "east", "'/e\\..*[02]{2}/'", "")]),
+        Ok(())
+    );
+}
+
+/// Expressions that take long to compare are not compared to the end: `check` answers.
+#[test]
+fn hostile_expressions_do_not_hold_up_the_check() {
+    let wide = |letter: char| format!("'/(.*{letter}.{{60}}|{letter}x)*y/'");
+    let mut text = String::from(CLUSTERS);
+    for (number, letter) in ('a'..='l').enumerate() {
+        text += &link(&format!("there{number}"), "east", "west", &wide(letter), &format!("p{number}."));
+        text += &link(&format!("back{number}"), "west", "east", &wide(letter), &format!("q{number}."));
+    }
+    let _whatever = super::parse(&text);
+}

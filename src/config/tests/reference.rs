@@ -131,7 +131,6 @@ dead_letters = "d"
 lanes = 2
 autostart = false
 start = "latest"
-provenance = true
 [links.full.config]
 batch_size = 2
 max_bytes = "1MiB"
@@ -197,6 +196,7 @@ source = "brokers"
 target = "token"
 topics = ["c"]
 start = { mirrormaker = "t", source = "a", connector = "c" }
+provenance = true
 config = { concurrent_partitions = 2 }
 
 [links.both]

@@ -83,6 +83,8 @@ fn what_cannot_work_together_is_refused() {
         ),
         (kafka(&format!("lanes = 1024\n{}", stages(3))), ""),
         (kafka(&format!("lanes = 1024\n{}", stages(4))), "error links.l.lanes"),
+        (kafka("failover_config.enabled = true"), ""),
+        (kafka("provenance = true\nfailover_config.enabled = true"), "error links.l.provenance"),
     ];
     for (text, place) in &cases {
         let found = found(text);

@@ -181,7 +181,7 @@ impl Sheet {
     /// Take in records of the target. Reading goes on at `next`.
     pub(super) fn find(&mut self, lines: impl IntoIterator<Item = Line>, next: i64) {
         for line in lines {
-            if line.is_foreign && self.terms.others == Others::Named {
+            if self.terms.others.has(&line) {
                 self.pass_by(line.offset, |outcome| &mut outcome.of_others);
             } else {
                 self.found.push_back(line);

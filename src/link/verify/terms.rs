@@ -15,15 +15,22 @@ pub(super) enum Others {
     MaybeNamed,
     /// Another link, whose records look like those of this one.
     Unnamed,
+    /// Those whose records say so, and another link whose records look like those of this one.
+    NamedAndUnnamed,
 }
 
 impl Others {
+    /// Whether a record that says that it is of others is none of the link's.
+    pub(super) fn has(self, line: &Line) -> bool {
+        line.is_foreign && matches!(self, Self::Named | Self::NamedAndUnnamed)
+    }
+
     /// Whether a record that fits nowhere is taken for one of others.
     pub(super) fn may_have(self, line: &Line) -> bool {
         match self {
             Self::Nobody => false,
             Self::Named | Self::MaybeNamed => line.is_foreign,
-            Self::Unnamed => true,
+            Self::Unnamed | Self::NamedAndUnnamed => true,
         }
     }
 }

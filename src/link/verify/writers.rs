@@ -21,19 +21,20 @@ use crate::model::{LinkId, RecordRef, TopicId};
 #[derive(Debug, Default)]
 pub(super) struct Writers {
     link: String,
+    source: String,
     dead_letters: String,
     /// The clusters that records of the link say they have come through.
     marks: BTreeSet<String>,
     /// Whether a revision has written records that say nothing.
     some_unmarked: bool,
-    /// The other links that write to a topic.
+    /// The other links that write to a topic records that no mark tells from those of the link.
     links: BTreeMap<Arc<str>, BTreeSet<LinkId>>,
 }
 
 impl Writers {
     pub(super) fn new(config: &LinkConfig) -> Self {
-        let (link, dead_letters) = (config.id.to_string(), config.dead_letters.clone());
-        Self { link, dead_letters, ..Self::default() }
+        let (link, source) = (config.id.to_string(), config.source.to_string());
+        Self { link, source, dead_letters: config.dead_letters.clone(), ..Self::default() }
     }
 
     /// Take in a revision that has handled records; `None`: one that cannot be loaded.
@@ -44,15 +45,17 @@ impl Writers {
         }
     }
 
-    /// Ask the target which other links write to these of its topics.
+    /// Ask the target which other links write to these of its topics. Where all records of the link
+    /// say where they have come through, links of the same source say the same.
     pub(super) fn find_links(&mut self, target: &dyn Cluster, topics: &[Topic]) -> Result<(), Error> {
-        if !self.some_unmarked && !self.marks.is_empty() {
-            return Ok(());
-        }
+        let all_are_marked = !self.some_unmarked && !self.marks.is_empty();
         let others = target.metadata_of_all(GENESIS)?.into_keys().filter(|id| **id != *self.link);
         for id in others {
             // What cannot be read of another link is no reason to know less of this one.
-            let Ok(written) = written_by(target, &id) else { continue };
+            let Ok(Some((source, written))) = written_by(target, &id) else { continue };
+            if all_are_marked && source != self.source {
+                continue;
+            }
             for topic in topics.iter().filter(|topic| written.contains(&topic.id)) {
                 self.links.entry(topic.name.clone()).or_default().insert(id.clone());
             }
@@ -66,8 +69,9 @@ impl Writers {
             return Others::Named;
         }
         match (self.links.contains_key(topic), self.marks.is_empty(), self.some_unmarked) {
-            (_, false, false) => Others::Named,
+            (true, false, false) => Others::NamedAndUnnamed,
             (true, ..) => Others::Unnamed,
+            (false, false, false) => Others::Named,
             (false, false, true) => Others::MaybeNamed,
             (false, true, _) => Others::Nobody,
         }
@@ -87,7 +91,7 @@ impl Writers {
             return "these are dead letters of other links".to_owned();
         }
         match (self.others(topic), self.links.get(topic)) {
-            (Others::Unnamed, Some(links)) => {
+            (Others::Unnamed | Others::NamedAndUnnamed, Some(links)) => {
                 let links: Vec<&str> = links.iter().map(|link| &**link).collect();
                 format!("no source record becomes these; link {} writes to this topic too", links.join(", "))
             }
@@ -99,9 +103,10 @@ impl Writers {
     }
 }
 
-/// The topics that a link has written to, routes aside.
-fn written_by(target: &dyn Cluster, link: &LinkId) -> Result<BTreeSet<TopicId>, Error> {
-    let Some(stored) = genesis::read(target, link)? else { return Ok(BTreeSet::new()) };
+/// The source of a link, and the topics that it has written to, routes aside.
+fn written_by(target: &dyn Cluster, link: &LinkId) -> Result<Option<(String, BTreeSet<TopicId>)>, Error> {
+    let Some(stored) = genesis::read(target, link)? else { return Ok(None) };
     let checkpoints = target.checkpoints(link, stored.genesis.generation)?;
-    Ok(checkpoints.into_values().map(|checkpoint| checkpoint.target_topic_id).collect())
+    let topics = checkpoints.into_values().map(|checkpoint| checkpoint.target_topic_id).collect();
+    Ok(Some((stored.genesis.source, topics)))
 }

@@ -1,0 +1,221 @@
+//! Topic names that go round: the intersection of what the links of a circle let in.
+//!
+//! A circle of links copies a name for ever if each of them lets in the name behind what the links
+//! before have put in front of it. That is an intersection of regular languages. The search walks
+//! through the automata of all links side by side, breadth first, and so finds the shortest name
+//! that all accept, or that there is none (M. Rabin, D. Scott, "Finite automata and their decision
+//! problems", 1959: the product construction). Links that rename by expressions are not followed
+//! here: see [`sample`](super::sample).
+
+use std::collections::{HashSet, VecDeque};
+
+use regex_automata::hybrid::LazyStateID;
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::nfa::thompson;
+use regex_automata::util::start;
+use regex_automata::{Anchored, MatchKind};
+
+use super::flow::marks;
+use super::link::LinkConfig;
+use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector};
+
+/// The most links of a circle that are looked at together.
+const LINKS_MAX: usize = 5;
+
+/// The most circles that are looked at.
+const CIRCLES_MAX: usize = 1_000;
+
+/// The most steps of automata for one circle, and for all.
+const STEPS_MAX: usize = 50_000;
+const ALL_STEPS_MAX: usize = 1_000_000;
+
+/// The most bytes of an automaton, before and after its states are made.
+const AUTOMATON_BYTES_MAX: usize = 1 << 20;
+
+/// Names that go round in circles of these links, one of each circle that has any.
+pub(super) fn names(links: &[&LinkConfig]) -> Vec<String> {
+    let languages: Vec<Option<Language>> = links.iter().map(|link| Language::of(link)).collect();
+    let mut steps_left = ALL_STEPS_MAX;
+    let mut names = Vec::new();
+    for circle in circles(links) {
+        let prefixes: Vec<&str> = circle.iter().map(|index| &*links[*index].topic_prefix).collect();
+        let keeps_names = prefixes.iter().all(|prefix| prefix.is_empty());
+        if keeps_names && circle.iter().all(|index| marks(links[*index])) {
+            continue;
+        }
+        // Where names become longer it matters with which link the round begins, and that this one lets in what comes back.
+        let rounds = if keeps_names { 1 } else { circle.len() };
+        for begin in 0..rounds {
+            let around = (0..=circle.len()).map(|step| (begin + step) % circle.len());
+            let mut before = String::new();
+            let mut readers = Vec::new();
+            for at in around {
+                let Some(language) = &languages[circle[at]] else { break };
+                readers.push(Reader::new(language, &before));
+                before.insert_str(0, prefixes[at]);
+            }
+            if readers.len() == circle.len() + 1 {
+                let mut steps = steps_left.min(STEPS_MAX);
+                steps_left -= steps;
+                names.extend(
+                    readers.into_iter().collect::<Option<Vec<_>>>().and_then(|mut it| common(&mut it, &mut steps)),
+                );
+                steps_left += steps;
+            }
+        }
+    }
+    names
+}
+
+/// Circles of links, each once, as places among all.
+fn circles(links: &[&LinkConfig]) -> Vec<Vec<usize>> {
+    fn extend(links: &[&LinkConfig], way: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
+        let (first, last) = (links[way[0]], links[way[way.len() - 1]]);
+        if last.target == first.source {
+            found.push(way.clone());
+        }
+        if way.len() == LINKS_MAX || last.target == first.source {
+            return;
+        }
+        for next in way[0] + 1..links.len() {
+            let link = links[next];
+            // Each cluster once.
+            let was_there = way.iter().any(|index| links[*index].source == link.source);
+            if found.len() < CIRCLES_MAX && link.source == last.target && !was_there {
+                way.push(next);
+                extend(links, way, found);
+                way.pop();
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for first in 0..links.len() {
+        extend(links, &mut vec![first], &mut found);
+    }
+    found
+}
+
+/// The names that a link lets in.
+struct Language {
+    lets_in: DFA,
+    leaves_out: DFA,
+}
+
+impl Language {
+    /// `None` if it cannot be said by automata.
+    fn of(link: &LinkConfig) -> Option<Self> {
+        if !link.rename.is_empty() {
+            return None;
+        }
+        let letters = link.letters_kept.iter().map(|name| regex_syntax::escape(name));
+        let leaves_out = link.topics_exclude.iter().map(expression).chain(letters);
+        Some(Self { lets_in: automaton(link.topics.iter().map(expression))?, leaves_out: automaton(leaves_out)? })
+    }
+}
+
+fn expression(selector: &TopicSelector) -> String {
+    match selector {
+        TopicSelector::Name(name) => regex_syntax::escape(name),
+        TopicSelector::Pattern(pattern) => pattern.expression().to_owned(),
+    }
+}
+
+/// What accepts the whole names that one of these expressions matches.
+fn automaton(expressions: impl Iterator<Item = String>) -> Option<DFA> {
+    let any: Vec<String> = expressions.map(|expression| format!("(?:{expression})")).collect();
+    // Of no expression nothing is accepted: two beginnings behind each other are nowhere.
+    let any = if any.is_empty() { r"a\Aa".to_owned() } else { any.join("|") };
+    let config = DFA::config()
+        .match_kind(MatchKind::All)
+        .cache_capacity(AUTOMATON_BYTES_MAX)
+        .skip_cache_capacity_check(true)
+        // States are compared with each other, so none may be made again under another number.
+        .minimum_cache_clear_count(Some(0));
+    let nfa = thompson::Config::new().nfa_size_limit(Some(AUTOMATON_BYTES_MAX));
+    DFA::builder().configure(config).thompson(nfa).build(&format!(r"\A(?:{any})\z")).ok()
+}
+
+/// An automaton on its way through a name.
+struct Walk<'a> {
+    dfa: &'a DFA,
+    cache: Cache,
+    begin: LazyStateID,
+}
+
+impl<'a> Walk<'a> {
+    /// Behind what precedes the name.
+    fn new(dfa: &'a DFA, before: &str) -> Option<Self> {
+        let mut cache = dfa.create_cache();
+        let mut begin = dfa.start_state(&mut cache, &start::Config::new().anchored(Anchored::Yes)).ok()?;
+        for byte in before.bytes() {
+            begin = dfa.next_state(&mut cache, begin, byte).ok()?;
+        }
+        Some(Self { dfa, cache, begin })
+    }
+
+    fn next(&mut self, state: LazyStateID, byte: u8) -> Option<LazyStateID> {
+        self.dfa.next_state(&mut self.cache, state, byte).ok()
+    }
+
+    fn accepts(&mut self, state: LazyStateID) -> Option<bool> {
+        Some(self.dfa.next_eoi_state(&mut self.cache, state).ok()?.is_match())
+    }
+}
+
+/// A link on its way through a name.
+struct Reader<'a> {
+    lets_in: Walk<'a>,
+    leaves_out: Walk<'a>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(language: &'a Language, before: &str) -> Option<Self> {
+        let Language { lets_in, leaves_out } = language;
+        Some(Self { lets_in: Walk::new(lets_in, before)?, leaves_out: Walk::new(leaves_out, before)? })
+    }
+}
+
+/// The shortest name that all let in; `None` also if that takes more steps than there are.
+fn common(readers: &mut [Reader<'_>], steps: &mut usize) -> Option<String> {
+    type States = Vec<[LazyStateID; 2]>;
+    let letters = letters(readers);
+    let begin: States = readers.iter().map(|reader| [reader.lets_in.begin, reader.leaves_out.begin]).collect();
+    let mut seen: HashSet<States> = HashSet::from([begin.clone()]);
+    let mut waiting: VecDeque<(States, String)> = VecDeque::from([(begin, String::new())]);
+    while let Some((states, name)) = waiting.pop_front() {
+        for letter in &letters {
+            *steps = steps.checked_sub(readers.len())?;
+            let mut next = States::with_capacity(states.len());
+            for (reader, [lets_in, leaves_out]) in readers.iter_mut().zip(&states) {
+                let lets_in = reader.lets_in.next(*lets_in, *letter)?;
+                if lets_in.is_dead() {
+                    break;
+                }
+                next.push([lets_in, reader.leaves_out.next(*leaves_out, *letter)?]);
+            }
+            if next.len() < readers.len() || !seen.insert(next.clone()) {
+                continue;
+            }
+            let longer = format!("{name}{}", char::from(*letter));
+            let mut all_let_in = true;
+            for (reader, [lets_in, leaves_out]) in readers.iter_mut().zip(&next) {
+                all_let_in &= reader.lets_in.accepts(*lets_in)? && !reader.leaves_out.accepts(*leaves_out)?;
+            }
+            if all_let_in {
+                return Some(longer);
+            }
+            if longer.len() < TOPIC_NAME_BYTES_MAX {
+                waiting.push_back((next, longer));
+            }
+        }
+    }
+    None
+}
+
+/// Of the characters of topic names one of each kind that some automaton tells apart.
+fn letters(readers: &[Reader<'_>]) -> Vec<u8> {
+    let all = (b'a'..=b'z').chain(b'0'..=b'9').chain(b'A'..=b'Z').chain(*b"-._");
+    let walks = || readers.iter().flat_map(|reader| [&reader.lets_in, &reader.leaves_out]);
+    let mut known: HashSet<Vec<u8>> = HashSet::new();
+    all.filter(|letter| known.insert(walks().map(|walk| walk.dfa.byte_classes().get(*letter)).collect())).collect()
+}
