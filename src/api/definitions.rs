@@ -5,8 +5,9 @@ use axum::extract::State;
 
 use super::control::{ControlError, Definition, Fault};
 use super::error::ApiError;
+use super::if_match::IfMatch;
 use super::reply::{Answer, Created, NoContent, Placed, Status, Versioned};
-use super::server::{Api, Body, By, Component, IfMatch, Segments, Sent};
+use super::server::{Api, Body, By, Component, Segments, Sent};
 use super::wire::{DefinedLink, Inspection, LinkDefinition, Reloaded};
 use crate::model::Json as Value;
 
@@ -25,24 +26,32 @@ pub(super) async fn redefine(
     State(api): State<Api>,
     Segments(link): Segments<String>,
     by: By,
-    IfMatch(expected): IfMatch,
+    if_match: IfMatch,
     Sent(DefinedLink(patch)): Sent<DefinedLink>,
 ) -> Result<Versioned, ApiError> {
     if id_of(&patch)?.is_some_and(|id| id != link) {
         return Err(fault("$.id", "a link keeps its id", "define another link").into());
     }
     let by = by.name();
-    api.ask(move |control| control.redefine(&link, &patch, expected, &by)).await.map(Versioned)
+    let redefined = api.ask(move |control| {
+        let expected = if_match.expected(control, &link)?;
+        control.redefine(&link, &patch, expected, &by)
+    });
+    redefined.await.map(Versioned)
 }
 
 pub(super) async fn delete(
     State(api): State<Api>,
     Segments(link): Segments<String>,
     by: By,
-    IfMatch(expected): IfMatch,
+    if_match: IfMatch,
 ) -> Result<NoContent, ApiError> {
     let by = by.name();
-    api.ask(move |control| control.delete(&link, expected, &by)).await.map(Status)
+    let deleted = api.ask(move |control| {
+        let expected = if_match.expected(control, &link)?;
+        control.delete(&link, expected, &by)
+    });
+    deleted.await.map(Status)
 }
 
 pub(super) async fn show(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<LinkDefinition> {

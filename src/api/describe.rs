@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 use super::access::Caller;
 use super::error::ApiError;
 use super::events::{STREAM, Stream};
+use super::if_match::IfMatch;
 use super::reply::{Either, Numbers, Page, Placed, Status, Versioned, Written};
 use super::server::{
-    Accept, Api, Body, By, Component, IfMatch, LastEventId, ManyRecords, NoBody, NoKeys, OnlyBy, Params, Segments,
-    Sent, SentOrDefault,
+    Accept, Api, Body, By, Component, LastEventId, ManyRecords, NoBody, NoKeys, OnlyBy, Params, Segments, Sent,
+    SentOrDefault,
 };
 use super::wire::{Link, NewRecord};
 
@@ -264,8 +265,10 @@ impl Part for By {
 impl Part for IfMatch {
     fn describe(operation: &mut Operation<'_>) {
         operation.fails(&[400, 412]);
-        let what = "The `ETag` of the link that the change was made for; `*`, or nothing: whichever there is.";
-        let shape = json!({"type": "string", "pattern": "^(\"[0-9]{1,19}\"|\\*)$", "description": what});
+        let what = "The `ETag`s of the link that the change was made for, in a list; a weak one never matches. `*`, or nothing: whichever there is.";
+        let tag = "(W/)?\"[^\"\\s]*\"";
+        let pattern = format!("^(\\*|{tag}([ \\t]*,[ \\t]*{tag})*)$");
+        let shape = json!({"type": "string", "pattern": pattern, "description": what});
         operation.parameter("header", "If-Match", false, shape);
     }
 }

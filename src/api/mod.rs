@@ -1,7 +1,7 @@
 //! The REST API: what a person, a script or the `tidegate` command asks of a running daemon.
 //!
 //! Reading order: [`wire`] has every shape that crosses the wire, [`control`] is the trait that the daemon implements,
-//! `routes` has all paths with the role that each needs, `access` says who has which role, `listen` takes connections, `server` has what handlers take and `reply` what they
+//! `routes` has all paths with the role that each needs, `access` says who has which role, `listen` takes connections, `server` has what handlers take (`if_match` reads one header of it) and `reply` what they
 //! answer, `document` reads JSON; `describe` makes of both what `openapi` says of each path. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
 //! `records` (with `produce`, which divides a body among partitions), `daemon`, `metrics` (with [`exposition`], which writes them for Prometheus). `error` makes problem documents.
 //!
@@ -26,6 +26,7 @@ mod failover;
 #[cfg(test)]
 pub(crate) mod fake;
 mod groups;
+mod if_match;
 mod lanes;
 mod letters;
 mod links;

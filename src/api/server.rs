@@ -305,25 +305,6 @@ impl FromRequest<Api> for NoBody {
     }
 }
 
-/// The version of a link that a change was made for, if it says so.
-pub(super) struct IfMatch(pub(super) Option<u64>);
-
-impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(Self(None)) };
-        let text = value.to_str().unwrap_or_default().trim();
-        if text == "*" {
-            return Ok(Self(None));
-        }
-        let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
-        number.map(|number| Self(Some(number))).ok_or_else(|| {
-            ApiError::malformed("bad-if-match", "If-Match is not an ETag of a link", "send the ETag as it was answered")
-        })
-    }
-}
-
 /// The last event of a stream that a client has, as it says.
 pub(super) struct LastEventId(pub(super) Option<String>);
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::args::failover::{FailbackArgs, FailoverArgs, FailoversArgs};
 use super::client::Client;
 use super::failure::Failure;
+use super::groups;
 use super::plugins::whoami;
 use super::print_json;
 use super::table::{known, table};
@@ -69,6 +70,10 @@ fn print_plan(plan: &FailoverPlan, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out)?;
     print_places(&plan.partitions, &plan.target_partitions, out)?;
+    if let Some(moved) = plan.groups.as_deref().filter(|moved| !moved.is_empty()) {
+        writeln!(out)?;
+        groups::print(moved, out)?;
+    }
     plan.warnings.iter().try_for_each(|warning| writeln!(out, "warning: {warning}"))
 }
 

@@ -62,7 +62,7 @@ fn ask(client: &Client, args: &GroupsArgs, request: GroupsRequest) -> Result<Vec
 }
 
 /// A line about each group.
-fn print(groups: &[ConsumerGroup], out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print(groups: &[ConsumerGroup], out: &mut dyn Write) -> io::Result<()> {
     let row = |group: &ConsumerGroup| {
         let worst = group.partitions.iter().map(|partition| partition.certainty).max();
         [

@@ -81,6 +81,7 @@ fn partition((target, planned): (&TopicPartition, &PlannedOffset)) -> wire::Grou
             Certainty::Nearest => wire::GroupCertainty::Nearest,
             Certainty::Uncommitted => wire::GroupCertainty::Uncommitted,
             Certainty::Forgotten => wire::GroupCertainty::Forgotten,
+            Certainty::BeforeBeginning => wire::GroupCertainty::BeforeBeginning,
         },
         from: planned.translation.from.iter().map(place).collect(),
     }

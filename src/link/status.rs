@@ -64,9 +64,9 @@ pub struct Progress {
 pub struct Counters {
     /// Records read.
     pub records_in: AtomicU64,
-    /// Records that the built-in filter or a stage dropped.
+    /// Records that the built-in filter or a stage dropped, and those that had come from the target.
     pub records_filtered: AtomicU64,
-    /// Records that a stage could not handle and that were put aside.
+    /// Records that were put aside: a stage could not handle them, or the target does not take them.
     pub records_put_aside: AtomicU64,
     /// Records that the built-in transform or a stage changed, or a stage made; each time it was.
     pub records_transformed: AtomicU64,

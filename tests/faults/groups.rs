@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kafka_oracle::{Codec, Content, Member, Plan, Record, Writer};
-use tidegate::api::wire::{ConsumerGroup, GroupCertainty, GroupFate, Link};
+use tidegate::api::wire::{ConsumerGroup, FailoverPlan, GroupCertainty, GroupFate, Link};
 
 use crate::clusters::{Pair, Version};
 use crate::harness::{Dice, Site, wait_until};
@@ -13,6 +13,7 @@ use crate::scene::PATIENCE;
 
 for_version_2_first! {
     groups_go_on_exactly_where_they_were,
+    groups_from_before_the_links_beginning_are_said_to_miss_records,
 }
 
 const PARTITIONS: i32 = 8;
@@ -171,6 +172,61 @@ fn groups_go_on_exactly_where_they_were(version: Version) {
     let records = expected.records();
     a_group_is_moved_back_if_somebody_says_so(pair, &name, &site, &source, records);
     daemon.terminate();
+}
+
+/// Once because it begins at the end, once because the source had deleted records by then.
+fn groups_from_before_the_links_beginning_are_said_to_miss_records(version: Version) {
+    let pair = Pair::shared(version);
+    let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
+    for kind in ["latest", "deleted"] {
+        let name = format!("groups-{kind}-{}", version.name());
+        kafka_oracle::create(&source, &name, 1, &[]).expect("a topic");
+        write(pair, &name, 1, 500).join().expect("written");
+        let begin = kafka_oracle::end(&source, &name, 0).expect("an end");
+        let start = if kind == "latest" { "start = \"latest\"\n" } else { "" };
+        if kind == "deleted" {
+            kafka_oracle::delete_records(&source, &name, 0).expect("deleted");
+        }
+        let site = Site::new(&config(&name, pair, &format!("{start}groups = [\"/{name}-.*/\"]\n")));
+        let daemon = site.start();
+        // It has begun as soon as its first commit says where.
+        site.client.await_caught_up(&name);
+        write(pair, &name, 1, 500).join().expect("written");
+        site.client.await_caught_up(&name);
+        let end = kafka_oracle::end(&source, &name, 0).expect("an end");
+
+        let group = |offset: i64| format!("{name}-{offset}");
+        let (before, at_begin, behind) = (begin - 1, begin, end - 1);
+        for offset in [before, at_begin, behind] {
+            let at = BTreeMap::from([(0, offset)]);
+            kafka_oracle::commit(&source, &group(offset), &name, &at).expect("committed");
+        }
+        let planned: FailoverPlan = site.cli_json(&["link", "failover", &name, "--dry-run"]);
+        let listed: Vec<ConsumerGroup> = site.cli_json(&["groups", "list", &name]);
+        let synced = sync(&site, &[&name]);
+        for groups in [planned.groups.as_deref().expect("groups"), &listed, &synced] {
+            let of = |offset| {
+                let found = groups.iter().find(|found| found.group == group(offset)).expect("a group");
+                (found.partitions[0].certainty, found.partitions[0].offset)
+            };
+            let (begun, first) = of(at_begin);
+            assert_eq!(begun, GroupCertainty::Exact, "{kind}: {groups:?}");
+            assert_eq!(of(before), (GroupCertainty::BeforeBeginning, first), "{kind}: {groups:?}");
+            assert_eq!(of(behind).0, GroupCertainty::Exact, "{kind}: {groups:?}");
+        }
+        let warned = planned.warnings.iter().filter(|warning| warning.contains("misses records")).collect::<Vec<_>>();
+        // The link moves groups by itself, too: one that it has moved already is not moved again.
+        assert!(warned.len() <= 1 && warned.iter().all(|warning| warning.contains(&group(before))), "{planned:?}");
+        // It is moved as any other one: there is nothing that it could wait for.
+        let committed = kafka_oracle::committed(&target, &group(before), &name, 1).expect("offsets");
+        assert_eq!(
+            committed[&0],
+            synced.iter().find(|it| it.group == group(before)).expect("a group").partitions[0].offset
+        );
+        let said = String::from_utf8(site.cli(&["groups", "translate", &name, &group(before)]).stdout).expect("text");
+        assert!(said.contains("before-beginning"), "{said}");
+        daemon.terminate();
+    }
 }
 
 /// They are no records of the link: nobody compares them, and no plugin drops or doubles them.

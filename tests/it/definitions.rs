@@ -62,6 +62,11 @@ fn a_link_lives_from_its_definition_to_its_deletion() {
     say(&site, id, "pause");
     let outdated = site.client.send("PUT", &place, Some("\"7\""), r#"{"config":{"batch_size":7}}"#);
     problem(&outdated, 412, "version-outdated");
+    for never in ["\"+1\"", "\"01\"", "W/\"1\"", "\"x\"", "\"7\", \"8\""] {
+        for (method, body) in [("PUT", r#"{"config":{"batch_size":7}}"#), ("DELETE", "")] {
+            problem(&site.client.send(method, &place, Some(never), body), 412, "version-outdated");
+        }
+    }
     let changed =
         site.client.send("PUT", &place, Some("\"1\""), r#"{"config":{"batch_size":7,"max_messages":50},"name":null}"#);
     assert_eq!((changed.status, changed.headers["etag"].as_bytes()), (200, &b"\"2\""[..]), "{}", changed.body);
@@ -73,7 +78,7 @@ fn a_link_lives_from_its_definition_to_its_deletion() {
     daemon.kill();
     let _daemon = after_a_restart(&site, id);
     say(&site, id, "stop");
-    assert_eq!(site.client.send("DELETE", &place, Some("\"5\""), "").status, 204);
+    assert_eq!(site.client.send("DELETE", &place, Some("W/\"5\", \"4\", \"5\""), "").status, 204);
     problem(&site.client.send("GET", &place, None, ""), 404, "link-not-found");
 }
 
@@ -168,7 +173,11 @@ fn every_error_of_a_definition_is_named_with_its_path() {
     problem(&site.client.send("PUT", &of_file, None, "{}"), 409, "link-in-file");
     problem(&site.client.send("DELETE", &of_file, None, ""), 409, "link-in-file");
     problem(&site.client.send("POST", LINKS, None, r#"{"id":"own"}"#), 409, "link-exists");
-    problem(&site.client.send("PUT", &of_file, Some("W/\"x\""), "{}"), 400, "bad-if-match");
+    for malformed in ["x", "\"1", "*, \"1\"", "\"1\" \"2\""] {
+        problem(&site.client.send("PUT", &of_file, Some(malformed), "{}"), 400, "bad-if-match");
+    }
+    problem(&site.client.send("PUT", &of_file, Some("W/\"x\""), "{}"), 409, "link-in-file");
+    problem(&site.client.send("PUT", &format!("{LINKS}/none"), Some("W/\"x\""), "{}"), 404, "link-not-found");
     problem(&site.client.send("PUT", &format!("{LINKS}/none"), None, "{}"), 404, "link-not-found");
 }
 

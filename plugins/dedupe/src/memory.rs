@@ -7,6 +7,13 @@
 //! | `k`, hash | | a key that is remembered |
 //! | `o`, number (8 bytes) | hash | the same in the order in which they came; only if there is a `max_keys` |
 //! | `n` | number (8 bytes, little-endian) | the next number |
+//! | `u` | two numbers (8 bytes each, little-endian) | from the first to before the second, numbered keys may have no age; only if there was a `max_keys` |
+//!
+//! A stage may be published with another configuration. Keys that were put without a `max_age_ms` would
+//! then stay for ever, since nothing counts them any more. So as long as there is a `max_age_ms`, each
+//! record gives an age to some of the keys that `u` names, which begins at that time. Without a
+//! `max_keys` these keys lose their numbers, too. What an earlier version of the plugin has left has no
+//! `u`: numbered keys then have an age if there is a `max_keys`, and none otherwise.
 //!
 //! A hash is the first 16 bytes of a key's SHA-256. It is a cryptographic one because whoever writes the records could otherwise make
 //! keys that look the same, and so have another's record dropped.
@@ -18,9 +25,11 @@ const SEEN: u8 = b'k';
 const ORDER: u8 = b'o';
 const NEXT: &[u8] = b"n";
 
-/// Keys that are forgotten for each new one. One is enough to stay at `max_keys`; more bring the state down to one that was
-/// lowered, without many host calls for a single record.
-const FORGOTTEN_AT_ONCE: usize = 4;
+const UNAGED: &[u8] = b"u";
+
+/// Keys that are forgotten for each new one, or get an age with each record. One is enough to stay at `max_keys`; more bring
+/// the state down to one that was lowered, without many host calls for a single record.
+const KEYS_AT_ONCE: usize = 4;
 
 /// How long keys are remembered.
 pub(crate) struct Memory {
@@ -33,6 +42,9 @@ pub(crate) struct Memory {
 impl Memory {
     /// Whether a key was not seen, which from now on it was.
     pub(crate) fn is_new(&self, key: &[u8], state: &State<'_>) -> bool {
+        if self.max_age_ms.is_some() {
+            self.give_ages(state);
+        }
         let hash = &Sha256::digest(key)[..16];
         let seen = [&[SEEN], hash].concat();
         if state.get(&seen).is_some() {
@@ -42,10 +54,41 @@ impl Memory {
         state.put(&seen, b"", expires);
         if let Some(max_keys) = self.max_keys {
             let number = next_number(state);
+            if self.max_age_ms.is_none() {
+                note_unaged(number, state);
+            }
             forget_up_to(number.checked_sub(max_keys), state);
             state.put(&order_key(number), hash, expires);
         }
         true
+    }
+
+    /// Give an age to some of the keys that have none, the oldest first.
+    fn give_ages(&self, state: &State<'_>) {
+        let Some(next) = numbered(state) else { return };
+        let known = Unaged::read(state);
+        let unknown = Unaged { from: if self.max_keys.is_some() { next } else { 0 }, to: next };
+        let Unaged { from, to } = known.unwrap_or(unknown);
+        let to = to.min(next);
+        let keys: Vec<_> = if from < to {
+            let keys = state.scan_from(&[ORDER], &order_key(from)).take(KEYS_AT_ONCE);
+            keys.take_while(|(order, _)| *order < order_key(to)).collect()
+        } else {
+            Vec::new()
+        };
+        let expires = self.expiry(state);
+        for (order, hash) in &keys {
+            state.put(&[&[SEEN], hash.as_slice()].concat(), b"", expires);
+            match self.max_keys {
+                Some(_) => state.put(order, hash, expires),
+                None => state.delete(order),
+            }
+        }
+        let last = keys.get(KEYS_AT_ONCE - 1).and_then(|(order, _)| number_of(order));
+        let left = Unaged { from: last.map_or(to, |last| last + 1), to };
+        if known != Some(left) {
+            left.put(state);
+        }
     }
 
     /// When a key is forgotten that is seen now.
@@ -57,10 +100,45 @@ impl Memory {
     }
 }
 
+/// The numbers of keys that may have no age.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Unaged {
+    from: u64,
+    /// [`u64::MAX`]: all that come.
+    to: u64,
+}
+
+impl Unaged {
+    fn read(state: &State<'_>) -> Option<Self> {
+        let bytes = state.get(UNAGED)?;
+        let (from, to) = bytes.split_first_chunk()?;
+        Some(Self { from: u64::from_le_bytes(*from), to: u64::from_le_bytes(to.try_into().ok()?) })
+    }
+
+    fn put(self, state: &State<'_>) {
+        state.put(UNAGED, &[self.from.to_le_bytes(), self.to.to_le_bytes()].concat(), Expiry::Never);
+    }
+}
+
+/// Note that the key with this number has no age, and those behind it.
+fn note_unaged(number: u64, state: &State<'_>) {
+    let from = match Unaged::read(state) {
+        Some(Unaged { to: u64::MAX, .. }) => return,
+        Some(Unaged { from, to }) if from < to => from,
+        Some(_) => number,
+        None => 0,
+    };
+    Unaged { from, to: u64::MAX }.put(state);
+}
+
+/// The number that the next key gets; `None`: no key has ever had one.
+fn numbered(state: &State<'_>) -> Option<u64> {
+    Some(u64::from_le_bytes(state.get(NEXT)?.try_into().ok()?))
+}
+
 /// Count the new keys.
 fn next_number(state: &State<'_>) -> u64 {
-    let stored = state.get(NEXT).and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
-    let number = stored.unwrap_or_default();
+    let number = numbered(state).unwrap_or_default();
     state.put(NEXT, &(number + 1).to_le_bytes(), Expiry::Never);
     number
 }
@@ -68,11 +146,15 @@ fn next_number(state: &State<'_>) -> u64 {
 /// Forget the oldest keys, up to the one with the number `last`.
 fn forget_up_to(last: Option<u64>, state: &State<'_>) {
     let Some(last) = last.map(order_key) else { return };
-    let oldest: Vec<_> = state.scan(&[ORDER]).take(FORGOTTEN_AT_ONCE).take_while(|(key, _)| *key <= last).collect();
+    let oldest: Vec<_> = state.scan(&[ORDER]).take(KEYS_AT_ONCE).take_while(|(key, _)| *key <= last).collect();
     for (order, hash) in oldest {
         state.delete(&order);
         state.delete(&[&[SEEN], hash.as_slice()].concat());
     }
+}
+
+fn number_of(order: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(order.get(1..)?.try_into().ok()?))
 }
 
 fn order_key(number: u64) -> Vec<u8> {

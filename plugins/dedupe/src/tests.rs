@@ -1,5 +1,7 @@
 //! Records in, the offsets of those that pass out; always the same, however the batches are cut.
 
+use sha2::{Digest, Sha256};
+use tidegate_plugin::Expiry;
 use tidegate_plugin::testing::{Answer, Partition, TestRecord};
 
 use super::*;
@@ -66,7 +68,7 @@ fn age_and_number_hold_together() {
 fn only_as_many_keys_are_stored_as_are_remembered() {
     let names: Vec<_> = (0..1000).map(|n| n.to_string()).collect();
     let keys: Vec<_> = names.iter().map(|name| (name.as_str(), 0)).collect();
-    assert_eq!(run(r#"{"max_keys": 10}"#, &records(&keys)).state.len(), 10 + 10 + 1);
+    assert_eq!(run(r#"{"max_keys": 10}"#, &records(&keys)).state.len(), 10 + 10 + 2);
 }
 
 #[test]
@@ -78,7 +80,7 @@ fn fewer_keys_than_before_are_reached_little_by_little() {
     partition.filter::<Dedupe>(r#"{"max_keys": 50}"#, &records(before)).expect("a configuration");
     let answer = partition.filter::<Dedupe>(r#"{"max_keys": 2}"#, &records(after)).expect("a configuration");
     assert_eq!(answer.outputs.len(), 20);
-    assert_eq!(answer.state.len(), 2 + 2 + 1);
+    assert_eq!(answer.state.len(), 2 + 2 + 2);
 }
 
 #[test]
@@ -105,8 +107,110 @@ fn version_1_of_the_state_is_what_it_was() {
         ([b"k", &hash[..]].concat(), vec![]),
         (b"n".to_vec(), vec![1, 0, 0, 0, 0, 0, 0, 0]),
         (b"o\0\0\0\0\0\0\0\0".to_vec(), hash.to_vec()),
+        (b"u".to_vec(), [[0; 8], [0xff; 8]].concat()),
     ];
     assert_eq!(state, expect);
+}
+
+/// What versions before `u` made of new keys: with a `max_keys`, and with the age that is configured.
+struct Earlier(Option<u64>);
+
+impl StatefulFilter for Earlier {
+    type Config = Config;
+    const NEEDS: &'static [Column] = &[Column::Key];
+
+    fn new(config: Config) -> Result<Self, Vec<ConfigError>> {
+        Ok(Self(config.max_age_ms))
+    }
+
+    fn keep(&self, record: &Record<'_>, state: &State<'_>) -> Result<bool, Reject> {
+        let hash = &Sha256::digest(record.key().unwrap_or_default())[..16];
+        let number = state.get(b"n").map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("a number")));
+        let expires = self.0.map_or(Expiry::Never, |age| Expiry::At(state.time().saturating_add_unsigned(age)));
+        state.put(b"n", &(number + 1).to_le_bytes(), Expiry::Never);
+        state.put(&[b"k", hash].concat(), b"", expires);
+        state.put(&[b"o", number.to_be_bytes().as_slice()].concat(), hash, expires);
+        Ok(true)
+    }
+}
+
+const KEYS: &str = r#"{"max_keys": 1000}"#;
+const AGE: &str = r#"{"max_age_ms": 100}"#;
+const BOTH: &str = r#"{"max_keys": 1000, "max_age_ms": 100}"#;
+
+/// Records with the keys `prefix`0, `prefix`1 and so on, all of one time.
+fn named(prefix: &str, count: usize, timestamp: i64) -> Vec<TestRecord> {
+    let names: Vec<_> = (0..count).map(|number| format!("{prefix}{number}")).collect();
+    let keys: Vec<_> = names.iter().map(|name| (name.as_str(), timestamp)).collect();
+    records(&keys)
+}
+
+fn passed(partition: &mut Partition, config: &str, records: &[TestRecord]) -> usize {
+    partition.filter::<Dedupe>(config, records).expect("a configuration").outputs.len()
+}
+
+#[test]
+fn keys_from_before_an_age_was_configured_leave_whether_they_are_seen_again_or_not() {
+    for (first, second, third) in [KEYS, AGE, BOTH]
+        .iter()
+        .flat_map(|first| [KEYS, AGE, BOTH].map(|second| (*first, second)))
+        .flat_map(|(first, second)| [AGE, BOTH].map(|third| (first, second, third)))
+    {
+        for size in [1, 3, 50] {
+            let what = format!("{first}, {second}, {third}, batches of {size}");
+            let mut partition = Partition::in_batches_of(size);
+            assert_eq!(passed(&mut partition, first, &named("a", 12, 0)), 12, "{what}");
+            assert_eq!(passed(&mut partition, second, &named("b", 12, 1)), 12, "{what}");
+            // All are still known, and have begun their age when these are through.
+            assert_eq!(passed(&mut partition, third, &named("a", 6, 2)), 0, "{what}");
+            assert_eq!(passed(&mut partition, third, &named("b", 6, 3)), 0, "{what}");
+            // Some are seen again, some are not.
+            assert_eq!(passed(&mut partition, third, &named("a", 6, 103)), 6, "{what}");
+            let answer = partition.filter::<Dedupe>(third, &named("z", 1, 1000)).expect("a configuration");
+            let kinds: String = answer.state.iter().map(|(key, _)| char::from(key[0])).collect();
+            let left = kinds.replace(['n', 'u'], "");
+            assert_eq!(left, if third == BOTH { "ko" } else { "k" }, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_has_an_age_keeps_it_whatever_else_is_configured() {
+    for (first, second) in [(AGE, KEYS), (AGE, BOTH), (BOTH, KEYS), (BOTH, AGE), (BOTH, BOTH), (AGE, AGE)] {
+        let mut partition = Partition::in_batches_of(1);
+        passed(&mut partition, first, &named("a", 12, 0));
+        // The first record with both notes that all keys have an age.
+        passed(&mut partition, first, &named("a", 1, 0));
+        assert_eq!(passed(&mut partition, second, &named("a", 12, 99)), 0, "{first}, {second}");
+        assert_eq!(passed(&mut partition, second, &named("a", 12, 100)), 12, "{first}, {second}");
+    }
+}
+
+#[test]
+fn what_an_earlier_version_left_keeps_its_age_and_without_a_number_gets_one() {
+    let left = |config: &str| {
+        let mut partition = Partition::in_batches_of(1);
+        partition.filter::<Earlier>(config, &named("a", 12, 0)).expect("a configuration");
+        partition
+    };
+    // It had both, and still has.
+    let mut partition = left(BOTH);
+    assert_eq!(passed(&mut partition, BOTH, &named("a", 12, 99)), 0);
+    assert_eq!(passed(&mut partition, BOTH, &named("a", 12, 100)), 12);
+    // Nothing bounds what it had without an age.
+    let mut partition = left(KEYS);
+    assert_eq!(passed(&mut partition, AGE, &named("a", 12, 50)), 0);
+    assert_eq!(passed(&mut partition, AGE, &named("a", 12, 150)), 12);
+    // The same when an age comes after the new version has put keys without one.
+    let mut partition = left(KEYS);
+    passed(&mut partition, KEYS, &named("b", 1, 0));
+    assert_eq!(passed(&mut partition, BOTH, &named("a", 12, 50)), 0);
+    assert_eq!(passed(&mut partition, BOTH, &named("a", 12, 150)), 12);
+    // `max_keys` bounds the rest.
+    let mut partition = left(KEYS);
+    let lowered = r#"{"max_keys": 2, "max_age_ms": 100}"#;
+    assert_eq!(passed(&mut partition, lowered, &named("b", 12, 1)), 12);
+    assert_eq!(partition.filter::<Dedupe>(lowered, &[]).expect("a configuration").state.len(), 2 + 2 + 2);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::model::JsonObject;
 pub struct LinkDefinition {
     /// The link.
     pub id: String,
-    /// Grows with each change. It is the `ETag` of the link, and what `If-Match` is compared with.
+    /// Grows with each change. It is the `ETag` of the link, and what the tags of `If-Match` are compared with.
     pub version: u64,
     /// When the link was defined.
     pub created_at: Time,

@@ -79,7 +79,7 @@ pub struct GroupPartition {
 
 /// How well an offset of the target matches where a group is at the source, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum GroupCertainty {
     /// It misses nothing and reads nothing again.
     Exact,
@@ -93,6 +93,9 @@ pub enum GroupCertainty {
     Uncommitted,
     /// It was too long ago, and no earlier place was noted: all that is there is read.
     Forgotten,
+    /// It is further back than what the target has: it misses the records before the link's beginning,
+    /// which are never copied, or those that the target has deleted.
+    BeforeBeginning,
 }
 
 word!(GroupCertainty {
@@ -102,7 +105,23 @@ word!(GroupCertainty {
     Nearest = "nearest",
     Uncommitted = "uncommitted",
     Forgotten = "forgotten",
+    BeforeBeginning = "before-beginning",
 });
+
+#[cfg(test)]
+mod tests {
+    use super::GroupCertainty::*;
+
+    #[test]
+    fn certainties_have_one_word_each_in_text_and_json_and_the_worst_one_loses_records() {
+        let all = [Exact, Shared, Ahead, Nearest, Uncommitted, Forgotten, BeforeBeginning];
+        for certainty in all {
+            assert_eq!(serde_json::to_value(certainty).expect("JSON"), certainty.word());
+        }
+        assert!(all.is_sorted());
+        assert_eq!(BeforeBeginning.word(), "before-beginning");
+    }
+}
 
 /// Where a group is at the source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -180,13 +180,13 @@ pub struct Place {
 pub struct LinkCounters {
     /// Read from the source.
     pub records_in: u64,
-    /// Dropped by the link's filter, or by a stage.
+    /// Dropped by the link's filter or by a stage, or left out because they had come from the target.
     pub records_filtered: u64,
     /// Changed by the link's transform, or changed or made by a stage; each time it was.
     pub records_transformed: u64,
     /// Written to the target and committed.
     pub records_out: u64,
-    /// Rejected by a plugin, or trapped on.
+    /// Rejected by a plugin or trapped on, or not taken by the target.
     #[serde(default)]
     pub records_put_aside: u64,
 }

@@ -28,6 +28,17 @@ billing  orders-0          7       uncommitted  orders-0: 9, orders-1: -  -
 }
 
 #[test]
+fn a_planned_failover_says_where_groups_go_on() {
+    let said = Scene::new().run(&["link", "failover", "orders", "--dry-run"]).expect("planned");
+    let expected = "
+GROUP    FOLLOWS  AT THE SOURCE  AT THE TARGET  PARTITIONS  CERTAINTY    FATE
+billing  yes      Stable         -              1           uncommitted  move
+warning: group audit has members at the target
+";
+    assert!(said.ends_with(expected), "{said}");
+}
+
+#[test]
 fn a_group_that_could_not_be_moved_is_a_failure() {
     let scene = Scene::new();
     let mut out = Vec::new();

@@ -18,8 +18,8 @@ table! {
     MESSAGES = "tidegate_replication_messages_total", Counter, ["link_id"], "Records that the link has written to the target and committed.";
     BYTES = "tidegate_replication_bytes_total", Counter, ["link_id"], "Bytes of their keys, values and headers.";
     RECORDS_READ = "tidegate_records_read_total", Counter, ["link_id"], "Records that the link has read from the source and committed.";
-    RECORDS_FILTERED = "tidegate_records_filtered_total", Counter, ["link_id"], "Records that a stage has dropped.";
-    RECORDS_TRANSFORMED = "tidegate_records_transformed_total", Counter, ["link_id"], "Records that a stage has changed or made.";
+    RECORDS_FILTERED = "tidegate_records_filtered_total", Counter, ["link_id"], "Records that the link's filter or a stage has dropped, and those that had come from the target.";
+    RECORDS_TRANSFORMED = "tidegate_records_transformed_total", Counter, ["link_id"], "Records that the link's transform or a stage has changed, or a stage has made; each time it was.";
     RECORDS_PUT_ASIDE = "tidegate_records_put_aside_total", Counter, ["link_id"], "Records that a stage has rejected or trapped on, or that the target does not take.";
     LAG_MS = "tidegate_replication_lag_ms", Gauge, ["link_id", "topic", "partition"], "How long ago the next record to be copied was written, in milliseconds; 0 if there is none. Left out where its timestamp says nothing: none, 0, negative, or more than an hour ahead.";
     LAG_RECORDS = "tidegate_replication_lag_records", Gauge, ["link_id", "topic", "partition"], "Records that the source has and the link has not committed.";

@@ -34,7 +34,7 @@ pub struct Builtins {
 /// What the built-ins did with a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Records that the filter dropped.
+    /// Records that the filter dropped, and those that had come from the target.
     pub filtered: u64,
     /// Records that the transform changed.
     pub transformed: u64,

@@ -261,7 +261,9 @@ impl Link {
             None
         } else {
             let planned = self.plan_groups(Selected { groups: selected, ..Selected::default() });
-            planned.inspect_err(|failure| warnings.push(format!("groups: {failure}"))).ok()
+            let planned = planned.inspect_err(|failure| warnings.push(format!("groups: {failure}"))).ok();
+            warnings.extend(planned.iter().flatten().filter_map(GroupPlan::missing));
+            planned
         };
         Ok(Preview { positions, source_answers, runs: self.desired()? == Desired::Running, groups, warnings })
     }
@@ -530,7 +532,7 @@ impl Link {
             (None, Fate::Active) => {
                 Some(format!("group {} has members at {target}, and was left where it is", plan.group))
             }
-            (None, _) => None,
+            (None, _) => plan.missing(),
         };
         let moved = plans.iter().filter(|plan| plan.fate == Fate::Moved).map(|plan| plan.group.to_string());
         (moved.collect(), plans.iter().filter_map(warning).collect())

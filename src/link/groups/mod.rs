@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use self::translate::{Known, Returned, Translation};
+use self::translate::{Certainty, Known, Returned, Translation};
 use super::failover::places_of_all;
 use super::failure::Failure;
 use super::genesis::of_lanes;
@@ -48,6 +48,21 @@ pub struct GroupPlan {
     pub partitions: BTreeMap<TopicPartition, PlannedOffset>,
     /// Why it could not be looked at or moved.
     pub failure: Option<Failure>,
+}
+
+impl GroupPlan {
+    /// That the group misses records where it is moved to, if it was before the link's beginning.
+    pub fn missing(&self) -> Option<String> {
+        let is_before =
+            |planned: &PlannedOffset| planned.moves && planned.translation.certainty == Certainty::BeforeBeginning;
+        let mut places = self.partitions.iter().filter(|(_, planned)| is_before(planned));
+        let (first, _) = places.next().filter(|_| matches!(self.fate, Fate::Move | Fate::Moved))?;
+        let count = 1 + places.count();
+        Some(format!(
+            "group {} misses records in {count} partitions, among them {first}: it is further back than what the target has",
+            self.group
+        ))
+    }
 }
 
 /// What becomes of a group.
@@ -264,25 +279,39 @@ impl Link {
         })?;
         // What MirrorMaker 2 has copied before, what was copied before a reset, and what had come from the target itself is there too.
         let genesis = self.known_genesis()?;
+        let came_from_target =
+            |partition: &TopicPartition| matches!(&config.start, Start::Offsets(from) if from.contains_key(partition));
         let is_all = |partition: &TopicPartition| {
             let taken_over = genesis.as_ref().is_some_and(|genesis| genesis.is_taken_over(partition));
-            let came_from_target = matches!(&config.start, Start::Offsets(from) if from.contains_key(partition));
-            !taken_over && !came_from_target && checkpoints.get(partition).is_some_and(|at| at.link_epoch == 0)
+            !taken_over
+                && !came_from_target(partition)
+                && checkpoints.get(partition).is_some_and(|at| at.link_epoch == 0)
         };
         for start in starts.into_iter().filter(|start| is_all(&start.partition)) {
             let begin = known.begins.entry(start.partition).or_insert(start.offset);
             *begin = start.offset.min(*begin);
+        }
+        let offsets: Vec<(&TopicPartition, i64)> =
+            groups.flatten().map(|(partition, at)| (partition, at.offset)).collect();
+        // Of a partition without a checkpoint the link record says where the link is going to begin.
+        for (partition, _) in offsets.iter().filter(|(partition, _)| !checkpoints.contains_key(*partition)) {
+            let start = genesis.as_ref().filter(|genesis| !genesis.is_taken_over(partition));
+            let start = start.and_then(|genesis| genesis.start_of(partition, &config.start));
+            if let Some(start) = start.filter(|_| !came_from_target(partition)) {
+                known.begins.insert((*partition).clone(), start);
+            }
         }
         known.next = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.next_offset)).collect();
         known.epochs = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.link_epoch)).collect();
         known.shows_early = !target.is_atomic(config.config.enable_exactly_once);
         known.returned = returned(&**target, &config.id)?;
         let mut sought: BTreeMap<TopicPartition, BTreeSet<i64>> = BTreeMap::new();
-        for (partition, at) in groups.flatten() {
-            sought.entry(partition.clone()).or_default().insert(known.sought(partition, at.offset));
+        for (partition, at) in offsets {
+            sought.entry(partition.clone()).or_default().insert(known.sought(partition, at));
         }
         let topics: BTreeSet<Arc<str>> = sought.keys().map(|partition| partition.topic.clone()).collect();
-        known.usual = self.usual(&topics)?;
+        known.counts = self.partition_counts()?;
+        known.usual = self.usual(&topics, &known.counts)?;
         known.spreads = self.history()?.revisions().iter().any(|revision| !revision.stages.is_empty());
         let usual: Vec<TopicPartition> = known.usual.values().cloned().collect();
         let copied = target.copied(&config.id, &usual, &sought)?;
@@ -315,14 +344,22 @@ impl Link {
         Ok(known)
     }
 
-    /// Which partition of the target each partition of these source topics keeps to, where both are there.
-    fn usual(&self, topics: &BTreeSet<Arc<str>>) -> Result<BTreeMap<TopicPartition, TopicPartition>, Failure> {
-        let there: BTreeMap<Arc<str>, u32> =
-            self.target().topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+    /// How many partitions each topic of the target has.
+    fn partition_counts(&self) -> Result<BTreeMap<Arc<str>, u32>, Failure> {
+        Ok(self.target().topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect())
+    }
+
+    /// Which partition of the target each partition of these source topics keeps to today, where both are
+    /// there. `counts` says how many partitions the topics of the target have.
+    fn usual(
+        &self,
+        topics: &BTreeSet<Arc<str>>,
+        counts: &BTreeMap<Arc<str>, u32>,
+    ) -> Result<BTreeMap<TopicPartition, TopicPartition>, Failure> {
         let mut usual = BTreeMap::new();
         for topic in self.source().topics()?.into_iter().filter(|topic| topics.contains(&topic.name)) {
             let target: Arc<str> = self.config().target_topic(&topic.name).into();
-            let Some(count) = there.get(&target).filter(|count| **count > 0) else { continue };
+            let Some(count) = counts.get(&target).filter(|count| **count > 0) else { continue };
             for partition in 0..topic.partitions {
                 let to = TopicPartition::new(target.clone(), partition % count);
                 usual.insert(TopicPartition::new(topic.name.clone(), partition), to);
@@ -384,7 +421,6 @@ fn no_groups(cluster: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::translate::Certainty;
     use super::*;
     use crate::connector::GroupOffset;
 
@@ -400,5 +436,33 @@ mod tests {
         };
         assert_eq!(moved(false), [true, false, false, true]);
         assert_eq!(moved(true), [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_group_that_misses_records_is_moved_and_that_is_said() {
+        let translation = |certainty| Translation {
+            to: GroupOffset { offset: 10, metadata: "".into() },
+            certainty,
+            from: BTreeMap::new(),
+        };
+        let certainties = [Certainty::Forgotten, Certainty::BeforeBeginning, Certainty::BeforeBeginning];
+        let places = (0..).map(|partition| TopicPartition::new("out", partition));
+        let translations: BTreeMap<_, _> = places.zip(certainties.map(translation)).collect();
+        let plan = |here: &GroupOffsets, fate| GroupPlan {
+            group: "billing".into(),
+            follows: true,
+            source_state: "Empty".into(),
+            target_state: None,
+            fate,
+            partitions: moves(translations.clone(), here, false),
+            failure: None,
+        };
+        let none = GroupOffsets::new();
+        assert!(plan(&none, Fate::Move).partitions.values().all(|planned| planned.moves));
+        let said = plan(&none, Fate::Moved).missing().expect("it is said");
+        assert!(said.contains("billing misses records in 2 partitions, among them out-1"), "{said}");
+        assert_eq!(plan(&none, Fate::Active).missing(), None, "it is left where it is");
+        let there = translations.iter().map(|(place, translation)| (place.clone(), translation.to.clone())).collect();
+        assert_eq!(plan(&there, Fate::Stays).missing(), None);
     }
 }

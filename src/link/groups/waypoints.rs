@@ -129,7 +129,7 @@ impl Link {
         let (config, target) = (self.config(), self.target());
         let names = self.source().topics()?.into_iter().map(|topic| topic.name);
         let topics: BTreeSet<Arc<str>> = names.filter(|name| config.selects(name)).collect();
-        let usual: BTreeSet<TopicPartition> = self.usual(&topics)?.into_values().collect();
+        let usual: BTreeSet<TopicPartition> = self.usual(&topics, &self.partition_counts()?)?.into_values().collect();
         let usual: Vec<TopicPartition> = usual.into_iter().collect();
         let ranges = if config.groups.groups.is_empty() {
             usual.iter().cloned().zip(target.ranges_of(&usual)?).collect()

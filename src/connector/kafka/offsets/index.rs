@@ -48,6 +48,8 @@ pub(in crate::connector::kafka) struct Known {
     end: i64,
     /// In the order in which they were found.
     runs: Vec<Run>,
+    /// The log and the offset of the last record, if that had stretches and was about no offsets.
+    unfinished: Option<(u32, i64)>,
     /// In the order of the source.
     targets: BTreeMap<TopicPartition, Vec<Piece>>,
 }
@@ -249,7 +251,15 @@ impl Known {
         self.epoch
     }
 
-    fn add(&mut self, mark: Mark, copies: Copies) {
+    fn add(&mut self, mark: Mark, mut copies: Copies) {
+        // Early versions said what did not fit into one record in several, of which only the last was
+        // about offsets. The cluster may have deleted some of them, so the last proves nothing.
+        if self.unfinished == Some((mark.log, copies.range.start)) {
+            copies.range.start = copies.range.end;
+        } else {
+            let is_unfinished = copies.range.is_empty() && !copies.targets.is_empty();
+            self.unfinished = is_unfinished.then_some((mark.log, copies.range.start));
+        }
         let run = self.run(mark, &copies.range);
         for (target, stretches) in copies.targets {
             let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else { continue };
@@ -433,6 +443,60 @@ mod tests {
         let mut index = written();
         index.forget(0, 2);
         assert_eq!((range(&index), pieces(&index)), (Some(30..30), vec![(10..20, 110)]));
+    }
+
+    /// An index of records from one of several on, as a daemon has it that reads them for the first time.
+    fn read_from(records: &[Copies], first: usize) -> Index {
+        let mut index = index();
+        for (number, copies) in records.iter().enumerate().skip(first) {
+            index.add(0, number as i64, source(), copies.clone(), PIECE_BYTES / 2);
+        }
+        index
+    }
+
+    #[test]
+    fn of_a_commit_in_several_records_only_what_is_left_is_believed() {
+        let stretches: Vec<_> = (0..200).map(|number| (number * 2, number, 1)).collect();
+        let mut builder = crate::model::BatchBuilder::new();
+        copies(0, 0..400, &stretches).write_within(60, b"in/0", 0, &mut builder);
+        let batch = builder.finish("", 0);
+        let values = batch.records().map(|record| Copies::read(record.value().expect("a value")).expect("readable"));
+        let records: Vec<Copies> = values.collect();
+        assert!(records.len() > 5, "{}", records.len());
+        let first_at = |records: &[Copies], offset: i64| {
+            let mut stretches = records.iter().flat_map(|record| record.targets.values().flatten());
+            stretches.find(|stretch| stretch.end() > offset).map(|stretch| stretch.target)
+        };
+        for first in 0..records.len() {
+            // The log starts there before the index reads it, or afterwards.
+            let mut forgetful = read_from(&records, 0);
+            forgetful.forget(0, first as i64);
+            for (index, how) in [(read_from(&records, first), "read"), (forgetful, "forgotten")] {
+                let known = index.of(&source()).map(Known::range).expect("known");
+                assert_eq!(known.end, 400, "{how} from {first} on");
+                for offset in known {
+                    let (left, all) = (first_at(&records[first..], offset), first_at(&records, offset));
+                    assert_eq!(left, all, "{offset}, {how} from {first} on");
+                }
+            }
+            let known = read_from(&records, first).of(&source()).map(Known::range).expect("known");
+            assert!(known.start < 400, "something is known from {first} on");
+        }
+    }
+
+    #[test]
+    fn a_commit_of_which_some_records_said_nothing_of_offsets_is_not_believed() {
+        let records = [
+            copies(0, 0..5, &[(0, 0, 5)]),
+            copies(0, 5..5, &[(5, 5, 50)]),
+            copies(0, 5..5, &[(55, 55, 50)]),
+            copies(0, 5..155, &[(105, 105, 50)]),
+            copies(0, 155..160, &[(155, 155, 5)]),
+        ];
+        for first in 0..3 {
+            assert_eq!(read_from(&records, first).of(&source()).map(Known::range), Some(155..160), "from {first} on");
+        }
+        assert_eq!(read_from(&records[..4], 0).of(&source()).map(Known::range), Some(155..155), "the end is known");
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::model::{BatchBuilder, TopicPartition};
 const VERSION: i64 = 1;
 
 /// How many bytes a record of ours has at most: about half of what brokers take by default.
+///
+/// A single source record that went to several thousand partitions is all that does not fit.
 const RECORD_BYTES: usize = 400_000;
 
 /// Records of a source partition with consecutive offsets, which have consecutive offsets in a partition of the target.
@@ -38,6 +40,15 @@ impl Stretch {
     /// The source offset behind the last record.
     pub(super) fn end(self) -> i64 {
         self.source + self.records
+    }
+
+    /// The records before the source offset `cut`, and the others.
+    fn split(self, cut: i64) -> (Option<Self>, Option<Self>) {
+        let before = (cut - self.source).clamp(0, self.records);
+        let (source, target) = (self.source + before, self.target + before);
+        let first = Self { records: before, ..self };
+        let second = Self { source, target, records: self.records - before };
+        (Some(first).filter(|it| it.records > 0), Some(second).filter(|it| it.records > 0))
     }
 }
 
@@ -64,23 +75,121 @@ pub(super) fn partition_of(key: &[u8]) -> Option<TopicPartition> {
 }
 
 impl Copies {
-    /// Append the records that say this. It may take several: those before the last say that they are about no offsets, so that nothing counts as known before the last one
-    /// is there.
+    /// Append the records that say this. Where it is too much for one, each of several is about source
+    /// offsets of its own, and has all that was copied of them: the cluster may delete some and leave
+    /// the rest, and what is left says nothing about the others.
     pub(super) fn write(&self, of: &TopicPartition, now_ms: i64, out: &mut BatchBuilder) {
-        let key = key(of);
-        let mut record = Written::new(self);
-        for (partition, stretches) in &self.targets {
-            let mut rest = &stretches[..];
-            while !rest.is_empty() {
-                let taken = record.push(partition, rest);
-                rest = &rest[taken..];
-                if !rest.is_empty() {
-                    let full = std::mem::replace(&mut record, Written::new(self));
-                    out.push(0, now_ms, Some(key.as_bytes()), Some(&full.finish(self.range.start)), std::iter::empty());
+        self.write_within(RECORD_BYTES, key(of).as_bytes(), now_ms, out);
+    }
+
+    fn write_within(&self, bytes_max: usize, key: &[u8], now_ms: i64, out: &mut BatchBuilder) {
+        let value = self.value();
+        if value.len() <= bytes_max {
+            out.push(0, now_ms, Some(key), Some(&value), std::iter::empty());
+            return;
+        }
+        if let Some(cut) = self.middle() {
+            let (before, behind) = self.split(cut);
+            before.write_within(bytes_max, key, now_ms, out);
+            behind.write_within(bytes_max, key, now_ms, out);
+            return;
+        }
+        // So many places of a single source record do not fit. Only the first and the last one in each
+        // partition are ever looked for.
+        let outermost = self.outermost();
+        let value = outermost.value();
+        if value.len() <= bytes_max {
+            out.push(0, now_ms, Some(key), Some(&value), std::iter::empty());
+            return;
+        }
+        // A record in so many partitions is not known to the index. That its source partition feeds
+        // them is, and up to where it was copied.
+        let Range { start, end } = self.range;
+        outermost.write_targets(bytes_max, start, |value| {
+            out.push(0, now_ms, Some(key), Some(value), std::iter::empty());
+        });
+        let end = Self { epoch: self.epoch, range: end..end, targets: BTreeMap::new() };
+        out.push(0, now_ms, Some(key), Some(&end.value()), std::iter::empty());
+    }
+
+    /// Write the stretches as said of no source offset, in as many records as it takes.
+    fn write_targets(&self, bytes_max: usize, start: i64, mut push: impl FnMut(&[u8])) {
+        let new = || Self { epoch: self.epoch, range: start..start, targets: BTreeMap::new() };
+        let mut part = new();
+        for (target, stretches) in &self.targets {
+            part.targets.insert(target.clone(), stretches.clone());
+            if part.targets.len() > 1 && part.value().len() > bytes_max {
+                part.targets.remove(target);
+                push(&part.value());
+                part = new();
+                part.targets.insert(target.clone(), stretches.clone());
+            }
+        }
+        push(&part.value());
+    }
+
+    /// Where to cut this in two, so that each part has fewer stretches; `None`: it is about one source
+    /// offset, or none.
+    fn middle(&self) -> Option<i64> {
+        if self.range.end - self.range.start < 2 {
+            return None;
+        }
+        let largest = self.targets.values().max_by_key(|stretches| stretches.len());
+        let middle = largest.and_then(|stretches| stretches.get(stretches.len() / 2));
+        let middle = middle.map_or(self.range.start, |stretch| stretch.source);
+        Some(middle.clamp(self.range.start + 1, self.range.end - 1))
+    }
+
+    /// What this says about the source offsets before `cut`, and about the others.
+    fn split(&self, cut: i64) -> (Self, Self) {
+        let part = |range: Range<i64>| Self { epoch: self.epoch, range, targets: BTreeMap::new() };
+        let (mut before, mut behind) = (part(self.range.start..cut), part(cut..self.range.end));
+        for (target, stretches) in &self.targets {
+            for stretch in stretches {
+                let (first, second) = stretch.split(cut);
+                let parts = [(&mut before, first), (&mut behind, second)];
+                for (part, stretch) in parts.into_iter().filter_map(|(part, stretch)| Some((part, stretch?))) {
+                    part.targets.entry(target.clone()).or_default().push(stretch);
                 }
             }
         }
-        out.push(0, now_ms, Some(key.as_bytes()), Some(&record.finish(self.range.end)), std::iter::empty());
+        (before, behind)
+    }
+
+    /// This with only the first and the last stretch in each partition of the target.
+    fn outermost(&self) -> Self {
+        let ends = |stretches: &Vec<Stretch>| match stretches[..] {
+            [first, .., last] => vec![first, last],
+            _ => stretches.clone(),
+        };
+        let targets = self.targets.iter().map(|(target, stretches)| (target.clone(), ends(stretches)));
+        Self { targets: targets.collect(), ..self.clone() }
+    }
+
+    /// The value of a record that says this. All numbers are of variable length (zigzag): version, epoch,
+    /// first source offset, number of source offsets; then for each partition of the target: the length
+    /// of its topic's name, the name, its number, the number of stretches, and of each stretch how far
+    /// it begins behind the end of the one before (behind 0 if it is the first) in the source and in
+    /// the target, and its number of records.
+    fn value(&self) -> Vec<u8> {
+        let mut value = Vec::new();
+        for number in [VERSION, self.epoch as i64, self.range.start, self.range.end - self.range.start] {
+            varint::put(&mut value, number);
+        }
+        for (partition, stretches) in &self.targets {
+            varint::put(&mut value, partition.topic.len() as i64);
+            value.extend_from_slice(partition.topic.as_bytes());
+            varint::put(&mut value, partition.partition.into());
+            varint::put(&mut value, stretches.len() as i64);
+            let (mut source, mut target) = (0, 0);
+            for stretch in stretches {
+                varint::put(&mut value, stretch.source - source);
+                varint::put(&mut value, stretch.target - target);
+                varint::put(&mut value, stretch.records);
+                (source, target) = (stretch.end(), stretch.target + stretch.records);
+            }
+        }
+        value
     }
 
     /// Read the value of a record. `None`: it is not one of these.
@@ -116,53 +225,6 @@ fn read_stretches(bytes: &[u8], at: &mut usize, stretches: &mut Vec<Stretch>) ->
         target = target.checked_add(records)?;
     }
     Some(())
-}
-
-/// A record that is being written. All numbers are of variable length (zigzag): version, epoch, first source offset, number of source offsets; then for each partition of
-/// the target: the length of its topic's name, the name, its number, the number of stretches, and of each stretch how far it begins behind the end of the one before
-/// (behind 0 if it is the first) in the source and in the target, and its number of records.
-struct Written {
-    epoch: u64,
-    start: i64,
-    bytes: Vec<u8>,
-}
-
-impl Written {
-    fn new(of: &Copies) -> Self {
-        Self { epoch: of.epoch, start: of.range.start, bytes: Vec::new() }
-    }
-
-    /// Append as many stretches as there is room for; one at least, if the record is empty. Answers how many.
-    fn push(&mut self, partition: &TopicPartition, stretches: &[Stretch]) -> usize {
-        let mut body = Vec::new();
-        let (mut source, mut target, mut taken) = (0, 0, 0);
-        for stretch in stretches {
-            varint::put(&mut body, stretch.source - source);
-            varint::put(&mut body, stretch.target - target);
-            varint::put(&mut body, stretch.records);
-            (source, target) = (stretch.end(), stretch.target + stretch.records);
-            taken += 1;
-            if self.bytes.len() + body.len() > RECORD_BYTES {
-                break;
-            }
-        }
-        varint::put(&mut self.bytes, partition.topic.len() as i64);
-        self.bytes.extend_from_slice(partition.topic.as_bytes());
-        varint::put(&mut self.bytes, partition.partition.into());
-        varint::put(&mut self.bytes, taken as i64);
-        self.bytes.extend_from_slice(&body);
-        taken
-    }
-
-    /// The value, about the source offsets before `end`.
-    fn finish(self, end: i64) -> Vec<u8> {
-        let mut value = Vec::with_capacity(self.bytes.len() + 24);
-        for number in [VERSION, self.epoch as i64, self.start, end - self.start] {
-            varint::put(&mut value, number);
-        }
-        value.extend_from_slice(&self.bytes);
-        value
-    }
 }
 
 #[cfg(test)]
@@ -209,8 +271,90 @@ mod tests {
         assert_eq!(Copies::read(&bytes), Some(copies));
     }
 
+    /// Of all that records say, stretch by stretch, where the first record at or behind an offset is.
+    fn place_of<'a>(copies: impl IntoIterator<Item = &'a Copies>, to: &TopicPartition, offset: i64) -> Option<i64> {
+        let stretches = copies.into_iter().flat_map(|copies| copies.targets.get(to).into_iter().flatten());
+        let mut reaches = stretches.filter(|stretch| stretch.end() > offset);
+        reaches.next().map(|stretch| stretch.target + (offset - stretch.source).max(0))
+    }
+
+    fn read(copies: &Copies, bytes_max: usize) -> Vec<Copies> {
+        let mut builder = BatchBuilder::new();
+        copies.write_within(bytes_max, b"in/7", 0, &mut builder);
+        let batch = builder.finish("", 0);
+        let values = batch.records().map(|record| record.value().expect("a value").to_vec());
+        let values = values.inspect(|value| assert!(value.len() <= bytes_max, "{} bytes", value.len()));
+        values.map(|value| Copies::read(&value).expect("readable")).collect()
+    }
+
+    /// What a link may have copied: records of consecutive source offsets, each to some partitions.
+    fn copies(records: &[Vec<u32>], start: i64) -> Copies {
+        let mut targets: BTreeMap<TopicPartition, Vec<Stretch>> = BTreeMap::new();
+        let mut ends: BTreeMap<u32, i64> = BTreeMap::new();
+        for (source, outputs) in (start..).zip(records) {
+            for to in outputs {
+                let end = ends.entry(*to).or_default();
+                let stretches = targets.entry(place(*to)).or_default();
+                match stretches.last_mut() {
+                    Some(last) if last.end() == source && last.target + last.records == *end => last.records += 1,
+                    _ => stretches.push(Stretch { source, target: *end, records: 1 }),
+                }
+                *end += 1;
+            }
+        }
+        Copies { epoch: 3, range: start..start + records.len() as i64, targets }
+    }
+
+    proptest! {
+        #[test]
+        fn each_of_several_records_is_whole_for_offsets_of_its_own(
+            records in prop::collection::vec(prop::collection::vec(0..3_u32, 0..4), 1..60),
+            start in 0..1_000_i64, bytes_max in 80..200_usize,
+        ) {
+            let all = copies(&records, start);
+            let parts = read(&all, bytes_max);
+            let ranges: Vec<_> = parts.iter().map(|part| part.range.clone()).collect();
+            prop_assert_eq!(ranges.first().map(|range| range.start), Some(all.range.start));
+            prop_assert_eq!(ranges.last().map(|range| range.end), Some(all.range.end));
+            prop_assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start), "{:?}", ranges);
+            for (number, part) in parts.iter().enumerate() {
+                prop_assert_eq!(part.epoch, 3);
+                for stretch in part.targets.values().flatten() {
+                    prop_assert!(part.range.start <= stretch.source && stretch.end() <= part.range.end, "{:?}", part);
+                }
+                // What is left after the records before it are gone is as good as all.
+                for offset in part.range.clone() {
+                    for to in (0..3).map(place) {
+                        prop_assert_eq!(place_of(&parts[number..], &to, offset), place_of([&all], &to, offset));
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
-    fn what_does_not_fit_in_a_record_is_known_when_the_last_one_is_there() {
+    fn a_record_that_went_to_too_many_places_is_said_by_the_first_and_the_last_one_in_each_partition() {
+        let parts = read(&copies(&[vec![0; 400], vec![0]], 5), 100);
+        assert_eq!(parts.iter().map(|part| part.range.clone()).collect::<Vec<_>>(), [5..6, 6..7]);
+        let ends = parts[0].targets[&place(0)].iter().map(|stretch| stretch.target).collect::<Vec<_>>();
+        assert_eq!(ends, [0, 399]);
+        assert_eq!((place_of(&parts, &place(0), 5), place_of(&parts, &place(0), 6)), (Some(0), Some(400)));
+    }
+
+    #[test]
+    fn a_record_that_went_to_too_many_partitions_is_not_known_but_all_that_it_feeds_is() {
+        let parts = read(&copies(&[vec![0], (0..200).collect(), vec![0]], 5), 100);
+        let ranges: Vec<_> = parts.iter().map(|part| part.range.clone()).collect();
+        let (first, rest) = ranges.split_first().expect("some");
+        let (rest, [end, last]) = rest.split_at(rest.len() - 2) else { panic!("{ranges:?}") };
+        assert_eq!((first, end, last), (&(5..6), &(7..7), &(7..8)));
+        assert!(rest.len() > 5 && rest.iter().all(|range| *range == (6..6)), "{rest:?}");
+        let fed: std::collections::BTreeSet<_> = parts.iter().flat_map(|part| part.targets.keys()).collect();
+        assert_eq!(fed.len(), 200);
+    }
+
+    #[test]
+    fn what_does_not_fit_in_a_record_is_cut_by_source_offsets() {
         let stretch = |number: i64| Stretch { source: number * 3, target: number * 2, records: 1 };
         let stretches: Vec<_> = (0..400_000).map(stretch).collect();
         let copies = Copies {
@@ -220,9 +364,8 @@ mod tests {
         };
         let read: Vec<_> = written(&copies).iter().map(|bytes| Copies::read(bytes).expect("readable")).collect();
         assert!(read.len() > 2, "{}", read.len());
-        let (last, before) = read.split_last().expect("some");
-        assert!(before.iter().all(|copies| copies.range == (0..0)));
-        assert_eq!(last.range, 0..2_000_000);
+        assert!(read.windows(2).all(|pair| pair[0].range.end == pair[1].range.start));
+        assert_eq!((read[0].range.start, read[read.len() - 1].range.end), (0, 2_000_000));
         let all: Vec<_> =
             read.iter().flat_map(|copies| copies.targets.get(&place(0)).cloned().unwrap_or_default()).collect();
         assert!(all == stretches);
