@@ -1,11 +1,11 @@
 //! Plugins of a link: found by digest, compiled, and made into pipelines.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::builtins::Builtins;
 use super::failure::Failure;
+use super::genesis::Genesis;
 use super::pipeline::{Pipeline, Stage};
 use super::revision::{History, RevisionRecord, StageSpec};
 use super::stats::StageStats;
@@ -22,30 +22,27 @@ pub(super) struct Components {
     /// The pipeline as the configuration file has it, with the components' bytes.
     configured: Vec<(StageSpec, Arc<[u8]>)>,
     stats: Mutex<BTreeMap<String, Arc<StageStats>>>,
-    guard: Arc<Guard>,
 }
 
-/// What keeps records from coming once more that have gone back to the source. It follows from the genesis and is no content of a revision: it holds for all of them, those of
-/// before included, since there were no such records before.
+/// Keeps records that went back to the source from being copied once more. It follows from the link record that the
+/// lanes were opened under, never from what this daemon has seen, and is no content of a revision: it holds for all of
+/// them, those of before included, since there were no such records before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Guard {
-    /// The link's target.
-    target: ClusterId,
-    /// Whether the target has ever had the source's place.
-    is_on: AtomicBool,
+    /// The cluster whose records are left out: the link's target, if it has ever had the source's place.
+    leave_out: Option<ClusterId>,
 }
 
 impl Guard {
-    pub(super) fn new(target: ClusterId) -> Arc<Self> {
-        Arc::new(Self { target, is_on: AtomicBool::new(false) })
-    }
-
-    pub(super) fn turn_on(&self) {
-        self.is_on.store(true, Relaxed);
+    /// What a link record asks of every pipeline. A link without one has not failed over yet.
+    pub(super) fn of(genesis: Option<&Genesis>, target: &ClusterId) -> Self {
+        let is_on = genesis.is_some_and(|genesis| genesis.link_epoch > 0);
+        Self { leave_out: is_on.then(|| target.clone()) }
     }
 
     fn applied(&self, builtins: &model::Builtins) -> model::Builtins {
-        let leave_out = || Provenance { leave_out: self.target.to_string(), mark: None };
-        let provenance = builtins.provenance.clone().or_else(|| self.is_on.load(Relaxed).then(leave_out));
+        let leave_out = |cluster: &ClusterId| Provenance { leave_out: cluster.to_string(), mark: None };
+        let provenance = builtins.provenance.clone().or_else(|| self.leave_out.as_ref().map(leave_out));
         model::Builtins { provenance, ..builtins.clone() }
     }
 }
@@ -55,18 +52,13 @@ impl Components {
         engine: PluginEngine,
         target: Arc<dyn Cluster>,
         configured: Vec<(StageSpec, Arc<[u8]>)>,
-        guard: Arc<Guard>,
     ) -> Self {
-        Self { engine, target, configured, stats: Mutex::default(), guard }
-    }
-
-    pub(super) fn guard(&self) -> &Guard {
-        &self.guard
+        Self { engine, target, configured, stats: Mutex::default() }
     }
 
     /// The same, with numbers of its own: what is done with them is not the link's work.
     pub(super) fn apart(&self) -> Self {
-        Self::new(self.engine.clone(), self.target.clone(), self.configured.clone(), self.guard.clone())
+        Self::new(self.engine.clone(), self.target.clone(), self.configured.clone())
     }
 
     pub(super) fn engine(&self) -> &PluginEngine {
@@ -83,16 +75,17 @@ impl Components {
         self.configured.iter().try_for_each(|(spec, bytes)| Ok(self.target.put_artifact(&spec.plugin_digest, bytes)?))
     }
 
-    /// Compile a revision of `history` from the components that the target holds.
+    /// Compile a revision of `history` from the components that the target holds, behind `guard`.
     pub(super) fn pipeline(
         &self,
         history: &History,
         record: RevisionRecord,
+        guard: &Guard,
         watch: Watch,
     ) -> Result<Pipeline, Failure> {
         let number = record.number;
         let stages = record.stages.iter().map(|spec| self.stage(spec)).collect::<Result<_, Failure>>()?;
-        let builtins = Builtins::new(&self.guard.applied(&record.builtins)).map_err(|message| {
+        let builtins = Builtins::new(&guard.applied(&record.builtins)).map_err(|message| {
             let message = format!("the built-ins of revision {number}: {message}");
             Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate")
         })?;

@@ -80,6 +80,11 @@ impl Shared {
         self.genesis.start_of(partition, &self.config.start)
     }
 
+    /// What the link record that the lanes were opened under asks of every pipeline.
+    pub(super) fn guard(&self) -> Guard {
+        Guard::of(Some(&self.genesis), &self.config.target)
+    }
+
     /// What a lane is to run that has committed under `committed` before. A revision that is not known here was published by another daemon that runs
     /// the link, and is taken from the target.
     pub(super) fn pipeline_after(&self, committed: Option<RevisionNumber>) -> Result<Arc<Pipeline>, Failure> {
@@ -90,7 +95,7 @@ impl Shared {
         let history = history_of(&*self.target, &self.config.id)?;
         if let Some(newest) = history.last() {
             // Whoever has published it watches it.
-            self.take_over(self.components.pipeline(&history, newest.clone(), Watch::default())?);
+            self.take_over(self.components.pipeline(&history, newest.clone(), &self.guard(), Watch::default())?);
         }
         Ok(self.slot.load_full())
     }
@@ -214,7 +219,6 @@ impl Link {
                 engine,
                 target.clone(),
                 configured,
-                Guard::new(config.target.clone()),
             )),
             target,
             events: Arc::default(),
@@ -530,12 +534,13 @@ impl Link {
     fn shared(&self, orders: Orders, genesis: Genesis) -> Result<Shared, Failure> {
         let (history, record) = self.history_to_run()?;
         let watch = self.watch(&history, None);
+        let guard = Guard::of(Some(&genesis), &self.config.target);
         Ok(Shared {
             // What the file says counts for a link that is new.
             config: LinkConfig { lanes: genesis.lanes, ..self.config.clone() },
             source: self.source.clone(),
             target: self.target.clone(),
-            slot: ArcSwap::from_pointee(self.components.pipeline(&history, record, watch)?),
+            slot: ArcSwap::from_pointee(self.components.pipeline(&history, record, &guard, watch)?),
             orders,
             lanes: (0..genesis.lanes).map(|_| Mutex::default()).collect(),
             counters: self.counters.clone(),

@@ -24,8 +24,14 @@ const RECORDS_MAX: usize = 100;
 /// That the target has taken the source's place, or is about to, or is about to give it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedOver {
-    /// How often that has happened with this time.
+    /// How often that has happened with this time. A target that was replaced or rebuilt begins again at 1.
     pub epoch: u32,
+    /// What tells this failover from all others, those of other targets included. An older tidegate wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The number of the failback link, once the source has been asked which ones are taken there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<u32>,
     /// How far it is.
     pub phase: Phase,
     /// The daemon that sees to it.
@@ -80,6 +86,11 @@ impl FailedOver {
     /// Whether the source is being given its place back.
     pub fn is_returning(&self) -> bool {
         matches!(self.phase, Phase::Returning | Phase::Closing)
+    }
+
+    /// The id of the failback link of `link`. An older tidegate knows it by the epoch alone.
+    pub fn way_back_id(&self, link: &str) -> String {
+        super::back::way_back_id(link, self.back.unwrap_or(self.epoch))
     }
 
     /// Why no lane runs.
@@ -357,6 +368,19 @@ mod tests {
     fn left(topics: &[TopicPositions]) -> Option<u64> {
         let topics = topics.iter().enumerate().map(|(number, topic)| (number.to_string(), topic.clone()));
         Positions::new(topics.collect()).left()
+    }
+
+    /// What daemons have stored in the world, before failovers had ids too.
+    #[test]
+    fn a_failover_is_read_as_it_was_stored() {
+        let before = r#"{"epoch":2,"phase":"over","daemon":"a","since_ms":5,"reason":"manual","by":"ann","drained":true,"tries":0}"#;
+        let over: FailedOver = serde_json::from_str(before).expect("readable");
+        assert_eq!(serde_json::to_string(&over).expect("text"), before);
+        assert_eq!(over.way_back_id("orders"), "orders.back2");
+        let now = FailedOver { id: Some("x".to_owned()), back: Some(7), ..over };
+        let text = before.replace(r#""phase""#, r#""id":"x","back":7,"phase""#);
+        assert_eq!(serde_json::to_string(&now).expect("text"), text);
+        assert_eq!(now.way_back_id("orders"), "orders.back7");
     }
 
     #[test]

@@ -68,6 +68,17 @@ impl Link {
         if self.source().standbys().is_some() { self.guard_source_topics() } else { Ok(()) }
     }
 
+    /// Whether the target refuses what others write to these of its topics while the link's topics stand by. Its guards
+    /// say so: a target that could refuse records has none for a link without failover.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn refuses_others<'t>(&self, topics: impl IntoIterator<Item = &'t str>) -> Result<bool, Failure> {
+        let Some(standbys) = self.target().standbys() else { return Ok(false) };
+        let guarded = standbys.standby_topics(&self.config().id)?;
+        Ok(topics.into_iter().all(|topic| guarded.contains_key(topic)))
+    }
+
     /// Have the copies of all topics stand by that the source has now.
     pub(in crate::link) fn guard_source_topics(&self) -> Result<(), Failure> {
         if self.target().standbys().is_none() || !self.config().failover.enabled {

@@ -15,7 +15,7 @@ use super::terms::Terms;
 use super::writers::Writers;
 use crate::config::LinkConfig;
 use crate::connector::{Cluster, PartitionRange, RevisionStart, Topic};
-use crate::link::components::Components;
+use crate::link::components::{Components, Guard};
 use crate::link::failover::others::{Others, written_by_others};
 use crate::link::failure::Failure;
 use crate::link::genesis::{self, of_lanes};
@@ -163,12 +163,14 @@ impl Survey<'_> {
             return Ok(());
         }
         let history = (self.history)()?;
+        let genesis = genesis::read(self.target, &stage.config.id)?.map(|stored| stored.genesis);
+        let guard = Guard::of(genesis.as_ref(), &stage.config.target);
         stage.undone = history.last().map(|last| history.undone_by(last.number)).unwrap_or_default();
         for record in history.revisions().iter().filter(|record| numbers.contains(&record.number)) {
             if stage.revisions.contains_key(&record.number) {
                 continue;
             }
-            let loaded = self.components.pipeline(&history, record.clone(), Watch::default()).and_then(|pipeline| {
+            let loaded = self.components.pipeline(&history, record.clone(), &guard, Watch::default()).and_then(|pipeline| {
                 let pipeline = Arc::new(pipeline);
                 plan.routes.extend(Run::new(&stage.config, &pipeline)?.routes().cloned());
                 pipeline.builtins.timed_headers().for_each(|name| stage.printer.mask_times(name));
