@@ -48,11 +48,7 @@ impl Guard {
 }
 
 impl Components {
-    pub(super) fn new(
-        engine: PluginEngine,
-        target: Arc<dyn Cluster>,
-        configured: Vec<(StageSpec, Arc<[u8]>)>,
-    ) -> Self {
+    pub(super) fn new(engine: PluginEngine, target: Arc<dyn Cluster>, configured: Vec<(StageSpec, Arc<[u8]>)>) -> Self {
         Self { engine, target, configured, stats: Mutex::default() }
     }
 

@@ -215,11 +215,7 @@ impl Link {
             definition: 0,
             culprit: None,
             source,
-            components: Arc::new(Components::new(
-                engine,
-                target.clone(),
-                configured,
-            )),
+            components: Arc::new(Components::new(engine, target.clone(), configured)),
             target,
             events: Arc::default(),
             alarm: Arc::default(),

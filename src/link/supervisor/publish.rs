@@ -182,7 +182,8 @@ impl Link {
         let watch = self.watch(history, running.map(|running| &*running.shared));
         // Without lanes nothing goes through it: it is only checked.
         let guard = running.map_or_else(Guard::default, |running| running.shared.guard());
-        let pipeline = self.components.pipeline(history, record.clone(), &guard, watch).map_err(PublishError::Failed)?;
+        let pipeline =
+            self.components.pipeline(history, record.clone(), &guard, watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage, &[]))?;
         if let Some(Running { shared, .. }) = running {
             pipeline.make_spares(&self.config.id, shared.config.lanes).map_err(PublishError::Failed)?;

@@ -170,12 +170,13 @@ impl Survey<'_> {
             if stage.revisions.contains_key(&record.number) {
                 continue;
             }
-            let loaded = self.components.pipeline(&history, record.clone(), &guard, Watch::default()).and_then(|pipeline| {
-                let pipeline = Arc::new(pipeline);
-                plan.routes.extend(Run::new(&stage.config, &pipeline)?.routes().cloned());
-                pipeline.builtins.timed_headers().for_each(|name| stage.printer.mask_times(name));
-                Ok(pipeline)
-            });
+            let loaded =
+                self.components.pipeline(&history, record.clone(), &guard, Watch::default()).and_then(|pipeline| {
+                    let pipeline = Arc::new(pipeline);
+                    plan.routes.extend(Run::new(&stage.config, &pipeline)?.routes().cloned());
+                    pipeline.builtins.timed_headers().for_each(|name| stage.printer.mask_times(name));
+                    Ok(pipeline)
+                });
             plan.chooses |= loaded.as_ref().is_ok_and(|pipeline| pipeline.transforms());
             plan.writers.add_revision(loaded.as_ref().ok().map(|pipeline| &**pipeline));
             let loaded = loaded.map_err(|failure| format!("revision {} cannot be run: {failure}", record.number));
