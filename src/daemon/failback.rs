@@ -340,11 +340,11 @@ impl Daemon {
         back.order(Desired::Stopped)?;
         let over = link.failed_over().ok_or_else(gone)?;
         let (groups_moved, warnings) = back.move_groups(&link.unread_at_source(over.epoch)?);
-        back.shut_out(&over)?;
+        let shut_out = back.shut_out(&over)?;
         if ends_of(back)? != ends {
             return Err(still_written(link));
         }
-        link.end_return(groups_moved, warnings)?;
+        link.end_return(shut_out, groups_moved, warnings)?;
         Ok(())
     }
 }

@@ -101,9 +101,9 @@ fn fail_back(link: &Link, back: &Link, to: &EmbeddedCluster, value: &str) {
     back.order(Desired::Running).expect("runs");
     wait_until("it is back", || is_at(to, value));
     back.order(Desired::Stopped).expect("stopped");
-    back.shut_out(&link.failed_over().expect("failed over")).expect("shut out");
+    let shut_out = back.shut_out(&link.failed_over().expect("failed over")).expect("shut out");
     link.turn_return(Phase::Closing).expect("ours");
-    link.end_return(Vec::new(), Vec::new()).expect("done");
+    link.end_return(shut_out, Vec::new(), Vec::new()).expect("done");
 }
 
 /// After a failover or several.

@@ -46,6 +46,10 @@ pub struct ReturnPreview {
     pub to_return: u64,
 }
 
+/// That no lane of a failback link commits any more. Without it, no failback ends.
+#[derive(Debug)]
+pub struct ShutOut(());
+
 impl Link {
     /// What a failback would do. Changes nothing.
     ///
@@ -164,7 +168,7 @@ impl Link {
     ///
     /// # Errors
     /// The target does not answer, or somebody else has changed the record.
-    pub fn shut_out(&self, over: &FailedOver) -> Result<(), Failure> {
+    pub fn shut_out(&self, over: &FailedOver) -> Result<ShutOut, Failure> {
         let stored = match self.stored_genesis()? {
             Some(stored) => stored,
             // Its lanes have not begun: those of others must not either.
@@ -187,7 +191,8 @@ impl Link {
         };
         let stored = self.replace_genesis(&stored, stored.genesis.failing_over(shut.clone()))?.ok_or_else(overtaken)?;
         self.see_genesis()?;
-        self.fence(&stored.genesis, &shut)
+        self.fence(&stored.genesis, &shut)?;
+        Ok(ShutOut(()))
     }
 
     /// Say how far it is, if it is still for us to do.
@@ -209,7 +214,12 @@ impl Link {
     ///
     /// # Errors
     /// Another daemon sees to it, or the target does not answer.
-    pub fn end_return(&self, groups_moved: Vec<String>, warnings: Vec<String>) -> Result<FailoverRecord, Failure> {
+    pub fn end_return(
+        &self,
+        _: ShutOut,
+        groups_moved: Vec<String>,
+        warnings: Vec<String>,
+    ) -> Result<FailoverRecord, Failure> {
         let over = self.turn_return(Phase::Closing)?;
         let record = FailoverRecord {
             direction: Direction::Failback,

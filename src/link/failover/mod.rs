@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-pub use self::back::{ReturnError, ReturnPreview};
+pub use self::back::{ReturnError, ReturnPreview, ShutOut};
 pub(super) use self::record::places_of_all;
 pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
 pub use self::trigger::{Signs, Trigger};
