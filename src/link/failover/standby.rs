@@ -68,6 +68,15 @@ impl Link {
         if self.source().standbys().is_some() { self.guard_source_topics() } else { Ok(()) }
     }
 
+    /// Have the copies of all topics stand by that the source has now.
+    pub(in crate::link) fn guard_source_topics(&self) -> Result<(), Failure> {
+        if self.target().standbys().is_none() || !self.config().failover.enabled {
+            return Ok(());
+        }
+        let topics = self.source().topics()?;
+        guard(self.config(), &**self.target(), topics.into_iter().map(|topic| topic.name))
+    }
+
     /// Whether the target refuses what others write to these of its topics while the link's topics stand by. Its guards
     /// say so: a target that could refuse records has none for a link without failover.
     ///
@@ -77,15 +86,6 @@ impl Link {
         let Some(standbys) = self.target().standbys() else { return Ok(false) };
         let guarded = standbys.standby_topics(&self.config().id)?;
         Ok(topics.into_iter().all(|topic| guarded.contains_key(topic)))
-    }
-
-    /// Have the copies of all topics stand by that the source has now.
-    pub(in crate::link) fn guard_source_topics(&self) -> Result<(), Failure> {
-        if self.target().standbys().is_none() || !self.config().failover.enabled {
-            return Ok(());
-        }
-        let topics = self.source().topics()?;
-        guard(self.config(), &**self.target(), topics.into_iter().map(|topic| topic.name))
     }
 
     /// The copies that are known without the source.
