@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::builtins::Builtins;
+use super::failover::returned_from;
 use super::failure::Failure;
 use super::genesis::Genesis;
 use super::pipeline::{Pipeline, Stage};
@@ -11,8 +12,9 @@ use super::revision::{History, RevisionRecord, StageSpec};
 use super::stats::StageStats;
 use super::status::lock;
 use super::watch::Watch;
+use crate::config::LinkConfig;
 use crate::connector::Cluster;
-use crate::model::{self, ClusterId, Digest, Provenance};
+use crate::model::{self, ClusterId, Digest, Provenance, TopicPartition};
 use crate::plugin::{Plugin, PluginEngine};
 
 /// Where the plugins of a link come from.
@@ -24,26 +26,37 @@ pub(super) struct Components {
     stats: Mutex<BTreeMap<String, Arc<StageStats>>>,
 }
 
-/// Keeps records that went back to the source from being copied once more. It follows from the link record that the
-/// lanes were opened under, never from what this daemon has seen, and is no content of a revision: it holds for all of
-/// them, those of before included, since there were no such records before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Guard {
-    /// The cluster whose records are left out: the link's target, if it has ever had the source's place.
-    leave_out: Option<ClusterId>,
+/// Keeps records that went back to the source from being copied once more. It follows from what the target says when
+/// the lanes are opened, never from what this daemon has seen, and is no content of a revision: it holds for all of
+/// them, those of before included.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Guard(Option<Returned>);
+
+/// Records that have come from the link's target.
+#[derive(Clone, Debug)]
+struct Returned {
+    /// The target.
+    cluster: ClusterId,
+    /// By source partition, the offset of the first that can have; 0 where none is known. What lies before has come
+    /// from another target of the same id, that this one was put in the place of.
+    from: BTreeMap<TopicPartition, i64>,
 }
 
 impl Guard {
     /// What a link record asks of every pipeline. A link without one has not failed over yet.
-    pub(super) fn of(genesis: Option<&Genesis>, target: &ClusterId) -> Self {
-        let is_on = genesis.is_some_and(|genesis| genesis.link_epoch > 0);
-        Self { leave_out: is_on.then(|| target.clone()) }
+    pub(super) fn of(target: &dyn Cluster, config: &LinkConfig, genesis: Option<&Genesis>) -> Result<Self, Failure> {
+        let Some(genesis) = genesis.filter(|genesis| genesis.link_epoch > 0) else { return Ok(Self::default()) };
+        let from = returned_from(target, &config.id, genesis.link_epoch)?;
+        Ok(Self(Some(Returned { cluster: config.target.clone(), from })))
     }
 
-    fn applied(&self, builtins: &model::Builtins) -> model::Builtins {
-        let leave_out = |cluster: &ClusterId| Provenance { leave_out: cluster.to_string(), mark: None };
-        let provenance = builtins.provenance.clone().or_else(|| self.leave_out.as_ref().map(leave_out));
-        model::Builtins { provenance, ..builtins.clone() }
+    /// The built-ins of a revision, behind this.
+    fn applied(&self, builtins: &model::Builtins) -> Result<Builtins, String> {
+        let Some(Returned { cluster, from }) = self.0.as_ref().filter(|_| builtins.provenance.is_none()) else {
+            return Builtins::new(builtins);
+        };
+        let provenance = Some(Provenance { leave_out: cluster.to_string(), mark: None });
+        Ok(Builtins::new(&model::Builtins { provenance, ..builtins.clone() })?.leaving_out_from(from.clone()))
     }
 }
 
@@ -81,7 +94,7 @@ impl Components {
     ) -> Result<Pipeline, Failure> {
         let number = record.number;
         let stages = record.stages.iter().map(|spec| self.stage(spec)).collect::<Result<_, Failure>>()?;
-        let builtins = Builtins::new(&guard.applied(&record.builtins)).map_err(|message| {
+        let builtins = guard.applied(&record.builtins).map_err(|message| {
             let message = format!("the built-ins of revision {number}: {message}");
             Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate")
         })?;

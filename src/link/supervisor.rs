@@ -66,6 +66,8 @@ pub(super) struct Shared {
     pub(super) throttle: Arc<Throttle>,
     components: Arc<Components>,
     pub(super) genesis: Genesis,
+    /// What that asks of every pipeline.
+    pub(super) guard: Guard,
     /// The newest layout that this daemon knows.
     pub(super) layout_max: u32,
     /// Whether a lane has found out that these lanes do not count any more.
@@ -80,11 +82,6 @@ impl Shared {
         self.genesis.start_of(partition, &self.config.start)
     }
 
-    /// What the link record that the lanes were opened under asks of every pipeline.
-    pub(super) fn guard(&self) -> Guard {
-        Guard::of(Some(&self.genesis), &self.config.target)
-    }
-
     /// What a lane is to run that has committed under `committed` before. A revision that is not known here was published by another daemon that runs
     /// the link, and is taken from the target.
     pub(super) fn pipeline_after(&self, committed: Option<RevisionNumber>) -> Result<Arc<Pipeline>, Failure> {
@@ -95,7 +92,7 @@ impl Shared {
         let history = history_of(&*self.target, &self.config.id)?;
         if let Some(newest) = history.last() {
             // Whoever has published it watches it.
-            self.take_over(self.components.pipeline(&history, newest.clone(), &self.guard(), Watch::default())?);
+            self.take_over(self.components.pipeline(&history, newest.clone(), &self.guard, Watch::default())?);
         }
         Ok(self.slot.load_full())
     }
@@ -530,7 +527,7 @@ impl Link {
     fn shared(&self, orders: Orders, genesis: Genesis) -> Result<Shared, Failure> {
         let (history, record) = self.history_to_run()?;
         let watch = self.watch(&history, None);
-        let guard = Guard::of(Some(&genesis), &self.config.target);
+        let guard = Guard::of(&*self.target, &self.config, Some(&genesis))?;
         Ok(Shared {
             // What the file says counts for a link that is new.
             config: LinkConfig { lanes: genesis.lanes, ..self.config.clone() },
@@ -547,6 +544,7 @@ impl Link {
             throttle: self.throttle.clone(),
             components: self.components.clone(),
             genesis,
+            guard,
             layout_max: self.layout_max,
             outlived: AtomicBool::new(false),
             trouble: Mutex::default(),

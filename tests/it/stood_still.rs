@@ -22,11 +22,16 @@ const CLUSTERS: &str = "[clusters.east]\nkind = \"embedded\"\n[clusters.west]\nk
 /// Two clusters, and a link from one to the other.
 struct Scene {
     /// The directory of the clusters.
-    _site: Site,
+    site: Site,
     engine: PluginEngine,
     east: Arc<EmbeddedCluster>,
     west: Arc<EmbeddedCluster>,
     config: LinkConfig,
+}
+
+fn open(site: &Site, name: &str) -> Arc<EmbeddedCluster> {
+    let store = Store::open(site.path(name), Options::default()).expect("opens");
+    Arc::new(EmbeddedCluster::new(Arc::new(store)))
 }
 
 impl Scene {
@@ -36,13 +41,9 @@ impl Scene {
             format!("{CLUSTERS}[links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"t\"]\nlanes = 2\n{more}");
         let (config, _) = Config::parse(&text, "test", &site.path("")).expect("a configuration");
         let config = config.links.into_values().next().expect("a link");
-        let open = |name: &str| {
-            let store = Store::open(site.path(name), Options::default()).expect("opens");
-            Arc::new(EmbeddedCluster::new(Arc::new(store)))
-        };
-        let (east, west) = (open("east.redb"), open("west.redb"));
+        let (east, west) = (open(&site, "east.redb"), open(&site, "west.redb"));
         east.create_topic("t", 2).expect("a topic");
-        Self { engine: PluginEngine::new(None).expect("an engine"), east, west, config, _site: site }
+        Self { engine: PluginEngine::new(None).expect("an engine"), east, west, config, site }
     }
 
     /// The link as a daemon of this name runs it.
@@ -209,6 +210,41 @@ fn a_failback_link_that_was_shut_out_is_let_in_by_whose_turn_it_is() {
     let all = once(&["first", "there"]);
     assert_eq!((values(east), values(west)), (all.clone(), all));
     [&first, &second, &back].iter().for_each(|link| link.halt());
+}
+
+/// Marks say the id of a target, and another one may have it by now: what has come back from the one before is not there.
+#[test]
+fn what_has_come_back_from_an_earlier_target_of_the_same_id_is_copied() {
+    for first in [Desired::Paused, Desired::Running] {
+        let scene = Scene::new("");
+        let run = |scene: &Scene, first: Desired, there: &str, after: &str| {
+            let (east, west, link) = (&*scene.east, &*scene.west, scene.link("a"));
+            link.order(first).expect("told");
+            if first == Desired::Running {
+                wait_until("it is copied", || is_at(west, "first"));
+            }
+            fail_over(&link);
+            write(west, there);
+            let over = link.begin_return(Reason::Manual, "ann").expect("begun");
+            fail_back(&link, &scene.back("a", &link, &over), east, there);
+            link.order(Desired::Running).expect("told");
+            let it = link.clone();
+            let warden = thread::spawn(move || it.guard());
+            write(east, after);
+            wait_until("the link runs again", || is_at(west, after));
+            link.dismiss();
+            warden.join().expect("ended");
+            link.halt();
+        };
+        write(&scene.east, "first");
+        run(&scene, Desired::Running, "there-1", "after-1");
+        // A link that is paused fails over before it has copied anything there.
+        let west = open(&scene.site, "another.redb");
+        let scene = Scene { west, ..scene };
+        run(&scene, first, "there-2", "after-2");
+        let all = once(&["first", "there-1", "after-1", "there-2", "after-2"]);
+        assert_eq!((values(&scene.east), values(&scene.west)), (all.clone(), all), "{first:?}");
+    }
 }
 
 /// Whether writers can be locked out is what the guards say, and no matter of the kind of cluster.

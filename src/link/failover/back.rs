@@ -250,10 +250,16 @@ impl Link {
         Ok(record)
     }
 
-    /// Note what the source has that was not replicated, before anything goes back to it.
+    /// Note what the source has that was not replicated, before anything goes back to it; and where all partitions end
+    /// that the link reads, those included that it had not begun to read: see [`super::returned_from`].
     fn note_what_source_has(&self, epoch: u32) -> Result<(), Failure> {
         let known = self.positions(epoch)?.unwrap_or_default();
-        self.put_written_at_source(epoch, self.source_now(&known)?).map(drop)
+        let mut now = self.source_now(&known)?.topics;
+        for (partition, end) in self.ends_of_all()? {
+            let topic = now.entry(partition.topic.to_string()).or_default();
+            topic.source_ends.entry(partition.partition).or_insert(end);
+        }
+        self.put_written_at_source(epoch, Positions::new(now)).map(drop)
     }
 
     /// Where the source ends now in the partitions that were known at a failover.

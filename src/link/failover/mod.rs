@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 pub use self::back::{ReturnError, ReturnPreview, ShutOut};
-pub(super) use self::record::places_of_all;
 pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
+pub(super) use self::record::{places_of_all, returned_from};
 pub use self::trigger::{Signs, Trigger};
 use super::events::Event;
 use super::failure::Failure;

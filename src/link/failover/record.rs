@@ -10,7 +10,7 @@ use crate::connector::{Class, Cluster, Error};
 use crate::link::failure::Failure;
 use crate::link::genesis::FAILED_OVER;
 use crate::link::supervisor::Link;
-use crate::model::{LinkId, encode};
+use crate::model::{LinkId, TopicPartition, encode};
 
 /// Where failovers and failbacks are listed.
 const RECORDS: &str = "failovers";
@@ -240,6 +240,32 @@ pub(in crate::link) fn places_of_all(
         all.push((left, returned_of(target, link, epoch)?));
     }
     Ok(all)
+}
+
+/// By source partition, the first offset at which a record can be that has come back from this target: before the first
+/// failback none had. A source that was rebuilt ends before that at the next one. Partitions that a failback says
+/// nothing of are left out.
+pub(in crate::link) fn returned_from(
+    target: &dyn Cluster,
+    link: &LinkId,
+    epochs: u32,
+) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+    let mut from: Option<BTreeMap<TopicPartition, i64>> = None;
+    for epoch in 1..=epochs {
+        let begun: Option<Positions> = read_json(target, link, &ahead_key(epoch), |positions: &Positions| positions.v)?;
+        let ends = begun.unwrap_or_default().topics.into_iter().flat_map(|(name, topic)| {
+            topic.source_ends.into_iter().map(move |(number, end)| (TopicPartition::new(name.as_str(), number), end))
+        });
+        let ends: BTreeMap<TopicPartition, i64> = ends.collect();
+        from = Some(match from {
+            None => ends,
+            Some(before) => before
+                .into_iter()
+                .filter_map(|(partition, before)| Some((partition.clone(), before.min(*ends.get(&partition)?))))
+                .collect(),
+        });
+    }
+    Ok(from.unwrap_or_default())
 }
 
 /// Where a link was at a failover.

@@ -181,7 +181,7 @@ impl Link {
         let record = record.map_err(|error| PublishError::Failed(error.into()))?.clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
         // Without lanes nothing goes through it: it is only checked.
-        let guard = running.map_or_else(Guard::default, |running| running.shared.guard());
+        let guard = running.map_or_else(Guard::default, |running| running.shared.guard.clone());
         let pipeline =
             self.components.pipeline(history, record.clone(), &guard, watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage, &[]))?;

@@ -164,7 +164,7 @@ impl Survey<'_> {
         }
         let history = (self.history)()?;
         let genesis = genesis::read(self.target, &stage.config.id)?.map(|stored| stored.genesis);
-        let guard = Guard::of(genesis.as_ref(), &stage.config.target);
+        let guard = Guard::of(self.target, &stage.config, genesis.as_ref())?;
         stage.undone = history.last().map(|last| history.undone_by(last.number)).unwrap_or_default();
         for record in history.revisions().iter().filter(|record| numbers.contains(&record.number)) {
             if stage.revisions.contains_key(&record.number) {
