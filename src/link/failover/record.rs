@@ -250,22 +250,25 @@ pub(in crate::link) fn returned_from(
     link: &LinkId,
     epochs: u32,
 ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
-    let mut from: Option<BTreeMap<TopicPartition, i64>> = None;
-    for epoch in 1..=epochs {
-        let begun: Option<Positions> = read_json(target, link, &ahead_key(epoch), |positions: &Positions| positions.v)?;
-        let ends = begun.unwrap_or_default().topics.into_iter().flat_map(|(name, topic)| {
-            topic.source_ends.into_iter().map(move |(number, end)| (TopicPartition::new(name.as_str(), number), end))
+    let begun = |epoch: u32| read_json(target, link, &ahead_key(epoch), |positions: &Positions| positions.v);
+    let begun = (1..=epochs).map(begun).collect::<Result<Vec<Option<Positions>>, Failure>>()?;
+    Ok(first_returned(begun.into_iter().map(Option::unwrap_or_default)))
+}
+
+/// The same, by what the source had at the beginning of each failback.
+fn first_returned(begun: impl Iterator<Item = Positions>) -> BTreeMap<TopicPartition, i64> {
+    let ends_of = |(name, topic): (String, TopicPositions)| {
+        topic.source_ends.into_iter().map(move |(number, end)| (TopicPartition::new(name.as_str(), number), end))
+    };
+    let ends = begun.map(|begun| begun.topics.into_iter().flat_map(ends_of).collect::<BTreeMap<_, _>>());
+    let earlier = |before: BTreeMap<TopicPartition, i64>, ends: BTreeMap<TopicPartition, i64>| {
+        let known = before.into_iter().filter_map(|(partition, end)| {
+            let end = end.min(*ends.get(&partition)?);
+            Some((partition, end))
         });
-        let ends: BTreeMap<TopicPartition, i64> = ends.collect();
-        from = Some(match from {
-            None => ends,
-            Some(before) => before
-                .into_iter()
-                .filter_map(|(partition, before)| Some((partition.clone(), before.min(*ends.get(&partition)?))))
-                .collect(),
-        });
-    }
-    Ok(from.unwrap_or_default())
+        known.collect()
+    };
+    ends.reduce(earlier).unwrap_or_default()
 }
 
 /// Where a link was at a failover.
@@ -407,6 +410,20 @@ mod tests {
         let text = before.replace(r#""phase""#, r#""id":"x","back":7,"phase""#);
         assert_eq!(serde_json::to_string(&now).expect("text"), text);
         assert_eq!(now.way_back_id("orders"), "orders.back7");
+    }
+
+    #[test]
+    fn the_first_failback_says_what_has_come_back_unless_the_source_was_rebuilt_since() {
+        let first = |begun: &[&[i64]]| {
+            let positions = |ends: &&[i64]| Positions::new([("t".to_owned(), topic(&[], ends))].into());
+            let first = first_returned(begun.iter().map(positions));
+            first.into_iter().map(|(partition, from)| (partition.partition, from)).collect::<Vec<_>>()
+        };
+        assert_eq!(first(&[]), []);
+        assert_eq!(first(&[&[5, 7], &[9, 9]]), [(0, 5), (1, 7)]);
+        assert_eq!(first(&[&[5, 7], &[9, 3]]), [(0, 5), (1, 3)], "it was rebuilt");
+        assert_eq!(first(&[&[5, 7], &[9]]), [(0, 5)], "it lacked a partition");
+        assert_eq!(first(&[&[5], &[9, 3]]), [(0, 5)], "a partition came later");
     }
 
     #[test]
