@@ -16,8 +16,9 @@ use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::background;
+use crate::config::TopicSelector;
 use crate::connector::Class;
-use crate::link::failover::{FailedOver, Phase, Reason, ReturnError, way_back_id};
+use crate::link::failover::{FailedOver, Phase, Reason, ReturnError};
 use crate::link::supervisor::LinkState;
 use crate::link::{Desired, Failure, Link};
 use crate::model::{LinkId, TopicPartition};
@@ -222,11 +223,15 @@ impl Daemon {
     fn return_to_source(&self, hosted: &Hosted) {
         let link = &hosted.link();
         let id = &link.config().id;
+        let mut is_done = false;
         while !link.is_dismissed() {
             let looked = self.way_back_of(link).and_then(|back| self.look_at(link, &back.link()));
             match looked {
                 Ok(Looked::GoesOn) => thread::sleep(LOOK_EVERY),
-                Ok(Looked::Done) => break,
+                Ok(Looked::Done) => {
+                    is_done = true;
+                    break;
+                }
                 Err(failure) => {
                     // Called off, done, or taken over by another daemon.
                     if link.failed_over().is_none_or(|over| over.phase == Phase::Over || *over.daemon != *self.name) {
@@ -238,13 +243,13 @@ impl Daemon {
                 }
             }
         }
-        self.remove_way_back(id);
+        self.remove_way_back(id, is_done);
     }
 
     /// The link that goes the way back; it is made if it is not there.
     fn way_back_of(&self, link: &Link) -> Result<Arc<Hosted>, Failure> {
         let over = link.failed_over().ok_or_else(gone)?;
-        let id = way_back_id(&link.config().id, over.epoch);
+        let id = over.way_back_id(&link.config().id);
         let is_there = || {
             let there = self.world().links.get(&*id).cloned()?;
             Some(if there.managed_by == ManagedBy::Failback { Ok(there) } else { Err(taken(&id)) })
@@ -252,7 +257,7 @@ impl Daemon {
         if let Some(there) = is_there() {
             return there;
         }
-        let config = link.way_back(over.epoch)?;
+        let config = link.way_back(&over)?;
         let _changing = lock(&self.changing);
         // Somebody may just have defined one.
         if let Some(there) = is_there() {
@@ -268,21 +273,28 @@ impl Daemon {
         Ok(hosted)
     }
 
-    fn remove_way_back(&self, link: &LinkId) {
+    /// `is_done`: nobody goes on with it.
+    fn remove_way_back(&self, link: &LinkId, is_done: bool) {
         let is_number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
         let is_its = |hosted: &&Arc<Hosted>| {
             let rest = hosted.config().id.strip_prefix(&**link).and_then(|rest| rest.strip_prefix(".back"));
             hosted.managed_by == ManagedBy::Failback && rest.is_some_and(is_number)
         };
-        let Some(back) = self.links().iter().find(is_its).cloned() else { return };
-        self.world_to_change().links.remove(&back.config().id);
-        back.end();
+        for back in self.links().iter().filter(is_its) {
+            self.world_to_change().links.remove(&back.config().id);
+            back.end();
+            if is_done {
+                back.release_topics();
+            }
+        }
     }
 
     /// Come a step further.
     fn look_at(&self, link: &Link, back: &Link) -> Result<Looked, Failure> {
         let id = &link.config().id;
         let over = link.failed_over().ok_or_else(gone)?;
+        // It was shut out by whoever died before the source had its place.
+        back.let_in(link)?;
         if let (LinkState::Failed, Some(failure)) = back.state() {
             return Err(failure);
         }
@@ -293,7 +305,11 @@ impl Daemon {
         self.regions.returns.note(id, |progress| {
             (progress.left, progress.backlog) = (Some(backlog.left), Some(backlog));
         });
-        let target_refuses = link.target().standbys().is_some();
+        let topics = back.config().topics.iter().filter_map(|selector| match selector {
+            TopicSelector::Name(name) => Some(&**name),
+            TopicSelector::Pattern(_) => None,
+        });
+        let target_refuses = link.refuses_others(topics)?;
         if over.phase == Phase::Returning && !backlog.is_short(before, target_refuses) {
             return Ok(Looked::GoesOn);
         }
@@ -322,19 +338,20 @@ impl Daemon {
             return Err(still_written(link));
         }
         back.order(Desired::Stopped)?;
-        let epoch = link.failed_over().ok_or_else(gone)?.epoch;
-        let (groups_moved, warnings) = back.move_groups(&link.unread_at_source(epoch)?);
+        let over = link.failed_over().ok_or_else(gone)?;
+        let (groups_moved, warnings) = back.move_groups(&link.unread_at_source(over.epoch)?);
+        let shut_out = back.shut_out(&over)?;
         if ends_of(back)? != ends {
             return Err(still_written(link));
         }
-        link.end_return(groups_moved, warnings)?;
+        link.end_return(shut_out, groups_moved, warnings)?;
         Ok(())
     }
 }
 
 /// Whether the daemon that goes a way back runs lanes there. A source that cannot be asked says nothing against it.
 fn is_heard_of(link: &Link, over: &FailedOver) -> bool {
-    let back = way_back_id(&link.config().id, over.epoch);
+    let back = over.way_back_id(&link.config().id);
     link.source().daemons(&back.into()).map_or(true, |daemons| daemons.contains_key(&*over.daemon))
 }
 

@@ -1,18 +1,20 @@
 //! Plugins of a link: found by digest, compiled, and made into pipelines.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::builtins::Builtins;
+use super::failover::returned_from;
 use super::failure::Failure;
+use super::genesis::Genesis;
 use super::pipeline::{Pipeline, Stage};
 use super::revision::{History, RevisionRecord, StageSpec};
 use super::stats::StageStats;
 use super::status::lock;
 use super::watch::Watch;
+use crate::config::LinkConfig;
 use crate::connector::Cluster;
-use crate::model::{self, ClusterId, Digest, Provenance};
+use crate::model::{self, ClusterId, Digest, Provenance, TopicPartition};
 use crate::plugin::{Plugin, PluginEngine};
 
 /// Where the plugins of a link come from.
@@ -22,51 +24,50 @@ pub(super) struct Components {
     /// The pipeline as the configuration file has it, with the components' bytes.
     configured: Vec<(StageSpec, Arc<[u8]>)>,
     stats: Mutex<BTreeMap<String, Arc<StageStats>>>,
-    guard: Arc<Guard>,
 }
 
-/// What keeps records from coming once more that have gone back to the source. It follows from the genesis and is no content of a revision: it holds for all of them, those of
-/// before included, since there were no such records before.
-pub(super) struct Guard {
-    /// The link's target.
-    target: ClusterId,
-    /// Whether the target has ever had the source's place.
-    is_on: AtomicBool,
+/// Keeps records that went back to the source from being copied once more. It follows from what the target says when
+/// the lanes are opened, never from what this daemon has seen, and is no content of a revision: it holds for all of
+/// them, those of before included.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Guard(Option<Returned>);
+
+/// Records that have come from the link's target.
+#[derive(Clone, Debug)]
+struct Returned {
+    /// The target.
+    cluster: ClusterId,
+    /// By source partition, the offset of the first that can have; 0 where none is known. What lies before has come
+    /// from another target of the same id, that this one was put in the place of.
+    from: BTreeMap<TopicPartition, i64>,
 }
 
 impl Guard {
-    pub(super) fn new(target: ClusterId) -> Arc<Self> {
-        Arc::new(Self { target, is_on: AtomicBool::new(false) })
+    /// What a link record asks of every pipeline. A link without one has not failed over yet.
+    pub(super) fn of(target: &dyn Cluster, config: &LinkConfig, genesis: Option<&Genesis>) -> Result<Self, Failure> {
+        let Some(genesis) = genesis.filter(|genesis| genesis.link_epoch > 0) else { return Ok(Self::default()) };
+        let from = returned_from(target, &config.id, genesis.link_epoch)?;
+        Ok(Self(Some(Returned { cluster: config.target.clone(), from })))
     }
 
-    pub(super) fn turn_on(&self) {
-        self.is_on.store(true, Relaxed);
-    }
-
-    fn applied(&self, builtins: &model::Builtins) -> model::Builtins {
-        let leave_out = || Provenance { leave_out: self.target.to_string(), mark: None };
-        let provenance = builtins.provenance.clone().or_else(|| self.is_on.load(Relaxed).then(leave_out));
-        model::Builtins { provenance, ..builtins.clone() }
+    /// The built-ins of a revision, behind this.
+    fn applied(&self, builtins: &model::Builtins) -> Result<Builtins, String> {
+        let Some(Returned { cluster, from }) = self.0.as_ref().filter(|_| builtins.provenance.is_none()) else {
+            return Builtins::new(builtins);
+        };
+        let provenance = Some(Provenance { leave_out: cluster.to_string(), mark: None });
+        Ok(Builtins::new(&model::Builtins { provenance, ..builtins.clone() })?.leaving_out_from(from.clone()))
     }
 }
 
 impl Components {
-    pub(super) fn new(
-        engine: PluginEngine,
-        target: Arc<dyn Cluster>,
-        configured: Vec<(StageSpec, Arc<[u8]>)>,
-        guard: Arc<Guard>,
-    ) -> Self {
-        Self { engine, target, configured, stats: Mutex::default(), guard }
-    }
-
-    pub(super) fn guard(&self) -> &Guard {
-        &self.guard
+    pub(super) fn new(engine: PluginEngine, target: Arc<dyn Cluster>, configured: Vec<(StageSpec, Arc<[u8]>)>) -> Self {
+        Self { engine, target, configured, stats: Mutex::default() }
     }
 
     /// The same, with numbers of its own: what is done with them is not the link's work.
     pub(super) fn apart(&self) -> Self {
-        Self::new(self.engine.clone(), self.target.clone(), self.configured.clone(), self.guard.clone())
+        Self::new(self.engine.clone(), self.target.clone(), self.configured.clone())
     }
 
     pub(super) fn engine(&self) -> &PluginEngine {
@@ -83,16 +84,17 @@ impl Components {
         self.configured.iter().try_for_each(|(spec, bytes)| Ok(self.target.put_artifact(&spec.plugin_digest, bytes)?))
     }
 
-    /// Compile a revision of `history` from the components that the target holds.
+    /// Compile a revision of `history` from the components that the target holds, behind `guard`.
     pub(super) fn pipeline(
         &self,
         history: &History,
         record: RevisionRecord,
+        guard: &Guard,
         watch: Watch,
     ) -> Result<Pipeline, Failure> {
         let number = record.number;
         let stages = record.stages.iter().map(|spec| self.stage(spec)).collect::<Result<_, Failure>>()?;
-        let builtins = Builtins::new(&self.guard.applied(&record.builtins)).map_err(|message| {
+        let builtins = guard.applied(&record.builtins).map_err(|message| {
             let message = format!("the built-ins of revision {number}: {message}");
             Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate")
         })?;

@@ -126,7 +126,7 @@ impl Link {
             return Ok(());
         };
         let watch = self.watch(&history, Some(shared));
-        let pipeline = self.components.pipeline(&history, newest.clone(), watch)?;
+        let pipeline = self.components.pipeline(&history, newest.clone(), &shared.guard, watch)?;
         pipeline.make_spares(&self.config().id, shared.config.lanes)?;
         self.announce(newest);
         shared.take_over(pipeline);

@@ -161,9 +161,11 @@ impl Genesis {
         self.mirrormaker.is_some() && self.ends.contains_key(&partition.to_string())
     }
 
-    /// Whether lanes that were opened under this are those of `now` too.
+    /// Whether lanes that were opened under this are those of `now` too. Lanes of an earlier link epoch are not: what
+    /// has come back from the target since then is left out by those of today alone.
     pub(super) fn has_lanes_of(&self, now: &Self) -> bool {
-        self.generation == now.generation && now.relane.is_none() && now.failover.is_none()
+        let is_settled = now.relane.is_none() && now.failover.is_none();
+        self.generation == now.generation && self.link_epoch == now.link_epoch && is_settled
     }
 
     /// The last generation that has been tried, whatever came of it.
@@ -298,7 +300,11 @@ pub(super) fn confirm(target: &dyn Cluster, link: &LinkId, genesis: &Genesis, la
     if genesis.has_lanes_of(&now) {
         return Ok(());
     }
-    let message = format!("the link has {} other lanes now (generation {})", now.lanes, now.generation);
+    let message = if genesis.link_epoch == now.link_epoch {
+        format!("the link has {} other lanes now (generation {})", now.lanes, now.generation)
+    } else {
+        format!("the link has failed over and back since the lanes were opened (link epoch {})", now.link_epoch)
+    };
     let remedy = "nothing: the daemon opens those of its lanes";
     Err(Error { class: Class::Reopen, code: RELANED, message, remedy })
 }
@@ -306,11 +312,7 @@ pub(super) fn confirm(target: &dyn Cluster, link: &LinkId, genesis: &Genesis, la
 impl Link {
     /// What the target has, if it has anything.
     pub(super) fn stored_genesis(&self) -> Result<Option<Stored>, Failure> {
-        let stored = read(&**self.target(), &self.config().id)?;
-        if stored.as_ref().is_some_and(|stored| stored.genesis.link_epoch > 0) {
-            self.components.guard().turn_on();
-        }
-        Ok(stored)
+        Ok(read(&**self.target(), &self.config().id)?)
     }
 
     /// What the link was made with, and what has become of that; `None` if it was never started.
@@ -454,6 +456,9 @@ mod tests {
         let done = marked.tried_by("a", 2).expect("asked for").relaned();
         assert!(!before.has_lanes_of(&done));
         assert!(done.has_lanes_of(&done));
+        let back = Genesis { link_epoch: 1, ..before.clone() };
+        assert!(!before.has_lanes_of(&back), "it has failed over and back");
+        assert!(back.has_lanes_of(&back));
         assert_eq!(marked.check_settled().expect_err("under way").class, Class::Reopen);
     }
 

@@ -66,6 +66,8 @@ pub(super) struct Shared {
     pub(super) throttle: Arc<Throttle>,
     components: Arc<Components>,
     pub(super) genesis: Genesis,
+    /// What that asks of every pipeline.
+    pub(super) guard: Guard,
     /// The newest layout that this daemon knows.
     pub(super) layout_max: u32,
     /// Whether a lane has found out that these lanes do not count any more.
@@ -90,7 +92,7 @@ impl Shared {
         let history = history_of(&*self.target, &self.config.id)?;
         if let Some(newest) = history.last() {
             // Whoever has published it watches it.
-            self.take_over(self.components.pipeline(&history, newest.clone(), Watch::default())?);
+            self.take_over(self.components.pipeline(&history, newest.clone(), &self.guard, Watch::default())?);
         }
         Ok(self.slot.load_full())
     }
@@ -210,12 +212,7 @@ impl Link {
             definition: 0,
             culprit: None,
             source,
-            components: Arc::new(Components::new(
-                engine,
-                target.clone(),
-                configured,
-                Guard::new(config.target.clone()),
-            )),
+            components: Arc::new(Components::new(engine, target.clone(), configured)),
             target,
             events: Arc::default(),
             alarm: Arc::default(),
@@ -544,12 +541,13 @@ impl Link {
     fn shared(&self, orders: Orders, genesis: Genesis) -> Result<Shared, Failure> {
         let (history, record) = self.history_to_run()?;
         let watch = self.watch(&history, None);
+        let guard = Guard::of(&*self.target, &self.config, Some(&genesis))?;
         Ok(Shared {
             // What the file says counts for a link that is new.
             config: LinkConfig { lanes: genesis.lanes, ..self.config.clone() },
             source: self.source.clone(),
             target: self.target.clone(),
-            slot: ArcSwap::from_pointee(self.components.pipeline(&history, record, watch)?),
+            slot: ArcSwap::from_pointee(self.components.pipeline(&history, record, &guard, watch)?),
             orders,
             lanes: (0..genesis.lanes).map(|_| Mutex::default()).collect(),
             counters: self.counters.clone(),
@@ -560,6 +558,7 @@ impl Link {
             throttle: self.throttle.clone(),
             components: self.components.clone(),
             genesis,
+            guard,
             layout_max: self.layout_max,
             outlived: AtomicBool::new(false),
             trouble: Mutex::default(),

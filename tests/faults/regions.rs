@@ -5,13 +5,14 @@ use std::thread;
 
 use kafka_oracle::{Codec, Content, Plan, Record, Writer};
 use rustix::process::Signal;
-use tidegate::api::wire::{FailoverDetails, FailoverEvent, FailoverReason, LinkStatus};
+use tidegate::api::wire::{FailoverDetails, FailoverEvent, FailoverReason, LaneState, LinkStatus};
 
 use crate::clusters::{Pair, Version};
 use crate::harness::{LINKS, Site, wait_until};
 
 for_version_2_first! {
     a_daemon_that_stood_still_cannot_write_into_the_new_source,
+    a_daemon_that_stood_still_leaves_out_what_has_come_back,
     the_source_goes_away_and_comes_back,
 }
 
@@ -149,6 +150,50 @@ fn a_daemon_that_stood_still_cannot_write_into_the_new_source(version: Version) 
         source == target
     });
     assert!(read(pair, &link)[0].values().all(|count| *count == 1), "nothing is there twice");
+}
+
+/// Two daemons share a link. One stands still from before a failover until its failback is over.
+fn a_daemon_that_stood_still_leaves_out_what_has_come_back(version: Version) {
+    let pair = Pair::shared(version);
+    let link = format!("still-{}", version.name());
+    let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
+    let [first, second] = ["first", "second"].map(|daemon| site(&link, daemon, pair, ""));
+    kafka_oracle::create(&source, &link, PARTITIONS, &[]).expect("a topic");
+    let still = first.start();
+    let _other = second.start();
+    let has_lanes = |site: &Site| site.client.link(&link).lanes.iter().any(|lane| lane.state == LaneState::Running);
+    wait_until("both have lanes", || has_lanes(&first) && has_lanes(&second));
+    write(&source, &link, 1, 1_000);
+    let are_same = || {
+        let [source, target] = read(pair, &link);
+        source == target
+    };
+    wait_until("it is copied", are_same);
+    let say = |site: &Site, what: &str| {
+        let answer = site.client.post(&format!("{LINKS}/{link}/{what}"), "").expect("an answer");
+        assert_eq!(answer.status, 200, "{what}: {}", answer.body);
+    };
+    // So it has no transaction that tells it that it was fenced.
+    say(&second, "pause");
+    let is = |status: LinkStatus| [&first, &second].iter().all(|site| site.client.link(&link).status == status);
+    wait_until("both are paused", || is(LinkStatus::Paused));
+
+    still.signal(Signal::STOP);
+    post(&second, &link, "failover?drain_timeout=1s");
+    write(&target, &link, 2, 500);
+    post(&second, &link, "failback");
+    await_event(&second, &link, "failback-1");
+    still.signal(Signal::CONT);
+    wait_until("both are paused again", || is(LinkStatus::Paused));
+    wait_until("both have lanes again", || {
+        let mut lanes = [&first, &second].map(|site| site.client.link(&link).lanes);
+        lanes.iter_mut().all(|lanes| lanes.iter().any(|lane| lane.state == LaneState::Paused))
+    });
+    say(&second, "resume");
+    write(&source, &link, 3, 500);
+    wait_until("both sides have everything", || read(pair, &link)[1].len() >= read(pair, &link)[0].len());
+    let [at_source, at_target] = read(pair, &link);
+    assert!(at_source == at_target && at_target.values().all(|count| *count == 1), "nothing is there twice");
 }
 
 /// Nobody says a word: the target takes its place, and gives it back.

@@ -499,3 +499,56 @@ fn a_link_of_several_topics_knows_where_each_of_them_was() {
     assert_eq!(values(&site, "east", "orders").len(), 10 + written.len());
     assert_eq!(values(&site, "east", "others"), once(&[&["other".to_owned()]]));
 }
+
+/// Link epochs are counted in the target, and checkpoints of failback links are in the source: one that is lost or replaced begins again at 1, and nothing of a failback of before counts.
+#[test]
+fn a_target_that_is_new_goes_back_from_its_own_failover() {
+    let said = |target: &str, enabled: bool| {
+        let more = if enabled { "failover_config = { enabled = true, failover_timeout_ms = 3600000 }\n" } else { "" };
+        let west = format!("[clusters.{target}]\nkind = \"embedded\"\n");
+        let link =
+            format!("[links.copy]\nsource = \"east\"\ntarget = \"{target}\"\ntopics = [\"orders\"]\nlanes = 2\n");
+        format!("[clusters.east]\nkind = \"embedded\"\ntopics.orders.partitions = 2\n{west}{link}{more}")
+    };
+    let there_and_back = |site: &Site, target: &str, epoch: u32, what: &str| {
+        post::<FailoverEvent>(site, "failover", 200);
+        let written = write(site, target, "orders", what, 6);
+        let answer = site.client.post(&path("failback"), "").expect("an answer");
+        assert!([200, 202].contains(&answer.status), "{}", answer.body);
+        await_done(site, &format!("failback-{epoch}"));
+        wait_until("the link runs again", || status(site) == LinkStatus::Active);
+        written
+    };
+    for (is_lost, count, enabled) in [(true, 0, true), (true, 4, false), (false, 4, true), (false, 0, false)] {
+        let what = format!("lost: {is_lost}, {count} records, enabled: {enabled}");
+        let site = Site::new(&said("west", enabled));
+        let daemon = site.start();
+        let mut all = vec![write(&site, "east", "orders", "first", count)];
+        site.client.await_caught_up("copy");
+        if count == 0 {
+            // A drill.
+            post::<FailoverEvent>(&site, "failover", 200);
+            post::<FailoverEvent>(&site, "failback", 200);
+            wait_until("the link runs again", || status(&site) == LinkStatus::Active);
+        } else {
+            all.push(there_and_back(&site, "west", 1, "drill"));
+        }
+        daemon.terminate();
+        let target = if is_lost { "west" } else { "north" };
+        if is_lost {
+            std::fs::remove_file(site.path("data/west.redb")).expect("it was there");
+        }
+        site.configure(&said(target, enabled));
+        let daemon = site.start();
+        all.push(write(&site, "east", "orders", "second", 5));
+        for epoch in 1..=2 {
+            all.push(there_and_back(&site, target, epoch, &format!("there-{epoch}")));
+            all.push(write(&site, "east", "orders", &format!("after-{epoch}"), 3));
+            site.client.await_caught_up("copy");
+            let expected = once(&all.iter().map(|values| &**values).collect::<Vec<_>>());
+            assert_eq!(values(&site, "east", "orders"), expected, "{what}, failover {epoch}: east");
+            assert_eq!(values(&site, target, "orders"), expected, "{what}, failover {epoch}: {target}");
+        }
+        daemon.terminate();
+    }
+}

@@ -51,6 +51,7 @@ mod slow;
 mod soak;
 mod spans;
 mod standby;
+mod stood_still;
 mod swap;
 #[allow(dead_code, reason = "shared with the hostile plugins")]
 #[path = "../hostile/template.rs"]

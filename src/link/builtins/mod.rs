@@ -16,7 +16,9 @@ mod seal;
 mod tests;
 mod transform;
 
-use crate::model::{self, Batch};
+use std::collections::BTreeMap;
+
+use crate::model::{self, Batch, TopicPartition};
 use filter::Filter;
 use provenance::Via;
 pub(in crate::link) use provenance::has as has_come_through;
@@ -49,6 +51,13 @@ impl Builtins {
         let filter = spec.filter.as_ref().map(Filter::new).transpose()?;
         let transform = spec.transform.as_ref().map(Transform::new).transpose()?;
         Ok(Self { filter, transform, via: spec.provenance.as_ref().map(Via::new) })
+    }
+
+    /// The same, where what has come through the target is left out only from these offsets on, and elsewhere all of it.
+    #[must_use]
+    pub(super) fn leaving_out_from(mut self, from: BTreeMap<TopicPartition, i64>) -> Self {
+        self.via = self.via.map(|via| via.leaving_out_from(from));
+        self
     }
 
     /// Whether there are none.

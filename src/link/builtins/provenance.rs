@@ -3,17 +3,26 @@
 //! Each link adds its source, and leaves out what has come through its target. Where a record was first written would not be enough: one that comes in from
 //! outside would go round for ever between two clusters that are not its own.
 
-use crate::model::{Batch, Provenance, RecordRef, VIA_HEADER};
+use std::collections::BTreeMap;
+
+use crate::model::{Batch, Provenance, RecordRef, TopicPartition, VIA_HEADER};
 
 /// Leaves out what has come through the target. What the rest has come through is written last, by the seal.
 #[derive(Debug)]
 pub(super) struct Via {
     spec: Provenance,
+    /// The offset in each partition from which on anything is left out; 0 where nothing is said.
+    from: BTreeMap<TopicPartition, i64>,
 }
 
 impl Via {
     pub(super) fn new(spec: &Provenance) -> Self {
-        Self { spec: spec.clone() }
+        Self { spec: spec.clone(), from: BTreeMap::new() }
+    }
+
+    /// The same, where what lies before these offsets stays.
+    pub(super) fn leaving_out_from(self, from: BTreeMap<TopicPartition, i64>) -> Self {
+        Self { from, ..self }
     }
 
     /// Drop the records that have come through the target. How many.
@@ -21,7 +30,10 @@ impl Via {
         if batch.headers.is_empty() {
             return 0;
         }
-        let keep: Vec<u8> = batch.records().map(|record| u8::from(!has(record, &self.spec.leave_out))).collect();
+        let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
+        let from = self.from.get(&partition).copied().unwrap_or(0);
+        let stays = |record: RecordRef<'_>| record.offset() < from || !has(record, &self.spec.leave_out);
+        let keep: Vec<u8> = batch.records().map(|record| u8::from(stays(record))).collect();
         batch.retain(&keep);
         (keep.len() - batch.len()) as u64
     }
@@ -83,6 +95,16 @@ mod tests {
         assert_eq!(ways(&records), [vec!["east"], vec!["north", "east"], vec!["east"], vec!["east", "north"]]);
         assert_eq!(records.next_offset, next_offset);
         assert!(records.records().all(|record| record.last_header(b"tag").is_some()));
+    }
+
+    #[test]
+    fn what_lies_before_an_offset_stays() {
+        let from = |partition| BTreeMap::from([(TopicPartition::new("orders", partition), 2)]);
+        let mut records = batch(&[&["west"], &[], &["west"], &[]]);
+        assert_eq!(via("west", None).leaving_out_from(from(0)).leave_out(&mut records), 1);
+        assert_eq!(records.offsets, [0, 1, 3]);
+        let mut records = batch(&[&["west"], &[]]);
+        assert_eq!(via("west", None).leaving_out_from(from(1)).leave_out(&mut records), 1, "of another partition");
     }
 
     #[test]

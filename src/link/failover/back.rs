@@ -8,9 +8,14 @@ use super::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, Top
 use crate::config::{LinkConfig, Rename, Start, TopicSelector, Topology};
 use crate::link::events::Event;
 use crate::link::failure::Failure;
+use crate::link::genesis::{GENESIS, Stored};
 use crate::link::lane::now_ms;
 use crate::link::supervisor::Link;
-use crate::model::{Builtins, Provenance, TopicPartition};
+use crate::model::{Builtins, LinkId, Provenance, TopicPartition};
+
+/// Where the source of a link keeps which failover a failback link belongs to: its id. Link epochs are counted in the
+/// target and begin again when that is replaced, but checkpoints of failback links stay in the source.
+const FAILBACK_OF: &str = "failback-of";
 
 /// Why a link does not go back. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,10 @@ pub struct ReturnPreview {
     /// How many records would go back, at most.
     pub to_return: u64,
 }
+
+/// That no lane of a failback link commits any more. Without it, no failback ends.
+#[derive(Debug)]
+pub struct ShutOut(());
 
 impl Link {
     /// What a failback would do. Changes nothing.
@@ -87,8 +96,10 @@ impl Link {
                 Phase::Fencing => return Err(ReturnError::Fencing),
                 Phase::Over => {
                     self.note_what_source_has(over.epoch)?;
+                    let back = self.claim_way_back(&over)?;
                     let (by, since_ms) = (by.to_owned(), now_ms());
-                    FailedOver { phase: Phase::Returning, by, reason, because: None, since_ms, drained: None, ..over }
+                    let next = FailedOver { phase: Phase::Returning, back, by, reason, since_ms, ..over };
+                    FailedOver { because: None, drained: None, ..next }
                 }
                 Phase::Returning | Phase::Closing if *over.daemon == **self.daemon() => return Ok(over),
                 Phase::Returning | Phase::Closing => over,
@@ -102,14 +113,94 @@ impl Link {
         }
     }
 
+    /// The number of the failback link of a failover: the first one that no other failover has used at the source. It
+    /// is the same whenever it is asked for, by whichever daemon.
+    fn claim_way_back(&self, over: &FailedOver) -> Result<Option<u32>, Failure> {
+        let Some(failover) = over.id.as_deref().map(str::as_bytes) else {
+            // An older tidegate may have begun a failback of it, under the number that follows from the epoch.
+            return Ok(None);
+        };
+        let source = self.source();
+        let mut number = over.epoch;
+        loop {
+            let id: LinkId = way_back_id(&self.config().id, number).into();
+            match source.metadata(&id, FAILBACK_OF)? {
+                Some(owner) if owner == failover => return Ok(Some(number)),
+                None if source.metadata(&id, GENESIS)?.is_none() => {
+                    // If another target's link is faster, it owns this number.
+                    if source.replace_metadata(&id, FAILBACK_OF, None, failover)? {
+                        return Ok(Some(number));
+                    }
+                }
+                // Of another failover; without an owner, of one that an older tidegate took back.
+                Some(_) | None => number += 1,
+            }
+        }
+    }
+
+    /// The failback, if it is still for us to do.
+    fn our_return(&self) -> Result<(Stored, FailedOver), Failure> {
+        let stored = self.see_genesis()?.ok_or_else(overtaken)?;
+        let over = stored.genesis.failover.clone().filter(|over| *over.daemon == **self.daemon());
+        let over = over.filter(FailedOver::is_returning).ok_or_else(overtaken)?;
+        Ok((stored, over))
+    }
+
+    /// Let the lanes of this failback link run again, if they were shut out and `forward` is failing back here still.
+    ///
+    /// # Errors
+    /// Another daemon sees to it, or a cluster does not answer.
+    pub fn let_in(&self, forward: &Self) -> Result<(), Failure> {
+        let Some(stored) = self.stored_genesis()?.filter(|stored| stored.genesis.failover.is_some()) else {
+            return Ok(());
+        };
+        // Whose turn it is counts after the read: whoever shuts lanes out later changes what was read.
+        forward.our_return()?;
+        self.replace_genesis(&stored, stored.genesis.returned())?.ok_or_else(overtaken)?;
+        self.see_genesis()?;
+        self.alarm.ring();
+        Ok(())
+    }
+
+    /// Shut all lanes of this failback link out of its target: everything is back, and no daemon that stood still may
+    /// copy what the link itself copies from now on. As with a failover its record says so first, and then its lanes
+    /// are fenced.
+    ///
+    /// # Errors
+    /// The target does not answer, or somebody else has changed the record.
+    pub fn shut_out(&self, over: &FailedOver) -> Result<ShutOut, Failure> {
+        let stored = match self.stored_genesis()? {
+            Some(stored) => stored,
+            // Its lanes have not begun: those of others must not either.
+            None => {
+                self.genesis()?;
+                self.stored_genesis()?.ok_or_else(overtaken)?
+            }
+        };
+        let shut = FailedOver {
+            // Another one each time: what was read before does not count any more.
+            epoch: stored.genesis.link_epoch + 1,
+            id: None,
+            back: None,
+            phase: Phase::Over,
+            daemon: self.daemon().to_string(),
+            since_ms: now_ms(),
+            drained: Some(true),
+            tries: 0,
+            ..over.clone()
+        };
+        let stored = self.replace_genesis(&stored, stored.genesis.failing_over(shut.clone()))?.ok_or_else(overtaken)?;
+        self.see_genesis()?;
+        self.fence(&stored.genesis, &shut)?;
+        Ok(ShutOut(()))
+    }
+
     /// Say how far it is, if it is still for us to do.
     ///
     /// # Errors
     /// Another daemon sees to it, or the target does not answer.
     pub fn turn_return(&self, phase: Phase) -> Result<FailedOver, Failure> {
-        let stored = self.see_genesis()?.ok_or_else(overtaken)?;
-        let over = stored.genesis.failover.clone().filter(|over| *over.daemon == **self.daemon());
-        let over = over.filter(FailedOver::is_returning).ok_or_else(overtaken)?;
+        let (stored, over) = self.our_return()?;
         if over.phase == phase {
             return Ok(over);
         }
@@ -123,7 +214,12 @@ impl Link {
     ///
     /// # Errors
     /// Another daemon sees to it, or the target does not answer.
-    pub fn end_return(&self, groups_moved: Vec<String>, warnings: Vec<String>) -> Result<FailoverRecord, Failure> {
+    pub fn end_return(
+        &self,
+        _: ShutOut,
+        groups_moved: Vec<String>,
+        warnings: Vec<String>,
+    ) -> Result<FailoverRecord, Failure> {
         let over = self.turn_return(Phase::Closing)?;
         let record = FailoverRecord {
             direction: Direction::Failback,
@@ -154,10 +250,16 @@ impl Link {
         Ok(record)
     }
 
-    /// Note what the source has that was not replicated, before anything goes back to it.
+    /// Note what the source has that was not replicated, before anything goes back to it; and where all partitions end
+    /// that the link reads, those included that it had not begun to read: see [`super::returned_from`].
     fn note_what_source_has(&self, epoch: u32) -> Result<(), Failure> {
         let known = self.positions(epoch)?.unwrap_or_default();
-        self.put_written_at_source(epoch, self.source_now(&known)?).map(drop)
+        let mut now = self.source_now(&known)?.topics;
+        for (partition, end) in self.ends_of_all()? {
+            let topic = now.entry(partition.topic.to_string()).or_default();
+            topic.source_ends.entry(partition.partition).or_insert(end);
+        }
+        self.put_written_at_source(epoch, Positions::new(now)).map(drop)
     }
 
     /// Where the source ends now in the partitions that were known at a failover.
@@ -199,10 +301,10 @@ impl Link {
     ///
     /// # Errors
     /// The target cannot be read, or does not know where the link was.
-    pub fn way_back(&self, epoch: u32) -> Result<LinkConfig, Failure> {
+    pub fn way_back(&self, over: &FailedOver) -> Result<LinkConfig, Failure> {
         let forward = self.config();
-        let positions = self.positions(epoch)?.ok_or_else(|| {
-            let message = format!("the target does not say where the link was at failover {epoch}");
+        let positions = self.positions(over.epoch)?.ok_or_else(|| {
+            let message = format!("the target does not say where the link was at failover {}", over.epoch);
             Failure::fatal("failovers-unreadable", message, "restore the target")
         })?;
         let mut start = BTreeMap::new();
@@ -221,7 +323,7 @@ impl Link {
         }
         let provenance = Provenance { leave_out: forward.source.to_string(), mark: Some(forward.target.to_string()) };
         Ok(LinkConfig {
-            id: way_back_id(&forward.id, epoch).as_str().into(),
+            id: over.way_back_id(&forward.id).into(),
             topology: Topology::ActivePassive,
             is_reverse: false,
             name: format!("{}, the way back", forward.name),
@@ -245,7 +347,7 @@ impl Link {
     }
 }
 
-/// The id of the link that goes the way back after a failover.
-pub fn way_back_id(link: &str, epoch: u32) -> String {
-    format!("{link}.back{epoch}")
+/// The id of the failback link of this number.
+pub(super) fn way_back_id(link: &str, number: u32) -> String {
+    format!("{link}.back{number}")
 }

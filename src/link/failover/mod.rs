@@ -22,9 +22,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-pub use self::back::{ReturnError, ReturnPreview, way_back_id};
-pub(super) use self::record::places_of_all;
+use uuid::Uuid;
+
+pub use self::back::{ReturnError, ReturnPreview, ShutOut};
 pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
+pub(super) use self::record::{places_of_all, returned_from};
 pub use self::trigger::{Signs, Trigger};
 use super::events::Event;
 use super::failure::Failure;
@@ -181,6 +183,8 @@ impl Link {
             let stored = check(stored.as_ref())?;
             let over = FailedOver {
                 epoch: stored.genesis.link_epoch + 1,
+                id: Some(Uuid::new_v4().simple().to_string()),
+                back: None,
                 phase: Phase::Fencing,
                 daemon: self.daemon().to_string(),
                 since_ms,
@@ -295,7 +299,7 @@ impl Link {
         }
         trace::step("fence").in_scope(|| {
             self.part(&over);
-            self.fence(&stored.genesis, over.epoch)
+            self.fence(&stored.genesis, &over)
         })?;
         let mut warnings = Vec::new();
         let positions = self.positions_now(&stored.genesis, &mut warnings)?;
@@ -421,12 +425,13 @@ impl Link {
         Err(Failure::fatal("not-wanted-any-more", message, "fail the link over by hand"))
     }
 
-    /// Fence all lanes: who has opened one before cannot commit any more, and finds out in the genesis why.
-    fn fence(&self, genesis: &Genesis, epoch: u32) -> Result<(), Failure> {
+    /// Fence all lanes, as long as the link record says `over`: who has opened one before cannot commit any more, and
+    /// finds out there why.
+    fn fence(&self, genesis: &Genesis, over: &FailedOver) -> Result<(), Failure> {
         let (target, id) = (&**self.target(), &self.config().id);
         let allowed = || {
             let now = read(target, id)?.and_then(|stored| stored.genesis.failover);
-            let is_ours = now.is_some_and(|now| now.epoch == epoch && now.phase == Phase::Fencing);
+            let is_ours = now.is_some_and(|now| now.epoch == over.epoch && now.phase == over.phase);
             if is_ours { Ok(()) } else { Err(overtaken()) }
         };
         let fence = |lane: u32| -> Result<(), Failure> {

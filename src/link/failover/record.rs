@@ -10,7 +10,7 @@ use crate::connector::{Class, Cluster, Error};
 use crate::link::failure::Failure;
 use crate::link::genesis::FAILED_OVER;
 use crate::link::supervisor::Link;
-use crate::model::{LinkId, encode};
+use crate::model::{LinkId, TopicPartition, encode};
 
 /// Where failovers and failbacks are listed.
 const RECORDS: &str = "failovers";
@@ -24,8 +24,14 @@ const RECORDS_MAX: usize = 100;
 /// That the target has taken the source's place, or is about to, or is about to give it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedOver {
-    /// How often that has happened with this time.
+    /// How often that has happened with this time. A target that was replaced or rebuilt begins again at 1.
     pub epoch: u32,
+    /// What tells this failover from all others, those of other targets included. An older tidegate wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The number of the failback link, once the source has been asked which ones are taken there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<u32>,
     /// How far it is.
     pub phase: Phase,
     /// The daemon that sees to it.
@@ -80,6 +86,11 @@ impl FailedOver {
     /// Whether the source is being given its place back.
     pub fn is_returning(&self) -> bool {
         matches!(self.phase, Phase::Returning | Phase::Closing)
+    }
+
+    /// The id of the failback link of `link`. An older tidegate knows it by the epoch alone.
+    pub fn way_back_id(&self, link: &str) -> String {
+        super::back::way_back_id(link, self.back.unwrap_or(self.epoch))
     }
 
     /// Why no lane runs.
@@ -231,6 +242,35 @@ pub(in crate::link) fn places_of_all(
     Ok(all)
 }
 
+/// By source partition, the first offset at which a record can be that has come back from this target: before the first
+/// failback none had. A source that was rebuilt ends before that at the next one. Partitions that a failback says
+/// nothing of are left out.
+pub(in crate::link) fn returned_from(
+    target: &dyn Cluster,
+    link: &LinkId,
+    epochs: u32,
+) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+    let begun = |epoch: u32| read_json(target, link, &ahead_key(epoch), |positions: &Positions| positions.v);
+    let begun = (1..=epochs).map(begun).collect::<Result<Vec<Option<Positions>>, Failure>>()?;
+    Ok(first_returned(begun.into_iter().map(Option::unwrap_or_default)))
+}
+
+/// The same, by what the source had at the beginning of each failback.
+fn first_returned(begun: impl Iterator<Item = Positions>) -> BTreeMap<TopicPartition, i64> {
+    let ends_of = |(name, topic): (String, TopicPositions)| {
+        topic.source_ends.into_iter().map(move |(number, end)| (TopicPartition::new(name.as_str(), number), end))
+    };
+    let ends = begun.map(|begun| begun.topics.into_iter().flat_map(ends_of).collect::<BTreeMap<_, _>>());
+    let earlier = |before: BTreeMap<TopicPartition, i64>, ends: BTreeMap<TopicPartition, i64>| {
+        let known = before.into_iter().filter_map(|(partition, end)| {
+            let end = end.min(*ends.get(&partition)?);
+            Some((partition, end))
+        });
+        known.collect()
+    };
+    ends.reduce(earlier).unwrap_or_default()
+}
+
 /// Where a link was at a failover.
 fn positions_of(target: &dyn Cluster, link: &LinkId, epoch: u32) -> Result<Option<Positions>, Failure> {
     read_json(target, link, &positions_key(epoch), |positions: &Positions| positions.v)
@@ -357,6 +397,33 @@ mod tests {
     fn left(topics: &[TopicPositions]) -> Option<u64> {
         let topics = topics.iter().enumerate().map(|(number, topic)| (number.to_string(), topic.clone()));
         Positions::new(topics.collect()).left()
+    }
+
+    /// What daemons have stored in the world, before failovers had ids too.
+    #[test]
+    fn a_failover_is_read_as_it_was_stored() {
+        let before = r#"{"epoch":2,"phase":"over","daemon":"a","since_ms":5,"reason":"manual","by":"ann","drained":true,"tries":0}"#;
+        let over: FailedOver = serde_json::from_str(before).expect("readable");
+        assert_eq!(serde_json::to_string(&over).expect("text"), before);
+        assert_eq!(over.way_back_id("orders"), "orders.back2");
+        let now = FailedOver { id: Some("x".to_owned()), back: Some(7), ..over };
+        let text = before.replace(r#""phase""#, r#""id":"x","back":7,"phase""#);
+        assert_eq!(serde_json::to_string(&now).expect("text"), text);
+        assert_eq!(now.way_back_id("orders"), "orders.back7");
+    }
+
+    #[test]
+    fn the_first_failback_says_what_has_come_back_unless_the_source_was_rebuilt_since() {
+        let first = |begun: &[&[i64]]| {
+            let positions = |ends: &&[i64]| Positions::new([("t".to_owned(), topic(&[], ends))].into());
+            let first = first_returned(begun.iter().map(positions));
+            first.into_iter().map(|(partition, from)| (partition.partition, from)).collect::<Vec<_>>()
+        };
+        assert_eq!(first(&[]), []);
+        assert_eq!(first(&[&[5, 7], &[9, 9]]), [(0, 5), (1, 7)]);
+        assert_eq!(first(&[&[5, 7], &[9, 3]]), [(0, 5), (1, 3)], "it was rebuilt");
+        assert_eq!(first(&[&[5, 7], &[9]]), [(0, 5)], "it lacked a partition");
+        assert_eq!(first(&[&[5], &[9, 3]]), [(0, 5)], "a partition came later");
     }
 
     #[test]

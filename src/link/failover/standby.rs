@@ -77,6 +77,17 @@ impl Link {
         guard(self.config(), &**self.target(), topics.into_iter().map(|topic| topic.name))
     }
 
+    /// Whether the target refuses what others write to these of its topics while the link's topics stand by. Its guards
+    /// say so: a target that could refuse records has none for a link without failover.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn refuses_others<'t>(&self, topics: impl IntoIterator<Item = &'t str>) -> Result<bool, Failure> {
+        let Some(standbys) = self.target().standbys() else { return Ok(false) };
+        let guarded = standbys.standby_topics(&self.config().id)?;
+        Ok(topics.into_iter().all(|topic| guarded.contains_key(topic)))
+    }
+
     /// The copies that are known without the source.
     fn known_copies(&self, standbys: &dyn Standbys) -> Result<StandbyTopics, Failure> {
         let (config, target) = (self.config(), &**self.target());

@@ -18,9 +18,13 @@ pub struct Signs {
     pub consecutive_failures: u64,
 }
 
+/// How long ago the look before may be. A daemon that stood still for longer does not know what has been so meanwhile.
+const LOOKED_AGO_MAX: Duration = Duration::from_secs(10);
+
 /// Since when there has been a reason.
 #[derive(Debug, Default)]
 pub struct Trigger {
+    looked: Option<Instant>,
     unreachable: Option<Instant>,
     behind: Option<Instant>,
     /// Whether it was seen not to be too far behind: a first copy is no reason.
@@ -32,6 +36,7 @@ pub struct Trigger {
 impl Trigger {
     /// Why the target is to take the source's place now. A target that does not answer takes nobody's place.
     pub fn look(&mut self, signs: Signs, config: &FailoverConfig, now: Instant) -> Option<(Reason, String)> {
+        self.forget_before_a_gap(now);
         let unreachable = lasting(&mut self.unreachable, signs.source_answers == Some(false), now);
         let too_far = signs.lag_records.filter(|lag| *lag > config.lag_records_max);
         self.was_level |= signs.lag_records.is_some() && too_far.is_none();
@@ -60,8 +65,17 @@ impl Trigger {
 
     /// Whether the source has answered for long enough to be given its place back.
     pub fn is_back(&mut self, signs: Signs, config: &FailoverConfig, now: Instant) -> bool {
+        self.forget_before_a_gap(now);
         let both = signs.source_answers == Some(true) && signs.target_answers == Some(true);
         lasting(&mut self.back, both, now) >= Some(config.timeout)
+    }
+
+    /// What was so before a pause in which nobody looked is counted anew.
+    fn forget_before_a_gap(&mut self, now: Instant) {
+        let ago = self.looked.replace(now).map(|looked| now.saturating_duration_since(looked));
+        if ago > Some(LOOKED_AGO_MAX) {
+            (self.unreachable, self.behind, self.failing, self.back) = (None, None, None, None);
+        }
     }
 }
 
@@ -130,7 +144,7 @@ mod tests {
         assert!(!look(None, 1000), "unknown is not level");
         assert!((1001..2000).all(|second| !look(Some(101), second)));
         assert!(!look(Some(100), 2000));
-        assert!(!look(Some(101), 2001));
+        assert!((2001..2061).all(|second| !look(Some(101), second)));
         assert!(look(Some(101), 2061));
     }
 
@@ -139,12 +153,24 @@ mod tests {
         let (mut trigger, begun) = (Trigger::default(), Instant::now());
         let gone = Signs { source_answers: Some(false), ..CALM };
         let mut look = |signs, second| trigger.look(signs, &config(), begun + Duration::from_secs(second)).is_some();
-        assert!(!look(gone, 0));
-        assert!(!look(gone, 59));
+        assert!((0..60).all(|second| !look(gone, second)));
         assert!(!look(CALM, 60));
-        assert!(!look(gone, 61));
-        assert!(!look(gone, 120));
+        assert!((61..121).all(|second| !look(gone, second)));
         assert!(look(gone, 121));
+    }
+
+    #[test]
+    fn a_daemon_that_stood_still_counts_anew() {
+        let (mut trigger, begun) = (Trigger::default(), Instant::now());
+        let at = |second| begun + Duration::from_secs(second);
+        let gone = Signs { source_answers: Some(false), ..CALM };
+        assert_eq!(trigger.look(gone, &config(), at(0)), None);
+        assert_eq!(trigger.look(gone, &config(), at(10)), None);
+        assert_eq!(trigger.look(gone, &config(), at(600)), None, "it has not looked for so long");
+        assert!((601..660).all(|second| trigger.look(gone, &config(), at(second)).is_none()));
+        assert!(trigger.look(gone, &config(), at(660)).is_some());
+        assert!(!trigger.is_back(CALM, &config(), at(661)));
+        assert!(!trigger.is_back(CALM, &config(), at(1200)));
     }
 
     #[test]
@@ -153,9 +179,8 @@ mod tests {
         let gone = Signs { source_answers: Some(false), ..CALM };
         let mut is_back = |signs, second| trigger.is_back(signs, &config(), begun + Duration::from_secs(second));
         assert!(!is_back(CALM, 0));
-        assert!(!is_back(gone, 30));
-        assert!(!is_back(CALM, 60));
-        assert!(!is_back(CALM, 119));
+        assert!((1..60).all(|second| !is_back(gone, second)));
+        assert!((60..120).all(|second| !is_back(CALM, second)));
         assert!(is_back(CALM, 120));
     }
 }

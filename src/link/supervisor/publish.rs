@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{HISTORY, Link, Running, SWAP_PATIENCE, Shared};
 use crate::config::LinkConfig;
+use crate::link::components::Guard;
 use crate::link::events::Event;
 use crate::link::failure::Failure;
 use crate::link::lane::now_ms;
@@ -179,7 +180,10 @@ impl Link {
         let record = history.push(content, publisher, now_ms(), &self.config.probation);
         let record = record.map_err(|error| PublishError::Failed(error.into()))?.clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
-        let pipeline = self.components.pipeline(history, record.clone(), watch).map_err(PublishError::Failed)?;
+        // Without lanes nothing goes through it: it is only checked.
+        let guard = running.map_or_else(Guard::default, |running| running.shared.guard.clone());
+        let pipeline =
+            self.components.pipeline(history, record.clone(), &guard, watch).map_err(PublishError::Failed)?;
         pipeline.stages.iter().try_for_each(|stage| self.check_stage(stage, &[]))?;
         if let Some(Running { shared, .. }) = running {
             pipeline.make_spares(&self.config.id, shared.config.lanes).map_err(PublishError::Failed)?;

@@ -15,7 +15,7 @@ use super::terms::Terms;
 use super::writers::Writers;
 use crate::config::LinkConfig;
 use crate::connector::{Cluster, PartitionRange, RevisionStart, Topic};
-use crate::link::components::Components;
+use crate::link::components::{Components, Guard};
 use crate::link::failover::others::{Others, written_by_others};
 use crate::link::failure::Failure;
 use crate::link::genesis::{self, of_lanes};
@@ -163,17 +163,20 @@ impl Survey<'_> {
             return Ok(());
         }
         let history = (self.history)()?;
+        let genesis = genesis::read(self.target, &stage.config.id)?.map(|stored| stored.genesis);
+        let guard = Guard::of(self.target, &stage.config, genesis.as_ref())?;
         stage.undone = history.last().map(|last| history.undone_by(last.number)).unwrap_or_default();
         for record in history.revisions().iter().filter(|record| numbers.contains(&record.number)) {
             if stage.revisions.contains_key(&record.number) {
                 continue;
             }
-            let loaded = self.components.pipeline(&history, record.clone(), Watch::default()).and_then(|pipeline| {
-                let pipeline = Arc::new(pipeline);
-                plan.routes.extend(Run::new(&stage.config, &pipeline)?.routes().cloned());
-                pipeline.builtins.timed_headers().for_each(|name| stage.printer.mask_times(name));
-                Ok(pipeline)
-            });
+            let loaded =
+                self.components.pipeline(&history, record.clone(), &guard, Watch::default()).and_then(|pipeline| {
+                    let pipeline = Arc::new(pipeline);
+                    plan.routes.extend(Run::new(&stage.config, &pipeline)?.routes().cloned());
+                    pipeline.builtins.timed_headers().for_each(|name| stage.printer.mask_times(name));
+                    Ok(pipeline)
+                });
             plan.chooses |= loaded.as_ref().is_ok_and(|pipeline| pipeline.transforms());
             plan.writers.add_revision(loaded.as_ref().ok().map(|pipeline| &**pipeline));
             let loaded = loaded.map_err(|failure| format!("revision {} cannot be run: {failure}", record.number));
