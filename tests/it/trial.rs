@@ -385,3 +385,54 @@ fn a_reset_that_forgets_leaves_nothing_behind() {
     assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
     assert!(stored(&site, daemon).is_empty());
 }
+
+/// Without records, so that none of them can fail its probation.
+fn publish_all(site: &Site, configs: &[&Value]) {
+    configs.iter().for_each(|config| publish(site, "obey", config));
+}
+
+/// Two revisions of one content are two revisions: what is brought back is the one before, whatever
+/// had its content, or that of the bad one, earlier.
+#[test]
+fn a_bad_revision_goes_to_the_one_before_it_whatever_had_the_same_content_earlier() {
+    let (good, other) = (json!({}), json!({"reject_every": 2, "reject_after": 1_000_000}));
+    let bad = json!({"reject_every": 1});
+    // What is published behind `bad` of the file, or behind `good`; and what comes back.
+    let ways = [
+        (&bad, vec![&good, &bad], 2, &good),
+        (&good, vec![&bad, &other, &bad], 3, &other),
+        (&good, vec![&bad, &other, &good, &bad], 4, &good),
+    ];
+    for (first, published, back, expected) in ways {
+        let first = format!("{{ reject_every = {} }}", first["reject_every"].as_i64().unwrap_or(0));
+        let site = site("obey", &with_policy(&first, false), "");
+        let daemon = site.start();
+        publish_all(&site, &published);
+        let order = |n: u64| json!({"timestamp": 1000 + n, "value": json!({"do": "pass", "n": n}).to_string()});
+        site.client.produce("east", "in", &(0..200).map(order).collect::<Vec<_>>());
+        await_rollback(&site);
+        let history = site.client.revisions("flow");
+        let last = history.last().expect("a revision");
+        assert_eq!((last.restores, &last.stages[0].config.to_string()), (Some(back), &expected.to_string()));
+        let told = site.cli(&["plugin", "history", "flow"]);
+        let told = String::from_utf8(told.stdout).expect("text");
+        assert!(told.contains(&format!(" brought revision {back} back")), "{told}");
+        daemon.terminate();
+    }
+}
+
+/// By hand, one at a time, through revisions of the same content.
+#[test]
+fn rollbacks_by_hand_go_back_revision_by_revision() {
+    let site = site("obey", "{}", "");
+    let daemon = site.start();
+    let (one, two) = (json!({"reject_after": 1}), json!({"reject_after": 2}));
+    publish_all(&site, &[&one, &two, &one]);
+    for restored in [3, 2, 1] {
+        roll_back(&site);
+        assert_eq!(site.client.revisions("flow").last().and_then(|last| last.restores), Some(restored));
+    }
+    let refused = site.cli(&["plugin", "rollback", "flow"]);
+    assert!(!refused.status.success(), "there is nothing before the first");
+    daemon.terminate();
+}

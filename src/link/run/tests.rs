@@ -87,6 +87,7 @@ impl Bench {
             origin: Origin::Toml,
             reason: None,
             undoes: None,
+            restores: None,
             trial_until_ms: None,
             stages: policies.iter().enumerate().map(spec).collect(),
             builtins: crate::model::Builtins::default(),
