@@ -43,6 +43,11 @@ fn stop() -> OnError {
 }
 
 impl StageSpec {
+    /// Whether a stage would handle records in another way.
+    pub(super) fn works_otherwise(&self, other: &Self) -> bool {
+        self.plugin_digest != other.plugin_digest || self.config != other.config
+    }
+
     /// The bound of timestamps, for comparing with them.
     pub fn time_ahead_max(&self) -> Option<i64> {
         self.time_ahead_max_ms.map(|most| i64::try_from(most).unwrap_or(i64::MAX))
@@ -237,6 +242,15 @@ impl History {
     pub fn undone_by(&self, number: RevisionNumber) -> BTreeSet<RevisionNumber> {
         let until = self.revisions.iter().take_while(|revision| revision.number <= number);
         until.filter_map(|revision| revision.undoes).collect()
+    }
+
+    /// The stages that work otherwise under `record` than under the revision before it, or were not
+    /// there: what they remember after it is its doing.
+    pub fn changed_by(&self, record: &RevisionRecord) -> BTreeSet<String> {
+        let before = self.revisions.iter().rev().find(|revision| revision.number < record.number);
+        let before = before.map_or(&[][..], |before| &before.stages);
+        let is_same = |spec: &StageSpec| before.iter().any(|old| old.name == spec.name && !old.works_otherwise(spec));
+        record.stages.iter().filter(|spec| !is_same(spec)).map(|spec| spec.name.clone()).collect()
     }
 
     /// What a rollback goes back to if it is not told: the newest revision before the present one
