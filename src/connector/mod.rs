@@ -540,6 +540,9 @@ pub trait Sink: Send {
     fn committing(&self) -> bool;
 
     /// Wait until the commit is durable, at most `wait`. `false`: not yet. Nothing under way is `true`.
+    ///
+    /// # Errors
+    /// The commit failed, or the sink has failed since it was opened: then nothing is known of it.
     fn finish_commit(&mut self, wait: Duration) -> Result<bool, Error>;
 }
 
