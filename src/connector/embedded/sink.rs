@@ -107,7 +107,7 @@ impl Sink for EmbeddedSink {
         allowed().inspect_err(|_| self.epoch = None)?;
         let checkpoints = self.store.checkpoints(&self.link)?;
         let revision = checkpoints.values().map(|checkpoint| checkpoint.revision).max();
-        Ok(Opened { checkpoints, revision })
+        Ok(Opened { checkpoints, revision, states_lost: None })
     }
 
     fn prepare(&mut self, targets: &[Target]) -> Result<Vec<Topic>, Error> {

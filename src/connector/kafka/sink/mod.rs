@@ -208,6 +208,10 @@ impl Sink for KafkaSink {
         Ok(session.take_states(partition))
     }
 
+    fn begin_states(&mut self) -> Result<(), Error> {
+        open::begin_states(&self.admin, &self.lane, &mut self.topics).map(drop)
+    }
+
     fn write(&mut self, batch: &Batch, target: &Arc<str>) -> Result<Vec<usize>, Error> {
         let written = self.enqueue(batch, target).and_then(|too_large| {
             let session = opened(&mut self.session, self.failure.as_ref(), &self.lane)?;
