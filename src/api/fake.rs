@@ -144,7 +144,8 @@ fn known_place(cluster: &str, topic: &str) -> Result<(), ControlError> {
     }
 }
 
-fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &str, origin: RevisionOrigin) -> Swap {
+fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &str, restores: Option<u64>) -> Swap {
+    let origin = if restores.is_some() { RevisionOrigin::Rollback } else { RevisionOrigin::Publish };
     let number = state.revisions.len() as u64 + 1;
     // As in a daemon, the same content has the same digest.
     let digest = Digest::of(format!("{} {}", content.digest, content.config).as_bytes());
@@ -155,6 +156,7 @@ fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &s
         by: by.into(),
         reason: None,
         undoes: None,
+        restores,
         origin,
         builtins: RevisionBuiltins::default(),
         stages: vec![content.clone()],
@@ -393,7 +395,7 @@ impl ControlPlane for Fake {
             digest: Digest::of(&publish.component),
             config: publish.config.unwrap_or_default(),
         };
-        Ok(swap(&mut self.state(), Some(publish.stage), stage, &publish.by, RevisionOrigin::Publish))
+        Ok(swap(&mut self.state(), Some(publish.stage), stage, &publish.by, None))
     }
 
     fn rollback(&self, id: &str, to: Option<RevisionNumber>, by: &str) -> Result<Swap, ControlError> {
@@ -404,7 +406,7 @@ impl ControlPlane for Fake {
             return Err(not_found("revision", &to.to_string()));
         };
         let stage = earlier.stages[0].clone();
-        Ok(swap(&mut state, None, stage, by, RevisionOrigin::Rollback))
+        Ok(swap(&mut state, None, stage, by, Some(to)))
     }
 
     fn verify(&self, id: &str, differences: usize) -> Result<Verification, ControlError> {

@@ -86,23 +86,19 @@ fn history(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
         })
         .collect();
     table(out, ["revision", "state", "origin", "by", "time", "stages", "first offsets"], &rows)?;
-    Ok(revisions
-        .iter()
-        .filter_map(|revision| story(revision, &revisions))
-        .try_for_each(|line| writeln!(out, "{line}"))?)
+    Ok(revisions.iter().filter_map(story).try_for_each(|line| writeln!(out, "{line}"))?)
 }
 
 /// What a table cannot say of a revision: what came back with it, and why.
-fn story(revision: &Revision, all: &[Revision]) -> Option<String> {
+fn story(revision: &Revision) -> Option<String> {
     let by = match revision.origin {
         RevisionOrigin::Automatic => "the daemon",
         RevisionOrigin::Rollback => &revision.by,
         RevisionOrigin::Toml | RevisionOrigin::Publish => return None,
     };
     let number = revision.number;
-    let before = all.iter().find(|before| before.digest == revision.digest && before.number < number);
     let content =
-        before.map_or_else(|| "an earlier revision".to_owned(), |before| format!("revision {}", before.number));
+        revision.restores.map_or_else(|| "an earlier revision".to_owned(), |before| format!("revision {before}"));
     let because = revision.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let state = revision.undoes.map(|trial| format!(", and the state of before revision {trial}")).unwrap_or_default();
     Some(line(&format!("revision {number}: {by} brought {content} back{state}{because}"), STORY_CHARS_MAX))

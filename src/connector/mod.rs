@@ -484,6 +484,9 @@ pub struct Opened {
     pub checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     /// The highest revision that was committed under, by this lane at least.
     pub revision: Option<RevisionNumber>,
+    /// Why everything is lost that the stages of this lane remember, if it is. It stays lost until
+    /// [`Sink::begin_states`].
+    pub states_lost: Option<String>,
 }
 
 /// A topic that a lane writes to.
@@ -511,6 +514,12 @@ pub trait Sink: Send {
 
     /// What the stages remember of a source partition, as it was committed last, and what is left of what they no longer do. To be asked once for a partition.
     fn states(&mut self, partition: &TopicPartition) -> Result<StoredStates, Error>;
+
+    /// Begin with nothing where what the stages of the lane remember is lost. Before that, whoever
+    /// opens the lane finds the loss again: it has to be stored first.
+    fn begin_states(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Add a batch to the open transaction. Records without a route go to `target`. Answers the indices of the records that were
     /// left out, in order: their topics do not take any as large as them.
@@ -540,6 +549,9 @@ pub trait Sink: Send {
     fn committing(&self) -> bool;
 
     /// Wait until the commit is durable, at most `wait`. `false`: not yet. Nothing under way is `true`.
+    ///
+    /// # Errors
+    /// The commit failed, or the sink has failed since it was opened: then nothing is known of it.
     fn finish_commit(&mut self, wait: Duration) -> Result<bool, Error>;
 }
 

@@ -462,6 +462,7 @@ pub(super) fn revisions(link: &Link, history: &History, starts: &[RevisionStart]
         by: record.by.clone(),
         reason: record.reason.clone(),
         undoes: record.undoes.map(|trial| trial.0),
+        restores: history.restored_by(record).map(|restored| restored.number.0),
         origin: match record.origin {
             Origin::Toml => wire::RevisionOrigin::Toml,
             Origin::Publish => wire::RevisionOrigin::Publish,

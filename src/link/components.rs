@@ -98,7 +98,8 @@ impl Components {
             let message = format!("the built-ins of revision {number}: {message}");
             Failure::fatal("history-unreadable", message, "restore the target, or use a newer tidegate")
         })?;
-        Ok(Pipeline::new(record, history.undone_by(number), builtins, stages, watch))
+        let (undone, changed) = (history.undone_by(number), history.changed_by(&record));
+        Ok(Pipeline::new(record, undone, changed, builtins, stages, watch))
     }
 
     pub(super) fn stage(&self, spec: &StageSpec) -> Result<Stage, Failure> {

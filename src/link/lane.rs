@@ -216,7 +216,7 @@ impl Session {
     fn open(link: Arc<Shared>, lane: u32) -> Result<Self, Failure> {
         let source = link.source.source()?;
         let mut sink = link.target.sink(&settings(&link.config, &link.genesis, lane))?;
-        let Opened { checkpoints, revision } = sink.open(&|| link.confirm())?;
+        let Opened { checkpoints, revision, states_lost } = sink.open(&|| link.confirm())?;
         let pipeline = link.pipeline_after(revision)?;
         check_revision(revision, &pipeline)?;
         let run = Run::new(&link.config, &pipeline)?;
@@ -244,6 +244,9 @@ impl Session {
             record_bytes_max,
             journal: said,
         };
+        if let Some(why) = states_lost {
+            session.doubt_states(&why)?;
+        }
         session.take_in_all()?;
         session.listen_for_heartbeats();
         // A lane without partitions names its revision too.

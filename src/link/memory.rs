@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::ahead;
 use super::failure::Failure;
 use super::pipeline::{Pipeline, Stage};
-use super::revision::StageSpec;
 use crate::model::policy::TIME_AHEAD_MAX_MS;
 use crate::model::state::STATE_VERSION;
 use crate::model::time::now_ms;
@@ -39,6 +38,9 @@ struct Remembered {
     states: Vec<Option<State>>,
     /// What stages remembered before the revision on trial changed it, by stage. It is stored, so a trial can be undone after a restart too.
     kept: BTreeMap<String, Kept>,
+    /// The revision on trial under which a state began, by stage: before it there was nothing, and
+    /// there is nothing again if it is undone. The head of the state says it.
+    begun: BTreeMap<String, RevisionNumber>,
 }
 
 /// What a stage remembered when a trial began.
@@ -169,7 +171,7 @@ impl Memory {
             Some(stage) if writer_of.revision == old.number() => Ok(stage.clone()),
             _ => writer(name, writer_of),
         };
-        for (partition, Remembered { states, kept }) in std::mem::take(&mut self.partitions) {
+        for (partition, Remembered { states, kept, begun }) in std::mem::take(&mut self.partitions) {
             let next_offset = next_offset(&partition);
             let mut before = BTreeMap::new();
             for (name, kept) in kept {
@@ -177,14 +179,15 @@ impl Memory {
             }
             for (stage, state) in old.stages.iter().zip(states) {
                 let (Some(state), Some(layout)) = (state, stage.plugin.state_version()) else { continue };
-                let head = head_of(&state, layout, stage, old.number(), next_offset);
+                let begun = begun.get(&stage.spec.name).copied();
+                let head = StateHead { begun, ..head_of(&state, layout, stage, old.number(), next_offset) };
                 let kept = before.remove(&stage.spec.name).and_then(|before: Before| before.kept);
                 before.insert(stage.spec.name.clone(), Before { head, state: Some(state), kept });
             }
             let changes = |stage: &Stage, head: &StateHead| {
                 // After an undone trial it is as another revision has left it.
                 head.revision != old.number()
-                    || old.stage(&stage.spec.name).is_none_or(|old| works_otherwise(&old.spec, &stage.spec))
+                    || old.stage(&stage.spec.name).is_none_or(|old| old.spec.works_otherwise(&stage.spec))
             };
             migrated |= self.inherit(heir, &partition, before, Some(next_offset), changes, wrote)?;
         }
@@ -220,10 +223,15 @@ impl Memory {
                 let mut state = empty(stage);
                 state.succeed(self.drops.succeed(partition, name));
                 after.states.push(Some(state));
+                if heir.is_on_trial && heir.pipeline.changed.contains(name) {
+                    after.begun.insert(name.clone(), number);
+                }
                 continue;
             };
+            after.begun.extend(head.begun.map(|trial| (name.clone(), trial)));
             state.set_limit(stage.spec.limits.state_bytes);
-            if heir.is_on_trial && kept.is_none() && changes(stage, &head) {
+            // What began under this very trial has nothing before it that could be kept.
+            if heir.is_on_trial && kept.is_none() && head.begun.is_none() && changes(stage, &head) {
                 state.keep();
                 state.succeed_kept(self.drops.succeed(partition, &KeptRow::stage(name, number)));
                 let head = StateHead { time: state.time(), ..head.clone() };
@@ -255,7 +263,7 @@ impl Memory {
             };
             after.kept.insert(name, kept);
         }
-        self.keeps |= !after.kept.is_empty();
+        self.keeps |= !after.kept.is_empty() || !after.begun.is_empty();
         self.partitions.insert(partition.clone(), after);
         Ok(migrated)
     }
@@ -269,6 +277,7 @@ impl Memory {
         before: Before,
         writer: &impl Fn(&str, &Writer) -> Result<Stage, Failure>,
     ) -> Result<Option<Before>, Failure> {
+        let Some(before) = self.settle_begun(heir, partition, name, before) else { return Ok(None) };
         let (head, state, kept) = match before {
             Before { head, state, kept: Some(kept) } if kept.trial != heir.pipeline.number() => (head, state, kept),
             unchanged => return Ok(Some(unchanged)),
@@ -287,7 +296,7 @@ impl Memory {
             (Some(mut state), kept) => {
                 let spec_of = |head: &StateHead| writer(name, &Writer::of(head)).map(|stage| stage.spec);
                 // A stage that the trial has not changed has gone on as ever.
-                let is_restored = is_undone && works_otherwise(&spec_of(&head)?, &spec_of(&kept.head)?);
+                let is_restored = is_undone && spec_of(&head)?.works_otherwise(&spec_of(&kept.head)?);
                 let head = if is_restored { kept.head.clone() } else { head };
                 kept.end(&mut self.drops, partition, name, Some(&state));
                 if is_restored {
@@ -300,6 +309,25 @@ impl Memory {
         }
     }
 
+    /// The same for a state that began under a trial: undone, nothing is left of it.
+    fn settle_begun(
+        &mut self,
+        heir: &Heir<'_>,
+        partition: &TopicPartition,
+        name: &str,
+        before: Before,
+    ) -> Option<Before> {
+        let Some(trial) = before.head.begun.filter(|trial| *trial != heir.pipeline.number()) else {
+            return Some(before);
+        };
+        if heir.undoes(trial) {
+            let keys = before.state.as_ref().map_or_else(Vec::new, State::stored_keys);
+            self.drops.end(partition, name.to_owned(), keys);
+            return None;
+        }
+        Some(Before { head: StateHead { begun: None, ..before.head }, ..before })
+    }
+
     /// Whether anything is kept for a trial that may be undone.
     pub(super) fn keeps(&self) -> bool {
         self.keeps
@@ -309,9 +337,9 @@ impl Memory {
     pub(super) fn end_trial(&mut self, pipeline: &Pipeline) -> Vec<TopicPartition> {
         self.keeps = false;
         let mut partitions = Vec::new();
-        for (partition, Remembered { states, kept }) in &mut self.partitions {
-            let ended = std::mem::take(kept);
-            if ended.is_empty() {
+        for (partition, Remembered { states, kept, begun }) in &mut self.partitions {
+            let (ended, begun) = (std::mem::take(kept), std::mem::take(begun));
+            if ended.is_empty() && begun.is_empty() {
                 continue;
             }
             for (name, kept) in ended {
@@ -359,13 +387,14 @@ impl Memory {
         pipeline: &Pipeline,
     ) -> Vec<StateChange> {
         let mut changes = self.drops.take_heads(partition);
-        let Some(Remembered { states, kept }) = self.partitions.get_mut(partition) else { return changes };
+        let Some(Remembered { states, kept, begun }) = self.partitions.get_mut(partition) else { return changes };
         let mut change = |stage: String, head: StateHead, rows| {
             changes.push(StateChange { stage, partition: partition.clone(), head: Some(head), rows });
         };
         for (stage, state) in pipeline.stages.iter().zip(states) {
             let (Some(state), Some(layout)) = (state, stage.plugin.state_version()) else { continue };
-            let head = head_of(state, layout, stage, pipeline.number(), next_offset);
+            let begun = begun.get(&stage.spec.name).copied();
+            let head = StateHead { begun, ..head_of(state, layout, stage, pipeline.number(), next_offset) };
             change(stage.spec.name.clone(), head, state.take_changes());
             let Some(kept) = kept.get_mut(&stage.spec.name) else { continue };
             let rows = state.take_kept_changes();
@@ -397,12 +426,7 @@ impl Heir<'_> {
 
 fn head_of(state: &State, layout: u32, stage: &Stage, revision: RevisionNumber, next_offset: i64) -> StateHead {
     let (time, plugin) = (state.time(), stage.spec.plugin_digest);
-    StateHead { v: STATE_VERSION, next_offset, time, layout, plugin, revision, departed: None }
-}
-
-/// Whether a stage would handle records in another way.
-fn works_otherwise(one: &StageSpec, other: &StageSpec) -> bool {
-    one.plugin_digest != other.plugin_digest || one.config != other.config
+    StateHead { v: STATE_VERSION, next_offset, time, layout, plugin, revision, departed: None, begun: None }
 }
 
 /// Whether a stage's plugin may find state with another layout: that of the plugin that it replaces, or of one before that, where a trial is undone.

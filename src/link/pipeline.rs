@@ -23,6 +23,8 @@ pub struct Pipeline {
     pub record: RevisionRecord,
     /// The revisions whose trial was undone by then, as the history says.
     pub(super) undone: BTreeSet<RevisionNumber>,
+    /// The stages that work otherwise than in the revision before it, or were not there.
+    pub(super) changed: BTreeSet<String>,
     /// What records go through before the first stage, and what seals them behind the last.
     pub(super) builtins: Builtins,
     /// Its stages, in order.
@@ -91,11 +93,12 @@ impl Pipeline {
     pub(super) fn new(
         record: RevisionRecord,
         undone: BTreeSet<RevisionNumber>,
+        changed: BTreeSet<String>,
         builtins: Builtins,
         stages: Vec<Stage>,
         watch: Watch,
     ) -> Self {
-        Self { record, undone, builtins, stages, watch, spares: Mutex::default() }
+        Self { record, undone, changed, builtins, stages, watch, spares: Mutex::default() }
     }
 
     /// Whether what leaves it may have other headers with reserved names than what was read, or lack the link's mark.

@@ -20,7 +20,9 @@ use super::supervisor::Link;
 use crate::connector::{Class, Commit, Error, Opened, Sink, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
-use crate::model::{Checkpoint, KeptRow, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition, encode};
+use crate::model::{
+    Checkpoint, KeptRow, Loss, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition, encode,
+};
 
 /// Where the resets are kept in the target.
 const RESETS: &str = "resets";
@@ -133,6 +135,7 @@ impl Link {
         let topic = self.source_topic(&wanted.topic)?;
         let places = self.places(wanted, &topic)?;
         let known = self.target().checkpoints(&self.config().id, genesis.generation)?;
+        places.iter().try_for_each(|place| check_forgets(wanted, &place.partition, known.get(&place.partition)))?;
         // What is stored is known also where the link is stopped.
         let doubt = |place: &Place| Some(known.get(&place.partition)?.doubt.as_ref()?.to_string());
         let failure = || self.state().1.map(|failure| format!("{} ({})", failure.message, failure.code));
@@ -272,7 +275,12 @@ impl Link {
     ) -> Result<(), Failure> {
         let mut sink = self.target().sink(&settings(self.config(), genesis, lane))?;
         let allowed = || confirm(&**self.target(), &self.config().id, genesis, self.layout_max());
-        let Opened { checkpoints: known, revision } = sink.open(&allowed)?;
+        let Opened { checkpoints: known, revision, states_lost } = sink.open(&allowed)?;
+        if let Some(why) = states_lost {
+            let message = format!("what the stages of lane {lane} remember is lost: {why}");
+            let remedy = "start the link, which stores the loss of each partition, then reset with `--forget-state`";
+            return Err(Failure::fatal(Loss::StateLost.code(), message, remedy));
+        }
         let revision = match revision {
             Some(revision) => revision,
             None => self.history()?.last().map_or(RevisionNumber(1), |last| last.number),
@@ -318,6 +326,17 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuse to go on with stages that have lost what they remembered, unless that is what is wanted.
+fn check_forgets(wanted: &Reset, partition: &TopicPartition, known: Option<&Checkpoint>) -> Result<(), ResetError> {
+    let doubt = known.and_then(|known| known.doubt.as_ref()).filter(|doubt| doubt.code == Loss::StateLost);
+    match doubt {
+        Some(doubt) if !wanted.forget_state => Err(ResetError::Invalid(format!(
+            "{partition}: {doubt}: the stages cannot go on with what they remembered: reset with --forget-state"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -43,6 +43,11 @@ fn stop() -> OnError {
 }
 
 impl StageSpec {
+    /// Whether a stage would handle records in another way.
+    pub(super) fn works_otherwise(&self, other: &Self) -> bool {
+        self.plugin_digest != other.plugin_digest || self.config != other.config
+    }
+
     /// The bound of timestamps, for comparing with them.
     pub fn time_ahead_max(&self) -> Option<i64> {
         self.time_ahead_max_ms.map(|most| i64::try_from(most).unwrap_or(i64::MAX))
@@ -61,6 +66,12 @@ pub enum Origin {
     Rollback,
     /// An earlier revision, brought back because the one after it did not pass its probation, or opened a breaker.
     Automatic,
+}
+
+impl Origin {
+    fn goes_back(self) -> bool {
+        matches!(self, Self::Rollback | Self::Automatic)
+    }
 }
 
 /// What a revision does to records.
@@ -91,6 +102,10 @@ pub struct RevisionRecord {
     /// The revision whose trial this one ends: the stages remember again what they did when that trial began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<RevisionNumber>,
+    /// The earlier revision whose content it publishes again. Several revisions can have the same
+    /// content, so the content does not say which. The first histories did not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<RevisionNumber>,
     /// Until when it is on trial, in milliseconds since 1970-01-01 UTC; `at_ms` if it is not. It is that of the publish, whatever the configuration says later: daemons and
     /// lanes that judged by their own would drop what another one brings back. The first histories did not have it; nor has what goes back, or is the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,8 +135,7 @@ impl RevisionRecord {
 
 /// What a revision that is published says of the end of its trial.
 fn trial_until(origin: Origin, number: RevisionNumber, at_ms: i64, probation: &ProbationConfig) -> Option<i64> {
-    let goes_back = matches!(origin, Origin::Rollback | Origin::Automatic);
-    (!goes_back && number.0 > 1).then(|| at_ms.saturating_add(probation.trial_ms() as i64))
+    (!origin.goes_back() && number.0 > 1).then(|| at_ms.saturating_add(probation.trial_ms() as i64))
 }
 
 /// Who publishes, and why.
@@ -135,6 +149,8 @@ pub struct Publisher<'a> {
     pub reason: Option<&'a str>,
     /// The revision whose trial it ends.
     pub undoes: Option<RevisionNumber>,
+    /// The earlier revision whose content it publishes again.
+    pub restores: Option<RevisionNumber>,
 }
 
 /// All revisions of a link, oldest first. It is stored in the target as JSON.
@@ -228,14 +244,43 @@ impl History {
         until.filter_map(|revision| revision.undoes).collect()
     }
 
-    /// What a rollback goes back to if it is not told: the content before the present one.
+    /// The stages that work otherwise under `record` than under the revision before it, or were not
+    /// there: what they remember after it is its doing.
+    pub fn changed_by(&self, record: &RevisionRecord) -> BTreeSet<String> {
+        let before = self.revisions.iter().rev().find(|revision| revision.number < record.number);
+        let before = before.map_or(&[][..], |before| &before.stages);
+        let is_same = |spec: &StageSpec| before.iter().any(|old| old.name == spec.name && !old.works_otherwise(spec));
+        record.stages.iter().filter(|spec| !is_same(spec)).map(|spec| spec.name.clone()).collect()
+    }
+
+    /// What a rollback goes back to if it is not told: the newest revision before the present one
+    /// that has other content.
     ///
-    /// After a rollback that is the content before the one rolled back to, so that saying it again goes further back.
+    /// A rollback stands where the revision stands that it restores, so that saying it again goes
+    /// further back, and not forth to what was just left.
     pub fn previous(&self) -> Option<&RevisionRecord> {
-        let present = self.last()?;
-        let first_of_content =
-            self.revisions.iter().position(|revision| revision.digest == present.digest).unwrap_or_default();
-        self.revisions[..first_of_content].last()
+        let present = self.original(self.last()?);
+        let mut before = self.revisions.iter().rev().filter(|revision| revision.number < present.number);
+        before.find(|revision| revision.digest != present.digest)
+    }
+
+    /// The revision that first published what `revision` restores, or `revision` itself.
+    fn original<'h>(&'h self, mut revision: &'h RevisionRecord) -> &'h RevisionRecord {
+        while let Some(earlier) = self.restored_by(revision) {
+            revision = earlier;
+        }
+        revision
+    }
+
+    /// The revision whose content a rollback publishes again.
+    pub fn restored_by(&self, rollback: &RevisionRecord) -> Option<&RevisionRecord> {
+        let mut before = self.revisions.iter().rev().filter(|earlier| earlier.number < rollback.number);
+        match rollback.restores {
+            Some(restored) => before.find(|earlier| earlier.number == restored),
+            // The first histories do not say it: the newest one of this content is the likeliest.
+            None if rollback.origin.goes_back() => before.find(|earlier| earlier.digest == rollback.digest),
+            None => None,
+        }
     }
 
     /// Append a revision; it gets the next number. `probation` says how long it is on trial.
@@ -255,7 +300,7 @@ impl History {
         if !builtins.is_empty() {
             self.v = HISTORY_VERSION;
         }
-        let Publisher { origin, by, reason, undoes } = publisher;
+        let Publisher { origin, by, reason, undoes, restores } = publisher;
         let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
         let trial_until_ms = trial_until(origin, number, at_ms, probation);
         self.revisions.push(RevisionRecord {
@@ -266,6 +311,7 @@ impl History {
             origin,
             reason,
             undoes,
+            restores,
             trial_until_ms,
             stages,
             builtins,
@@ -325,7 +371,8 @@ mod tests {
     fn history(contents: &[&str]) -> History {
         let mut history = History::default();
         for content in contents {
-            let publisher = Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None };
+            let publisher =
+                Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None, restores: None };
             history
                 .push(
                     Content { stages: vec![stage(content)], ..Content::default() },
@@ -344,14 +391,65 @@ mod tests {
         assert_eq!(numbers, [1, 2, 3]);
     }
 
+    /// The number of what a rollback goes back to.
+    fn previous(history: &History) -> Option<u64> {
+        history.previous().map(|revision| revision.number.0)
+    }
+
+    /// Go back to what a rollback goes back to, or to `to`.
+    fn roll_back(history: &mut History, to: Option<u64>) {
+        let to = to.map_or_else(|| history.previous(), |to| history.get(RevisionNumber(to))).expect("a revision");
+        let (content, restores) = (to.content(), Some(to.number));
+        let publisher = Publisher { origin: Origin::Rollback, by: "test", reason: None, undoes: None, restores };
+        history.push(content, publisher, 8, &ProbationConfig::default()).expect("JSON");
+    }
+
     #[test]
-    fn previous_goes_back_content_by_content() {
-        for (contents, previous) in
-            [(&["a"][..], None), (&["a", "b"], Some("a")), (&["a", "b", "c", "b"], Some("a")), (&["a", "b", "a"], None)]
-        {
-            let history = history(contents);
-            assert_eq!(history.previous().map(|revision| &*revision.stages[0].name), previous, "{contents:?}");
+    fn the_previous_revision_is_the_one_before_whatever_had_its_content_earlier() {
+        for (contents, expected) in [
+            (&["a"][..], None),
+            (&["a", "a"], None),
+            (&["a", "b"], Some(1)),
+            (&["a", "b", "a"], Some(2)),
+            (&["a", "b", "c", "b"], Some(3)),
+            (&["a", "b", "b"], Some(1)),
+            (&["a", "b", "a", "b", "b"], Some(3)),
+        ] {
+            assert_eq!(previous(&history(contents)), expected, "{contents:?}");
         }
+    }
+
+    #[test]
+    fn each_rollback_goes_further_back_through_revisions_of_the_same_content() {
+        let mut history = history(&["a", "b", "c", "b"]);
+        let mut restored = Vec::new();
+        while let Some(number) = previous(&history) {
+            roll_back(&mut history, None);
+            restored.push(number);
+        }
+        assert_eq!(restored, [3, 2, 1]);
+        // What a person names stands where it stood as well.
+        roll_back(&mut history, Some(4));
+        assert_eq!(previous(&history), Some(3));
+        roll_back(&mut history, Some(8));
+        assert_eq!(previous(&history), Some(3), "a rollback to a rollback");
+        let mut history = History::decode(&history.encode().expect("JSON")).expect("readable");
+        assert_eq!(previous(&history), Some(3), "it is stored");
+        let publisher = Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None, restores: None };
+        let content = Content { stages: vec![stage("d")], ..Content::default() };
+        history.push(content, publisher, 9, &ProbationConfig::default()).expect("JSON");
+        assert_eq!(previous(&history), Some(9), "a publish stands behind what ran before it");
+    }
+
+    /// The first histories do not say what a rollback restores.
+    #[test]
+    fn a_rollback_that_says_nothing_restores_the_newest_of_its_content() {
+        let mut history = history(&["a", "b", "c"]);
+        roll_back(&mut history, None);
+        history.revisions[3].restores = None;
+        assert_eq!(previous(&history), Some(1));
+        history.revisions[3].restores = Some(RevisionNumber(4));
+        assert_eq!(previous(&history), Some(3), "a damaged one is no endless walk");
     }
 
     #[test]
@@ -375,7 +473,7 @@ mod tests {
             ..Content::default()
         };
         let mut history = History::default();
-        let publisher = |origin| Publisher { origin, by: "test", reason: None, undoes: None };
+        let publisher = |origin| Publisher { origin, by: "test", reason: None, undoes: None, restores: None };
         history.push(content(None), publisher(Origin::Toml), 7, &ProbationConfig::default()).expect("JSON");
         assert!(history.has_from_toml(&content(None)).expect("JSON"));
         assert!(!history.has_from_toml(&content(Some(1000))).expect("JSON"), "the newest revision gets one");
@@ -410,7 +508,7 @@ mod tests {
         history
             .push(
                 content.clone(),
-                Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None },
+                Publisher { origin: Origin::Publish, by: "test", reason: None, undoes: None, restores: None },
                 7,
                 &ProbationConfig::default(),
             )
@@ -425,7 +523,7 @@ mod tests {
         let of = |records, time_ms| ProbationConfig { records, time_ms, ..ProbationConfig::default() };
         let pushed = |origin, probation: &ProbationConfig| {
             let mut history = history(&["a"]);
-            let publisher = Publisher { origin, by: "test", reason: None, undoes: None };
+            let publisher = Publisher { origin, by: "test", reason: None, undoes: None, restores: None };
             history.push(Content::default(), publisher, 50, probation).expect("JSON");
             let stored = History::decode(&history.encode().expect("JSON")).expect("readable");
             stored.last().expect("a revision").clone()
@@ -445,7 +543,7 @@ mod tests {
     fn built_ins_are_part_of_a_revision() {
         let filter = FilterSpec { key_prefix: vec!["eu-".to_owned()], ..FilterSpec::default() };
         let builtins = Builtins { filter: Some(filter), ..Builtins::default() };
-        let publisher = Publisher { origin: Origin::Toml, by: "test", reason: None, undoes: None };
+        let publisher = Publisher { origin: Origin::Toml, by: "test", reason: None, undoes: None, restores: None };
         let mut history = history(&["a"]);
         history
             .push(

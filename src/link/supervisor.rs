@@ -577,7 +577,7 @@ impl Link {
             }
             self.components.store_configured()?;
             let by = if self.definition == 0 { "configuration file" } else { "definition" };
-            let publisher = Publisher { origin: Origin::Toml, by, reason: None, undoes: None };
+            let publisher = Publisher { origin: Origin::Toml, by, reason: None, undoes: None, restores: None };
             let record = history.push(content.clone(), publisher, now_ms(), &self.config.probation)?.clone();
             self.note_unmarked(&history, &record)?;
             // Daemons that start together have the same file: one of them writes it down, and all read what is there then.

@@ -10,7 +10,7 @@ use super::events::Event;
 use super::failure::Failure;
 use super::orders::Desired;
 use super::pipeline::Pipeline;
-use super::revision::{Origin, Publisher, RevisionRecord};
+use super::revision::{Origin, Publisher};
 use super::status::{LaneState, lock};
 use super::supervisor::{Link, PublishError, Running};
 use crate::config::BreakerAction;
@@ -125,12 +125,13 @@ impl Link {
             return Ok(());
         }
         let reason = format!("revision {} {reason}", pipeline.number());
-        let Some(content) = history.previous().map(RevisionRecord::content) else {
+        let Some((content, restored)) = history.previous().map(|before| (before.content(), before.number)) else {
             let reason = format!("{reason}; there is no revision before it");
             return self.pause_because(pipeline, &mut running, &reason);
         };
         let undoes = self.on_trial(&history, LATE);
-        let publisher = Publisher { origin: Origin::Automatic, by: "tidegate", reason: Some(&reason), undoes };
+        let (reason_given, restores) = (Some(&*reason), Some(restored));
+        let publisher = Publisher { origin: Origin::Automatic, by: "tidegate", reason: reason_given, undoes, restores };
         match self.release(running.as_ref(), &mut history, content, publisher) {
             Ok(_) => self.restart_failed(&mut running),
             Err(PublishError::Failed(failure)) => Err(failure),

@@ -93,12 +93,20 @@ pub enum Loss {
     TargetRecreated,
     /// The target does not have records that were written.
     TargetTruncated,
+    /// The target does not have what the stages remembered.
+    StateLost,
 }
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::SourceRecreated, Self::DataLost, Self::SourceTruncated, Self::TargetRecreated, Self::TargetTruncated];
+    pub const ALL: [Self; 6] = [
+        Self::SourceRecreated,
+        Self::DataLost,
+        Self::SourceTruncated,
+        Self::TargetRecreated,
+        Self::TargetTruncated,
+        Self::StateLost,
+    ];
 
     /// Its code: what it is called everywhere.
     pub fn code(self) -> &'static str {
@@ -108,6 +116,7 @@ impl Loss {
             Self::SourceTruncated => "source-truncated",
             Self::TargetRecreated => "target-recreated",
             Self::TargetTruncated => "target-truncated",
+            Self::StateLost => "state-lost",
         }
     }
 }

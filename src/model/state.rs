@@ -55,6 +55,10 @@ pub struct StateHead {
     /// the trial has ended. `next_offset` is where the trial began then, and not that of the checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub departed: Option<RevisionNumber>,
+    /// The revision on trial under which this state began: before it there was none, and there is
+    /// none again if that trial is undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<RevisionNumber>,
 }
 
 impl StateHead {
@@ -181,12 +185,17 @@ mod tests {
     fn version_1_is_what_it_was() {
         let digest = Digest::of(b"component");
         let (plugin, revision) = (digest, RevisionNumber(3));
-        let mut head = StateHead { v: 1, next_offset: 42, time: 7, layout: 2, plugin, revision, departed: None };
+        let mut head =
+            StateHead { v: 1, next_offset: 42, time: 7, layout: 2, plugin, revision, departed: None, begun: None };
         let text = format!(r#"{{"v":1,"next_offset":42,"time":7,"layout":2,"plugin":"{digest}","revision":3}}"#);
         assert_eq!(String::from_utf8(head.encode().expect("JSON")).expect("text"), text);
         assert_eq!(StateHead::decode(text.as_bytes()), Ok(head.clone()));
         head.departed = Some(RevisionNumber(4));
         let text = text.replace('}', r#","departed":4}"#);
+        assert_eq!(String::from_utf8(head.encode().expect("JSON")).expect("text"), text);
+        assert_eq!(StateHead::decode(text.as_bytes()), Ok(head.clone()));
+        (head.departed, head.begun) = (None, Some(RevisionNumber(3)));
+        let text = text.replace(r#""departed":4"#, r#""begun":3"#);
         assert_eq!(String::from_utf8(head.encode().expect("JSON")).expect("text"), text);
         assert_eq!(StateHead::decode(text.as_bytes()), Ok(head));
         assert!(StateHead::decode(br#"{"v":2,"next_offset":1}"#).is_err());

@@ -385,3 +385,205 @@ fn a_reset_that_forgets_leaves_nothing_behind() {
     assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
     assert!(stored(&site, daemon).is_empty());
 }
+
+/// Without records, so that none of them can fail its probation.
+fn publish_all(site: &Site, configs: &[&Value]) {
+    configs.iter().for_each(|config| publish(site, "obey", config));
+}
+
+/// Two revisions of one content are two revisions: what is brought back is the one before, whatever
+/// had its content, or that of the bad one, earlier.
+#[test]
+fn a_bad_revision_goes_to_the_one_before_it_whatever_had_the_same_content_earlier() {
+    let (good, other) = (json!({}), json!({"reject_every": 2, "reject_after": 1_000_000}));
+    let bad = json!({"reject_every": 1});
+    // What is published behind `bad` of the file, or behind `good`; and what comes back.
+    let ways = [
+        (&bad, vec![&good, &bad], 2, &good),
+        (&good, vec![&bad, &other, &bad], 3, &other),
+        (&good, vec![&bad, &other, &good, &bad], 4, &good),
+    ];
+    for (first, published, back, expected) in ways {
+        let first = format!("{{ reject_every = {} }}", first["reject_every"].as_i64().unwrap_or(0));
+        let site = site("obey", &with_policy(&first, false), "");
+        let daemon = site.start();
+        publish_all(&site, &published);
+        let order = |n: u64| json!({"timestamp": 1000 + n, "value": json!({"do": "pass", "n": n}).to_string()});
+        site.client.produce("east", "in", &(0..200).map(order).collect::<Vec<_>>());
+        await_rollback(&site);
+        let history = site.client.revisions("flow");
+        let last = history.last().expect("a revision");
+        assert_eq!((last.restores, &last.stages[0].config.to_string()), (Some(back), &expected.to_string()));
+        let told = site.cli(&["plugin", "history", "flow"]);
+        let told = String::from_utf8(told.stdout).expect("text");
+        assert!(told.contains(&format!(" brought revision {back} back")), "{told}");
+        daemon.terminate();
+    }
+}
+
+/// By hand, one at a time, through revisions of the same content.
+#[test]
+fn rollbacks_by_hand_go_back_revision_by_revision() {
+    let site = site("obey", "{}", "");
+    let daemon = site.start();
+    let (one, two) = (json!({"reject_after": 1}), json!({"reject_after": 2}));
+    publish_all(&site, &[&one, &two, &one]);
+    for restored in [3, 2, 1] {
+        roll_back(&site);
+        assert_eq!(site.client.revisions("flow").last().and_then(|last| last.restores), Some(restored));
+    }
+    let refused = site.cli(&["plugin", "rollback", "flow"]);
+    assert!(!refused.status.success(), "there is nothing before the first");
+    daemon.terminate();
+}
+
+/// How a trial ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    ByHand,
+    Automatic,
+    /// While no lane runs.
+    Stopped,
+    /// The same, and with another revision behind it: no lane ever runs the one that went back.
+    PassedBy,
+}
+
+/// A link that follows topics that come later.
+fn following(plugin: &str, config: &str, more: &str) -> Site {
+    let links = links("once", plugin, config, more);
+    Site::new(&links.replace("topics = [\"in\"]", "topics = [\"in\", \"later\"]\ntopic_refresh = \"100ms\""))
+}
+
+/// Make the topic `later`, and copy these records of it.
+fn produce_later(site: &Site, records: &[Value]) {
+    let _there = site.cli(&["topic", "create", "east", "later"]);
+    site.client.produce("east", "later", records);
+    site.client.await_caught_up("flow");
+}
+
+fn end_trial(site: &Site, end: End, next: &Value) {
+    match end {
+        End::ByHand => roll_back(site),
+        End::Automatic => {
+            // They have no pointer to go by.
+            site.client.produce("east", "in", &keyed(3000..3300));
+            await_rollback(site);
+        }
+        End::Stopped | End::PassedBy => {
+            say(site, "stop");
+            roll_back(site);
+            if end == End::PassedBy {
+                publish(site, "dedupe", next);
+            }
+            say(site, "start");
+        }
+    }
+    wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+}
+
+/// What of the state of a topic's partition is stored when the daemon has ended.
+fn stored_of(site: &Site, topic: &str) -> BTreeMap<String, StoredState> {
+    let store = Store::open(site.path("data/west.redb"), Default::default()).expect("the store");
+    store.states("flow", &TopicPartition::new(topic, 0)).expect("states").states
+}
+
+/// Nothing was remembered of it before the trial, so nothing of the trial is afterwards.
+#[test]
+fn a_partition_that_begins_in_a_trial_has_no_state_when_that_is_undone() {
+    let by_value = json!({"by": {"pointer": "/x"}, "max_age_ms": 3_600_000});
+    let by_key = json!({"by": "key", "max_age_ms": 1_800_000});
+    for end in [End::ByHand, End::Automatic, End::Stopped, End::PassedBy] {
+        for restarts in [false, true] {
+            println!("{end:?}, restarts {restarts}");
+            let site = following("dedupe", &with_policy(DEDUPE, false), "");
+            let daemon = site.start();
+            produce(&site, &naming(1000..1100, 2000..2100));
+            publish(&site, "dedupe", &by_value);
+            // From now on the state of `later` has the keys of the next records.
+            produce_later(&site, &naming(200..300, 0..100));
+            let daemon = again(&site, daemon, restarts);
+            end_trial(&site, end, &by_key);
+            produce_later(&site, &naming(0..100, 5000..5100));
+            produce_later(&site, &naming(0..100, 6000..6100));
+            let records = site.client.records("west", "later", 0);
+            let keys: Vec<_> = records.into_iter().filter_map(|record| record.key).collect();
+            let of = |key: u64| keys.iter().filter(|found| **found == format!("k{key}").into_bytes()).count();
+            assert_eq!(
+                (0..100).filter(|key| of(*key) != 1).count(),
+                0,
+                "it goes by what the trial has seen, or nothing"
+            );
+            assert_verified(&site);
+            daemon.terminate();
+            let stored = stored_of(&site, "later");
+            assert_eq!(stored.keys().collect::<Vec<_>>(), ["once"]);
+            assert_eq!(stored["once"].rows.len(), 100, "nothing of the trial is left");
+        }
+    }
+}
+
+/// The stage had no state before the trial: of no partition is there any afterwards.
+#[test]
+fn a_state_that_began_in_a_trial_is_gone_when_that_is_undone() {
+    let by_key = json!({"by": "key", "max_age_ms": 1_800_000});
+    for restarts in [false, true] {
+        let site = following("json-filter", "{ pointer = \"/n\", at_least = 0 }", "");
+        let daemon = site.start();
+        produce(&site, &naming(1000..1100, 2000..2100));
+        publish(&site, "dedupe", &json!({"by": "key", "max_age_ms": 3_600_000}));
+        produce(&site, &naming(0..100, 0..100));
+        produce_later(&site, &naming(0..100, 0..100));
+        let daemon = again(&site, daemon, restarts);
+        end_trial(&site, End::PassedBy, &by_key);
+        produce(&site, &naming(0..100, 0..100));
+        produce_later(&site, &naming(0..100, 0..100));
+        for topic in ["in", "later"] {
+            let keys = site.client.records("west", topic, 0).into_iter().filter_map(|record| record.key);
+            let found = keys.filter(|key| key == b"k7").count();
+            assert_eq!(found, 2, "{topic}: once in the trial and once after it");
+        }
+        assert_verified(&site);
+        daemon.terminate();
+    }
+}
+
+/// A stage that the trial has not changed goes on as ever, also where it has begun in it.
+#[test]
+fn a_partition_that_begins_in_the_trial_of_another_stage_keeps_its_state() {
+    for restarts in [false, true] {
+        let more = "[[links.flow.pipeline]]\nstage = \"first\"\nplugin = \"PLUGINS/dedupe.wasm\"\nconfig = { by = \"key\", max_age_ms = 3600000 }";
+        let site = following("json-filter", "{ pointer = \"/n\", at_least = 0 }", more);
+        let daemon = site.start();
+        produce(&site, &naming(1000..1100, 2000..2100));
+        publish(&site, "json-filter", &json!({"pointer": "/n", "at_least": -1}));
+        produce_later(&site, &naming(0..100, 0..100));
+        let daemon = again(&site, daemon, restarts);
+        end_trial(&site, End::ByHand, &Value::Null);
+        produce_later(&site, &naming(0..100, 0..100));
+        assert_eq!(site.client.records("west", "later", 0).len(), 100, "seen is seen");
+        assert_verified(&site);
+        daemon.terminate();
+    }
+}
+
+/// When the trial is over nobody can undo it: the state is one like any other.
+#[test]
+fn a_state_that_began_in_a_trial_stays_when_that_has_passed() {
+    let site = following("dedupe", DEDUPE, SHORT_PROBATION);
+    let daemon = site.start();
+    produce(&site, &naming(1000..1100, 2000..2100));
+    publish(&site, "dedupe", &json!({"by": "key", "max_age_ms": 1_800_000}));
+    produce_later(&site, &naming(0..100, 0..100));
+    await_passed(&site);
+    daemon.terminate();
+    assert_eq!(stored_of(&site, "later")["once"].head.begun.map(|trial| trial.0), Some(2), "it can still be undone");
+    publish_an_hour_ago(&site);
+    let daemon = site.start();
+    wait_until("the link runs", || site.client.link("flow").status == LinkStatus::Active);
+    (0..3).for_each(|n| produce_later(&site, &naming(500 + n..501 + n, 0..1)));
+    roll_back(&site);
+    produce_later(&site, &naming(0..100, 0..100));
+    assert_eq!(site.client.records("west", "later", 0).len(), 103, "seen is seen");
+    daemon.terminate();
+    assert_eq!(stored_of(&site, "later")["once"].head.begun, None);
+}

@@ -25,6 +25,9 @@ pub struct Revision {
     /// The revision whose trial it ends: stages remember again what they did when that one was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<u64>,
+    /// The earlier revision whose content it publishes again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<u64>,
     /// Its filter and transform, before the first stage.
     #[serde(flatten)]
     pub builtins: RevisionBuiltins,

@@ -23,6 +23,8 @@ pub struct EmbeddedSink {
     compressor: Compressor,
     /// `None` until the lane is opened, and after an error.
     epoch: Option<u64>,
+    /// The error since the lane was opened.
+    failure: Option<Error>,
     pending: HashMap<(TopicId, u32), Packer>,
     committing: Option<Ticket>,
 }
@@ -31,21 +33,25 @@ impl EmbeddedSink {
     pub(super) fn new(store: Arc<Store>, settings: &LaneSettings) -> Self {
         let compressor = store.compressor(settings.compression);
         let (link, lane) = (settings.link.clone(), settings.lane);
-        Self { store, link, lane, compressor, epoch: None, pending: HashMap::new(), committing: None }
+        Self { store, link, lane, compressor, epoch: None, failure: None, pending: HashMap::new(), committing: None }
     }
 
     /// After an error nothing goes on before the lane is opened again: the transaction may be half written.
     fn failed(&mut self, error: impl Into<Error>) -> Error {
+        let error = error.into();
         self.epoch = None;
-        error.into()
+        self.failure.get_or_insert(error).clone()
     }
 
     fn epoch(&self) -> Result<u64, Error> {
-        self.epoch.ok_or_else(|| Error {
-            class: Class::Reopen,
-            code: "not-open",
-            message: format!("lane {} of link {} is not open", self.lane, self.link),
-            remedy: "open the lane again",
+        self.epoch.ok_or_else(|| {
+            let not_open = || Error {
+                class: Class::Reopen,
+                code: "not-open",
+                message: format!("lane {} of link {} is not open", self.lane, self.link),
+                remedy: "open the lane again",
+            };
+            self.failure.clone().unwrap_or_else(not_open)
         })
     }
 
@@ -90,7 +96,7 @@ impl EmbeddedSink {
 
 impl Sink for EmbeddedSink {
     fn open(&mut self, allowed: &dyn Fn() -> Result<(), Error>) -> Result<Opened, Error> {
-        self.epoch = None;
+        (self.epoch, self.failure) = (None, None);
         self.pending.clear();
         // A commit under way is before this command in the store's queue: it counts, or it was refused.
         self.committing = None;
@@ -101,7 +107,7 @@ impl Sink for EmbeddedSink {
         allowed().inspect_err(|_| self.epoch = None)?;
         let checkpoints = self.store.checkpoints(&self.link)?;
         let revision = checkpoints.values().map(|checkpoint| checkpoint.revision).max();
-        Ok(Opened { checkpoints, revision })
+        Ok(Opened { checkpoints, revision, states_lost: None })
     }
 
     fn prepare(&mut self, targets: &[Target]) -> Result<Vec<Topic>, Error> {
@@ -163,7 +169,7 @@ impl Sink for EmbeddedSink {
     }
 
     fn finish_commit(&mut self, wait: Duration) -> Result<bool, Error> {
-        let Some(ticket) = &self.committing else { return Ok(true) };
+        let Some(ticket) = &self.committing else { return self.epoch().map(|_| true) };
         let Some(answer) = ticket.wait(wait) else { return Ok(false) };
         self.committing = None;
         answer.map(|_| true).map_err(|error| self.failed(error))

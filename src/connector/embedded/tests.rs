@@ -161,7 +161,8 @@ fn an_earlier_opener_cannot_commit_and_its_transaction_is_gone_when_it_opens_aga
     old.write(&records("old", 0, 5..6), &out.name).expect("written");
     let fenced = old.finish_commit(LONG).expect_err("fenced");
     assert_eq!((fenced.class, fenced.code), (Class::Fenced, "fenced"));
-    assert_eq!(old.write(&records("old", 0, 6..7), &out.name).expect_err("closed").class, Class::Reopen);
+    assert_eq!(old.write(&records("old", 0, 6..7), &out.name).expect_err("failed").class, Class::Fenced);
+    assert_eq!(old.finish_commit(NOW).expect_err("it was not committed").code, "fenced");
     new.write(&records("new", 0, 0..2), &out.name).expect("written");
     new.begin_commit(commit(0, checkpoint(out.id, 2, 1))).expect("begun");
     assert!(new.finish_commit(LONG).expect("committed"));
@@ -179,6 +180,7 @@ fn what_is_not_open_takes_nothing() {
     let out = prepare(&mut sink, "out", 1);
     assert_eq!(sink.write(&records("in", 0, 0..1), &out.name).expect_err("not open").code, "not-open");
     assert_eq!(sink.begin_commit(Commit::default()).expect_err("not open").code, "not-open");
+    assert_eq!(sink.finish_commit(NOW).expect_err("not open").code, "not-open");
 }
 
 #[test]

@@ -25,6 +25,7 @@
 //! | offsets | `join` | nothing |
 //! | meta | `link/<link>/<name>` | as the link stored it |
 //! | meta | `link/<link>/lane-<lane>` | the id of the checkpoint topic, when the lane has written to it: the first generation |
+//! | meta | `link/<link>/state-<lane>`, with `.g<generation>` since the second one | the id of the state topic, when the lane has written to it |
 //! | meta | `link/<link>/lanes.g<generation>` | JSON: [`GenerationTopics`], since the second one |
 //! | meta | `component/<digest>/<part>/<parts>` | a part of a component's bytes |
 //!
@@ -86,6 +87,12 @@ pub(super) fn state_topic(link: &str, generation: u32) -> OwnTopic {
 /// The transactional id of a lane. No other link and no other lane has the same: it is read from its end.
 pub(super) fn transactional_id(link: &str, lane: u32, generation: u32) -> String {
     of_generation(format!("tidegate.{link}.{lane}"), generation)
+}
+
+/// The name under which the target remembers the topic where a lane has what its stages remember,
+/// since the lane has first written there.
+pub(super) fn state_name(lane: u32, generation: u32) -> String {
+    of_generation(format!("state-{lane}"), generation)
 }
 
 /// The name under which the target remembers the topics of a generation, from the second one on.
@@ -346,6 +353,7 @@ mod tests {
         let topics = GenerationTopics { checkpoints: u64::MAX.to_string(), state: None };
         assert_eq!(serde_json::to_vec(&topics).expect("text"), text);
         assert_eq!(generation_name(3), "lanes.g3");
+        assert_eq!((state_name(2, 1), state_name(2, 3)), ("state-2".to_owned(), "state-2.g3".to_owned()));
     }
 
     #[test]

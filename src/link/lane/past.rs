@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::trial::is_on_trial;
 use super::{COMMIT_PATIENCE, Position, Session, now_ms};
 use crate::connector::{Class, Commit, Encoded, Error, PartitionRange, Topic};
 use crate::link::failure::{Failure, Lost, Place};
@@ -17,6 +18,9 @@ const LOSSES: [&str; 4] = ["data-lost", "source-truncated", "source-recreated", 
 
 /// What helps when records are gone, or a topic is another one. The loss is stored: data that was restored does not remove it.
 const RESET: &str = "restore the cluster's data if you can, then say where to continue: `tidegate link reset LINK --topic TOPIC --to earliest|latest|OFFSET`";
+
+/// What helps when the stages have lost what they remember. A restored topic is another one.
+const FORGET: &str = "say where to continue, with stages that remember nothing: `tidegate link reset LINK --topic TOPIC --to earliest|latest|OFFSET --forget-state`";
 
 /// What a lane has read of a partition at once.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +99,8 @@ pub(super) fn doubt(code: Loss, message: String, lost: Option<(i64, i64)>) -> Do
 fn failure(partition: &TopicPartition, next: i64, doubt: &Doubt) -> Failure {
     let place = Place { topic: partition.topic.to_string(), partition: partition.partition, offset: next };
     let lost = doubt.lost.map(|(from, to)| Lost { from, to });
-    Failure { place: Some(place), lost, ..Failure::fatal(doubt.code.code(), doubt.message.clone(), RESET) }
+    let remedy = if doubt.code == Loss::StateLost { FORGET } else { RESET };
+    Failure { place: Some(place), lost, ..Failure::fatal(doubt.code.code(), doubt.message.clone(), remedy) }
 }
 
 /// Where a source partition and its target begin and end.
@@ -250,10 +255,32 @@ impl Session {
         }
     }
 
+    /// The target has lost what the stages of the lane remembered: store that of every partition,
+    /// so that none goes on as if they had seen nothing of it, and fail with the first.
+    pub(super) fn doubt_states(&mut self, why: &str) -> Result<(), Failure> {
+        let pipeline = self.run.pipeline();
+        let has_state = pipeline.stages.iter().any(|stage| stage.plugin.state_version().is_some());
+        if has_state || is_on_trial(pipeline, &self.link) {
+            let undoubted = self.checkpoints.iter().filter(|(_, checkpoint)| checkpoint.doubt.is_none());
+            self.doubted.extend(undoubted.map(|(partition, checkpoint)| {
+                let message = format!("what the stages remember of {partition} is lost: {why}");
+                Doubted::found(partition, checkpoint.clone(), doubt(Loss::StateLost, message, None))
+            }));
+        }
+        let found = self.store_found_doubts()?;
+        self.sink.begin_states()?;
+        found.map_or(Ok(()), Err)
+    }
+
     /// Store the losses that were found, and fail with the first of them. What precedes is committed: it is whole.
     pub(super) fn store_doubts(&mut self) -> Result<(), Failure> {
+        self.store_found_doubts()?.map_or(Ok(()), Err)
+    }
+
+    /// Store the losses that were found. The failure of the first of them comes back.
+    fn store_found_doubts(&mut self) -> Result<Option<Failure>, Failure> {
         let doubted = std::mem::take(&mut self.doubted);
-        let Some(failure) = doubted.first().map(|first| first.failure.clone()) else { return Ok(()) };
+        let Some(failure) = doubted.first().map(|first| first.failure.clone()) else { return Ok(None) };
         let new = doubted.into_iter().filter(|doubted| !doubted.is_stored);
         let checkpoints: BTreeMap<_, _> = new.map(|doubted| (doubted.partition, doubted.checkpoint)).collect();
         if !checkpoints.is_empty() {
@@ -263,7 +290,7 @@ impl Session {
                 tracing::warn!("a commit takes unusually long");
             }
         }
-        Err(failure)
+        Ok(Some(failure))
     }
 }
 

@@ -108,7 +108,7 @@ mod tests {
 
     fn head() -> StateHead {
         let (plugin, revision) = (Digest::of(b"component"), RevisionNumber(1));
-        StateHead { v: 1, next_offset: 1, time: 1, layout: 1, plugin, revision, departed: None }
+        StateHead { v: 1, next_offset: 1, time: 1, layout: 1, plugin, revision, departed: None, begun: None }
     }
 
     fn row() -> StateRow {

@@ -87,13 +87,21 @@ impl Bench {
             origin: Origin::Toml,
             reason: None,
             undoes: None,
+            restores: None,
             trial_until_ms: None,
             stages: policies.iter().enumerate().map(spec).collect(),
             builtins: crate::model::Builtins::default(),
         };
         let stage = |spec: &StageSpec| Stage { spec: spec.clone(), plugin: plugin.clone(), stats: Arc::default() };
         let stages = record.stages.iter().map(stage).collect();
-        let pipeline = Pipeline::new(record, BTreeSet::new(), builtins::Builtins::default(), stages, Watch::default());
+        let pipeline = Pipeline::new(
+            record,
+            BTreeSet::new(),
+            BTreeSet::new(),
+            builtins::Builtins::default(),
+            stages,
+            Watch::default(),
+        );
         let run = Run::new(&config, &Arc::new(pipeline)).expect("instances");
         let states = policies.iter().map(|_| Some(State::new(BTreeMap::new(), i64::MIN, limits.state_bytes))).collect();
         let seen = Seen {

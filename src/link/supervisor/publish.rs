@@ -111,7 +111,7 @@ impl Link {
         let stage = Stage { spec: spec.clone(), plugin: plugin.clone(), stats: self.components.stats(&spec.name) };
         self.check_stage(&stage, others)?;
         self.target.put_artifact(&plugin.digest(), component).map_err(|error| PublishError::Failed(error.into()))?;
-        let publisher = Publisher { origin: Origin::Publish, by, reason: None, undoes: None };
+        let publisher = Publisher { origin: Origin::Publish, by, reason: None, undoes: None, restores: None };
         self.release(running, &mut history, content, publisher)
     }
 
@@ -135,9 +135,10 @@ impl Link {
             Some(number) => history.get(number),
             None => history.previous(),
         };
-        let content = old.ok_or(PublishError::NoRevision)?.content();
+        let old = old.ok_or(PublishError::NoRevision)?;
+        let (content, restores) = (old.content(), Some(old.number));
         let undoes = self.on_trial(&history, Duration::ZERO);
-        let publisher = Publisher { origin: Origin::Rollback, by, reason: None, undoes };
+        let publisher = Publisher { origin: Origin::Rollback, by, reason: None, undoes, restores };
         self.release(running, &mut history, content, publisher)
     }
 

@@ -50,6 +50,9 @@ pub(in crate::connector::kafka) fn copy_lanes(
     }
     // From here on nobody makes a topic of the old lanes any more.
     client.refresh_in_a_moment()?;
+    for lane in before.clone() {
+        open::check_states(client, admin, &from(lane))?;
+    }
     let mut checkpoints = Vec::new();
     for lane in before.clone() {
         checkpoints.extend(read_checkpoints(client, admin, &from(lane))?);

@@ -109,6 +109,8 @@ pub(super) struct KafkaSink {
     topics: Topics,
     /// `None` until the lane is opened, and after an error.
     session: Option<Session>,
+    /// The error since the lane was opened.
+    failure: Option<Error>,
 }
 
 impl KafkaSink {
@@ -116,7 +118,7 @@ impl KafkaSink {
         let encoder = Encoder::new(compression);
         // Who has not asked for a codec is content with the source's.
         let passing = Passing { codec: Some(compression.codec()).filter(|codec| *codec != Codec::None) };
-        Self { client, admin, lane, encoder, passing, topics: Topics::default(), session: None }
+        Self { client, admin, lane, encoder, passing, topics: Topics::default(), session: None, failure: None }
     }
 
     /// After an error nothing goes on before the lane is opened again.
@@ -124,7 +126,7 @@ impl KafkaSink {
         self.session = None;
         // It may be that a topic takes less than before.
         self.admin.forget_limits();
-        error
+        self.failure.get_or_insert(error).clone()
     }
 
     fn learn(&mut self, name: &Arc<str>) -> Result<(), Error> {
@@ -151,7 +153,7 @@ impl KafkaSink {
                 None => (topic, batch.partition % partitions),
             }
         };
-        let session = self.session.as_mut().ok_or_else(|| not_open(&self.lane))?;
+        let session = opened(&mut self.session, self.failure.as_ref(), &self.lane)?;
         let of = session.ledger.number(&TopicPartition::new(batch.topic.clone(), batch.partition));
         let (mut start, mut too_large) = (0, Vec::new());
         while start < batch.len() {
@@ -170,9 +172,18 @@ impl KafkaSink {
     }
 }
 
+/// The session, or why nothing goes on before the lane is opened again.
+fn opened<'s>(
+    session: &'s mut Option<Session>,
+    failure: Option<&Error>,
+    lane: &LaneSettings,
+) -> Result<&'s mut Session, Error> {
+    session.as_mut().ok_or_else(|| failure.cloned().unwrap_or_else(|| not_open(lane)))
+}
+
 impl Sink for KafkaSink {
     fn open(&mut self, allowed: &dyn Fn() -> Result<(), Error>) -> Result<Opened, Error> {
-        self.session = None;
+        (self.session, self.failure) = (None, None);
         self.topics = Topics::default();
         let (session, opened) = open::open(&self.client, &self.admin, &self.lane, &mut self.topics, allowed)?;
         self.session = Some(session);
@@ -193,13 +204,17 @@ impl Sink for KafkaSink {
     }
 
     fn states(&mut self, partition: &TopicPartition) -> Result<StoredStates, Error> {
-        let session = self.session.as_mut().ok_or_else(|| not_open(&self.lane))?;
+        let session = opened(&mut self.session, self.failure.as_ref(), &self.lane)?;
         Ok(session.take_states(partition))
+    }
+
+    fn begin_states(&mut self) -> Result<(), Error> {
+        open::begin_states(&self.admin, &self.lane, &mut self.topics).map(drop)
     }
 
     fn write(&mut self, batch: &Batch, target: &Arc<str>) -> Result<Vec<usize>, Error> {
         let written = self.enqueue(batch, target).and_then(|too_large| {
-            let session = self.session.as_mut().ok_or_else(|| not_open(&self.lane))?;
+            let session = opened(&mut self.session, self.failure.as_ref(), &self.lane)?;
             session.make_room(&mut self.encoder, &self.topics)?;
             Ok(too_large)
         });
@@ -218,7 +233,7 @@ impl Sink for KafkaSink {
         let Some(batch) = encoded.records.pass_through().ok().filter(|_| fits) else {
             return super::decode(&encoded).map(Some);
         };
-        let Some(session) = &mut self.session else { return Err(not_open(&self.lane)) };
+        let session = opened(&mut self.session, self.failure.as_ref(), &self.lane)?;
         let of = session.ledger.number(&TopicPartition::new(encoded.topic.clone(), encoded.partition));
         session.ledger.passed(of, place, encoded.records.base_offset(), batch.records() as i64);
         let passed = session.pass(&mut self.encoder, place, batch);
@@ -227,7 +242,7 @@ impl Sink for KafkaSink {
     }
 
     fn begin_commit(&mut self, commit: Commit) -> Result<(), Error> {
-        let Some(session) = &mut self.session else { return Err(not_open(&self.lane)) };
+        let session = opened(&mut self.session, self.failure.as_ref(), &self.lane)?;
         let begun = session.commit(commit, &self.admin, &mut self.encoder, &mut self.topics);
         begun.map_err(|error| self.failed(error))
     }
@@ -237,7 +252,7 @@ impl Sink for KafkaSink {
     }
 
     fn finish_commit(&mut self, wait: Duration) -> Result<bool, Error> {
-        let Some(session) = &mut self.session else { return Ok(true) };
+        let session = opened(&mut self.session, self.failure.as_ref(), &self.lane)?;
         let deadline = Instant::now() + wait;
         session.pump(&mut self.encoder, &self.topics, deadline).map_err(|error| self.failed(error))?;
         Ok(!self.committing())
@@ -262,6 +277,25 @@ mod tests {
         // It was learned anew.
         assert_eq!(topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name()) }), index);
         assert_eq!(topics.list.len(), 2);
+    }
+
+    /// A commit that failed is not done, whoever asks after it.
+    #[test]
+    fn a_failed_sink_answers_its_failure() {
+        let lane = LaneSettings {
+            link: "l".into(),
+            lane: 0,
+            lanes: 1,
+            generation: 1,
+            layout: 1,
+            source: "east".into(),
+            transaction_timeout: Duration::ZERO,
+            exactly_once: true,
+            compression: None,
+        };
+        let failure = super::super::error::unknown_topic("gone");
+        let code = |failure: Option<&Error>| opened(&mut None, failure, &lane).err().map(|error| error.code);
+        assert_eq!((code(None), code(Some(&failure))), (Some("not-open"), Some("unknown-topic")));
     }
 
     /// Up to version 12 answers name topics, and those of ours are no names of targets.

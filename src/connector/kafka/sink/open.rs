@@ -76,12 +76,20 @@ pub(super) fn open(
     if is_new {
         admin.put_metadata(&lane.link, &lane_name(lane), id_text(checkpoints.id).as_bytes())?;
     }
-    let states = read_states(client, lane, states_id.as_deref())?;
+    let (states, states_lost) = match state_topic(client, admin, lane, states_id)? {
+        StateTopic::Never => (BTreeMap::new(), None),
+        StateTopic::There(own) => {
+            let name = own.topic.name.clone();
+            topics.put_own(own);
+            (read_states(client, TopicPartition::new(name, lane.lane))?, None)
+        }
+        StateTopic::Lost(why) => (BTreeMap::new(), Some(why)),
+    };
     let offsets = offsets_topic(admin, lane)?;
     let place = lane.lane % offsets.topic.partitions.max(1);
     session.resume(&written.checkpoints, states, (topics.put_own(offsets), place));
     let revision = written.checkpoints.values().map(|checkpoint| checkpoint.revision).max();
-    Ok((session, Opened { checkpoints: written.checkpoints, revision }))
+    Ok((session, Opened { checkpoints: written.checkpoints, revision, states_lost }))
 }
 
 /// Become the only one who can write for a lane.
@@ -166,7 +174,7 @@ fn own_topics(client: &Client, admin: &Admin, lane: &LaneSettings) -> Result<Own
     }
     let checkpoints = own_topic(admin, name, lane.lanes)?;
     let Some(known) = known else { return Ok(OwnTopics { checkpoints, is_new: true, states_id: None }) };
-    if known.checkpoints != id_text(checkpoints.topic.id) {
+    if is_another(&known.checkpoints, checkpoints.topic.id) {
         return Err(lost(lane, &format!("{} was made again", checkpoints.topic.name)));
     }
     Ok(OwnTopics { checkpoints, is_new: false, states_id: known.state })
@@ -185,14 +193,26 @@ pub(super) fn id_text(id: Uuid) -> String {
     topic_id(id).0.to_string()
 }
 
-/// Refuse to go on without a topic. Brokers learn one after the other of one that was just made.
+/// Whether a topic is another one than is remembered. Old clusters have no ids, and get them when
+/// they are upgraded.
+fn is_another(known: &str, id: Uuid) -> bool {
+    let (now, none) = (id_text(id), id_text(Uuid::nil()));
+    known != now && known != none && now != none
+}
+
+/// Refuse to go on without a topic.
 fn check_there(client: &Client, lane: &LaneSettings, name: &Arc<str>) -> Result<(), Error> {
+    if is_there(client, name)? { Ok(()) } else { Err(lost(lane, &format!("{name} is gone"))) }
+}
+
+/// Whether there is a topic. Brokers learn one after the other of one that was just made.
+fn is_there(client: &Client, name: &Arc<str>) -> Result<bool, Error> {
     let deadline = Instant::now() + SHOWN_PATIENCE;
     let mut shown = client.recent()?;
     while !shown.topics.contains_key(name) && Instant::now() < deadline {
         shown = client.refresh_in_a_moment()?;
     }
-    if shown.topics.contains_key(name) { Ok(()) } else { Err(lost(lane, &format!("{name} is gone"))) }
+    Ok(shown.topics.contains_key(name))
 }
 
 pub(super) fn own_topic(admin: &Admin, of: OwnTopic, partitions: u32) -> Result<OwnTarget, Error> {
@@ -314,28 +334,82 @@ pub(super) fn lost(lane: &LaneSettings, what: &str) -> Error {
     }
 }
 
-/// What is stored of the stages, of all partitions of the lane.
-fn read_states(
+/// The topic of what the stages of a lane remember.
+enum StateTopic {
+    /// The lane has never written there.
+    Never,
+    There(OwnTarget),
+    /// The lane has written there, and it is gone or another one.
+    Lost(String),
+}
+
+/// Compare the topic of states with what the target remembers of it. `known`: what it remembered
+/// when the generation of the lane began.
+fn state_topic(
     client: &Client,
+    admin: &Admin,
     lane: &LaneSettings,
-    known: Option<&str>,
-) -> Result<BTreeMap<TopicPartition, StoredStates>, Error> {
+    known: Option<String>,
+) -> Result<StateTopic, Error> {
+    let of = layout::state_topic(&lane.link, lane.generation);
+    let name = of.name().clone();
+    let remembered = admin.metadata(&lane.link, &layout::state_name(lane.lane, lane.generation))?;
+    let known = remembered.map(|id| String::from_utf8_lossy(&id).into_owned()).or(known);
+    let is_there = match &known {
+        None => client.metadata()?.topics.contains_key(&name),
+        Some(_) => is_there(client, &name)?,
+    };
+    let Some(known) = known else {
+        // A program that did not remember it may have made it.
+        return if is_there { Ok(StateTopic::There(remember_states(admin, lane)?)) } else { Ok(StateTopic::Never) };
+    };
+    if !is_there {
+        return Ok(StateTopic::Lost(format!("{name} is gone")));
+    }
+    let again = || Ok(StateTopic::Lost(format!("{name} was made again")));
+    if client.metadata()?.topics.get(&name).is_none_or(|there| is_another(&known, there.id)) {
+        return again();
+    }
+    let own = own_topic(admin, of, lane.lanes)?;
+    if is_another(&known, own.topic.id) { again() } else { Ok(StateTopic::There(own)) }
+}
+
+/// Make the topic of states if it is not there, and have the target remember that the lane has it:
+/// from now on it is a loss if it is gone.
+fn remember_states(admin: &Admin, lane: &LaneSettings) -> Result<OwnTarget, Error> {
+    let own = own_topic(admin, layout::state_topic(&lane.link, lane.generation), lane.lanes)?;
+    let name = layout::state_name(lane.lane, lane.generation);
+    admin.put_metadata(&lane.link, &name, id_text(own.topic.id).as_bytes())?;
+    Ok(own)
+}
+
+/// Begin with nothing in the topic of states that is there now, or in a new one.
+pub(super) fn begin_states(admin: &Admin, lane: &LaneSettings, topics: &mut Topics) -> Result<usize, Error> {
+    Ok(topics.put_own(remember_states(admin, lane)?))
+}
+
+/// Refuse to copy what the stages of a lane remember if it is lost.
+pub(super) fn check_states(client: &Client, admin: &Admin, lane: &LaneSettings) -> Result<(), Error> {
+    let known = remembered(admin, lane)?.and_then(|known| known.state);
+    match state_topic(client, admin, lane, known)? {
+        StateTopic::Never | StateTopic::There(_) => Ok(()),
+        StateTopic::Lost(why) => Err(Error {
+            class: Class::Fatal,
+            code: "state-lost",
+            message: format!("what the stages of lane {} of link {} remember is lost: {why}", lane.lane, lane.link),
+            remedy: "call the change off and start the link: it says which partitions are to be reset",
+        }),
+    }
+}
+
+/// What is stored of the stages in the lane's partition of the topic of states.
+fn read_states(client: &Client, partition: TopicPartition) -> Result<BTreeMap<TopicPartition, StoredStates>, Error> {
     #[derive(Default)]
     struct Found {
         head: Option<StateHead>,
         rows: BTreeMap<Vec<u8>, StateRow>,
     }
-    let topic: Arc<str> = layout::state_topic(&lane.link, lane.generation).into();
-    match (client.metadata()?.topics.get(&topic), known) {
-        (None, None) => return Ok(BTreeMap::new()),
-        (Some(there), Some(known)) if id_text(there.id) != known => {
-            return Err(lost(lane, &format!("{topic} was made again")));
-        }
-        (None, Some(_)) => check_there(client, lane, &topic)?,
-        _ => {}
-    }
     let mut found: BTreeMap<(TopicPartition, String), Found> = BTreeMap::new();
-    let partition = TopicPartition::new(topic, lane.lane);
     read_all(client, &partition, |record| {
         let read = StateRecord::read(record.key(), record.value());
         let read = read.map_err(|what| unreadable(&partition, &record, &what))?;
@@ -380,7 +454,7 @@ pub(super) fn state_records(
     let of = layout::state_topic(&lane.link, lane.generation);
     let index = match topics.find_own(&of) {
         Some(index) => index,
-        None => topics.put_own(own_topic(admin, of, lane.lanes)?),
+        None => begin_states(admin, lane, topics)?,
     };
     let mut changes = Vec::new();
     for change in &commit.states {
@@ -402,4 +476,19 @@ pub(super) fn records(pairs: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)
         builder.push(0, now_ms(), Some(&key), value.as_deref(), std::iter::empty());
     }
     builder.finish("", 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_without_an_id_is_not_another_one() {
+        let (one, other, none) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::nil());
+        for (known, now, expected) in
+            [(one, one, false), (one, other, true), (none, one, false), (one, none, false), (none, none, false)]
+        {
+            assert_eq!(is_another(&id_text(known), now), expected, "{known} {now}");
+        }
+    }
 }
