@@ -12,7 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::print::{Line, Print};
-use super::terms::{Others, Passed, Terms};
+use super::terms::{Passed, Terms};
 
 /// How many ways of telling streams apart are followed at the same time.
 const WAYS_MAX: usize = 64;
