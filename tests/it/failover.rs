@@ -500,6 +500,26 @@ fn a_link_of_several_topics_knows_where_each_of_them_was() {
     assert_eq!(values(&site, "east", "others"), once(&[&["other".to_owned()]]));
 }
 
+/// Nothing of the topic is copied yet, so no checkpoint names it.
+#[test]
+fn what_is_written_to_a_copy_without_records_goes_back() {
+    let site = Site::new(&link("").replace("topics = [\"orders\"]", "topics = [\"/o.*/\"]"));
+    let _daemon = site.start();
+    write(&site, "east", "orders", "first", 10);
+    wait_until("it is copied", || site.client.ends("west", "dr.orders").iter().sum::<i64>() == 10);
+    post::<Value>(&site, "pause", 200);
+    for (cluster, topic) in [("east", "others"), ("west", "dr.others")] {
+        let body = json!({ "name": topic, "partitions": 1 }).to_string();
+        let made = site.client.post(&format!("/api/v1/clusters/{cluster}/topics"), body).expect("an answer");
+        assert_eq!(made.status, 201, "{}", made.body);
+    }
+    post::<FailoverEvent>(&site, "failover", 200);
+    site.client.produce("west", "dr.others", &[json!({ "partition": 0, "value": "other" })]);
+    assert!(site.client.post(&path("failback"), "").expect("an answer").status < 300);
+    await_done(&site, "failback-1");
+    assert_eq!(values(&site, "east", "others"), once(&[&["other".to_owned()]]));
+}
+
 /// Link epochs are counted in the target, and checkpoints of failback links are in the source: one that is lost or replaced begins again at 1, and nothing of a failback of before counts.
 #[test]
 fn a_target_that_is_new_goes_back_from_its_own_failover() {

@@ -37,6 +37,7 @@ use super::orders::Desired;
 use super::status::lock;
 use super::supervisor::{Link, stop_lanes};
 use super::trace;
+use crate::config::TopicSelector;
 use crate::connector::{Class, Error};
 use crate::model::TopicPartition;
 use crate::model::layout::LAYOUT_OF_FAILOVER;
@@ -457,11 +458,28 @@ impl Link {
             let topic = topics.entry(partition.topic.to_string()).or_default();
             topic.next.insert(partition.partition, checkpoint.next_offset);
         }
+        // Clients may write to the copies from now on, also of a topic of which no record is copied yet.
+        for name in self.names_at_source() {
+            topics.entry(name).or_default();
+        }
         self.fill_target_ends(&mut topics)?;
+        topics.retain(|_, topic| !(topic.next.is_empty() && topic.target_ends.is_empty()));
         if let Err(failure) = self.fill_source_ends(&mut topics) {
             warnings.push(format!("it is not known what the source still has: {failure}"));
         }
         Ok(Positions::new(topics))
+    }
+
+    /// The topics that the link reads: those that its configuration names, and those that the source
+    /// has, if it answers.
+    fn names_at_source(&self) -> BTreeSet<String> {
+        let there = if self.source_answers() { self.source().topics().unwrap_or_default() } else { Vec::new() };
+        let there = there.into_iter().map(|topic| topic.name);
+        let named = self.config().topics.iter().filter_map(|selector| match selector {
+            TopicSelector::Name(name) => Some(name.clone()),
+            TopicSelector::Pattern(_) => None,
+        });
+        there.chain(named).filter(|name| self.config().selects(name)).map(|name| name.to_string()).collect()
     }
 
     fn fill_target_ends(&self, topics: &mut BTreeMap<String, TopicPositions>) -> Result<(), Failure> {
