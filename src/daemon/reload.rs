@@ -68,6 +68,7 @@ impl Daemon {
                 }
             }
         }
+        self.introduce_links();
         self.release_standbys();
         tracing::info!(added = ?done.added, changed = ?done.changed, removed = ?done.removed, needs_restart = ?done.needs_restart, "the configuration file was read anew");
         Ok(done)
