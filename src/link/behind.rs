@@ -69,9 +69,16 @@ pub(super) struct Past {
     /// The topics that go back under the names that they had.
     topics: BTreeSet<Arc<str>>,
     /// Where the records end.
-    ends: Result<Ends, &'static str>,
-    /// The partitions of which a person has said since where the link goes on.
+    ends: Result<Known, &'static str>,
+    /// The partitions of which a person, or the genesis, has said since where the link goes on.
     decided: BTreeSet<String>,
+}
+
+/// Where unmarked records end, as far as it is known.
+struct Known {
+    ends: Ends,
+    /// The partitions whose end lies behind, or may: it moves as long as the link goes on.
+    late: BTreeSet<String>,
 }
 
 /// A partition that a link has copied.
@@ -120,7 +127,7 @@ impl Link {
         }
         self.refuse_strange_past()?;
         for past in pasts(config, &**self.source())? {
-            let ends = past.ends.map_err(|why| unknown(&past.link, why))?;
+            let Known { ends, .. } = past.ends.map_err(|why| unknown(&past.link, why))?;
             if !ends.is_empty() {
                 behind.links.push(past.link.to_string());
             }
@@ -177,7 +184,7 @@ impl Shared {
         };
         for past in pasts.iter().filter(|past| past.topics.contains(&partition.topic)) {
             let key = partition.to_string();
-            let end = past.ends.as_ref().map_or(range.end, |ends| ends.get(&key).copied().unwrap_or_default());
+            let end = past.ends.as_ref().map_or(range.end, |known| known.ends.get(&key).copied().unwrap_or_default());
             let end = end.min(range.end);
             if next < end && !past.decided.contains(&key) {
                 return Err(in_between(&past.link, partition, next, end));
@@ -200,19 +207,27 @@ impl Shared {
         for past in &mut found {
             let since = past.until_ms.unwrap_or(past.since_ms);
             let later = resets.iter().filter(|reset| reset.at_ms >= since).flat_map(|reset| &reset.partitions);
-            past.decided = later.map(|moved| format!("{}-{}", moved.topic, moved.partition)).collect();
+            past.decided.extend(later.map(|moved| format!("{}-{}", moved.topic, moved.partition)));
+            if past.is_older_than(&self.genesis) {
+                // The link began behind what was there by then.
+                past.decided.extend(past.ends.iter().flat_map(|known| known.late.iter().cloned()));
+            }
         }
         Ok(found)
     }
 }
 
 impl Past {
-    /// Whether it was known where the link began, or that did not matter.
+    fn is_older_than(&self, genesis: &Genesis) -> bool {
+        self.since_ms <= genesis.at_ms
+    }
+
+    /// Whether the link began with all of this known, or that did not matter. One that began behind
+    /// it may have been gone since, and more have come.
     fn has_counted(&self, genesis: &Genesis, start_is_said: bool) -> bool {
-        let is_older = self.since_ms <= genesis.at_ms;
-        let has_ended = self.until_ms.is_some_and(|until| until <= genesis.at_ms);
-        let is_behind = self.until_ms.is_some() && genesis.behind.iter().any(|link| *link == *self.link);
-        has_ended || is_older && (start_is_said || is_behind)
+        let began_behind = genesis.behind.iter().any(|link| *link == *self.link);
+        let has_ended = self.until_ms.is_some() && (self.ends.is_err() || !began_behind);
+        self.is_older_than(genesis) && (start_is_said || has_ended)
     }
 }
 
@@ -250,7 +265,7 @@ fn past_of(config: &LinkConfig, source: &dyn Cluster, link: &LinkId) -> Result<O
                 None => Err("an older tidegate wrote them"),
             }
         } else {
-            Ok(ends_of(&copied))
+            Ok(Known { ends: ends_of(&copied), late: BTreeSet::new() })
         };
         if next.is_none() {
             if history_of(source, link)?.revisions().len() != revisions.len() {
@@ -279,7 +294,7 @@ fn settled(
     first: RevisionNumber,
     stored: Unmarked,
     copied: &[Copied],
-) -> Result<Ends, Failure> {
+) -> Result<Known, Failure> {
     let lanes = genesis::read(source, link)?.map_or(1, |stored| stored.genesis.lanes);
     let running: BTreeSet<u32> =
         source.daemons(link)?.into_values().flat_map(|daemon| daemon.lanes.into_iter()).collect();
@@ -297,8 +312,10 @@ fn settled(
 
 /// Where the records end that were copied before the revision `first`. Where lanes of other daemons
 /// have gone on after the ends were read, it is where the partition ended when it was committed last.
-fn ends_before(first: RevisionNumber, stored: Unmarked, starts: &[RevisionStart], copied: &[Copied]) -> Ends {
-    let Unmarked { mut ends, next: Some(reached), .. } = stored else { return stored.ends };
+fn ends_before(first: RevisionNumber, stored: Unmarked, starts: &[RevisionStart], copied: &[Copied]) -> Known {
+    let Unmarked { ends, next, .. } = stored;
+    let mut known = Known { ends, late: BTreeSet::new() };
+    let Some(reached) = next else { return known };
     for Copied { from, to, checkpoint } in copied {
         let of_it = || starts.iter().filter(|start| start.partition == *from);
         let begun = of_it().filter(|start| start.revision >= first).map(|start| start.offset).min();
@@ -310,11 +327,12 @@ fn ends_before(first: RevisionNumber, stored: Unmarked, starts: &[RevisionStart]
             (None, None) => false,
         };
         if !is_exact {
-            let end = ends.entry(to.to_string()).or_default();
+            let end = known.ends.entry(to.to_string()).or_default();
             *end = checkpoint.target_end_offset.max(*end);
+            known.late.insert(to.to_string());
         }
     }
-    ends
+    known
 }
 
 /// What a link has copied to a cluster, by its checkpoints.
@@ -430,7 +448,7 @@ mod tests {
         let known: &[(u32, i64)] = &[(0, 10), (1, 10)];
         let end = |next, starts: &[RevisionStart], copied: Copied| {
             let partition = copied.to.to_string();
-            ends_before(MARKS, stored(next), starts, &[copied]).get(&partition).copied()
+            ends_before(MARKS, stored(next), starts, &[copied]).ends.get(&partition).copied()
         };
         // The first offset with a mark is the one that the checkpoint named.
         assert_eq!(end(Some(known), &[start(0, 1, 0), start(0, 3, 10)], copied(0, 50, 140, 3)), Some(100));
