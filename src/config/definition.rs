@@ -13,6 +13,7 @@ use super::circle::refuse_together;
 use super::cluster::{ClusterConfig, ClusterKind};
 use super::diagnostic::{Diagnostic, Place, Source};
 use super::link::{self, Around, IN_PLACE, LinkConfig, ReadLink};
+use super::neighbours::introduce;
 use super::reader::Table;
 use super::report::{Files, Null, Report, Within};
 use crate::model::{ClusterId, Json, JsonNumber, JsonObject, Limits, LinkId};
@@ -139,7 +140,9 @@ fn read(
         link.following.declared = declared.cloned().collect();
         link
     });
-    Some((links.collect(), in_place))
+    let mut links: Vec<LinkConfig> = links.collect();
+    introduce(links.iter_mut(), around.links);
+    Some((links, in_place))
 }
 
 /// The clusters that the link says more of than their ids: those that can be, and the ids of all.

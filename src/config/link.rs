@@ -21,6 +21,7 @@ use super::groups::GroupSync;
 use super::health::HealthConfig;
 use super::json::written;
 use super::kafka::read_own_compression;
+use super::neighbours::Neighbours;
 use super::probation::ProbationConfig;
 use super::reader::{Item, Table, suggest};
 use super::rename::Rename;
@@ -106,6 +107,8 @@ pub struct LinkConfig {
     pub pipeline: Vec<StageConfig>,
     /// The digest of what stands in the file; `None` for a link of a definition.
     pub written: Option<Digest>,
+    /// The links that are known around it, if it marks what it copies.
+    pub neighbours: Arc<Neighbours>,
 }
 
 /// `[links.ID.config]`: how a link moves records.
@@ -332,6 +335,7 @@ impl ReadLink {
             health,
             pipeline,
             written: None,
+            neighbours: Arc::default(),
         };
         let mut read = Self { link, topic_places, dead_letters_place, target_place, reverse: None };
         ways.make_reverse(&mut read, transform, report);

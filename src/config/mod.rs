@@ -35,6 +35,7 @@ pub mod kafka;
 mod limits;
 pub mod link;
 mod names;
+mod neighbours;
 pub mod otlp;
 mod overlap;
 pub mod patterns;
@@ -81,6 +82,7 @@ pub use health::HealthConfig;
 pub use json::PluginConfig;
 pub use kafka::{KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
 pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, TransferConfig};
+pub use neighbours::{Neighbours, neighbours_of};
 pub use otlp::OtlpConfig;
 pub use patterns::Patterns;
 pub use probation::ProbationConfig;
@@ -206,6 +208,7 @@ fn read(mut root: Table<'_>, base_dir: &Path, known: &[LinkConfig]) -> Parts {
         let help = "write a table [clusters.east] with kind = \"embedded\"";
         root.report.warning(&root.place, "there is no cluster, so the daemon has nothing to do", help);
     }
+    let others = known;
     let known: Vec<ReadLink> = known.iter().cloned().map(ReadLink::known).collect();
     circle::refuse_together(
         &links.values().collect::<Vec<_>>(),
@@ -219,6 +222,7 @@ fn read(mut root: Table<'_>, base_dir: &Path, known: &[LinkConfig]) -> Parts {
         let declared = clusters.get(&link.target).into_iter().flat_map(|cluster| cluster.topics.keys());
         link.following.declared = declared.cloned().collect();
     }
+    neighbours::introduce(links.values_mut(), others);
     (daemon, clusters, links)
 }
 

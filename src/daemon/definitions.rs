@@ -25,10 +25,12 @@ use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
-use crate::config::{self, Defined, DefinitionSettings, Diagnostic, LinkConfig, PluginSource, Surroundings};
+use crate::config::{
+    self, Defined, DefinitionSettings, Diagnostic, LinkConfig, Neighbours, PluginSource, Surroundings,
+};
 use crate::connector::{self, Cluster};
 use crate::link::Link;
-use crate::link::supervisor::LinkState;
+use crate::link::supervisor::{Around, LinkState};
 use crate::model::{ClusterId, Culprit, JsonObject, LinkId, encode};
 
 /// How often is looked whether another daemon has changed a definition.
@@ -88,11 +90,7 @@ impl Daemon {
         if self.find_unusable(&id).is_some() {
             return Err(self.defined_before(&id));
         }
-        let examined = self.examine(&id, &definition)?;
-        if let Some(taken) = examined.defined.link.other_way_id().filter(|id| self.world().links.contains_key(id)) {
-            let message = format!("there is a link {taken} already, which this one needs for its other way");
-            return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, "choose another id"));
-        }
+        self.examine(&id, &definition)?;
         let home = self.home(true)?.ok_or_else(no_home)?;
         let (known, before) = read(&*home, &id).map_err(|error| self.home_error(error))?;
         if before.as_ref().is_some_and(Stored::is_link) {
@@ -228,6 +226,7 @@ impl Daemon {
         }
         *lock(&self.definitions.unusable) = unusable;
         *lock(&self.definitions.read) = Some(version);
+        self.introduce_links();
         self.release_standbys();
         Ok(())
     }
@@ -344,8 +343,30 @@ impl Daemon {
             found.ok_or_else(|| super::Error::new(format!("no cluster {id}"), "define it under [clusters]"))
         };
         let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
+        let around = self.around(&config.neighbours);
         let link = Link::new(config, self.name.clone(), source, target, self.engine.clone(), stages);
+        let link = link.with_around(around);
         Ok(link.with_layout_max(self.settings().layout_max).with_culprit(culprit))
+    }
+
+    /// What a link knows of its neighbours.
+    fn around(&self, neighbours: &Arc<Neighbours>) -> Around {
+        let world = self.world();
+        let cluster = |id: &ClusterId| Some((id.clone(), world.clusters.get(id)?.cluster.clone()));
+        Around {
+            neighbours: neighbours.clone(),
+            clusters: neighbours.clusters().into_iter().filter_map(cluster).collect(),
+        }
+    }
+
+    /// Have all links know who their neighbours are now.
+    pub(super) fn introduce_links(&self) {
+        let stays = |hosted: &Arc<Hosted>| hosted.managed_by != ManagedBy::Failback;
+        let links: Vec<Arc<Hosted>> = self.links().into_iter().filter(stays).collect();
+        let configs: Vec<&LinkConfig> = links.iter().map(|hosted| hosted.config()).collect();
+        for (hosted, neighbours) in links.iter().zip(config::neighbours_of(&configs)) {
+            hosted.link().introduce(self.around(&neighbours));
+        }
     }
 
     /// Read a definition before anybody has to wait for it: files that do not answer keep this request alone, and plugins are compiled when it is this one's turn. What is
@@ -375,6 +396,11 @@ impl Daemon {
         };
         let around = Surroundings { clusters: &clusters, in_place: &in_place, links: &links, settings: &settings };
         let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
+        if let Some(taken) = defined.link.other_way_id().filter(|taken| links.iter().any(|link| link.id == *taken)) {
+            let message = format!("there is a link {taken} already, which link {id} needs for its other way");
+            let remedy = "give one of the two another id, or let this one go one way";
+            return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, remedy));
+        }
         let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
         let mut errors: Vec<Diagnostic> = brought.collect();
         let ways: Vec<&LinkConfig> = std::iter::once(&defined.link).chain(&defined.reverse).collect();

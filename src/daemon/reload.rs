@@ -54,6 +54,7 @@ impl Daemon {
             }
         }
         self.renew_definitions(&changed, &mut done);
+        self.introduce_links();
         self.release_standbys();
         let wire::Reloaded { added, changed, removed, needs_restart, failed } = &done;
         tracing::info!(?added, ?changed, ?removed, ?needs_restart, ?failed, "the configuration file was read anew");

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
-use super::behind::Behind;
+use super::behind::{Behind, MARKS_UNDER_WAY};
 use super::failover::FailedOver;
 use super::failover::standby::standby;
 use super::failure::Failure;
@@ -39,7 +39,7 @@ const OUTLIVED: [&str; 4] = [UNDER_WAY, RELANED, NEWER_LAYOUT, FAILED_OVER];
 
 /// Whether this is no failure: the link goes on by itself when it may.
 pub(super) fn only_waits(code: &str) -> bool {
-    [UNDER_WAY, FAILED_OVER].contains(&code)
+    [UNDER_WAY, FAILED_OVER, MARKS_UNDER_WAY].contains(&code)
 }
 
 /// What is written about a link before its first commit.

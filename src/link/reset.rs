@@ -17,11 +17,11 @@ use super::memory::{DROPS_OF_COMMIT, Drops};
 use super::orders::{Desired, Order};
 use super::status::lock;
 use super::supervisor::Link;
-use crate::connector::{Class, Commit, Error, Opened, Sink, Target, Topic};
+use crate::connector::{Class, Cluster, Commit, Error, Opened, Sink, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
 use crate::model::{
-    Checkpoint, KeptRow, Loss, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition, encode,
+    Checkpoint, KeptRow, LinkId, Loss, RevisionNumber, StateChange, StateHead, StoredState, TopicPartition, encode,
 };
 
 /// Where the resets are kept in the target.
@@ -171,8 +171,7 @@ impl Link {
     /// # Errors
     /// The target cannot be read.
     pub fn resets(&self) -> Result<Vec<ResetRecord>, Failure> {
-        let bytes = self.target().metadata(&self.config().id, RESETS)?;
-        read_resets(bytes.as_deref())
+        resets_of(&**self.target(), &self.config().id)
     }
 
     fn source_topic(&self, name: &Arc<str>) -> Result<Topic, ResetError> {
@@ -374,6 +373,11 @@ fn moved(place: &Place, known: &BTreeMap<TopicPartition, Checkpoint>) -> Moved {
         from: known.get(&place.partition).map(|checkpoint| checkpoint.next_offset),
         to: place.to,
     }
+}
+
+/// The resets of a link that writes to a cluster, oldest first.
+pub(super) fn resets_of(target: &dyn Cluster, link: &LinkId) -> Result<Vec<ResetRecord>, Failure> {
+    read_resets(target.metadata(link, RESETS)?.as_deref())
 }
 
 fn read_resets(bytes: Option<&[u8]>) -> Result<Vec<ResetRecord>, Failure> {

@@ -123,6 +123,19 @@ impl RevisionRecord {
         Content { builtins: self.builtins.clone(), stages: self.stages.clone() }
     }
 
+    /// Whether it does to records what `other` does. Marks aside: these are a property of the link,
+    /// which a rollback does not change.
+    fn works_as(&self, other: &Self) -> bool {
+        let works =
+            |it: &Self| Content { builtins: Builtins { provenance: None, ..it.builtins.clone() }, ..it.content() };
+        self.digest == other.digest || works(self) == works(other)
+    }
+
+    /// Whether it says of records which cluster they come through.
+    pub(super) fn marks(&self) -> bool {
+        self.builtins.provenance.as_ref().is_some_and(|it| it.mark.is_some())
+    }
+
     /// Until when it is on trial, in milliseconds since 1970-01-01 UTC; `None` if it is not: what goes back is not, nor is the first revision.
     ///
     /// This says the same to all daemons, and after a restart: that its probation was passed before, one of them knows alone and only while it runs.
@@ -261,7 +274,7 @@ impl History {
     pub fn previous(&self) -> Option<&RevisionRecord> {
         let present = self.original(self.last()?);
         let mut before = self.revisions.iter().rev().filter(|revision| revision.number < present.number);
-        before.find(|revision| revision.digest != present.digest)
+        before.find(|revision| !revision.works_as(present))
     }
 
     /// The revision that first published what `revision` restores, or `revision` itself.
@@ -278,7 +291,7 @@ impl History {
         match rollback.restores {
             Some(restored) => before.find(|earlier| earlier.number == restored),
             // The first histories do not say it: the newest one of this content is the likeliest.
-            None if rollback.origin.goes_back() => before.find(|earlier| earlier.digest == rollback.digest),
+            None if rollback.origin.goes_back() => before.find(|earlier| earlier.works_as(rollback)),
             None => None,
         }
     }

@@ -5,13 +5,15 @@ mod state;
 mod threads;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::behind::Past;
 use super::components::{Components, Guard};
 use super::events::{Event, Events};
 use super::failover::Places;
@@ -32,10 +34,10 @@ use super::topics::Topics;
 use super::upgrade::Colleagues;
 use super::warden::Alarm;
 use super::watch::Watch;
-use crate::config::{BreakerAction, LinkConfig};
+use crate::config::{BreakerAction, LinkConfig, Neighbours};
 use crate::connector::{Class, Cluster, LaneGroup, RevisionStart};
 use crate::model::layout::LAYOUT_NEWEST;
-use crate::model::{Culprit, Digest, LinkId, RevisionNumber, TopicPartition, encode};
+use crate::model::{ClusterId, Culprit, Digest, LinkId, RevisionNumber, TopicPartition, encode};
 use crate::plugin::PluginEngine;
 
 pub use publish::{NewPlugin, Publication, PublishError};
@@ -74,6 +76,8 @@ pub(super) struct Shared {
     pub(super) outlived: AtomicBool,
     /// Why it is not known which lanes are ours.
     pub(super) trouble: Mutex<Option<Failure>>,
+    /// What links from the target have written to the source without a mark, once it is known.
+    pub(super) behind: OnceLock<Vec<Past>>,
 }
 
 impl Shared {
@@ -150,6 +154,7 @@ pub struct Link {
     culprit: Option<Culprit>,
     source: Arc<dyn Cluster>,
     target: Arc<dyn Cluster>,
+    pub(super) around: ArcSwap<Around>,
     pub(super) components: Arc<Components>,
     pub(super) events: Arc<Events>,
     pub(super) alarm: Arc<Alarm>,
@@ -176,6 +181,15 @@ pub struct Link {
     /// One more than the largest lag seen; 0 is none.
     lag_ms_max: AtomicU64,
     verifying: verify::Verifying,
+}
+
+/// What a link knows of others.
+#[derive(Default)]
+pub struct Around {
+    /// The links that it shares records with.
+    pub neighbours: Arc<Neighbours>,
+    /// Their clusters.
+    pub clusters: BTreeMap<ClusterId, Arc<dyn Cluster>>,
 }
 
 /// What is shown of a link that does not concern its lanes.
@@ -212,6 +226,7 @@ impl Link {
             definition: 0,
             culprit: None,
             source,
+            around: ArcSwap::default(),
             components: Arc::new(Components::new(engine, target.clone(), configured)),
             target,
             events: Arc::default(),
@@ -235,6 +250,18 @@ impl Link {
             lag_ms_max: AtomicU64::new(0),
             verifying: verify::Verifying::default(),
         }
+    }
+
+    /// Have it know this of other links from now on.
+    #[must_use]
+    pub fn with_around(self, around: Around) -> Self {
+        self.introduce(around);
+        self
+    }
+
+    /// The same for a link that runs: other links come and go.
+    pub fn introduce(&self, around: Around) {
+        self.around.store(Arc::new(around));
     }
 
     /// Have it take part in layouts up to this one only.
@@ -562,24 +589,34 @@ impl Link {
             layout_max: self.layout_max,
             outlived: AtomicBool::new(false),
             trouble: Mutex::default(),
+            behind: OnceLock::new(),
         })
     }
 
     /// The published revision; or a new one, if the configuration file has changed since it was last published. With the history that it is the last of, as it is
     /// stored.
     fn history_to_run(&self) -> Result<(History, RevisionRecord), Failure> {
-        let content = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
+        let configured = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
         loop {
             let mut history = self.history()?;
+            let content = self.with_marks(&history, configured.clone());
             let known = history.has_from_toml(&content)?;
-            if let Some(last) = history.last().filter(|_| known).cloned() {
-                return Ok((history, last));
-            }
-            self.components.store_configured()?;
+            let last = history.last().filter(|_| known).cloned();
             let by = if self.definition == 0 { "configuration file" } else { "definition" };
             let publisher = Publisher { origin: Origin::Toml, by, reason: None, undoes: None, restores: None };
-            let record = history.push(content.clone(), publisher, now_ms(), &self.config.probation)?.clone();
-            self.note_unmarked(&history, &record)?;
+            let (content, publisher) = match last {
+                Some(last) if last.builtins.provenance == content.builtins.provenance => return Ok((history, last)),
+                // An older program has rolled back to a revision from before the link marked.
+                Some(last) => {
+                    let reason = Some("the configuration of the link asks for marks");
+                    let publisher =
+                        Publisher { origin: Origin::Publish, by: "tidegate", reason, undoes: None, restores: None };
+                    (self.with_marks(&history, last.content()), publisher)
+                }
+                None => (content, publisher),
+            };
+            self.components.store_configured()?;
+            let record = history.push(content, publisher, now_ms(), &self.config.probation)?.clone();
             // Daemons that start together have the same file: one of them writes it down, and all read what is there then.
             if self.store_history(&history)? {
                 self.announce(&record);

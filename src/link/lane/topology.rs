@@ -222,6 +222,7 @@ impl Session {
             self.doubted.push(Doubted::found(&partition, checkpoint, doubt));
             return Ok(());
         }
+        self.link.check_behind(&partition, next, PartitionRange { end: log_end, ..range })?;
         let last = checkpoint.and_then(|checkpoint| checkpoint.last);
         // Where retention took the record, nothing can be compared.
         let awaited = last.filter(|last| last.offset >= range.log_start && last.offset < next);

@@ -178,6 +178,7 @@ impl Link {
         content: Content,
         publisher: Publisher<'_>,
     ) -> Result<Publication, PublishError> {
+        let content = self.with_marks(history, content);
         let record = history.push(content, publisher, now_ms(), &self.config.probation);
         let record = record.map_err(|error| PublishError::Failed(error.into()))?.clone();
         let watch = self.watch(history, running.map(|running| &*running.shared));
@@ -235,6 +236,7 @@ impl Link {
 
     /// Replace the history that `history` was read from. Whether it was still there.
     pub(super) fn store_history(&self, history: &History) -> Result<bool, Failure> {
+        self.note_unmarked(history)?;
         let text = history.encode()?;
         self.replace(HISTORY, history.stored(), &text)
     }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::link::verify::findings::Findings;
 use crate::link::verify::print::Printer;
+use crate::link::verify::terms::Others;
 use crate::model::{BatchBuilder, TopicPartition};
 
 /// Everything below the end stands for something, and nothing may be there twice.
