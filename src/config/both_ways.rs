@@ -148,7 +148,11 @@ impl<'a> Reverse<'a> {
         let builtins = Builtins {
             filter: self.filter.unwrap_or_else(|| link.builtins.filter.clone()),
             transform: self.transform.unwrap_or(transform).map(|spec| settled(spec, &variables)),
-            provenance: Some(Provenance { leave_out: link.source.to_string(), mark: Some(link.target.to_string()) }),
+            provenance: Some(Provenance {
+                leave_out: link.source.to_string(),
+                mark: Some(link.target.to_string()),
+                returned: None,
+            }),
         };
         let start = self.start.flatten();
         let reverse = LinkConfig {

@@ -303,8 +303,11 @@ impl ReadLink {
         let dead_letters = dead_letters.map_or_else(|| Some(default_letters(id)), |item| topic_name(&item));
         let (source, target) = (source?, target?);
         let names = Names { link: id, source: &source, target: &target };
-        let provenance =
-            provenance.then(|| Provenance { leave_out: target.to_string(), mark: Some(source.to_string()) });
+        let provenance = provenance.then(|| Provenance {
+            leave_out: target.to_string(),
+            mark: Some(source.to_string()),
+            returned: None,
+        });
         let builtins = Builtins { filter, transform: transform.clone().map(|spec| settled(spec, &names)), provenance };
         let link = LinkConfig {
             id: id.into(),

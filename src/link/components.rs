@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use super::builtins::Builtins;
-use super::failover::returned_from;
+use super::builtins::{Builtins, Returned};
+use super::failover::returned_to_source;
 use super::failure::Failure;
 use super::genesis::Genesis;
 use super::pipeline::{Pipeline, Stage};
@@ -14,7 +14,7 @@ use super::status::lock;
 use super::watch::Watch;
 use crate::config::LinkConfig;
 use crate::connector::Cluster;
-use crate::model::{self, ClusterId, Digest, Provenance, TopicPartition};
+use crate::model::{self, Digest};
 use crate::plugin::{Plugin, PluginEngine};
 
 /// Where the plugins of a link come from.
@@ -30,33 +30,18 @@ pub(super) struct Components {
 /// the lanes are opened, never from what this daemon has seen, and is no content of a revision: it holds for all of
 /// them, those of before included.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Guard(Option<Returned>);
-
-/// Records that have come from the link's target.
-#[derive(Clone, Debug)]
-struct Returned {
-    /// The target.
-    cluster: ClusterId,
-    /// By source partition, the offset of the first that can have; 0 where none is known. What lies before has come
-    /// from another target of the same id, that this one was put in the place of.
-    from: BTreeMap<TopicPartition, i64>,
-}
+pub(super) struct Guard(Returned);
 
 impl Guard {
     /// What a link record asks of every pipeline. A link without one has not failed over yet.
     pub(super) fn of(target: &dyn Cluster, config: &LinkConfig, genesis: Option<&Genesis>) -> Result<Self, Failure> {
         let Some(genesis) = genesis.filter(|genesis| genesis.link_epoch > 0) else { return Ok(Self::default()) };
-        let from = returned_from(target, &config.id, genesis.link_epoch)?;
-        Ok(Self(Some(Returned { cluster: config.target.clone(), from })))
+        Ok(Self(returned_to_source(target, config, genesis.link_epoch)?))
     }
 
     /// The built-ins of a revision, behind this.
     fn applied(&self, builtins: &model::Builtins) -> Result<Builtins, String> {
-        let Some(Returned { cluster, from }) = self.0.as_ref().filter(|_| builtins.provenance.is_none()) else {
-            return Builtins::new(builtins);
-        };
-        let provenance = Some(Provenance { leave_out: cluster.to_string(), mark: None });
-        Ok(Builtins::new(&model::Builtins { provenance, ..builtins.clone() })?.leaving_out_from(from.clone()))
+        Ok(Builtins::new(builtins)?.behind(self.0.clone()))
     }
 }
 

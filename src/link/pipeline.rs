@@ -101,9 +101,9 @@ impl Pipeline {
         Self { record, undone, changed, builtins, stages, watch, spares: Mutex::default() }
     }
 
-    /// Whether what leaves it may have other headers with reserved names than what was read, or lack the link's mark.
+    /// Whether what leaves it may have other headers with reserved names than what was read, or lack a mark of the link.
     pub(super) fn needs_seal(&self) -> bool {
-        self.builtins.mark().is_some() || self.builtins.change_headers() || self.transforms()
+        !self.builtins.marks().is_empty() || self.builtins.change_headers() || self.transforms()
     }
 
     /// Whether a plugin makes other records.

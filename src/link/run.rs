@@ -22,7 +22,7 @@ use super::pipeline::{Instances, Pipeline};
 use super::stats::{Tally, Window};
 use super::trace;
 use crate::config::{BreakerConfig, LinkConfig};
-use crate::model::{Batch, OnError, TopicPartition};
+use crate::model::{Batch, HeaderRef, OnError, TopicPartition};
 use crate::plugin::instance::{Trapped, Verdict};
 use crate::plugin::state::State;
 
@@ -56,9 +56,9 @@ pub(super) struct Processed {
 
 impl Processed {
     /// This is where records leave for the sink, dead letters too: nothing changes them any more.
-    fn seal(&mut self, kept: &Kept, mark: Option<&str>) {
+    fn seal(&mut self, kept: &Kept, marks: &[HeaderRef<'_>]) {
         let letters = self.letters.iter_mut().map(|letter| &mut letter.record);
-        self.outputs.iter_mut().chain(letters).for_each(|batch| kept.seal(mark, batch));
+        self.outputs.iter_mut().chain(letters).for_each(|batch| kept.seal(marks, batch));
     }
 }
 
@@ -265,7 +265,7 @@ impl Run {
         // Parts go through all stages one after the other, so the order of finding depends on how the batch was cut.
         done.letters.sort_by_key(Letter::order);
         if let Some(kept) = kept {
-            done.seal(&kept, self.pipeline.builtins.mark());
+            done.seal(&kept, &self.pipeline.builtins.marks());
         }
         for ((window, tally), stage) in self.windows.iter_mut().zip(&done.tallies).zip(&self.pipeline.stages) {
             window.add(tally, self.breaker.window_records);

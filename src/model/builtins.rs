@@ -24,6 +24,9 @@ pub struct Builtins {
 /// The headers that name the clusters that a record has come through: the first one is where it was written.
 pub const VIA_HEADER: &str = "tidegate.via";
 
+/// The headers that name the failovers whose failbacks have brought a record to where it is.
+pub const RETURNED_HEADER: &str = "tidegate.returned";
+
 /// The prefix of header names that only Tidegate writes: a record could otherwise claim to come
 /// from a cluster that it never was in, or to be a dead letter.
 pub const RESERVED_PREFIX: &str = "tidegate.";
@@ -45,6 +48,10 @@ pub struct Provenance {
     /// The others have come through this one, from now on; `None`: nothing is said of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
+    /// For a failback link, its failover: records say from now on that this has brought them back, and those that say so already are left out; `None`:
+    /// it is no failback link, or that of a failover that an older tidegate began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<String>,
 }
 
 impl Builtins {

@@ -30,8 +30,8 @@ pub mod time;
 
 pub use batch::{Batch, BatchBuilder, HeaderRef, Placement, RecordRef, Span};
 pub use builtins::{
-    Builtins, Condition, FilterSpec, LETTER_PREFIX, Provenance, RESERVED_PREFIX, TransformSpec, VIA_HEADER,
-    is_reserved_header,
+    Builtins, Condition, FilterSpec, LETTER_PREFIX, Provenance, RESERVED_PREFIX, RETURNED_HEADER, TransformSpec,
+    VIA_HEADER, is_reserved_header,
 };
 pub use checkpoint::{Checkpoint, Doubt, LastRecord, Loss};
 pub use codec::{Codec, Compression};

@@ -197,8 +197,8 @@ fn a_failback_link_that_was_shut_out_is_let_in_by_whose_turn_it_is() {
     first.order(Desired::Running).expect("runs");
     wait_until("it is copied", || is_at(west, "first"));
     let over = fail_over(&first);
-    let back = scene.back("a", &first, &over);
     first.begin_return(Reason::Manual, "ann").expect("begun");
+    let back = scene.back("a", &first, &over);
     back.shut_out(&over).expect("shut out");
     write(west, "there");
     second.begin_return(Reason::Manual, "bob").expect("taken over");

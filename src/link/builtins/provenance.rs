@@ -3,51 +3,55 @@
 //! Each link adds its source, and leaves out what has come through its target. Where a record was first written would not be enough: one that comes in from
 //! outside would go round for ever between two clusters that are not its own.
 
-use std::collections::BTreeMap;
-
-use crate::model::{Batch, Provenance, RecordRef, TopicPartition, VIA_HEADER};
+use super::returned::was_brought_by;
+use crate::model::{Batch, Provenance, RecordRef, VIA_HEADER};
 
 /// Leaves out what has come through the target. What the rest has come through is written last, by the seal.
 #[derive(Debug)]
 pub(super) struct Via {
     spec: Provenance,
-    /// The offset in each partition from which on anything is left out; 0 where nothing is said.
-    from: BTreeMap<TopicPartition, i64>,
 }
 
 impl Via {
     pub(super) fn new(spec: &Provenance) -> Self {
-        Self { spec: spec.clone(), from: BTreeMap::new() }
+        Self { spec: spec.clone() }
     }
 
-    /// The same, where what lies before these offsets stays.
-    pub(super) fn leaving_out_from(self, from: BTreeMap<TopicPartition, i64>) -> Self {
-        Self { from, ..self }
-    }
-
-    /// Drop the records that have come through the target. How many.
+    /// Drop the records that have come through the target, and those that this failback has brought there before. How many.
     pub(super) fn leave_out(&self, batch: &mut Batch) -> u64 {
-        if batch.headers.is_empty() {
-            return 0;
-        }
-        let partition = TopicPartition::new(batch.topic.clone(), batch.partition);
-        let from = self.from.get(&partition).copied().unwrap_or(0);
-        let stays = |record: RecordRef<'_>| record.offset() < from || !has(record, &self.spec.leave_out);
-        let keep: Vec<u8> = batch.records().map(|record| u8::from(stays(record))).collect();
-        batch.retain(&keep);
-        (keep.len() - batch.len()) as u64
+        let is_there = |record: RecordRef<'_>| {
+            has_come_through(record, &self.spec.leave_out)
+                || self.returned().is_some_and(|failover| was_brought_by(record, |it| it == failover.as_bytes()))
+        };
+        drop_those(batch, is_there)
     }
 
     /// The cluster that each record has come through from now on.
     pub(super) fn mark(&self) -> Option<&str> {
         self.spec.mark.as_deref()
     }
+
+    /// The failover whose failback brings each record back.
+    pub(super) fn returned(&self) -> Option<&str> {
+        self.spec.returned.as_deref()
+    }
 }
 
 /// Whether a record has come through a cluster.
-pub(in crate::link) fn has(record: RecordRef<'_>, cluster: &str) -> bool {
+pub(in crate::link) fn has_come_through(record: RecordRef<'_>, cluster: &str) -> bool {
     let names = |name: &[u8]| name == VIA_HEADER.as_bytes();
     record.headers().any(|header| names(header.name) && header.value == Some(cluster.as_bytes()))
+}
+
+/// Drop these records. How many.
+pub(super) fn drop_those(batch: &mut Batch, is_dropped: impl Fn(RecordRef<'_>) -> bool) -> u64 {
+    // What tells them is in headers.
+    if batch.headers.is_empty() {
+        return 0;
+    }
+    let keep: Vec<u8> = batch.records().map(|record| u8::from(!is_dropped(record))).collect();
+    batch.retain(&keep);
+    (keep.len() - batch.len()) as u64
 }
 
 #[cfg(test)]
@@ -57,11 +61,12 @@ mod tests {
     use crate::model::{BatchBuilder, HeaderRef};
 
     fn seal(via: &Via, batch: &mut Batch) {
-        Kept::of(&batch.clone()).seal(via.mark(), batch);
+        let mark = via.mark().map(|mark| HeaderRef { name: VIA_HEADER.as_bytes(), value: Some(mark.as_bytes()) });
+        Kept::of(&batch.clone()).seal(mark.as_slice(), batch);
     }
 
     fn via(leave_out: &str, mark: Option<&str>) -> Via {
-        Via::new(&Provenance { leave_out: leave_out.to_owned(), mark: mark.map(str::to_owned) })
+        Via::new(&Provenance { leave_out: leave_out.to_owned(), mark: mark.map(str::to_owned), returned: None })
     }
 
     /// The clusters that each record has come through.
@@ -95,16 +100,6 @@ mod tests {
         assert_eq!(ways(&records), [vec!["east"], vec!["north", "east"], vec!["east"], vec!["east", "north"]]);
         assert_eq!(records.next_offset, next_offset);
         assert!(records.records().all(|record| record.last_header(b"tag").is_some()));
-    }
-
-    #[test]
-    fn what_lies_before_an_offset_stays() {
-        let from = |partition| BTreeMap::from([(TopicPartition::new("orders", partition), 2)]);
-        let mut records = batch(&[&["west"], &[], &["west"], &[]]);
-        assert_eq!(via("west", None).leaving_out_from(from(0)).leave_out(&mut records), 1);
-        assert_eq!(records.offsets, [0, 1, 3]);
-        let mut records = batch(&[&["west"], &[]]);
-        assert_eq!(via("west", None).leaving_out_from(from(1)).leave_out(&mut records), 1, "of another partition");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The last thing that happens to what a link writes: headers with reserved names become what they
-//! were in the source record, and the mark of the link joins them.
+//! were in the source record, and the marks of the link join them.
 //!
 //! Whatever works on a record in between, a plugin or a transform, can neither take a mark away nor
 //! forge one: nothing that it leaves under such names is believed. An output belongs to the source
@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use crate::model::batch::HeaderSpan;
-use crate::model::{Batch, HeaderRef, RecordRef, Span, VIA_HEADER, is_reserved_header};
+use crate::model::{Batch, HeaderRef, RecordRef, Span, is_reserved_header};
 
 /// The headers with reserved names of a batch, as it was read.
 #[derive(Debug, Default)]
@@ -51,41 +51,41 @@ impl Kept {
         record.headers().filter(|header| is_reserved_header(header.name)).eq(self.headers(record.offset()))
     }
 
-    /// Whether the source record at an offset has come through a cluster.
-    fn has(&self, offset: i64, cluster: &str) -> bool {
-        let value = Some(cluster.as_bytes());
-        self.headers(offset).any(|header| header.name == VIA_HEADER.as_bytes() && header.value == value)
+    /// Those of these marks that the source record at an offset lacks.
+    fn lacks<'m>(&self, offset: i64, marks: &'m [HeaderRef<'m>]) -> impl Iterator<Item = usize> {
+        let lacks = move |mark: &HeaderRef<'m>| !self.headers(offset).any(|header| header == *mark);
+        marks.iter().enumerate().filter(move |(_, mark)| lacks(mark)).map(|(index, _)| index)
     }
 
     /// Give the records of a batch, which may be made of those that were read in any way, the
-    /// headers with reserved names that they had, and `mark` behind all others if they lack it.
-    pub(in crate::link) fn seal(&self, mark: Option<&str>, batch: &mut Batch) {
-        let lacks = |offset: i64| mark.is_some_and(|mark| !self.has(offset, mark));
-        if batch.records().all(|record| self.is_intact(record) && !lacks(record.offset())) {
+    /// headers with reserved names that they had, and behind all others those of `marks` that they
+    /// lack.
+    pub(in crate::link) fn seal(&self, marks: &[HeaderRef<'_>], batch: &mut Batch) {
+        let has_all = |offset: i64| self.lacks(offset, marks).next().is_none();
+        if batch.records().all(|record| self.is_intact(record) && has_all(record.offset())) {
             return;
         }
         batch.compact_if_sparse();
         let mut more = More { base: batch.arena.len(), bytes: Vec::new() };
-        // The bytes of the mark are there once for a batch, those of a source record once for all
+        // The bytes of the marks are there once for a batch, those of a source record once for all
         // that was made of it.
-        let mark =
-            mark.map(|mark| more.header(HeaderRef { name: VIA_HEADER.as_bytes(), value: Some(mark.as_bytes()) }));
+        let spans: Vec<HeaderSpan> = marks.iter().map(|mark| more.header(*mark)).collect();
         let mut restored: (Option<i64>, Vec<HeaderSpan>) = (None, Vec::new());
-        let mut headers = Vec::with_capacity(batch.headers.len() + batch.len());
+        let mut headers = Vec::with_capacity(batch.headers.len() + batch.len() * marks.len());
         let mut header_ends = Vec::with_capacity(batch.len());
         for (index, record) in batch.records().enumerate() {
-            let (offset, spans) = (record.offset(), batch.header_spans(index));
+            let (offset, own) = (record.offset(), batch.header_spans(index));
             if self.is_intact(record) {
-                headers.extend_from_slice(spans);
+                headers.extend_from_slice(own);
             } else {
                 let is_free = |header: &&HeaderSpan| !header.name.get(&batch.arena).is_some_and(is_reserved_header);
-                headers.extend(spans.iter().filter(is_free).copied());
+                headers.extend(own.iter().filter(is_free).copied());
                 if restored.0 != Some(offset) {
                     restored = (Some(offset), self.headers(offset).map(|header| more.header(header)).collect());
                 }
                 headers.extend_from_slice(&restored.1);
             }
-            headers.extend(mark.filter(|_| lacks(offset)));
+            headers.extend(self.lacks(offset, marks).map(|mark| spans[mark]));
             header_ends.push(headers.len() as u32);
         }
         batch.replace_headers(headers, header_ends, &more.bytes);
@@ -116,7 +116,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::BatchBuilder;
+    use crate::model::{BatchBuilder, RETURNED_HEADER, VIA_HEADER};
 
     /// A name, and a value or null.
     type Header = (&'static str, Option<&'static str>);
@@ -137,9 +137,18 @@ mod tests {
         batch.records().map(|record| record.headers().map(header).collect()).collect()
     }
 
+    fn marks(marks: &[(&'static str, &'static str)]) -> Vec<HeaderRef<'static>> {
+        let mark = |(name, value): &(&'static str, &'static str)| HeaderRef {
+            name: name.as_bytes(),
+            value: Some(value.as_bytes()),
+        };
+        marks.iter().map(mark).collect()
+    }
+
     fn some_headers() -> impl Strategy<Value = Vec<Header>> {
         let name = prop_oneof![
             Just(VIA_HEADER),
+            Just(RETURNED_HEADER),
             Just("tidegate.dlq.link"),
             Just("tidegate."),
             Just("tag"),
@@ -152,12 +161,12 @@ mod tests {
 
     proptest! {
         /// Whatever was made of records: what is reserved is what it was, the rest is what was
-        /// made, and the mark is there once.
+        /// made, and each mark is there once.
         #[test]
         fn nothing_that_is_made_of_a_record_changes_what_is_reserved(
             read in prop::collection::vec(some_headers(), 1..6),
             made in prop::collection::vec((0..6_i64, some_headers(), any::<bool>()), 0..12),
-            mark in prop_oneof![Just(None), Just(Some("east"))],
+            marked in prop::sample::subsequence(vec![(VIA_HEADER, "east"), (RETURNED_HEADER, "east")], 0..=2),
         ) {
             let source: Vec<_> = (0..).zip(read.clone()).collect();
             let mut outputs: Vec<_> = made.into_iter().map(|(at, headers, keeps)| {
@@ -166,7 +175,7 @@ mod tests {
             }).collect();
             outputs.sort_by_key(|(at, _)| *at);
             let mut sealed = batch(&outputs);
-            Kept::of(&batch(&source)).seal(mark, &mut sealed);
+            Kept::of(&batch(&source)).seal(&marks(&marked), &mut sealed);
             for (now, (at, before)) in headers(&sealed).into_iter().zip(&outputs) {
                 let owned = |(name, value): &Header| ((*name).to_owned(), value.map(str::to_owned));
                 let split = |headers: Vec<(String, Option<String>)>| -> (Vec<_>, Vec<_>) {
@@ -174,9 +183,12 @@ mod tests {
                 };
                 let (mut reserved, _) = split(read[*at as usize].iter().map(owned).collect());
                 let (_, free) = split(before.iter().map(owned).collect());
-                let marked = mark.map(|mark| (VIA_HEADER.to_owned(), Some(mark.to_owned())));
-                let lacks = marked.as_ref().is_some_and(|mark| !reserved.contains(mark));
-                reserved.extend(marked.filter(|_| lacks));
+                for (name, value) in &marked {
+                    let mark = owned(&(*name, Some(*value)));
+                    if !reserved.contains(&mark) {
+                        reserved.push(mark);
+                    }
+                }
                 prop_assert_eq!(split(now), (reserved, free));
             }
         }
@@ -187,11 +199,17 @@ mod tests {
         let records = [(0, vec![("tidegate.via", Some("north")), ("tag", None)]), (1, vec![])];
         let read = batch(&records);
         let mut same = read.clone();
-        Kept::of(&read).seal(None, &mut same);
+        Kept::of(&read).seal(&[], &mut same);
         assert_eq!((headers(&same), same.arena.len()), (headers(&read), read.arena.len()));
-        Kept::of(&read).seal(Some("east"), &mut same);
+        Kept::of(&read).seal(&marks(&[(VIA_HEADER, "east"), (RETURNED_HEADER, "id")]), &mut same);
         let names: Vec<Vec<_>> =
             headers(&same).into_iter().map(|it| it.into_iter().map(|(name, _)| name).collect()).collect();
-        assert_eq!(names, [vec!["tidegate.via", "tag", "tidegate.via"], vec!["tidegate.via"]]);
+        assert_eq!(
+            names,
+            [
+                vec!["tidegate.via", "tag", "tidegate.via", "tidegate.returned"],
+                vec!["tidegate.via", "tidegate.returned"]
+            ]
+        );
     }
 }

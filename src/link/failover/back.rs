@@ -95,7 +95,7 @@ impl Link {
             let next = match over.phase {
                 Phase::Fencing => return Err(ReturnError::Fencing),
                 Phase::Over => {
-                    self.note_what_source_has(over.epoch)?;
+                    self.note_what_source_has(&over)?;
                     let back = self.claim_way_back(&over)?;
                     let (by, since_ms) = (by.to_owned(), now_ms());
                     let next = FailedOver { phase: Phase::Returning, back, by, reason, since_ms, ..over };
@@ -251,15 +251,17 @@ impl Link {
     }
 
     /// Note what the source has that was not replicated, before anything goes back to it; and where all partitions end
-    /// that the link reads, those included that it had not begun to read: see [`super::returned_from`].
-    fn note_what_source_has(&self, epoch: u32) -> Result<(), Failure> {
-        let known = self.positions(epoch)?.unwrap_or_default();
+    /// that the link reads, those included that it had not begun to read; and what the failback is to put on records.
+    /// Whoever goes on with it puts the same there, and the link leaves that out: see [`super::returned_to_source`].
+    fn note_what_source_has(&self, over: &FailedOver) -> Result<(), Failure> {
+        let known = self.positions(over.epoch)?.unwrap_or_default();
         let mut now = self.source_now(&known)?.topics;
         for (partition, end) in self.ends_of_all()? {
             let topic = now.entry(partition.topic.to_string()).or_default();
             topic.source_ends.entry(partition.partition).or_insert(end);
         }
-        self.put_written_at_source(epoch, Positions::new(now)).map(drop)
+        let begun = Positions::new(now).returning(over.id.clone());
+        self.put_written_at_source(over.epoch, begun).map(drop)
     }
 
     /// Where the source ends now in the partitions that were known at a failover.
@@ -300,11 +302,15 @@ impl Link {
     /// A link that copies back what was written to the target since a failover.
     ///
     /// # Errors
-    /// The target cannot be read, or does not know where the link was.
+    /// The target cannot be read, does not know where the link was, or nobody has begun the failback.
     pub fn way_back(&self, over: &FailedOver) -> Result<LinkConfig, Failure> {
         let forward = self.config();
         let positions = self.positions(over.epoch)?.ok_or_else(|| {
             let message = format!("the target does not say where the link was at failover {}", over.epoch);
+            Failure::fatal("failovers-unreadable", message, "restore the target")
+        })?;
+        let begun = self.written_at_source(over.epoch)?.ok_or_else(|| {
+            let message = format!("the target does not say that failback {} has begun", over.epoch);
             Failure::fatal("failovers-unreadable", message, "restore the target")
         })?;
         let mut start = BTreeMap::new();
@@ -321,7 +327,8 @@ impl Link {
             let ends = (0..).zip(&topic.target_ends);
             start.extend(ends.map(|(number, end)| (TopicPartition::new(topic.target.as_str(), number), *end)));
         }
-        let provenance = Provenance { leave_out: forward.source.to_string(), mark: Some(forward.target.to_string()) };
+        let (leave_out, mark) = (forward.source.to_string(), Some(forward.target.to_string()));
+        let provenance = Provenance { leave_out, mark, returned: begun.failover };
         Ok(LinkConfig {
             id: over.way_back_id(&forward.id).into(),
             topology: Topology::ActivePassive,

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 pub use self::back::{ReturnError, ReturnPreview, ShutOut};
 pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
-pub(super) use self::record::{places_of_all, returned_from};
+pub(super) use self::record::{places_of_all, returned_to_source};
 pub use self::trigger::{Signs, Trigger};
 use super::events::Event;
 use super::failure::Failure;

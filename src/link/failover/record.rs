@@ -1,12 +1,14 @@
 //! What is kept of failovers and failbacks in the target.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::config::LinkConfig;
 use crate::connector::{Class, Cluster, Error};
+use crate::link::builtins::Returned;
 use crate::link::failure::Failure;
 use crate::link::genesis::FAILED_OVER;
 use crate::link::supervisor::Link;
@@ -176,6 +178,10 @@ impl FailoverRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Positions {
     v: u32,
+    /// At the beginning of a failback, the failover whose id the failback puts on what it brings. An older tidegate
+    /// puts none there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<String>,
     /// By source topic.
     pub topics: BTreeMap<String, TopicPositions>,
 }
@@ -196,7 +202,12 @@ pub struct TopicPositions {
 
 impl Positions {
     pub(super) fn new(topics: BTreeMap<String, TopicPositions>) -> Self {
-        Self { v: VERSION, topics }
+        Self { v: VERSION, failover: None, topics }
+    }
+
+    /// The same, at the beginning of the failback of this failover.
+    pub(super) fn returning(self, failover: Option<String>) -> Self {
+        Self { failover, ..self }
     }
 
     /// How many records the source had that were not replicated, at most; `None` if it could not be asked. A topic that it had not any more has none.
@@ -242,20 +253,31 @@ pub(in crate::link) fn places_of_all(
     Ok(all)
 }
 
-/// By source partition, the first offset at which a record can be that has come back from this target: before the first
-/// failback none had. A source that was rebuilt ends before that at the next one. Partitions that a failback says
-/// nothing of are left out.
-pub(in crate::link) fn returned_from(
+/// What failbacks of the link have brought to its source, after so many failovers.
+pub(in crate::link) fn returned_to_source(
     target: &dyn Cluster,
-    link: &LinkId,
+    config: &LinkConfig,
     epochs: u32,
-) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
-    let begun = |epoch: u32| read_json(target, link, &ahead_key(epoch), |positions: &Positions| positions.v);
-    let begun = (1..=epochs).map(begun).collect::<Result<Vec<Option<Positions>>, Failure>>()?;
-    Ok(first_returned(begun.into_iter().map(Option::unwrap_or_default)))
+) -> Result<Returned, Failure> {
+    let (mut failovers, mut unnamed) = (BTreeSet::new(), Vec::new());
+    for epoch in 1..=epochs {
+        match read_json(target, &config.id, &ahead_key(epoch), |positions: &Positions| positions.v)? {
+            Some(Positions { failover: Some(failover), .. }) => drop(failovers.insert(failover)),
+            Some(begun) => unnamed.push(begun),
+            // Nothing goes back before this is written.
+            None => {}
+        }
+    }
+    let returned = Returned::by(failovers);
+    if unnamed.is_empty() {
+        return Ok(returned);
+    }
+    Ok(returned.and_unnamed(config.target.clone(), first_returned(unnamed.into_iter())))
 }
 
-/// The same, by what the source had at the beginning of each failback.
+/// By source partition, the first offset at which a record can be that has come back from this target, by what the
+/// source had at the beginning of each failback: before the first one none had. A source that was rebuilt ends before
+/// that at the next one. Partitions that a failback says nothing of are left out.
 fn first_returned(begun: impl Iterator<Item = Positions>) -> BTreeMap<TopicPartition, i64> {
     let ends_of = |(name, topic): (String, TopicPositions)| {
         topic.source_ends.into_iter().map(move |(number, end)| (TopicPartition::new(name.as_str(), number), end))
