@@ -43,6 +43,7 @@ mod relane;
 mod reload;
 mod reset;
 mod resources;
+mod returned;
 mod same_answer;
 mod secrets;
 mod secured;
