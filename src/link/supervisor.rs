@@ -26,7 +26,7 @@ use super::observer::Observer;
 use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
 use super::relane::Seen;
-use super::revision::{Content, History, Origin, Publisher, RevisionRecord, StageSpec};
+use super::revision::{History, StageSpec};
 use super::sight::Sights;
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
 use super::throttle::Throttle;
@@ -578,36 +578,6 @@ impl Link {
             trouble: Mutex::default(),
             behind: OnceLock::new(),
         })
-    }
-
-    /// The published revision; or a new one, if the configuration file has changed since it was last published. With the history that it is the last of, as it is
-    /// stored.
-    fn history_to_run(&self) -> Result<(History, RevisionRecord), Failure> {
-        let configured = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
-        loop {
-            let mut history = self.history()?;
-            let content = self.with_marks(&history, configured.clone());
-            let known = history.has_from_toml(&content)?;
-            let last = history.last().filter(|_| known).cloned();
-            let by = if self.definition == 0 { "configuration file" } else { "definition" };
-            let publisher = Publisher { origin: Origin::Toml, by, reason: None, undoes: None };
-            let (content, publisher) = match last {
-                Some(last) if last.builtins.provenance == content.builtins.provenance => return Ok((history, last)),
-                // An older program has rolled back to a revision from before the link marked.
-                Some(last) => {
-                    let reason = Some("the configuration of the link asks for marks");
-                    let publisher = Publisher { origin: Origin::Publish, by: "tidegate", reason, undoes: None };
-                    (self.with_marks(&history, last.content()), publisher)
-                }
-                None => (content, publisher),
-            };
-            self.components.store_configured()?;
-            let record = history.push(content, publisher, now_ms(), &self.config.probation)?.clone();
-            // Daemons that start together have the same file: one of them writes it down, and all read what is there then.
-            if self.store_history(&history)? {
-                self.announce(&record);
-            }
-        }
     }
 }
 
