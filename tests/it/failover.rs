@@ -472,7 +472,8 @@ fn a_link_comes_back_with_the_revision_that_it_had() {
 /// Its clusters are both written to: what went to the target has come back already.
 #[test]
 fn a_link_with_provenance_does_not_change_places() {
-    let site = Site::new(&link("provenance = true\n"));
+    let failover = "failover_config = { enabled = true, failover_timeout_ms = 3600000 }\n";
+    let site = Site::new(&link("provenance = true\n").replace(failover, ""));
     let _daemon = site.start();
     write(&site, "east", "orders", "first", 10);
     site.client.await_caught_up("copy");
