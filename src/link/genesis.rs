@@ -345,6 +345,7 @@ impl Link {
 
     /// What the link was made with, if it can be run here; it is made if the target does not know it.
     pub(super) fn genesis(&self) -> Result<Genesis, Failure> {
+        self.refuse_beside_failover()?;
         if let Some(stored) = self.stored_genesis()? {
             let checked = stored.genesis.checked(self.config(), self.layout_max());
             return checked.map_err(|failure| self.with_last_try(failure));
@@ -384,6 +385,21 @@ impl Link {
         }
         // Another daemon that runs the link was first.
         self.genesis()
+    }
+
+    /// Refuse to run as the other way of a link that has failed over: a failback would copy the same
+    /// records once more.
+    fn refuse_beside_failover(&self) -> Result<(), Failure> {
+        let config = self.config();
+        let Some(forward) = config.other_way_id().filter(|_| config.is_reverse) else { return Ok(()) };
+        let stored = read(&**self.source(), &forward)?;
+        if stored.is_none_or(|stored| stored.genesis.failover.is_none()) {
+            return Ok(());
+        }
+        let message =
+            format!("link {forward} has failed over, so it has no other way: a failback copies what its target has");
+        let remedy = "make the link one-way again and fail it back; then let it go both ways";
+        Err(Failure { class: Class::Reopen, ..Failure::fatal(FAILED_OVER, message, remedy) })
     }
 
     /// Say which records the link leaves out because it begins behind those of others: clients may

@@ -501,6 +501,31 @@ fn a_link_of_several_topics_knows_where_each_of_them_was() {
     assert_eq!(values(&site, "east", "others"), once(&[&["other".to_owned()]]));
 }
 
+/// A failback copies what was written to the target, and so would the other way.
+#[test]
+fn a_link_that_has_failed_over_does_not_become_two_way() {
+    let link = |more: &str| {
+        format!("{CLUSTERS}[links.copy]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n{more}\n")
+    };
+    let site = Site::new(&link(""));
+    let _daemon = site.start();
+    let mut all = write(&site, "east", "orders", "first", 4);
+    site.client.await_caught_up("copy");
+    post::<FailoverEvent>(&site, "failover", 200);
+    all.extend(write(&site, "west", "orders", "there", 4));
+    site.configure(&link("type = \"active-active\""));
+    assert!(site.cli(&["reload"]).status.success());
+    let reverse = || site.client.read::<tidegate::api::wire::Link>(&format!("{LINKS}/copy.reverse"));
+    wait_until("the other way says why it does not run", || {
+        reverse().error.is_some_and(|error| error.code == "failed-over" && error.message.contains("link copy"))
+    });
+    site.configure(&link(""));
+    assert!(site.cli(&["reload"]).status.success());
+    assert!(site.client.post(&path("failback"), "").expect("an answer").status < 300);
+    await_done(&site, "failback-1");
+    assert_eq!(values(&site, "east", "orders"), once(&[&all]));
+}
+
 /// Nothing of the topic is copied yet, so no checkpoint names it.
 #[test]
 fn what_is_written_to_a_copy_without_records_goes_back() {
