@@ -204,6 +204,12 @@ pub trait Cluster: Send + Sync {
     /// a link whose `enable_exactly_once` says this.
     fn is_atomic(&self, enable_exactly_once: bool) -> bool;
 
+    /// Whether `target_end_offset` of the checkpoints here is where the partition ended after the
+    /// commit. Otherwise it is a lower bound: the last commit may have written behind it.
+    fn knows_target_ends(&self) -> bool {
+        false
+    }
+
     /// All checkpoints of a link's lanes of a generation.
     fn checkpoints(&self, link: &LinkId, generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error>;
 

@@ -86,6 +86,8 @@ struct Copied {
     from: TopicPartition,
     to: TopicPartition,
     checkpoint: Checkpoint,
+    /// All records that the link had written when this was asked are before this offset.
+    end: i64,
 }
 
 impl Link {
@@ -316,7 +318,7 @@ fn ends_before(first: RevisionNumber, stored: Unmarked, starts: &[RevisionStart]
     let Unmarked { ends, next, .. } = stored;
     let mut known = Known { ends, late: BTreeSet::new() };
     let Some(reached) = next else { return known };
-    for Copied { from, to, checkpoint } in copied {
+    for Copied { from, to, checkpoint, end: copied_to } in copied {
         let of_it = || starts.iter().filter(|start| start.partition == *from);
         let begun = of_it().filter(|start| start.revision >= first).map(|start| start.offset).min();
         let reached = reached.get(&from.to_string()).copied();
@@ -328,7 +330,7 @@ fn ends_before(first: RevisionNumber, stored: Unmarked, starts: &[RevisionStart]
         };
         if !is_exact {
             let end = known.ends.entry(to.to_string()).or_default();
-            *end = checkpoint.target_end_offset.max(*end);
+            *end = (*copied_to).max(*end);
             known.late.insert(to.to_string());
         }
     }
@@ -343,17 +345,26 @@ fn copied_by(cluster: &dyn Cluster, link: &LinkId) -> Result<Vec<Copied>, Failur
     let copied = |(from, checkpoint): (TopicPartition, Checkpoint)| {
         let (name, partitions) = topics.get(&checkpoint.target_topic_id)?;
         let to = TopicPartition::new(name.clone(), from.partition % (*partitions).max(1));
-        Some(Copied { from, to, checkpoint })
+        let end = checkpoint.target_end_offset;
+        Some(Copied { from, to, checkpoint, end })
     };
-    Ok(checkpoints.into_iter().filter_map(copied).collect())
+    let mut copied: Vec<Copied> = checkpoints.into_iter().filter_map(copied).collect();
+    if !cluster.knows_target_ends() {
+        // Records of clients that came behind the last commit cannot be told from those of the commit.
+        let partitions: Vec<TopicPartition> = copied.iter().map(|it| it.to.clone()).collect();
+        for (copied, end) in copied.iter_mut().zip(cluster.log_ends(&partitions)?) {
+            copied.end = end.max(copied.end);
+        }
+    }
+    Ok(copied)
 }
 
 /// The ends of the partitions that were copied to.
 fn ends_of(copied: &[Copied]) -> Ends {
     let mut ends = Ends::new();
-    for Copied { to, checkpoint, .. } in copied {
+    for Copied { to, end: copied_to, .. } in copied {
         let end = ends.entry(to.to_string()).or_default();
-        *end = checkpoint.target_end_offset.max(*end);
+        *end = (*copied_to).max(*end);
     }
     ends
 }
@@ -430,7 +441,8 @@ mod tests {
             last: None,
             doubt: None,
         };
-        Copied { from: TopicPartition::new("t", partition), to: TopicPartition::new("t", partition), checkpoint }
+        let place = TopicPartition::new("t", partition);
+        Copied { from: place.clone(), to: place, checkpoint, end }
     }
 
     fn start(partition: u32, revision: u64, offset: i64) -> RevisionStart {

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use super::behind::{Behind, MARKS_UNDER_WAY};
+use super::events::Event;
 use super::failover::FailedOver;
 use super::failover::standby::standby;
 use super::failure::Failure;
@@ -79,6 +80,9 @@ pub struct Genesis {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub link_epoch: u32,
 }
+
+/// How many partitions an event names.
+const ENDS_NAMED_MAX: usize = 10;
 
 /// What the lanes of a link are to become.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -341,6 +345,7 @@ impl Link {
 
     /// What the link was made with, if it can be run here; it is made if the target does not know it.
     pub(super) fn genesis(&self) -> Result<Genesis, Failure> {
+        self.refuse_beside_failover()?;
         if let Some(stored) = self.stored_genesis()? {
             let checked = stored.genesis.checked(self.config(), self.layout_max());
             return checked.map_err(|failure| self.with_last_try(failure));
@@ -375,10 +380,45 @@ impl Link {
         };
         let bytes = encode("the genesis", &genesis)?;
         if self.put_genesis(None, &genesis, &bytes)? {
+            self.announce_behind(&genesis);
             return Ok(genesis);
         }
         // Another daemon that runs the link was first.
         self.genesis()
+    }
+
+    /// Refuse to run as the other way of a link that has failed over: a failback would copy the same
+    /// records once more.
+    fn refuse_beside_failover(&self) -> Result<(), Failure> {
+        let config = self.config();
+        let Some(forward) = config.other_way_id().filter(|_| config.is_reverse) else { return Ok(()) };
+        let stored = read(&**self.source(), &forward)?;
+        if stored.is_none_or(|stored| stored.genesis.failover.is_none()) {
+            return Ok(());
+        }
+        let message =
+            format!("link {forward} has failed over, so it has no other way: a failback copies what its target has");
+        let remedy = "make the link one-way again and fail it back; then let it go both ways";
+        Err(Failure { class: Class::Reopen, ..Failure::fatal(FAILED_OVER, message, remedy) })
+    }
+
+    /// Say which records the link leaves out because it begins behind those of others: clients may
+    /// have written among them.
+    fn announce_behind(&self, genesis: &Genesis) {
+        if genesis.behind.is_empty() {
+            return;
+        }
+        let ends = genesis.ends.iter().filter(|(_, end)| **end > 0);
+        let ends: Vec<String> = ends.map(|(partition, end)| format!("{partition} at {end}")).collect();
+        let more = ends.len().saturating_sub(ENDS_NAMED_MAX);
+        let message = format!(
+            "the link begins behind what {} copied without marks ({}{}): it does not copy what clients wrote before that",
+            genesis.behind.join(", "),
+            ends[..ends.len() - more].join(", "),
+            if more > 0 { format!(", and {more} partitions more") } else { String::new() },
+        );
+        tracing::warn!(link = &*self.config().id, "{message}");
+        self.events.push(Event::new("begins-behind", message));
     }
 
     fn source_ends(&self) -> Result<BTreeMap<String, i64>, Failure> {

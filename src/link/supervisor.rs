@@ -1,5 +1,6 @@
 //! A link: its lanes' threads, what they are told to do, and how its pipeline is replaced.
 
+mod desired;
 mod publish;
 mod state;
 mod threads;
@@ -26,7 +27,7 @@ use super::observer::Observer;
 use super::orders::{Desired, Order, Orders, Ours};
 use super::pipeline::{Pipeline, Stage};
 use super::relane::Seen;
-use super::revision::{Content, History, Origin, Publisher, RevisionRecord, StageSpec};
+use super::revision::{History, StageSpec};
 use super::sight::Sights;
 use super::status::{Counters, LaneState, LaneStatus, Meter, lock};
 use super::throttle::Throttle;
@@ -37,7 +38,7 @@ use super::watch::Watch;
 use crate::config::{BreakerAction, LinkConfig, Neighbours};
 use crate::connector::{Class, Cluster, LaneGroup, RevisionStart};
 use crate::model::layout::LAYOUT_NEWEST;
-use crate::model::{ClusterId, Culprit, Digest, LinkId, RevisionNumber, TopicPartition, encode};
+use crate::model::{ClusterId, Culprit, Digest, LinkId, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
 pub use publish::{NewPlugin, Publication, PublishError};
@@ -46,8 +47,6 @@ pub use verify::VerifyError;
 
 /// Where the history is kept in the target.
 const HISTORY: &str = "revisions";
-/// Where the desired state is kept in the target.
-const DESIRED: &str = "desired";
 
 /// How long a publish waits for the lanes before it answers that it is under way.
 const SWAP_PATIENCE: Duration = Duration::from_secs(10);
@@ -342,48 +341,6 @@ impl Link {
         lock(&self.view).started_ms
     }
 
-    /// What the desired state says, or the configuration if nobody has said anything yet.
-    ///
-    /// # Errors
-    /// The target cannot be read.
-    pub fn desired(&self) -> Result<Desired, Failure> {
-        let otherwise = if self.config.autostart { Desired::Running } else { Desired::Stopped };
-        let (own, forward) = (self.stored_order()?, self.order_of_forward_way()?);
-        // Both ways are started and stopped as one. While the link was one-way, only one was.
-        let newest = own.into_iter().chain(forward).max_by_key(|order| order.at_ms);
-        Ok(newest.map_or(otherwise, |order| order.desired))
-    }
-
-    pub(super) fn stored_order(&self) -> Result<Option<Order>, Failure> {
-        Self::order_in(&*self.target, &self.config.id)
-    }
-
-    fn order_of_forward_way(&self) -> Result<Option<Order>, Failure> {
-        match self.config.other_way_id().filter(|_| self.config.is_reverse) {
-            Some(forward) => Self::order_in(&*self.source, &forward),
-            None => Ok(None),
-        }
-    }
-
-    fn order_in(target: &dyn Cluster, link: &LinkId) -> Result<Option<Order>, Failure> {
-        let Some(bytes) = target.metadata(link, DESIRED)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-            Failure::fatal("order-unreadable", format!("the link's desired state: {error}"), "start or stop the link")
-        })
-    }
-
-    pub(super) fn store_order(&self, order: &Order) -> Result<(), Failure> {
-        let text = encode("the link's desired state", order)?;
-        self.store(DESIRED, &text)?;
-        *lock(&self.told) = Some(order.clone());
-        Ok(())
-    }
-
-    /// An order that is said now.
-    pub(super) fn order_now(&self, desired: Desired, reason: Option<String>) -> Order {
-        Order { desired, reason, at_ms: now_ms(), definition: self.definition, resets: self.resets_told() }
-    }
-
     /// What the lanes share, while they move records.
     pub(super) fn at_work(&self) -> Option<Arc<Shared>> {
         let view = lock(&self.view);
@@ -591,37 +548,6 @@ impl Link {
             trouble: Mutex::default(),
             behind: OnceLock::new(),
         })
-    }
-
-    /// The published revision; or a new one, if the configuration file has changed since it was last published. With the history that it is the last of, as it is
-    /// stored.
-    fn history_to_run(&self) -> Result<(History, RevisionRecord), Failure> {
-        let configured = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
-        loop {
-            let mut history = self.history()?;
-            let content = self.with_marks(&history, configured.clone());
-            let known = history.has_from_toml(&content)?;
-            let last = history.last().filter(|_| known).cloned();
-            let by = if self.definition == 0 { "configuration file" } else { "definition" };
-            let publisher = Publisher { origin: Origin::Toml, by, reason: None, undoes: None, restores: None };
-            let (content, publisher) = match last {
-                Some(last) if last.builtins.provenance == content.builtins.provenance => return Ok((history, last)),
-                // An older program has rolled back to a revision from before the link marked.
-                Some(last) => {
-                    let reason = Some("the configuration of the link asks for marks");
-                    let publisher =
-                        Publisher { origin: Origin::Publish, by: "tidegate", reason, undoes: None, restores: None };
-                    (self.with_marks(&history, last.content()), publisher)
-                }
-                None => (content, publisher),
-            };
-            self.components.store_configured()?;
-            let record = history.push(content, publisher, now_ms(), &self.config.probation)?.clone();
-            // Daemons that start together have the same file: one of them writes it down, and all read what is there then.
-            if self.store_history(&history)? {
-                self.announce(&record);
-            }
-        }
     }
 }
 

@@ -31,7 +31,8 @@ pub struct Checkpoint {
     pub source_leader_epoch: Option<i32>,
     /// The target topic that the source topic maps to (routes aside).
     pub target_topic_id: TopicId,
-    /// The end of the target partition of the same number after the commit. A shorter one has lost its tail.
+    /// The end of the target partition of the same number after the commit, or, in Kafka, a lower
+    /// bound of it. A shorter one has lost its tail.
     pub target_end_offset: i64,
     /// Grows with each failover or reset of the link. The higher one wins.
     pub link_epoch: u64,

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kafka_oracle::{Codec, Plan, Writer};
+use serde_json::json;
 
 use crate::clusters::{Pair, Version};
-use crate::harness::{Site, wait_until};
+use crate::harness::{LINKS, Site, wait_until};
 use crate::scene::PATIENCE;
 
 const PARTITIONS: i32 = 3;
@@ -97,4 +98,42 @@ fn records_go_both_ways_and_none_goes_round() {
         println!("{prefix}.{topic}: {} records are the same", copy.records());
     }
     daemon.terminate();
+}
+
+/// A checkpoint of a Kafka target says no more than a lower bound of where the records of its commit
+/// end. Each record here has a commit of its own, and the last one must not go back.
+#[test]
+fn what_was_committed_last_before_a_link_marks_does_not_go_back() {
+    let pair = Pair::shared(Version::Two);
+    let cluster = |id: &str, brokers: &str| format!("[clusters.{id}]\nkind = \"kafka\"\nbrokers = [{brokers:?}]\n");
+    let clusters = cluster("east", &pair.source.bootstrap()) + &cluster("west", &pair.target.bootstrap());
+    let topic = "becomes-two-way";
+    let link = |id: &str, from: &str, to: &str, says: &str| {
+        format!("[links.becomes-{id}]\nsource = \"{from}\"\ntarget = \"{to}\"\ntopics = [\"{topic}\"]\n{says}\n")
+    };
+    for at in [&pair.source.bootstrap(), &pair.target.bootstrap()] {
+        kafka_oracle::create(at, topic, 1, &[]).expect("a topic");
+    }
+    let site = Site::new(&(clusters.clone() + &link("there", "east", "west", "")));
+    let _daemon = site.start();
+    for value in ["e1", "e2", "e3"] {
+        site.client.produce("east", topic, &[json!({ "value": value, "partition": 0 })]);
+        site.client.await_caught_up("becomes-there");
+    }
+    let marks = "provenance = true";
+    site.configure(&(clusters + &link("there", "east", "west", marks) + &link("back", "west", "east", marks)));
+    assert!(site.cli(&["reload"]).status.success());
+    let values = |cluster: &str| -> Vec<String> {
+        let records = site.client.records(cluster, topic, 0).into_iter();
+        records.map(|record| String::from_utf8(record.value.expect("a value")).expect("text")).collect()
+    };
+    let events = || site.client.get(&format!("{LINKS}/becomes-back/events")).expect("an answer").body;
+    wait_until("it says where it begins", || events().contains("begins-behind"));
+    site.client.produce("west", topic, &[json!({ "value": "w1", "partition": 0 })]);
+    wait_until("records come back", || values("east").contains(&"w1".to_owned()));
+    site.client.produce("east", topic, &[json!({ "value": "e4", "partition": 0 })]);
+    wait_until("records go on", || values("west").contains(&"e4".to_owned()));
+    ["becomes-there", "becomes-back"].iter().for_each(|link| site.client.await_caught_up(link));
+    assert_eq!(values("east"), ["e1", "e2", "e3", "w1", "e4"]);
+    assert_eq!(values("west"), ["e1", "e2", "e3", "w1", "e4"]);
 }

@@ -305,7 +305,7 @@ fn an_old_link_between_spokes_of_a_star_is_named() {
         write(&site, "west", &["w1", "w2"]);
         write(&site, "hub", &["h1"]);
         let has_all = |at: &&str| ["w1", "w2", "h1"].iter().all(|value| values(&site, at).contains_key(*value));
-        wait_until(&format!("{what}: records go on"), || ["east", "west", "hub"].iter().all(|at| has_all(at)));
+        wait_until(&format!("{what}: records go on"), || ["east", "west", "hub"].iter().all(has_all));
         for _ in 0..2 {
             ["he", "he.reverse", "hw", "hw.reverse"].iter().for_each(|id| site.client.await_caught_up(id));
         }
@@ -329,7 +329,7 @@ fn a_chain_that_gets_marks_begins_by_itself() {
     write(&site, "west", &["w1", "w2"]);
     write(&site, "east", &["e1", "e2"]);
     let has_all = |at: &&str| values(&site, at).len() == 6;
-    wait_until("everything is everywhere", || ["east", "west", "hub"].iter().all(|at| has_all(at)));
+    wait_until("everything is everywhere", || ["east", "west", "hub"].iter().all(has_all));
     for _ in 0..2 {
         ["he", "he.reverse", "hw", "hw.reverse"].iter().for_each(|id| site.client.await_caught_up(id));
     }

@@ -472,7 +472,8 @@ fn a_link_comes_back_with_the_revision_that_it_had() {
 /// Its clusters are both written to: what went to the target has come back already.
 #[test]
 fn a_link_with_provenance_does_not_change_places() {
-    let site = Site::new(&link("provenance = true\n"));
+    let failover = "failover_config = { enabled = true, failover_timeout_ms = 3600000 }\n";
+    let site = Site::new(&link("provenance = true\n").replace(failover, ""));
     let _daemon = site.start();
     write(&site, "east", "orders", "first", 10);
     site.client.await_caught_up("copy");
@@ -498,6 +499,31 @@ fn a_link_of_several_topics_knows_where_each_of_them_was() {
     wait_until("the link runs again", || status(&site) == LinkStatus::Active);
     assert_eq!(values(&site, "east", "orders").len(), 10 + written.len());
     assert_eq!(values(&site, "east", "others"), once(&[&["other".to_owned()]]));
+}
+
+/// A failback copies what was written to the target, and so would the other way.
+#[test]
+fn a_link_that_has_failed_over_does_not_become_two_way() {
+    let link = |more: &str| {
+        format!("{CLUSTERS}[links.copy]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n{more}\n")
+    };
+    let site = Site::new(&link(""));
+    let _daemon = site.start();
+    let mut all = write(&site, "east", "orders", "first", 4);
+    site.client.await_caught_up("copy");
+    post::<FailoverEvent>(&site, "failover", 200);
+    all.extend(write(&site, "west", "orders", "there", 4));
+    site.configure(&link("type = \"active-active\""));
+    assert!(site.cli(&["reload"]).status.success());
+    let reverse = || site.client.read::<tidegate::api::wire::Link>(&format!("{LINKS}/copy.reverse"));
+    wait_until("the other way says why it does not run", || {
+        reverse().error.is_some_and(|error| error.code == "failed-over" && error.message.contains("link copy"))
+    });
+    site.configure(&link(""));
+    assert!(site.cli(&["reload"]).status.success());
+    assert!(site.client.post(&path("failback"), "").expect("an answer").status < 300);
+    await_done(&site, "failback-1");
+    assert_eq!(values(&site, "east", "orders"), once(&[&all]));
 }
 
 /// Nothing of the topic is copied yet, so no checkpoint names it.

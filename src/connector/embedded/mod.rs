@@ -199,6 +199,11 @@ impl Cluster for EmbeddedCluster {
         true
     }
 
+    /// The store assigns the offsets in the step that commits the checkpoint.
+    fn knows_target_ends(&self) -> bool {
+        true
+    }
+
     fn checkpoints(&self, link: &LinkId, _generation: u32) -> Result<BTreeMap<TopicPartition, Checkpoint>, Error> {
         Ok(self.store.checkpoints(link)?)
     }

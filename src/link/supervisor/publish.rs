@@ -234,8 +234,39 @@ impl Link {
         self.events.push(Event::new(what, format!("revision {number} by {by}{because}")));
     }
 
+    /// The published revision; or a new one, if the configuration file has changed since it was last published. With the history that it is the last of, as it is
+    /// stored.
+    pub(super) fn history_to_run(&self) -> Result<(History, RevisionRecord), Failure> {
+        let configured = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
+        loop {
+            let mut history = self.history()?;
+            let content = self.with_marks(&history, configured.clone());
+            let known = history.has_from_toml(&content)?;
+            let last = history.last().filter(|_| known).cloned();
+            let by = if self.definition == 0 { "configuration file" } else { "definition" };
+            let publisher = Publisher { origin: Origin::Toml, by, reason: None, undoes: None, restores: None };
+            let (content, publisher) = match last {
+                Some(last) if last.builtins.provenance == content.builtins.provenance => return Ok((history, last)),
+                // An older program has rolled back to a revision from before the link marked.
+                Some(last) => {
+                    let reason = Some("the configuration of the link asks for marks");
+                    let publisher =
+                        Publisher { origin: Origin::Publish, by: "tidegate", reason, undoes: None, restores: None };
+                    (self.with_marks(&history, last.content()), publisher)
+                }
+                None => (content, publisher),
+            };
+            self.components.store_configured()?;
+            let record = history.push(content, publisher, now_ms(), &self.config.probation)?.clone();
+            // Daemons that start together have the same file: one of them writes it down, and all read what is there then.
+            if self.store_history(&history)? {
+                self.announce(&record);
+            }
+        }
+    }
+
     /// Replace the history that `history` was read from. Whether it was still there.
-    pub(super) fn store_history(&self, history: &History) -> Result<bool, Failure> {
+    fn store_history(&self, history: &History) -> Result<bool, Failure> {
         self.note_unmarked(history)?;
         let text = history.encode()?;
         self.replace(HISTORY, history.stored(), &text)
