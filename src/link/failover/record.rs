@@ -434,6 +434,18 @@ mod tests {
         assert_eq!(now.way_back_id("orders"), "orders.back7");
     }
 
+    /// The same of positions, before a failback put something on records too.
+    #[test]
+    fn positions_are_read_as_they_were_stored() {
+        let before = r#"{"v":1,"topics":{"t":{"target":"c","next":{"0":3},"source_ends":{"0":5},"target_ends":[3]}}}"#;
+        let positions: Positions = serde_json::from_str(before).expect("readable");
+        assert_eq!((serde_json::to_string(&positions).expect("text"), &positions.failover), (before.to_owned(), &None));
+        let now = positions.returning(Some("x".to_owned()));
+        let text = before.replace(r#""topics""#, r#""failover":"x","topics""#);
+        assert_eq!(serde_json::to_string(&now).expect("text"), text);
+        assert_eq!(serde_json::from_str::<Positions>(&text).expect("readable"), now);
+    }
+
     #[test]
     fn the_first_failback_says_what_has_come_back_unless_the_source_was_rebuilt_since() {
         let first = |begun: &[&[i64]]| {
