@@ -87,10 +87,13 @@ impl<'a> Starts<'a> {
         for read in links {
             let link = &read.link;
             let declared = clusters.get(&link.source).into_iter().flat_map(|cluster| cluster.topics.keys());
-            let names: Vec<&str> = declared.map(|name| &**name).chain(names.iter().map(String::as_str)).collect();
+            let has_expressions = link.topics.iter().any(|selector| matches!(selector, TopicSelector::Pattern(_)));
+            // Asked once for each link, and not for each of its selectors.
+            let names = declared.map(|name| &**name).chain(names.iter().map(String::as_str));
+            let names: Vec<&str> = names.filter(|name| has_expressions && link.lets_in(name)).collect();
             let mut followed = BTreeSet::new();
             for (selector, place) in link.topics.iter().zip(&read.topic_places) {
-                for flow in flows(link, selector, &names) {
+                for flow in flows(selector, &names) {
                     let is_new = match &flow {
                         Flow::Name(name) => followed.insert(name.clone()),
                         Flow::Matching(_) => true,
@@ -129,13 +132,12 @@ fn names_of_expressions(links: &[&ReadLink]) -> Vec<String> {
     names
 }
 
-/// What a selector lets in: itself, and the names among these that it matches.
-fn flows(link: &LinkConfig, selector: &TopicSelector, names: &[&str]) -> Vec<Flow> {
+/// What a selector lets in: itself, and, for an expression, these names that its link lets in.
+fn flows(selector: &TopicSelector, names: &[&str]) -> Vec<Flow> {
     match selector {
         TopicSelector::Name(name) => vec![Flow::Name(name.clone())],
         TopicSelector::Pattern(pattern) => {
-            let names = names.iter().filter(|name| link.lets_in(name));
-            let names = names.map(|name| Flow::Name((*name).into()));
+            let names = names.iter().map(|name| Flow::Name((*name).into()));
             std::iter::once(Flow::Matching(pattern.expression().into())).chain(names).collect()
         }
     }

@@ -22,7 +22,12 @@ enum Origin {
     /// Written in the file, or taken from the environment when the file was read.
     Known(SecretString),
     /// Read anew each time.
-    File(PathBuf),
+    File {
+        /// As it is written: a link in it may lead elsewhere tomorrow.
+        path: PathBuf,
+        /// The directory that it must lead into, for a definition.
+        within: Option<PathBuf>,
+    },
 }
 
 impl Secret {
@@ -33,7 +38,11 @@ impl Secret {
     pub fn read(&self) -> Result<SecretString, String> {
         match &self.0 {
             Origin::Known(text) => Ok(text.clone()),
-            Origin::File(path) => read_file(path),
+            Origin::File { path, within: None } => read_file(path),
+            Origin::File { path, within: Some(dir) } => match resolved(path, dir) {
+                Some(file) => read_file(&file),
+                None => Err(format!("{}: there is no such file in the secrets_dir of the daemon", path.display())),
+            },
         }
     }
 
@@ -49,13 +58,13 @@ impl Secret {
     pub(super) fn file(&self) -> Option<&Path> {
         match &self.0 {
             Origin::Known(_) => None,
-            Origin::File(path) => Some(path),
+            Origin::File { path, .. } => Some(path),
         }
     }
 
     #[cfg(test)]
     pub(super) fn in_file(path: PathBuf) -> Self {
-        Self(Origin::File(path))
+        Self(Origin::File { path, within: None })
     }
 
     /// `${env:NAME}`, `${file:PATH}`, or the text itself, which is a warning: a configuration file is shown to many.
@@ -63,13 +72,17 @@ impl Secret {
         let text = item.text()?;
         match reference(text) {
             Some(Reference::Environment(_) | Reference::File(_)) if matches!(item.report.files(), Files::Rehearsed) => {
-                Some(Self(Origin::File(PathBuf::new())))
+                Some(Self(Origin::File { path: PathBuf::new(), within: None }))
             }
             Some(Reference::Environment(_)) if is_restricted(item) => item.parsed(Err(REFER.to_owned())),
             Some(Reference::Environment(name)) => item.parsed(from_environment(name)),
             Some(Reference::File(path)) => {
                 let path = allowed_file(item, base_dir, path)?;
-                item.parsed(read_file(&path)).map(|_| Self(Origin::File(path)))
+                let within = match item.report.files() {
+                    Files::Within(Within { dir, .. }) => dir.map(Path::to_owned),
+                    _ => None,
+                };
+                item.parsed(read_file(&path)).map(|_| Self(Origin::File { path, within }))
             }
             Some(Reference::Unknown) => item.parsed(Err("write ${env:NAME} or ${file:PATH}".to_owned())),
             None if text.is_empty() => item.parsed(Err("it is empty".to_owned())),
@@ -99,10 +112,16 @@ pub(super) fn allowed_file(item: &Item<'_>, base_dir: &Path, path: &str) -> Opti
         item.report.error_with_help(&item.place, "a definition may use no files of this daemon", help);
         return None;
     };
-    let inside = file.canonicalize().ok().zip(dir.canonicalize().ok()).filter(|(file, dir)| file.starts_with(dir));
-    if inside.is_none() {
+    if resolved(&file, dir).is_none() {
         item.report.error(&item.place, format!("there is no such file in the secrets_dir of the daemon: {path:?}"));
+        return None;
     }
+    Some(file)
+}
+
+/// Where a file is, if that is in a directory whatever links lead there.
+fn resolved(file: &Path, dir: &Path) -> Option<PathBuf> {
+    let inside = file.canonicalize().ok().zip(dir.canonicalize().ok()).filter(|(file, dir)| file.starts_with(dir));
     inside.map(|(file, _)| file)
 }
 
@@ -154,4 +173,34 @@ fn read_file(path: &Path) -> Result<SecretString, String> {
     let text = String::from_utf8(bytes).map_err(|_| wrong(&"it is not UTF-8"))?;
     let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() { Err(wrong(&"it is empty")) } else { Ok(text.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How Kubernetes replaces what is mounted: what the file's link leads through leads elsewhere.
+    #[test]
+    fn a_file_is_found_again_each_time_and_only_inside_its_directory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        for (version, text) in [("secrets/..v1", "old"), ("secrets/..v2", "new"), ("outside", "none")] {
+            std::fs::create_dir_all(at(version)).expect("a directory");
+            std::fs::write(at(version).join("password"), text).expect("a file");
+        }
+        let link = |to: &str| {
+            let _absent_the_first_time = std::fs::remove_file(at("secrets/..data"));
+            std::os::unix::fs::symlink(to, at("secrets/..data")).expect("a link");
+        };
+        std::os::unix::fs::symlink("..data/password", at("secrets/password")).expect("a link");
+        let secret = Secret(Origin::File { path: at("secrets/password"), within: Some(at("secrets")) });
+        let read = || secret.read().map(|text| secrecy::ExposeSecret::expose_secret(&text).to_owned());
+        link("..v1");
+        assert_eq!(read().as_deref(), Ok("old"));
+        link("..v2");
+        std::fs::remove_dir_all(at("secrets/..v1")).expect("it was there");
+        assert_eq!(read().as_deref(), Ok("new"));
+        link("../outside");
+        assert!(read().expect_err("it leads out").contains("no such file in the secrets_dir"));
+    }
 }

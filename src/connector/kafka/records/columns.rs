@@ -15,6 +15,11 @@ const RECORD_BYTES_MIN: usize = 7;
 /// The least that a header takes: two lengths.
 const HEADER_BYTES_MIN: usize = 2;
 
+/// The most records and headers of a record batch. Their columns take several times the bytes that
+/// the smallest ones have, so the bound on decompressed bytes alone would allow gigabytes.
+const RECORDS_MAX: usize = 8 << 20;
+const HEADERS_MAX: usize = 8 << 20;
+
 const CUT: &str = "a record ends too early";
 
 /// A record up to its headers.
@@ -125,6 +130,9 @@ impl Columns {
         if batch.count() > (arena.len() - start) / RECORD_BYTES_MIN {
             return Err("it claims more records than it has bytes for");
         }
+        if batch.count() > RECORDS_MAX {
+            return Err("it has more than 8,388,608 records");
+        }
         self.reserve(batch.count());
         let header = Header::of(batch);
         let mut before = -1;
@@ -181,7 +189,11 @@ impl Columns {
         let count = number(record, at)?;
         let possible = record.len().saturating_sub(*at) / HEADER_BYTES_MIN;
         let count = usize::try_from(count).ok().filter(|count| *count <= possible);
-        for _ in 0..count.ok_or("a record claims more headers than it has bytes for")? {
+        let count = count.ok_or("a record claims more headers than it has bytes for")?;
+        if self.headers.len() + count > HEADERS_MAX {
+            return Err("its records have more than 8,388,608 headers");
+        }
+        for _ in 0..count {
             let name = span(record, at)?;
             if name.is_null() {
                 return Err("a header has no name");
@@ -226,5 +238,27 @@ impl Columns {
             first_ordinal: 0,
             next_offset,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header of two bytes takes sixteen when it is decoded.
+    #[test]
+    fn headers_are_bounded_by_number_and_not_only_by_their_bytes() {
+        let record = |count: usize| {
+            let mut record = Vec::new();
+            varint::put(&mut record, count as i64);
+            record.resize(record.len() + count * HEADER_BYTES_MIN, 0);
+            record
+        };
+        let taken = |columns: &mut Columns, count| columns.take_headers(&record(count), &mut 0);
+        let mut columns = Columns::default();
+        assert_eq!(taken(&mut columns, 3), Ok(()));
+        assert_eq!(columns.headers.len(), 3);
+        assert!(taken(&mut columns, HEADERS_MAX - 2).is_err());
+        assert_eq!(columns.headers.capacity(), 4, "nothing was reserved for them");
     }
 }
