@@ -12,7 +12,7 @@ use std::collections::{HashSet, VecDeque};
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
-use regex_automata::util::start;
+use regex_automata::util::{start, syntax};
 use regex_automata::{Anchored, MatchKind};
 
 use super::flow::marks;
@@ -132,7 +132,14 @@ fn automaton(expressions: impl Iterator<Item = String>) -> Option<DFA> {
         // States are compared with each other, so none may be made again under another number.
         .minimum_cache_clear_count(Some(0));
     let nfa = thompson::Config::new().nfa_size_limit(Some(AUTOMATON_BYTES_MAX));
-    DFA::builder().configure(config).thompson(nfa).build(&format!(r"\A(?:{any})\z")).ok()
+    let build = |syntax| {
+        let mut builder = DFA::builder();
+        builder.configure(config.clone()).thompson(nfa.clone()).syntax(syntax);
+        builder.build(&format!(r"\A(?:{any})\z")).ok()
+    };
+    // Names of topics are ASCII, where both mean the same. Automata know no word boundaries of
+    // Unicode, and without Unicode there are no classes like `\p{Lu}`.
+    build(syntax::Config::new().unicode(false).utf8(false)).or_else(|| build(syntax::Config::new()))
 }
 
 /// An automaton on its way through a name.

@@ -337,6 +337,8 @@ fn expressions_that_overlap_make_a_circle() {
         ("'/.*-(eu|us)/'", "'/pay[a-m]+-.{2}/'"),
         ("'/[a-f]{3}[0-9]+/'", "'/.*(17|18)/'"),
         ("'/(?i)ORDERS/'", "'/[a-z]{6}/'"),
+        ("'/\\borders\\b.*/'", "'/.*-2024\\b/'"),
+        ("'/\\p{Lu}+-x/'", "'/[A-C]{4}.*/'"),
         ("'x', '/a.*c/'", "'y', '/a[^.]+.*c/'"),
     ] {
         let found = both(there, back).expect_err("a circle");
