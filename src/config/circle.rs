@@ -90,9 +90,14 @@ impl<'a> Starts<'a> {
             let has_expressions = link.topics.iter().any(|selector| matches!(selector, TopicSelector::Pattern(_)));
             // Asked once for each link, and not for each of its selectors.
             let names = declared.map(|name| &**name).chain(names.iter().map(String::as_str));
-            let names: Vec<&str> = names.filter(|name| has_expressions && link.lets_in(name)).collect();
+            let mut names: Vec<&str> = names.filter(|name| has_expressions && link.lets_in(name)).collect();
             let mut followed = BTreeSet::new();
             for (selector, place) in link.topics.iter().zip(&read.topic_places) {
+                // The first expression stands for all of them.
+                let names = match selector {
+                    TopicSelector::Name(_) => Vec::new(),
+                    TopicSelector::Pattern(_) => std::mem::take(&mut names),
+                };
                 for flow in flows(selector, &names) {
                     let is_new = match &flow {
                         Flow::Name(name) => followed.insert(name.clone()),

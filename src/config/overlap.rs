@@ -7,7 +7,7 @@
 //! problems", 1959: the product construction). Links that rename by expressions are not followed
 //! here: see [`sample`](super::sample).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -25,24 +25,31 @@ const LINKS_MAX: usize = 5;
 /// The most circles that are looked at.
 const CIRCLES_MAX: usize = 1_000;
 
-/// The most steps of automata for one circle, and for all.
-const STEPS_MAX: usize = 50_000;
-const ALL_STEPS_MAX: usize = 1_000_000;
+/// The most links that are looked at to find these circles.
+const LINKS_SEEN_MAX: usize = 100_000;
 
-/// The most bytes of an automaton, before and after its states are made.
-const AUTOMATON_BYTES_MAX: usize = 1 << 20;
+/// The most steps of automata for one circle, and for all. A new state costs as much time as the
+/// expression is large, so these and the next bound keep a check within seconds.
+const STEPS_MAX: usize = 20_000;
+const ALL_STEPS_MAX: usize = 200_000;
+
+/// The most bytes of an expression that is compiled, and of the states that are made of it. Names of
+/// topics are ASCII, so a thousand characters of an expression seldom take more.
+const EXPRESSION_BYTES_MAX: usize = 64 << 10;
+const STATES_BYTES_MAX: usize = 1 << 20;
 
 /// Names that go round in circles of these links, one of each circle that has any.
 pub(super) fn names(links: &[&LinkConfig]) -> Vec<String> {
     let languages: Vec<Option<Language>> = links.iter().map(|link| Language::of(link)).collect();
     let mut steps_left = ALL_STEPS_MAX;
     let mut names = Vec::new();
-    for circle in circles(links) {
+    for circle in Search::circles(links) {
+        // A step takes as many of these as links are walked through side by side.
+        if steps_left <= LINKS_MAX {
+            break;
+        }
         let prefixes: Vec<&str> = circle.iter().map(|index| &*links[*index].topic_prefix).collect();
         let keeps_names = prefixes.iter().all(|prefix| prefix.is_empty());
-        if keeps_names && circle.iter().all(|index| marks(links[*index])) {
-            continue;
-        }
         // Where names become longer it matters with which link the round begins, and that this one lets in what comes back.
         let rounds = if keeps_names { 1 } else { circle.len() };
         for begin in 0..rounds {
@@ -67,32 +74,58 @@ pub(super) fn names(links: &[&LinkConfig]) -> Vec<String> {
     names
 }
 
-/// Circles of links, each once, as places among all.
-fn circles(links: &[&LinkConfig]) -> Vec<Vec<usize>> {
-    fn extend(links: &[&LinkConfig], way: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
-        let (first, last) = (links[way[0]], links[way[way.len() - 1]]);
-        if last.target == first.source {
-            found.push(way.clone());
+/// A search for circles of links. Each is found once, as places among all links.
+struct Search<'a> {
+    links: &'a [&'a LinkConfig],
+    by_source: BTreeMap<&'a str, Vec<usize>>,
+    found: Vec<Vec<usize>>,
+    seen: usize,
+}
+
+impl<'a> Search<'a> {
+    fn circles(links: &'a [&'a LinkConfig]) -> Vec<Vec<usize>> {
+        let mut by_source: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, link) in links.iter().enumerate() {
+            by_source.entry(&link.source).or_default().push(index);
         }
-        if way.len() == LINKS_MAX || last.target == first.source {
+        let mut search = Self { links, by_source, found: Vec::new(), seen: 0 };
+        for first in 0..links.len() {
+            search.extend(&mut vec![first]);
+        }
+        search.found
+    }
+
+    fn extend(&mut self, way: &mut Vec<usize>) {
+        let (first, last) = (self.links[way[0]], self.links[way[way.len() - 1]]);
+        if last.target == first.source {
+            if may_go_round(self.links, way) {
+                self.found.push(way.clone());
+            }
             return;
         }
-        for next in way[0] + 1..links.len() {
-            let link = links[next];
+        if way.len() == LINKS_MAX {
+            return;
+        }
+        for next in self.by_source.get(&*last.target).cloned().unwrap_or_default() {
+            if self.seen >= LINKS_SEEN_MAX || self.found.len() >= CIRCLES_MAX {
+                return;
+            }
+            self.seen += 1;
             // Each cluster once.
-            let was_there = way.iter().any(|index| links[*index].source == link.source);
-            if found.len() < CIRCLES_MAX && link.source == last.target && !was_there {
+            let was_there = way.iter().any(|index| self.links[*index].source == self.links[next].source);
+            if next > way[0] && !was_there {
                 way.push(next);
-                extend(links, way, found);
+                self.extend(way);
                 way.pop();
             }
         }
     }
-    let mut found = Vec::new();
-    for first in 0..links.len() {
-        extend(links, &mut vec![first], &mut found);
-    }
-    found
+}
+
+/// Whether records or names can go round in a circle: a mark ends records, and no mark ends names that
+/// become longer.
+fn may_go_round(links: &[&LinkConfig], circle: &[usize]) -> bool {
+    circle.iter().any(|index| !marks(links[*index]) || !links[*index].topic_prefix.is_empty())
 }
 
 /// The names that a link lets in.
@@ -109,7 +142,9 @@ impl Language {
         }
         let letters = link.letters_kept.iter().map(|name| regex_syntax::escape(name));
         let leaves_out = link.topics_exclude.iter().map(expression).chain(letters);
-        Some(Self { lets_in: automaton(link.topics.iter().map(expression))?, leaves_out: automaton(leaves_out)? })
+        // Topics that are named are followed by their names.
+        let patterns = link.topics.iter().filter(|selector| matches!(selector, TopicSelector::Pattern(_)));
+        Some(Self { lets_in: automaton(patterns.map(expression))?, leaves_out: automaton(leaves_out)? })
     }
 }
 
@@ -127,11 +162,11 @@ fn automaton(expressions: impl Iterator<Item = String>) -> Option<DFA> {
     let any = if any.is_empty() { r"a\Aa".to_owned() } else { any.join("|") };
     let config = DFA::config()
         .match_kind(MatchKind::All)
-        .cache_capacity(AUTOMATON_BYTES_MAX)
+        .cache_capacity(STATES_BYTES_MAX)
         .skip_cache_capacity_check(true)
         // States are compared with each other, so none may be made again under another number.
         .minimum_cache_clear_count(Some(0));
-    let nfa = thompson::Config::new().nfa_size_limit(Some(AUTOMATON_BYTES_MAX));
+    let nfa = thompson::Config::new().nfa_size_limit(Some(EXPRESSION_BYTES_MAX));
     let build = |syntax| {
         let mut builder = DFA::builder();
         builder.configure(config.clone()).thompson(nfa.clone()).syntax(syntax);

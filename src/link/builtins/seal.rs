@@ -10,6 +10,10 @@ use bytes::Bytes;
 use crate::model::batch::HeaderSpan;
 use crate::model::{Batch, HeaderRef, RecordRef, Span, is_reserved_header};
 
+/// The most headers with reserved names that a record keeps. Each output of a record gets them again,
+/// outside of all limits of plugins, and no net of clusters needs as many.
+const KEPT_MAX: usize = 256;
+
 /// The headers with reserved names of a batch, as it was read.
 #[derive(Debug, Default)]
 pub(in crate::link) struct Kept {
@@ -25,7 +29,8 @@ impl Kept {
         if !batch.headers.is_empty() {
             for (index, offset) in batch.offsets.iter().enumerate() {
                 let is_kept = |header: &&HeaderSpan| header.name.get(&batch.arena).is_some_and(is_reserved_header);
-                let kept: Vec<HeaderSpan> = batch.header_spans(index).iter().filter(is_kept).copied().collect();
+                let kept: Vec<HeaderSpan> =
+                    batch.header_spans(index).iter().filter(is_kept).take(KEPT_MAX).copied().collect();
                 if !kept.is_empty() {
                     records.push((*offset, kept));
                 }
@@ -157,6 +162,16 @@ mod tests {
         ];
         let value = prop_oneof![Just(Some("east")), Just(Some("west")), Just(Some("")), Just(None)];
         prop::collection::vec((name, value), 0..5)
+    }
+
+    /// Of one small record a stage makes thousands.
+    #[test]
+    fn the_headers_that_outputs_get_again_are_bounded() {
+        let read = batch(&[(7, vec![("tidegate.x", None); KEPT_MAX + 50]), (8, vec![("tidegate.x", None); 3])]);
+        let mut made = batch(&[(7, vec![]), (7, vec![("tag", Some("a"))]), (8, vec![])]);
+        Kept::of(&read).seal(&marks(&[(VIA_HEADER, "east")]), &mut made);
+        let counts: Vec<usize> = made.records().map(|record| record.headers().count()).collect();
+        assert_eq!(counts, [KEPT_MAX + 1, KEPT_MAX + 2, 4]);
     }
 
     proptest! {
