@@ -80,6 +80,8 @@ impl Link {
         let mut followed: Option<Instant> = None;
         let mut guarded: Option<u64> = None;
         let mut wait = AGAIN_AFTER.min(refresh);
+        // What was logged last: a failure that lasts is logged once.
+        let mut told: Option<Failure> = None;
         while self.topics.alarm.wait(wait) {
             let Some(shared) = self.at_work() else {
                 // What stands by does so while nothing is copied, too.
@@ -100,13 +102,15 @@ impl Link {
             });
             let next = followed.map_or(Duration::ZERO, |at| refresh.saturating_sub(at.elapsed()));
             wait = if done.is_ok() { next } else { AGAIN_AFTER.min(refresh) };
-            if let Err(failure) = done {
+            let trouble = done.err();
+            if let Some(failure) = trouble.as_ref().filter(|failure| told.as_ref() != Some(failure)) {
                 tracing::warn!(
                     link = &*self.config().id,
                     code = failure.code,
                     "topics are not followed now: {failure}"
                 );
             }
+            told = trouble;
         }
     }
 
