@@ -103,6 +103,22 @@ impl Link {
         Content { builtins: Builtins { provenance, ..content.builtins }, ..content }
     }
 
+    /// Refuse to run if the target has another id than in the marks so far. Marks name clusters by
+    /// their ids and stay in the records, so the link would copy back what has come from its target.
+    pub(super) fn refuse_renamed_target(&self, history: &History) -> Result<(), Failure> {
+        let Some(now) = &self.config().builtins.provenance else { return Ok(()) };
+        let before = history.revisions().iter().rev().find(|revision| revision.marks());
+        let Some(before) = before.and_then(|revision| revision.builtins.provenance.as_ref()) else { return Ok(()) };
+        if before.leave_out == now.leave_out {
+            return Ok(());
+        }
+        let message = format!(
+            "the link has marked records for target {}, which is {} now: it would copy back what came from there",
+            before.leave_out, now.leave_out
+        );
+        Err(Failure::fatal("target-renamed", message, "give the cluster its former id, or make a new link"))
+    }
+
     /// Store where the records end that the link has written without a mark, if the newest revision
     /// of `history`, which is about to be stored, is the first one that marks.
     pub(super) fn note_unmarked(&self, history: &History) -> Result<(), Failure> {

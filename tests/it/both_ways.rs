@@ -290,6 +290,38 @@ fn a_bad_record_stops_neither_way_and_no_dead_letter_is_copied() {
     assert!(!has_topic(&site, "east", "pair.dead-letters") && !has_topic(&site, "west", "pair.reverse.dead-letters"));
 }
 
+/// Marks name clusters by their ids, and stay in the records.
+#[test]
+fn a_cluster_that_is_renamed_gets_nothing_back() {
+    let config = |id: &str| {
+        format!(
+            "[clusters.east]\nkind = \"embedded\"\ntopics.orders.partitions = 3\n\
+             [clusters.{id}]\nkind = \"embedded\"\npath = \"data/west.redb\"\ntopics.orders.partitions = 3\n\
+             [links.pair]\ntype = \"active-active\"\nsource = \"east\"\ntarget = \"{id}\"\ntopics = [\"orders\"]\n"
+        )
+    };
+    let site = Site::new(&config("west"));
+    let daemon = site.start();
+    write(&site, "west", 0);
+    wait_until("it is copied", || values(&site, "east").len() == 100);
+    // The forward way has not read what came from the target yet, or has: neither goes back.
+    daemon.terminate();
+    site.configure(&config("renamed"));
+    let daemon = site.start();
+    for (id, code) in [("pair", "target-renamed"), ("pair.reverse", "source-changed")] {
+        wait_until("it says why it does not run", || {
+            site.client.link(id).error.is_some_and(|error| error.code == code)
+        });
+    }
+    assert!(values(&site, "renamed").values().all(|count| *count == 1));
+    daemon.terminate();
+    site.configure(&config("west"));
+    let _daemon = site.start();
+    write(&site, "east", 1);
+    wait_until("both go on", || values(&site, "west").len() == 200);
+    assert!(values(&site, "west").values().all(|count| *count == 1));
+}
+
 /// One topic of many has a name that its copy cannot have.
 #[test]
 fn a_name_that_cannot_be_copied_keeps_no_other_topic_from_it() {

@@ -240,6 +240,7 @@ impl Link {
         let configured = Content { builtins: self.config.builtins.clone(), stages: self.components.configured() };
         loop {
             let mut history = self.history()?;
+            self.refuse_renamed_target(&history)?;
             let content = self.with_marks(&history, configured.clone());
             let known = history.has_from_toml(&content)?;
             let last = history.last().filter(|_| known).cloned();
