@@ -55,6 +55,11 @@ impl Shared {
     /// Make what is not there, all at once. Answers what could not be made.
     fn make(&self, chosen: &[Chosen]) -> Result<NotMade, Failure> {
         let mut survey = Survey { targets: targets(&*self.target)?, ..Survey::default() };
+        if chosen.iter().any(|chosen| !survey.targets.contains_key(&chosen.target)) {
+            // Somebody may just have created it: then its settings are not the link's to change.
+            self.target.look(Duration::ZERO)?;
+            survey.targets = targets(&*self.target)?;
+        }
         let missing = chosen.iter().filter(|chosen| !survey.targets.contains_key(&chosen.target));
         survey.source_settings = source_settings(&*self.source, &*self.target, missing)?;
         let plans = plan(&self.config, chosen, &survey);
