@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use tidegate::api::wire::RevisionOrigin;
 
-use crate::harness::{LINKS, Site, wait_until};
+use crate::harness::{Daemon, LINKS, Site, wait_until};
 
 const CLUSTERS: &str = "[clusters.east]\nkind = \"embedded\"\ntopics.t.partitions = 2\n\
                         [clusters.west]\nkind = \"embedded\"\ntopics.t.partitions = 2\n";
@@ -42,6 +42,17 @@ fn is_everywhere_once(site: &Site, links: [&str; 2], what: &str) {
     for cluster in ["east", "west"] {
         assert_eq!(values(site, cluster), all, "{what}: {cluster}");
     }
+}
+
+/// Both ways of `l` find no difference, and nothing comes again after a kill.
+fn is_right_after_a_kill(site: &Site, daemon: Daemon) {
+    for link in ["l", "l.reverse"] {
+        let verified = site.cli(&["verify", link]);
+        assert!(matches!(verified.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&verified.stdout));
+    }
+    daemon.kill();
+    let _daemon = site.start();
+    is_everywhere_once(site, ["l", "l.reverse"], "after a restart");
 }
 
 #[test]
@@ -145,13 +156,7 @@ fn a_rollback_takes_no_marks_away() {
     write(&site, "east", &["e3", "e4", "e5"]);
     write(&site, "west", &["w3"]);
     is_everywhere_once(&site, ["l", "l.reverse"], "after a rollback");
-    for link in ["l", "l.reverse"] {
-        let verified = site.cli(&["verify", link]);
-        assert!(matches!(verified.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&verified.stdout));
-    }
-    daemon.kill();
-    let _daemon = site.start();
-    is_everywhere_once(&site, ["l", "l.reverse"], "after a restart");
+    is_right_after_a_kill(&site, daemon);
 }
 
 #[test]
@@ -200,13 +205,7 @@ fn two_ways_become_one_and_two_again() {
     write(&site, "east", &["e5"]);
     write(&site, "west", &["w3"]);
     is_everywhere_once(&site, ["l", "l.reverse"], "two ways again");
-    for link in ["l", "l.reverse"] {
-        let verified = site.cli(&["verify", link]);
-        assert!(matches!(verified.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&verified.stdout));
-    }
-    daemon.kill();
-    let _daemon = site.start();
-    is_everywhere_once(&site, ["l", "l.reverse"], "after a restart");
+    is_right_after_a_kill(&site, daemon);
 }
 
 /// A link that has begun long ago comes back, and another one has written to its source without a
