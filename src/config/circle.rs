@@ -268,10 +268,7 @@ fn refuse_names_of_others(read: &ReadLink, all: &[&LinkConfig], report: &Report<
 fn refuse_names_for_others(read: &ReadLink, known: &[&LinkConfig], report: &Report<'_>) {
     let new = &read.link;
     for other in known.iter().filter(|other| other.id != new.id && other.target == new.target) {
-        let copies = other.topics.iter().filter_map(|selector| match selector {
-            TopicSelector::Name(name) => Some((Writing::Copies(other), other.target_topic(name))),
-            TopicSelector::Pattern(_) => None,
-        });
+        let copies = other.named_topics().map(|name| (Writing::Copies(other), other.target_topic(name)));
         let letters = (Writing::DeadLetters(other), other.dead_letters.as_str().into());
         for (writer, topic) in copies.chain([letters]) {
             let Err(refused) = may_write(writer, &topic, &[new]) else { continue };

@@ -2,6 +2,7 @@
 //! out.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::link::LinkConfig;
 use super::rename::Rename;
@@ -32,6 +33,14 @@ impl LinkConfig {
             Some(why) => Err(Refused::of(Writing::Copies(self), &target, why)),
             None => Ok(Some(target)),
         }
+    }
+
+    /// The topics that the link selects by their names; expressions aside.
+    pub fn named_topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.topics.iter().filter_map(|selector| match selector {
+            TopicSelector::Name(name) => Some(name),
+            TopicSelector::Pattern(_) => None,
+        })
     }
 
     /// Whether the link copies a topic of this name.

@@ -16,7 +16,6 @@ use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::background;
-use crate::config::TopicSelector;
 use crate::connector::Class;
 use crate::link::failover::{FailedOver, Phase, Reason, ReturnError};
 use crate::link::supervisor::LinkState;
@@ -305,11 +304,7 @@ impl Daemon {
         self.regions.returns.note(id, |progress| {
             (progress.left, progress.backlog) = (Some(backlog.left), Some(backlog));
         });
-        let topics = back.config().topics.iter().filter_map(|selector| match selector {
-            TopicSelector::Name(name) => Some(&**name),
-            TopicSelector::Pattern(_) => None,
-        });
-        let target_refuses = link.refuses_others(topics)?;
+        let target_refuses = link.refuses_others(back.config().named_topics().map(|name| &**name))?;
         if over.phase == Phase::Returning && !backlog.is_short(before, target_refuses) {
             return Ok(Looked::GoesOn);
         }

@@ -37,7 +37,6 @@ use super::orders::Desired;
 use super::status::lock;
 use super::supervisor::{Link, stop_lanes};
 use super::trace;
-use crate::config::TopicSelector;
 use crate::connector::{Class, Error};
 use crate::model::TopicPartition;
 use crate::model::layout::LAYOUT_OF_FAILOVER;
@@ -475,11 +474,11 @@ impl Link {
     fn names_at_source(&self) -> BTreeSet<String> {
         let there = if self.source_answers() { self.source().topics().unwrap_or_default() } else { Vec::new() };
         let there = there.into_iter().map(|topic| topic.name);
-        let named = self.config().topics.iter().filter_map(|selector| match selector {
-            TopicSelector::Name(name) => Some(name.clone()),
-            TopicSelector::Pattern(_) => None,
-        });
-        there.chain(named).filter(|name| self.config().selects(name)).map(|name| name.to_string()).collect()
+        there
+            .chain(self.config().named_topics().cloned())
+            .filter(|name| self.config().selects(name))
+            .map(|name| name.to_string())
+            .collect()
     }
 
     fn fill_target_ends(&self, topics: &mut BTreeMap<String, TopicPositions>) -> Result<(), Failure> {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::Phase;
-use crate::config::{LinkConfig, TopicSelector};
+use crate::config::LinkConfig;
 use crate::connector::{Cluster, Standbys};
 use crate::link::failure::Failure;
 use crate::link::genesis::{GENESIS, Genesis, of_lanes, read};
@@ -91,10 +91,7 @@ impl Link {
     /// The copies that are known without the source.
     fn known_copies(&self, standbys: &dyn Standbys) -> Result<StandbyTopics, Failure> {
         let (config, target) = (self.config(), &**self.target());
-        let names = config.topics.iter().filter_map(|selector| match selector {
-            TopicSelector::Name(name) => Some(name.clone()),
-            TopicSelector::Pattern(_) => None,
-        });
+        let names = config.named_topics().cloned();
         let before = standbys.standby_topics(&config.id)?.into_values();
         let checkpoints = of_lanes(target, &config.id, |generation| Ok(target.checkpoints(&config.id, generation)?))?;
         let copied = checkpoints.into_keys().map(|partition| partition.topic);

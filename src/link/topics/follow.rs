@@ -8,7 +8,7 @@ use super::notices::{About, Notice, source_deleted};
 use super::owner::{Claiming, Owners, left};
 use super::plan::{Plan, Survey, TopicPlan, plan};
 use super::{Chosen, Found, Names, Selection, select};
-use crate::config::{LinkConfig, TopicSelector, is_internal};
+use crate::config::{LinkConfig, is_internal};
 use crate::connector::{Acl, Cluster, Target, TopicSettings};
 use crate::link::events::Event;
 use crate::link::failover::standby::guard;
@@ -303,11 +303,7 @@ fn left_out(config: &LinkConfig, source: &dyn Cluster, there: &BTreeSet<Arc<str>
 
 /// The topics that the link names and that are not there.
 fn not_there(config: &LinkConfig, is_there: impl Fn(&Arc<str>) -> bool) -> Vec<Notice> {
-    let names = config.topics.iter().filter_map(|selector| match selector {
-        TopicSelector::Name(name) => Some(name),
-        TopicSelector::Pattern(_) => None,
-    });
-    let missing = names.filter(|name| !is_there(name));
+    let missing = config.named_topics().filter(|name| !is_there(name));
     let notice = |topic: &Arc<str>| Notice {
         code: "source-topic-missing",
         message: format!("there is no topic {topic} at the source"),
