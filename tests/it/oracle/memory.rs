@@ -15,8 +15,8 @@ use super::{Content, Output};
 /// The time of an entry that stays.
 pub(super) const NEVER: i64 = i64::MAX;
 
-/// Keys that `dedupe` forgets for each new one.
-const FORGOTTEN_AT_ONCE: usize = 4;
+/// Keys that `dedupe` forgets for each new one, or gives an age with each record.
+const KEYS_AT_ONCE: usize = 4;
 
 /// Keys with values, each with the time at which it is gone.
 pub(super) type Rows = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
@@ -61,28 +61,80 @@ impl Memory {
         known(config, &["max_keys", "max_age_ms"]);
         self.advance(content.timestamp);
         let Some(key) = &content.key else { return true };
+        let max_keys = config["max_keys"].as_u64();
+        let expires = config["max_age_ms"].as_i64().map_or(NEVER, |age| self.time + age);
+        if expires != NEVER {
+            self.give_ages(max_keys.is_some(), expires);
+        }
         let hash = &Sha256::digest(key)[..16];
-        let seen = |hash: &[u8]| [b"k", hash].concat();
         if self.rows.contains_key(&seen(hash)) {
             return false;
         }
-        let expires = config["max_age_ms"].as_i64().map_or(NEVER, |age| self.time + age);
         self.put(seen(hash), b"", expires);
-        let Some(max_keys) = config["max_keys"].as_u64() else { return true };
-        let order = |number: u64| [b"o", &number.to_be_bytes()[..]].concat();
-        let next = self.rows.get(&b"n"[..]);
-        let number = next.map_or(0, |(bytes, _)| u64::from_le_bytes(bytes[..].try_into().expect("a number")));
-        self.put(b"n".to_vec(), &(number + 1).to_le_bytes(), NEVER);
+        let Some(max_keys) = max_keys else { return true };
+        let [number] = self.numbers(b"n").unwrap_or_default();
+        self.put_numbers(b"n", [number + 1]);
+        if expires == NEVER {
+            self.note_unaged(number);
+        }
         if let Some(last) = number.checked_sub(max_keys) {
-            let oldest = self.rows.range(order(0)..=order(u64::MAX)).take(FORGOTTEN_AT_ONCE);
-            let oldest: Vec<_> = oldest.filter(|(key, _)| **key <= order(last)).map(|(key, _)| key.clone()).collect();
-            for key in oldest {
-                let (hash, _) = self.rows.remove(&key).expect("an entry");
+            for (key, hash) in self.ordered(0, last + 1) {
+                self.rows.remove(&key);
                 self.rows.remove(&seen(&hash));
             }
         }
         self.put(order(number), hash, expires);
         true
+    }
+
+    /// Give the age of this record to the oldest keys that were put without one.
+    fn give_ages(&mut self, stays_numbered: bool, expires: i64) {
+        let Some([next]) = self.numbers(b"n") else { return };
+        let [from, to] = self.numbers(b"u").unwrap_or([if stays_numbered { next } else { 0 }, next]);
+        let to = to.min(next);
+        let keys = self.ordered(from, to);
+        let is_last = keys.len() < KEYS_AT_ONCE;
+        let mut from = from;
+        for (key, hash) in keys {
+            from = u64::from_be_bytes(key[1..].try_into().expect("a number")) + 1;
+            self.put(seen(&hash), b"", expires);
+            if stays_numbered {
+                self.put(key, &hash, expires);
+            } else {
+                self.rows.remove(&key);
+            }
+        }
+        self.put_numbers(b"u", [if is_last { to } else { from }, to]);
+    }
+
+    /// From this number on, keys may have no age.
+    fn note_unaged(&mut self, number: u64) {
+        let from = match self.numbers(b"u") {
+            Some([_, u64::MAX]) => return,
+            Some([from, to]) if from < to => from,
+            Some(_) => number,
+            None => 0,
+        };
+        self.put_numbers(b"u", [from, u64::MAX]);
+    }
+
+    /// The first entries of the order from `from` to before `to`: as many as one record changes.
+    fn ordered(&self, from: u64, to: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let numbers = from..to.max(from);
+        let entries = self.rows.range(order(numbers.start)..order(numbers.end)).take(KEYS_AT_ONCE);
+        entries.map(|(key, (hash, _))| (key.clone(), hash.clone())).collect()
+    }
+
+    /// Numbers that are stored as eight little-endian bytes each.
+    fn numbers<const N: usize>(&self, key: &[u8]) -> Option<[u64; N]> {
+        let (bytes, _) = self.rows.get(key)?;
+        let (numbers, rest) = bytes.as_chunks();
+        assert!(rest.is_empty() && numbers.len() == N, "{N} numbers");
+        Some(std::array::from_fn(|at| u64::from_le_bytes(numbers[at])))
+    }
+
+    fn put_numbers<const N: usize>(&mut self, key: &[u8], numbers: [u64; N]) {
+        self.put(key.to_vec(), &numbers.map(u64::to_le_bytes).concat(), NEVER);
     }
 
     /// The count that the test plugin `counter` gives a record.
@@ -139,6 +191,16 @@ impl Memory {
         self.advance(output.content.timestamp);
         Ok(self.windows.add(config, self.time, number, output))
     }
+}
+
+/// The entry of `dedupe` for a key that it remembers.
+fn seen(hash: &[u8]) -> Vec<u8> {
+    [b"k", hash].concat()
+}
+
+/// The entry of `dedupe` for the place of a key in the order in which keys came.
+fn order(number: u64) -> Vec<u8> {
+    [b"o", &number.to_be_bytes()[..]].concat()
 }
 
 /// The prefix of counts by key, and the key of the count of all.
