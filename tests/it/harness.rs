@@ -8,9 +8,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -380,11 +381,32 @@ fn plugin_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/plugins")
 }
 
-/// The component of a plugin of the gallery.
+/// The component of a plugin, which is as new as the sources of all plugins.
 pub fn plugin(name: &str) -> PathBuf {
+    static CHANGED: LazyLock<SystemTime> = LazyLock::new(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let dirs = ["plugins", "wit", "tests/plugins", "benches/byte-filter", "benches/state-filter"];
+        let dirs = dirs.map(|dir| last_change(&root.join(dir)));
+        dirs.into_iter().max().expect("a directory")
+    });
     let file = plugin_dir().join(format!("{name}.wasm"));
-    assert!(file.exists(), "{} is missing: run `cargo xtask plugins` first", file.display());
+    let built = file.metadata().and_then(|metadata| metadata.modified()).ok();
+    let is_new = built.is_some_and(|built| built >= *CHANGED);
+    assert!(is_new, "{} is missing or older than its sources: run `cargo xtask plugins` first", file.display());
     file
+}
+
+/// When the last of the sources in a directory was changed.
+fn last_change(dir: &Path) -> SystemTime {
+    let entries = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"));
+    let changes = entries.filter_map(|entry| {
+        let path = entry.path();
+        let is_source =
+            path.extension().is_some_and(|extension| ["rs", "toml", "wit"].iter().any(|is| extension == *is));
+        let modified = || entry.metadata().and_then(|metadata| metadata.modified()).expect("a time");
+        if path.is_dir() { Some(last_change(&path)) } else { is_source.then(modified) }
+    });
+    changes.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 pub fn plugin_bytes(name: &str) -> Vec<u8> {

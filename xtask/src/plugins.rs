@@ -31,8 +31,8 @@ const PROFILE: [&str; 6] = [
     "profile.plugin.strip=true",
 ];
 
-/// Build the named plugins of this workspace, or all if `names` is empty. Answers the components: `<out_dir>/<name>.wasm`. A file
-/// is written only if it changed.
+/// Build the named plugins of this workspace, or all if `names` is empty. Answers the components: `<out_dir>/<name>.wasm`. They
+/// are written whether they have changed or not: the time of a file says that it is as new as its sources.
 pub(crate) fn build(names: &[String], out_dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = find(&crate::root())?;
     if let Some(name) = names.iter().find(|name| !found.plugins.contains(name)) {
@@ -104,7 +104,9 @@ impl Found {
         let module = fs::read(&module).map_err(|error| format!("cannot read {}: {error}", module.display()))?;
         let component = encode(&module).map_err(|error| format!("{name} is no component: {error}"))?;
         let path = out_dir.join(format!("{name}.wasm"));
-        write_if_changed(&path, &component).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        fs::create_dir_all(out_dir)
+            .and_then(|()| fs::write(&path, &component))
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         Ok(path)
     }
 }
@@ -122,16 +124,6 @@ fn encode(module: &[u8]) -> Result<Vec<u8>> {
         Some(import) => Err(format!("it imports {import}, which the host does not offer")),
         None => Ok(component),
     }
-}
-
-fn write_if_changed(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == bytes) {
-        return Ok(());
-    }
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    fs::write(path, bytes)
 }
 
 /// A cargo that can build for WebAssembly.
