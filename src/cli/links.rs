@@ -212,7 +212,10 @@ fn print_partitions(lanes: &[Lane], out: &mut dyn Write) -> io::Result<()> {
             ]
         })
         .collect();
-    table(out, ["topic", "partition", "lane", "checkpoint", "end", "lag", "lag time"], &rows)
+    table(out, ["topic", "partition", "lane", "checkpoint", "end", "lag", "lag time"], &rows)?;
+    partitions.iter().try_for_each(|(_, partition)| {
+        trouble(out, &format!("  {}-{}", partition.topic, partition.partition), partition.error.as_ref())
+    })
 }
 
 fn print_stages(stages: &[Stage], out: &mut dyn Write) -> io::Result<()> {

@@ -376,6 +376,15 @@ impl Encoded {
     }
 }
 
+/// A partition that a source cannot read at present, and keeps trying to.
+#[derive(Clone, Debug)]
+pub struct Stalled {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Why it cannot be read.
+    pub why: Error,
+}
+
 /// Reads partitions, each from its own position.
 pub trait Source: Send {
     /// Read `partition` from `offset` on. Replaces an earlier position.
@@ -388,6 +397,11 @@ pub trait Source: Send {
     /// batch has at most `max_records` records, and ends early at about `max_bytes`; it holds one record at least, or none where
     /// only markers of transactions, records of aborted ones and holes were: then it says how far they go with `next_offset`.
     fn poll(&mut self, max_records: usize, max_bytes: usize, wait: Duration) -> Result<Option<Batch>, Error>;
+
+    /// The partitions that have not been readable for so long at `now` that people should hear of it. The others are read meanwhile.
+    fn stalled(&self, _now: Instant) -> Vec<Stalled> {
+        Vec::new()
+    }
 
     /// The epoch of the leader that had the record before `next_offset` of a partition, or one that was read ahead, where the cluster has such. `None` as well
     /// while no record up to there was read since the partition was sought: an epoch that ended before `next_offset` would make what was copied look lost.

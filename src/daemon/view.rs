@@ -203,7 +203,7 @@ impl View {
             state: lane_state(lane.state),
             revision: lane.revision.map(|revision| revision.0),
             epoch: None,
-            partitions: mine.map(|(name, view)| view.of_lane(name)).collect(),
+            partitions: mine.map(|(name, view)| view.of_lane(name, lane.stalled.get(name))).collect(),
             last_commit_at: lane.last_commit_ms.map(wire::Time),
             last_swap_pause_us: lane.last_swap_pause.map(|pause| pause.as_micros() as u64),
             error: lane.failure.as_ref().map(trouble),
@@ -233,7 +233,7 @@ impl PartitionView {
         }
     }
 
-    fn of_lane(&self, name: &TopicPartition) -> wire::LanePartition {
+    fn of_lane(&self, name: &TopicPartition, stalled: Option<&Failure>) -> wire::LanePartition {
         wire::LanePartition {
             topic: name.topic.to_string(),
             partition: name.partition,
@@ -241,6 +241,7 @@ impl PartitionView {
             target_offset: Some(self.progress.next_offset),
             lag: self.lag,
             lag_ms: self.lag_ms,
+            error: stalled.map(trouble),
         }
     }
 }

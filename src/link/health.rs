@@ -11,6 +11,10 @@ use super::probe::Answer;
 use super::supervisor::{Link, LinkState};
 use crate::config::{HealthConfig, LinkConfig};
 use crate::connector::Class;
+use crate::model::TopicPartition;
+
+/// How many partitions that stand still are named.
+const PARTITIONS_TOLD: usize = 5;
 
 /// How a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,10 @@ struct Facts {
     lags: Option<Arc<Lags>>,
     errors_per_second: f64,
     consecutive_failures: u64,
+    /// The partitions that stand still, and why.
+    stalled: Vec<(TopicPartition, Failure)>,
+    /// Whether a bound on the rate may keep partitions waiting.
+    is_throttled: bool,
     /// Notices, a sentence each.
     notices: Vec<String>,
 }
@@ -82,6 +90,8 @@ impl Link {
             lags: self.lags(),
             errors_per_second: self.meter().rates().errors,
             consecutive_failures: self.counters().consecutive_failures.load(std::sync::atomic::Ordering::Relaxed),
+            stalled: self.each_lane(|_, lane| lane.stalled.clone()).into_iter().flatten().collect(),
+            is_throttled: self.throttle().rate().is_some(),
             notices: notices
                 .map(|it| format!("{} ({}); {}", it.message, it.code, it.remedy))
                 .chain(self.not_found_out())
@@ -105,6 +115,7 @@ fn judge(config: &LinkConfig, facts: &Facts) -> Health {
     judge_state(facts, &mut issues, &mut warnings);
     let lag_healthy = judge_lag(limits, facts.lags.as_deref(), &mut warnings);
     let errors_healthy = judge_errors(limits, facts, &mut issues, &mut warnings);
+    judge_partitions(limits, facts, &mut issues);
     let wait = facts.lags.as_ref().and_then(|lags| lags.longest_wait());
     let commits = judge_commits(limits, wait, &mut issues);
     warnings.extend_from_slice(&facts.notices);
@@ -142,6 +153,8 @@ fn judge_state(facts: &Facts, issues: &mut Vec<String>, warnings: &mut Vec<Strin
             warnings.push(format!("the link has failed over: {because}"));
         }
         (LinkState::Starting, None) => warnings.push("the link is starting; wait a moment".to_owned()),
+        // A partition that stands still is told for itself.
+        (LinkState::Degraded, Some(_)) if facts.failure.as_ref() == facts.stalled.first().map(|(_, why)| why) => {}
         // What is tried again by itself is wrong only if that goes on.
         (LinkState::Starting | LinkState::Active | LinkState::Degraded, Some(because)) => {
             let again = facts.failure.as_ref().is_some_and(|failure| failure.class != Class::Fatal);
@@ -164,6 +177,29 @@ fn judge_lag(limits: &HealthConfig, lags: Option<&Lags>, warnings: &mut Vec<Stri
         return Some(false);
     }
     lags.are_all_known().then_some(true)
+}
+
+/// Partitions that stand still: those of which lanes say why, and those that do not move although they have records.
+fn judge_partitions(limits: &HealthConfig, facts: &Facts, issues: &mut Vec<String>) {
+    let most = limits.checkpoint_age_max;
+    let is_told = |partition: &TopicPartition| facts.stalled.iter().any(|(told, _)| told == partition);
+    let stalled = facts.stalled.iter().map(|(partition, why)| format!("{partition} stands still: {}", why.in_full()));
+    let lags = facts.lags.as_deref().filter(|_| !facts.is_throttled);
+    let unmoved = lags.into_iter().flat_map(|lags| lags.standing(most)).filter(|(partition, _)| !is_told(partition));
+    let unmoved = unmoved.map(|(partition, stood)| {
+        format!(
+            "{partition} has records and has not moved for {} s, and may take {} s (checkpoint_age_max); \
+             `tidegate link show` has the lanes, the daemon's log may say more",
+            stood.as_secs(),
+            most.as_secs()
+        )
+    });
+    let mut all = stalled.chain(unmoved);
+    issues.extend(all.by_ref().take(PARTITIONS_TOLD));
+    let more = all.count();
+    if more > 0 {
+        issues.push(format!("{more} more partitions stand still; `tidegate link show` has them"));
+    }
 }
 
 fn judge_errors(limits: &HealthConfig, facts: &Facts, issues: &mut Vec<String>, warnings: &mut Vec<String>) -> bool {

@@ -48,6 +48,8 @@ pub struct Lags {
     pub unknown: usize,
     /// Since when each lane that is at work has had something to commit, and has not. Lanes that have nothing are left out.
     waiting: BTreeMap<u32, Instant>,
+    /// Since when each partition of this daemon's lanes that are at work has had records, and has not moved.
+    standing: BTreeMap<TopicPartition, Instant>,
 }
 
 impl Lags {
@@ -63,6 +65,7 @@ impl Lags {
             elsewhere: BTreeMap::new(),
             unknown,
             waiting,
+            standing: since.map(|since| (TopicPartition::new("t", 0), since)).into_iter().collect(),
         }
     }
 
@@ -83,6 +86,12 @@ impl Lags {
     /// Whether nothing is unknown about any partition.
     pub fn are_all_known(&self) -> bool {
         self.unknown == 0 && self.partitions.values().all(|lag| lag.ms.is_some())
+    }
+
+    /// The partitions that have had records and have not moved for longer than `most`, and for how long.
+    pub fn standing(&self, most: Duration) -> impl Iterator<Item = (&TopicPartition, Duration)> {
+        let standing = self.standing.iter().map(|(partition, since)| (partition, since.elapsed()));
+        standing.filter(move |(_, stood)| *stood > most)
     }
 
     /// For how long the lane that waits longest has had something to commit, and has not.
@@ -146,6 +155,8 @@ struct Memory {
     /// Of the partitions that are behind.
     partitions: BTreeMap<TopicPartition, Known>,
     lanes: BTreeMap<u32, Waiting>,
+    /// The next offset of each partition that has records, and since when it is that.
+    standing: BTreeMap<TopicPartition, (i64, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -184,6 +195,7 @@ impl Memory {
         self.partitions.retain(|partition, _| behind.get(partition).is_some_and(|(_, records)| *records > 0));
         self.ask_timestamps(&behind, written);
         let waiting = self.follow_lanes(lanes, &behind);
+        let standing = self.follow_partitions(lanes, &behind);
         let now = now_ms();
         let lag = |(partition, (next, records)): (&TopicPartition, &(i64, u64))| {
             let known = self.partitions.get(partition);
@@ -195,7 +207,7 @@ impl Memory {
         let (partitions, elsewhere): (BTreeMap<_, _>, BTreeMap<_, _>) =
             behind.iter().map(lag).partition(|(partition, _)| is_here.contains(partition));
         let unknown = here().count() - partitions.len();
-        Lags { at: Instant::now(), at_ms: now, unknown, partitions, elsewhere, waiting }
+        Lags { at: Instant::now(), at_ms: now, unknown, partitions, elsewhere, waiting, standing }
     }
 
     /// Find out when the next records of some partitions were written: of those first that were asked for longest ago. Who has not come on since then
@@ -221,6 +233,23 @@ impl Memory {
             let known = Known { round: self.round, offset: next, written_ms, lag_ms };
             self.partitions.insert(partition.clone(), known);
         }
+    }
+
+    /// Since when each partition that is to be read has had records, and has not moved.
+    fn follow_partitions(
+        &mut self,
+        lanes: &[LaneView],
+        behind: &BTreeMap<TopicPartition, (i64, u64)>,
+    ) -> BTreeMap<TopicPartition, Instant> {
+        let read = lanes.iter().filter(|lane| lane.works && lane.is_here).flat_map(|lane| &lane.committed);
+        let has_records =
+            |(partition, _): &&(TopicPartition, i64)| behind.get(partition).is_some_and(|(_, records)| *records > 0);
+        let standing = read.filter(has_records).map(|(partition, next)| {
+            let known = self.standing.get(partition).filter(|(known, _)| known == next);
+            (partition.clone(), known.copied().unwrap_or_else(|| (*next, Instant::now())))
+        });
+        self.standing = standing.collect();
+        self.standing.iter().map(|(partition, (_, since))| (partition.clone(), *since)).collect()
     }
 
     /// Since when each lane has had something to commit.
@@ -312,6 +341,24 @@ mod tests {
         assert_eq!((lags.partitions.len(), lags.unknown), (2, 1), "where partition 2 ends is not known");
         assert!(!lags.are_all_known());
         assert_eq!(lags.worst_ms(), behind.ms);
+    }
+
+    #[test]
+    fn a_partition_that_has_records_and_does_not_move_stands() {
+        let mut memory = Memory::default();
+        let stands = |lags: &Lags| lags.standing.keys().map(|partition| partition.partition).collect::<Vec<_>>();
+        let since = |lags: &Lags| lags.standing[&partition(1)];
+        let ends = |end| BTreeMap::from([(partition(0), 10), (partition(1), end)]);
+        let first = memory.measure(&[lane(1, 2, 10)], &ends(12), |_, _| None);
+        assert_eq!(stands(&first), [1], "the other one has nothing");
+        // The lane commits, and the source grows.
+        let second = memory.measure(&[lane(2, 2, 10)], &ends(15), |_, _| None);
+        assert_eq!(since(&second), since(&first));
+        assert_eq!(second.standing(Duration::from_secs(3_600)).count(), 0);
+        let moved = memory.measure(&[lane(3, 2, 11)], &ends(15), |_, _| None);
+        assert!(since(&moved) > since(&first), "it has moved");
+        let idle = LaneView { works: false, ..lane(3, 2, 11) };
+        assert_eq!(stands(&memory.measure(&[idle], &ends(15), |_, _| None)), [0; 0], "nobody reads it");
     }
 
     #[test]

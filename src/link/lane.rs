@@ -6,6 +6,7 @@
 mod heartbeat;
 mod output;
 mod past;
+mod stalled;
 mod times;
 mod topology;
 mod transaction;
@@ -34,6 +35,7 @@ use crate::connector::{Class, Commit, LaneSettings, Opened, Polled, RevisionStar
 pub(super) use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, LastRecord, RevisionNumber, TopicId, TopicPartition};
 use past::{Doubted, Read, checkpoint, looked_at_again};
+use stalled::Watch;
 use transaction::Transaction;
 use unnamed::Unnamed;
 
@@ -69,7 +71,12 @@ impl Lane {
         loop {
             let turn = self.link.orders.turn(self.number);
             match turn {
-                Turn::Stopped => return self.status(|status| status.state = LaneState::Stopped),
+                Turn::Stopped => {
+                    return self.status(|status| {
+                        status.state = LaneState::Stopped;
+                        status.stalled.clear();
+                    });
+                }
                 Turn::Here => self.work(),
                 Turn::Unknown => self.link.orders.wait_turn(self.number, turn, None),
                 Turn::Elsewhere => {
@@ -77,6 +84,7 @@ impl Lane {
                     self.status(|status| {
                         status.state = LaneState::Elsewhere;
                         status.failure = None;
+                        status.stalled.clear();
                     });
                     self.link.orders.wait_turn(self.number, turn, None);
                 }
@@ -198,6 +206,8 @@ struct Session {
     /// Losses that were found, and are not all stored.
     doubted: Vec<Doubted>,
     unnamed: Unnamed,
+    /// When partitions that stand still are looked for.
+    watch: Watch,
     transaction: Transaction,
     /// What the commit under way stands for.
     committing: Option<Transaction>,
@@ -236,6 +246,7 @@ impl Session {
             positions: BTreeMap::new(),
             doubted: Vec::new(),
             unnamed: Unnamed::new(Instant::now()),
+            watch: Watch::new(Instant::now()),
             transaction,
             committing: None,
             commit_begun: Instant::now(),
@@ -259,6 +270,7 @@ impl Session {
         self.swap_if_published()?;
         self.end_trial();
         self.follow_topology()?;
+        self.note_stalled(Instant::now());
         self.finish_commit(Duration::ZERO)?;
         if self.run.pipeline().watch.is_held() {
             return self.wait_held();

@@ -44,6 +44,8 @@ pub struct LaneStatus {
     pub last_swap_pause: Option<Duration>,
     /// Why it failed, or what it is retrying.
     pub failure: Option<Failure>,
+    /// Why some of its partitions stand still while it reads the others.
+    pub stalled: BTreeMap<TopicPartition, Failure>,
     /// The daemon that has it, if that is another one and known.
     pub daemon: Option<Arc<str>>,
 }

@@ -64,6 +64,7 @@ pub(super) fn link(active: bool) -> Link {
                 target_offset: Some(7),
                 lag: Some(3),
                 lag_ms: None,
+                error: None,
             }],
             last_commit_at: None,
             last_swap_pause_us: None,

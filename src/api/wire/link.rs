@@ -379,6 +379,9 @@ pub struct LanePartition {
     pub lag: Option<u64>,
     /// Milliseconds behind the source.
     pub lag_ms: Option<u64>,
+    /// Why it stands still, if it does while the lane goes on with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Trouble>,
 }
 
 /// How far a link has come in a source partition, as its target has it.

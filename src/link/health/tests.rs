@@ -33,6 +33,8 @@ fn facts() -> Facts {
         lags: lags(&[Some(0), Some(60_000)], Some(Duration::from_secs(5))),
         errors_per_second: 10.0,
         consecutive_failures: 3,
+        stalled: Vec::new(),
+        is_throttled: false,
         notices: Vec::new(),
     }
 }
@@ -118,4 +120,33 @@ fn states_are_said_with_what_to_do() {
     said(&retrying, Verdict::Degraded, &["data-lost", "it is tried again"]);
     let noticed = Facts { notices: vec!["topic t was deleted (source-topic-deleted)".to_owned()], ..facts() };
     said(&noticed, Verdict::Degraded, &["source-topic-deleted"]);
+}
+
+#[test]
+fn a_partition_that_stands_still_is_wrong() {
+    let why = Failure::fatal("broker-error", "a fetch of t-1 failed", "look at the broker");
+    let stalled = vec![(TopicPartition::new("t", 1), why.clone())];
+    let told = Facts { state: LinkState::Degraded, failure: Some(why), stalled, ..facts() };
+    let health = said(&told, Verdict::Unhealthy, &["t-1 stands still", "a fetch of t-1 failed", "look at the broker"]);
+    assert_eq!(health.warnings, Vec::<String>::new(), "it is told once");
+}
+
+#[test]
+fn a_partition_with_records_that_does_not_move_is_wrong_whatever_others_do() {
+    let unmoved = Facts { lags: lags(&[Some(1)], Some(Duration::from_secs(61))), ..facts() };
+    said(&unmoved, Verdict::Unhealthy, &["t-0 has records and has not moved for 61 s"]);
+    // A bound on the rate keeps it waiting.
+    let throttled = judge(&link(), &Facts { is_throttled: true, ..unmoved.clone() });
+    assert!(!throttled.issues.iter().any(|issue| issue.contains("has not moved")), "{throttled:?}");
+    let why = Failure::fatal("broker-error", "a fetch of t-0 failed", "look at the broker");
+    let told = judge(&link(), &Facts { stalled: vec![(TopicPartition::new("t", 0), why)], ..unmoved });
+    assert!(!told.issues.iter().any(|issue| issue.contains("has not moved")), "why is known: {told:?}");
+}
+
+#[test]
+fn of_many_partitions_that_stand_still_some_are_named() {
+    let why = |number| (TopicPartition::new("t", number), Failure::fatal("broker-error", "no", "wait"));
+    let health = judge(&link(), &Facts { stalled: (0..12).map(why).collect(), ..facts() });
+    assert_eq!(health.issues.len(), PARTITIONS_TOLD + 1, "{health:?}");
+    assert!(health.issues.last().is_some_and(|last| last.contains("7 more partitions")), "{health:?}");
 }

@@ -14,7 +14,7 @@ pub enum LinkState {
     Stopped,
     Starting,
     Active,
-    /// It is to move records, and lanes fail more often in a row than its clusters allow.
+    /// It is to move records, and lanes fail more often in a row than its clusters allow, or a partition stands still.
     Degraded,
     Paused,
     Failed,
@@ -36,20 +36,23 @@ impl Link {
             return (LinkState::Failed, Some(failure));
         }
         let Some(shared) = view.shared.filter(|_| !view.stopped) else { return (LinkState::Stopped, None) };
-        let brief = |lane: &LaneStatus| (lane.state, lane.failure.clone());
+        let brief = |lane: &LaneStatus| (lane.state, lane.failure.clone(), lane.stalled.values().next().cloned());
         let lanes: Vec<_> = shared.lanes.iter().map(|lane| brief(&lock(lane))).collect();
-        let failed = lanes.iter().find(|(state, _)| *state == LaneState::Failed);
-        let retrying = lanes.iter().find(|(state, _)| *state == LaneState::Retrying);
-        let failure = failed.or(retrying).and_then(|(_, failure)| failure.clone());
+        let failed = lanes.iter().find(|(state, ..)| *state == LaneState::Failed);
+        let retrying = lanes.iter().find(|(state, ..)| *state == LaneState::Retrying);
+        let stalled = lanes.iter().find_map(|(.., stalled)| stalled.clone());
+        let failure = failed.or(retrying).and_then(|(_, failure, _)| failure.clone());
         let failure = failure.or_else(|| lock(&shared.trouble).clone());
         let state = if failed.is_some() {
             LinkState::Failed
-        } else if lanes.iter().any(|(state, _)| *state == LaneState::Opening) {
+        } else if lanes.iter().any(|(state, ..)| *state == LaneState::Opening) {
             LinkState::Starting
         } else if shared.orders.desired() == Desired::Paused {
             return (LinkState::Paused, failure.or_else(|| self.held()));
         } else if retrying.is_some() && self.fails_too_often() {
             LinkState::Degraded
+        } else if stalled.is_some() {
+            return (LinkState::Degraded, failure.or(stalled));
         } else {
             LinkState::Active
         };

@@ -1,0 +1,133 @@
+//! Partitions that stand still while the others of their lane go on: what is told of them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Session;
+use crate::link::events::Event;
+use crate::link::failure::Failure;
+use crate::link::status::lock;
+use crate::model::TopicPartition;
+
+/// How often is looked which partitions stand still.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a lane that has just opened waits before it believes that a partition goes on which stood still before: longer than a
+/// source takes to name it.
+const TRIES: Duration = Duration::from_secs(20);
+
+/// When a lane looks.
+#[derive(Debug)]
+pub(super) struct Watch {
+    look_at: Instant,
+    /// Until then, what stood still when the lane was open the last time is not said to go on.
+    remembers_until: Instant,
+}
+
+impl Watch {
+    /// That of a lane that has opened at `now`.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { look_at: now, remembers_until: now + TRIES }
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.look_at;
+        if is_due {
+            self.look_at = now + LOOK_EVERY;
+        }
+        is_due
+    }
+}
+
+/// What has changed: partitions that go on, and those that stand still for another reason than before or did not stand still.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Changes {
+    goes_on: Vec<TopicPartition>,
+    stands: Vec<(TopicPartition, Failure)>,
+}
+
+/// Compare what stands still now with what stood still `before`. If `remembers`, nothing goes on yet.
+fn changes(
+    before: &BTreeMap<TopicPartition, Failure>,
+    now: &BTreeMap<TopicPartition, Failure>,
+    remembers: bool,
+) -> Changes {
+    let goes_on = before.keys().filter(|partition| !remembers && !now.contains_key(*partition));
+    let is_news = |(partition, why): &(&TopicPartition, &Failure)| {
+        before.get(*partition).is_none_or(|before| before.code != why.code)
+    };
+    let stands = now.iter().filter(is_news).map(|(partition, why)| (partition.clone(), why.clone()));
+    Changes { goes_on: goes_on.cloned().collect(), stands: stands.collect() }
+}
+
+impl Session {
+    /// Say which partitions stand still, and which go on again.
+    pub(super) fn note_stalled(&mut self, now: Instant) {
+        if !self.watch.is_due(now) {
+            return;
+        }
+        let stalled = self.source.stalled(now).into_iter();
+        let stalled: BTreeMap<_, _> = stalled.map(|stalled| (stalled.partition, stalled.why.into())).collect();
+        let mut status = lock(&self.link.lanes[self.lane as usize]);
+        status.stalled.retain(|partition, _| self.positions.contains_key(partition));
+        let Changes { goes_on, stands } = changes(&status.stalled, &stalled, now < self.watch.remembers_until);
+        for partition in &goes_on {
+            status.stalled.remove(partition);
+        }
+        status.stalled.extend(stalled);
+        drop(status);
+        for partition in goes_on {
+            tracing::info!(%partition, "{partition} goes on");
+            self.link.events.push(Event::new("partition-goes-on", format!("{partition} is copied again")));
+        }
+        for (partition, why) in stands {
+            tracing::warn!(%partition, code = why.code, remedy = why.remedy, "{partition} stands still: {why}");
+            let message = format!("{partition} stands still: {why}");
+            self.link
+                .events
+                .push(Event { code: Some(why.code.to_owned()), ..Event::new("partition-stalled", message) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stands(partitions: &[(u32, &'static str)]) -> BTreeMap<TopicPartition, Failure> {
+        let name = |(number, code): &(u32, &'static str)| {
+            (TopicPartition::new("t", *number), Failure::fatal(code, "it does", "wait"))
+        };
+        partitions.iter().map(name).collect()
+    }
+
+    fn news(before: &[(u32, &'static str)], now: &[(u32, &'static str)], remembers: bool) -> (Vec<u32>, Vec<u32>) {
+        let changes = changes(&stands(before), &stands(now), remembers);
+        let goes_on = changes.goes_on.iter().map(|partition| partition.partition).collect();
+        (goes_on, changes.stands.iter().map(|(partition, _)| partition.partition).collect())
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        assert_eq!(news(&[], &[(1, "a")], false), (vec![], vec![1]));
+        assert_eq!(news(&[(1, "a")], &[(1, "a")], false), (vec![], vec![]));
+        assert_eq!(news(&[(1, "a")], &[(1, "b")], false), (vec![], vec![1]), "for another reason");
+        assert_eq!(news(&[(1, "a"), (2, "a")], &[(2, "a")], false), (vec![1], vec![]));
+    }
+
+    #[test]
+    fn a_lane_that_opens_again_does_not_say_that_partitions_go_on() {
+        assert_eq!(news(&[(1, "a")], &[], true), (vec![], vec![]));
+        let now = Instant::now();
+        assert!(Watch::new(now).remembers_until > now);
+    }
+
+    #[test]
+    fn it_is_looked_once_in_a_while() {
+        let now = Instant::now();
+        let mut watch = Watch::new(now);
+        assert!(watch.is_due(now));
+        assert!(!watch.is_due(now + LOOK_EVERY / 2));
+        assert!(watch.is_due(now + LOOK_EVERY));
+    }
+}
