@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::answer::TopicKey;
 use super::faults;
-use crate::connector::Error;
 use crate::connector::kafka::client::{Metadata, topic_name};
 use crate::connector::kafka::records::Tail;
+use crate::connector::{Class, Error, Stalled};
 use crate::model::TopicPartition;
 
 /// A partition's place in [`Positions`], for as long as the source lives.
@@ -21,9 +21,12 @@ const WAIT_MIN: Duration = Duration::from_millis(20);
 /// See [`WAIT_MIN`]. An election takes longer than this, and its end is to be seen soon.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How long a partition waits if only a person can help.
+const WAIT_FOR_HELP: Duration = Duration::from_secs(10);
+
 /// How long a partition may not be readable before somebody hears of it: longer than the brokers need to see that one of them
 /// is dead and to elect another leader, which took up to 13 s when it was measured.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A partition that is read.
 #[derive(Debug)]
@@ -52,8 +55,14 @@ struct Trouble {
     /// When it is tried again.
     due: Instant,
     attempts: u32,
-    warned: bool,
     why: Error,
+}
+
+impl Trouble {
+    /// Whether people should hear of it: it lasts, or will until a person helps.
+    fn is_to_be_told(&self, now: Instant) -> bool {
+        self.why.class == Class::Fatal || now.saturating_duration_since(self.since) >= PATIENCE
+    }
 }
 
 impl Position {
@@ -171,18 +180,22 @@ impl Positions {
         self.all.iter().all(|position| !position.topic.is_nil())
     }
 
-    /// Something is wrong with a partition: look for its broker again after a wait.
+    /// Something is wrong with a partition: look for its broker again after a wait. What is wrong is known until the partition
+    /// is fetched without an error.
     pub(super) fn unsettle(&mut self, index: Index, now: Instant, why: Error) {
         let position = &mut self.all[index];
         if position.broker.take().is_some() {
             self.homeless.push(index);
         }
-        let (since, attempts, warned) = match &position.trouble {
-            Some(before) => (before.since, before.attempts.saturating_add(1), before.warned),
-            None => (now, 0, false),
+        let (since, attempts) = match &position.trouble {
+            Some(before) => (before.since, before.attempts.saturating_add(1)),
+            None => (now, 0),
         };
-        let wait = WAIT_MIN.saturating_mul(1 << attempts.min(16)).min(WAIT_MAX);
-        position.trouble = Some(Trouble { since, due: now + wait, attempts, warned, why });
+        let wait = match why.class {
+            Class::Fatal => WAIT_FOR_HELP,
+            Class::Reopen | Class::Fenced => WAIT_MIN.saturating_mul(1 << attempts.min(16)).min(WAIT_MAX),
+        };
+        position.trouble = Some(Trouble { since, due: now + wait, attempts, why });
     }
 
     /// Another broker leads a partition: look for it at once.
@@ -214,7 +227,7 @@ impl Positions {
     /// Find the leader of each partition without a broker that is due. What has no leader waits again.
     ///
     /// # Errors
-    /// A topic is another one than before, or a partition could not be read for too long.
+    /// A topic is another one than before.
     pub(super) fn settle(&mut self, metadata: &Metadata, now: Instant) -> Result<Vec<(i32, Index)>, Error> {
         let mut settled = Vec::new();
         for index in self.take_due(now) {
@@ -224,7 +237,7 @@ impl Positions {
                     (position.broker, position.leader_epoch) = (Some(broker), epoch);
                     settled.push((broker, index));
                 }
-                Err(error) if error.class == crate::connector::Class::Fatal => return Err(error),
+                Err(error) if error.class == Class::Fatal => return Err(error),
                 Err(error) => {
                     self.homeless.push(index);
                     self.unsettle(index, now, error);
@@ -250,28 +263,12 @@ impl Positions {
         due
     }
 
-    /// Hear of partitions that could not be read for long. A partition that nobody leads waits for its replicas, and others
-    /// are read meanwhile.
-    ///
-    /// # Errors
-    /// Another reason than that nobody leads it.
-    pub(super) fn complain(&mut self, now: Instant) -> Result<(), Error> {
-        for index in &self.homeless {
-            let Position { place, trouble, .. } = &mut self.all[*index];
-            let Some(trouble) = trouble else { continue };
-            if now.saturating_duration_since(trouble.since) < PATIENCE {
-                continue;
-            }
-            if trouble.why.code != faults::NO_LEADER {
-                return Err(faults::unreadable(place, &trouble.why));
-            }
-            if !std::mem::replace(&mut trouble.warned, true) {
-                tracing::warn!(
-                    partition = %place, remedy = trouble.why.remedy,
-                    "{place} has had no leader for {PATIENCE:?}: it is read when there is one"
-                );
-            }
-        }
-        Ok(())
+    /// The partitions that could not be read for so long that people should hear of it, wherever they are tried just now.
+    pub(super) fn stalled(&self, now: Instant) -> Vec<Stalled> {
+        let stalled = self.all.iter().filter_map(|position| {
+            let trouble = position.trouble.as_ref().filter(|trouble| trouble.is_to_be_told(now))?;
+            Some(Stalled { partition: position.place.clone(), why: trouble.why.clone() })
+        });
+        stalled.collect()
     }
 }
