@@ -272,6 +272,7 @@ fn a_broker_that_does_not_answer_holds_up_no_other() {
     let broker = Scripted::start(Script { leader: 2, others: vec![(2, port)], ..Script::default() });
     let outcome = read(&broker, |outcome| outcome.records == 3);
     assert!(outcome.failure.is_none(), "{outcome:?}");
+    assert_eq!(outcome.stalled, [], "it is waited for still");
 }
 
 #[test]
