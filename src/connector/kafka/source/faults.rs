@@ -1,5 +1,7 @@
 //! What an error code of a fetch means for a lane, and what the lane is told.
 
+use std::time::Duration;
+
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::records;
 use crate::connector::{Class, Error, PartitionRange};
@@ -67,6 +69,17 @@ pub(super) fn no_batch(partition: &TopicPartition, why: &records::Error) -> Erro
         records::Error::Corrupt { .. } => Error { class: Class::Reopen, ..error },
         _ => error,
     }
+}
+
+/// Records wait for a transaction that does not end.
+pub(super) fn open_transaction(partition: &TopicPartition, from: i64, to: i64, age: Duration) -> Error {
+    let last = to - 1;
+    let message = format!(
+        "{partition}: records {from} to {last} wait for a transaction that begins at offset {from} and has been open for more than {} min",
+        age.as_secs() / 60
+    );
+    let remedy = "have its producer end it; if there is none any more, find it with `kafka-transactions.sh find-hanging` and end it with `kafka-transactions.sh abort`";
+    Error { class: Class::Reopen, code: "open-transaction", message, remedy }
 }
 
 /// A broker answers again and again with what has been read.

@@ -138,7 +138,10 @@ impl KafkaSource {
             if broker.session.told(index) != Some(self.positions[index].next) {
                 continue;
             }
-            match take_partition(&mut self.positions, index, partition) {
+            let (last_stable, high_watermark) = (partition.last_stable, partition.high_watermark);
+            let taken = take_partition(&mut self.positions, index, partition);
+            self.positions[index].note_open_transaction(last_stable, high_watermark, now);
+            match taken {
                 Ok(None) => {}
                 Ok(Some(records)) => {
                     broker.session.had_turn(index);

@@ -28,6 +28,10 @@ const WAIT_FOR_HELP: Duration = Duration::from_secs(10);
 /// is dead and to elect another leader, which took up to 13 s when it was measured.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long a transaction of the source may be open before somebody hears of it: as long as brokers let one be by default
+/// (`transaction.max.timeout.ms`). One that is open for longer hangs.
+pub(super) const TRANSACTION_AGE_MAX: Duration = Duration::from_secs(15 * 60);
+
 /// A partition that is read.
 #[derive(Debug)]
 pub(super) struct Position {
@@ -47,6 +51,18 @@ pub(super) struct Position {
     pub(super) broker: Option<i32>,
     /// Why it cannot be read, if it cannot.
     trouble: Option<Trouble>,
+    /// The open transaction that all other records wait for, if there are any.
+    withheld: Option<Withheld>,
+}
+
+/// Records that are not given out before a transaction has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Withheld {
+    /// Where the transaction begins.
+    from: i64,
+    /// Where the records end.
+    to: i64,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -80,6 +96,27 @@ impl Position {
     pub(super) fn advance(&mut self, tail: Tail) {
         self.next = tail.next_offset;
         self.tail_epoch = tail.leader_epoch;
+    }
+
+    /// Everything was read up to where the first open transaction begins, at `last_stable`, and there are records up to
+    /// `high_watermark`. Both are negative where that is not known.
+    pub(super) fn note_open_transaction(&mut self, last_stable: i64, high_watermark: i64, now: Instant) {
+        let waits = (0..high_watermark).contains(&last_stable) && self.next >= last_stable;
+        let before = self.withheld.filter(|before| before.from == last_stable);
+        let since = before.map_or(now, |before| before.since);
+        self.withheld = waits.then_some(Withheld { from: last_stable, to: high_watermark, since });
+    }
+
+    /// Why it stands still at `now`, if people should hear of it.
+    fn stalled(&self, now: Instant) -> Option<Error> {
+        if let Some(trouble) = &self.trouble
+            && trouble.is_to_be_told(now)
+        {
+            return Some(trouble.why.clone());
+        }
+        let hangs = |it: &Withheld| now.saturating_duration_since(it.since) >= TRANSACTION_AGE_MAX;
+        let Withheld { from, to, .. } = self.withheld.filter(hangs)?;
+        Some(faults::open_transaction(&self.place, from, to, TRANSACTION_AGE_MAX))
     }
 
     /// It is fetched from a broker without an error.
@@ -133,7 +170,7 @@ impl Positions {
     pub(super) fn seek(&mut self, place: &TopicPartition, topic: Uuid, offset: i64) -> Index {
         if let Some(&index) = self.by_place.get(place) {
             let position = &mut self.all[index];
-            (position.next, position.tail_epoch) = (offset, -1);
+            (position.next, position.tail_epoch, position.withheld) = (offset, -1, None);
             return index;
         }
         let index = self.all.len();
@@ -146,6 +183,7 @@ impl Positions {
             leader_epoch: -1,
             broker: None,
             trouble: None,
+            withheld: None,
         });
         self.by_place.insert(place.clone(), index);
         self.by_topic.insert((topic, place.partition), index);
@@ -159,7 +197,7 @@ impl Positions {
         self.by_topic.retain(|_, known| *known != index);
         self.homeless.retain(|homeless| *homeless != index);
         let position = &mut self.all[index];
-        position.trouble = None;
+        (position.trouble, position.withheld) = (None, None);
         Some((index, position.broker.take()))
     }
 
@@ -265,10 +303,10 @@ impl Positions {
 
     /// The partitions that could not be read for so long that people should hear of it, wherever they are tried just now.
     pub(super) fn stalled(&self, now: Instant) -> Vec<Stalled> {
-        let stalled = self.all.iter().filter_map(|position| {
-            let trouble = position.trouble.as_ref().filter(|trouble| trouble.is_to_be_told(now))?;
-            Some(Stalled { partition: position.place.clone(), why: trouble.why.clone() })
-        });
+        let stalled = self
+            .all
+            .iter()
+            .filter_map(|position| Some(Stalled { partition: position.place.clone(), why: position.stalled(now)? }));
         stalled.collect()
     }
 }

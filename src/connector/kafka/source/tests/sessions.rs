@@ -11,7 +11,7 @@ use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::records::Tail;
 use crate::connector::kafka::source::answer::{FetchAnswer, PartitionAnswer, TopicKey};
 use crate::connector::kafka::source::faults;
-use crate::connector::kafka::source::positions::{Index, PATIENCE, Positions};
+use crate::connector::kafka::source::positions::{Index, PATIENCE, Positions, TRANSACTION_AGE_MAX};
 use crate::connector::kafka::source::session::{Limits, Outcome, Session};
 use crate::connector::kafka::source::{Trouble, take_partition};
 use crate::connector::{Class, PartitionRange, Stalled};
@@ -171,7 +171,17 @@ fn the_number_of_a_request_starts_again_at_one() {
 
 fn partition_answer(code: Code, records: Bytes) -> PartitionAnswer {
     let topic = TopicKey::Id(topic());
-    PartitionAnswer { topic, partition: 0, code, high_watermark: -1, diverges_at: None, aborted: Vec::new(), records }
+    let (high_watermark, last_stable) = (-1, -1);
+    PartitionAnswer {
+        topic,
+        partition: 0,
+        code,
+        high_watermark,
+        last_stable,
+        diverges_at: None,
+        aborted: Vec::new(),
+        records,
+    }
 }
 
 /// As much of a record batch as tells where it ends.
@@ -319,6 +329,31 @@ fn waits_double_and_what_lasts_is_named_wherever_it_is_tried() {
     assert_eq!(codes(&positions.stalled(now)), [(1, "no-leader")]);
     positions.unsettle(0, now, error::broker_gone(1));
     assert_eq!(codes(&positions.stalled(now + Duration::from_secs(5))), [(1, "no-leader")]);
+}
+
+#[test]
+fn a_transaction_that_does_not_end_is_named() {
+    let begun = Instant::now();
+    let late = begun + TRANSACTION_AGE_MAX;
+    let named = |seen: &[(i64, i64, i64, Instant)]| {
+        let mut positions = positions(1);
+        for (next, last_stable, high_watermark, at) in seen {
+            positions[0].next = *next;
+            positions[0].note_open_transaction(*last_stable, *high_watermark, *at);
+        }
+        positions.stalled(late).pop().map(|stalled| (stalled.why.code, stalled.why.message))
+    };
+    let (code, message) = named(&[(10, 10, 12, begun)]).expect("it is named");
+    assert_eq!(code, "open-transaction");
+    assert!(message.contains("records 10 to 11") && message.contains("15 min"), "{message}");
+    assert!(named(&[(10, 10, 12, begun), (10, 10, 20, late)]).is_some(), "more records change nothing");
+    assert_eq!(named(&[(10, 10, 12, begun + Duration::from_secs(1))]), None, "it may end yet");
+    assert_eq!(named(&[(10, 10, 12, begun), (11, 11, 12, late)]), None, "another one is open now");
+    assert_eq!(named(&[(10, 10, 12, begun), (12, 12, 12, late)]), None, "none is open");
+    assert_eq!(named(&[(9, 10, 12, begun)]), None, "there is something to read before it");
+    for unknown in [(-1, 12), (-1, -1), (10, -1)] {
+        assert_eq!(named(&[(10, unknown.0, unknown.1, begun)]), None, "{unknown:?}");
+    }
 }
 
 #[test]
