@@ -79,7 +79,7 @@ pub(super) fn open_transaction(partition: &TopicPartition, from: i64, to: i64, a
         age.as_secs() / 60
     );
     let remedy = "have its producer end it; if there is none any more, find it with `kafka-transactions.sh find-hanging` and end it with `kafka-transactions.sh abort`";
-    Error { class: Class::Reopen, code: "open-transaction", message, remedy }
+    Error { class: Class::Reopen, code: "hanging-transaction", message, remedy }
 }
 
 /// A broker answers again and again with what has been read.

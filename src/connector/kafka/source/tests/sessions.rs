@@ -344,7 +344,7 @@ fn a_transaction_that_does_not_end_is_named() {
         positions.stalled(late).pop().map(|stalled| (stalled.why.code, stalled.why.message))
     };
     let (code, message) = named(&[(10, 10, 12, begun)]).expect("it is named");
-    assert_eq!(code, "open-transaction");
+    assert_eq!(code, "hanging-transaction");
     assert!(message.contains("records 10 to 11") && message.contains("15 min"), "{message}");
     assert!(named(&[(10, 10, 12, begun), (10, 10, 20, late)]).is_some(), "more records change nothing");
     assert_eq!(named(&[(10, 10, 12, begun + Duration::from_secs(1))]), None, "it may end yet");
