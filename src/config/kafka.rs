@@ -18,7 +18,7 @@ use crate::model::{Codec, Compression};
 const TIMES_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
 
 /// What brokers take as a client id in the name of a metric.
-const CLIENT_ID_BYTES_MAX: usize = 249;
+const NAME_BYTES_MAX: usize = 249;
 
 /// The most bytes of the name that brokers know us by. That of a service account has some 100.
 const USERNAME_BYTES_MAX: usize = 1_024;
@@ -30,6 +30,8 @@ pub struct KafkaConfig {
     pub brokers: Vec<Arc<str>>,
     /// What the brokers' logs and quotas call us.
     pub client_id: Arc<str>,
+    /// Where the daemon is, in the words of the brokers' `broker.rack`: records are fetched from a replica there (KIP-392).
+    pub client_rack: Option<Arc<str>>,
     /// How long connecting to a broker may take, handshakes included.
     pub connection_timeout: Duration,
     /// How long a broker has for an answer.
@@ -101,14 +103,23 @@ pub struct Login {
 }
 
 /// The keys that only a Kafka cluster has.
-pub(super) const KEYS: [&str; 7] =
-    ["brokers", "client_id", "connection_timeout", "request_timeout", "max_retries", "replication_factor", "security"];
+pub(super) const KEYS: [&str; 8] = [
+    "brokers",
+    "client_id",
+    "client_rack",
+    "connection_timeout",
+    "request_timeout",
+    "max_retries",
+    "replication_factor",
+    "security",
+];
 
 impl KafkaConfig {
     /// `None` if something is missing or wrong that has no default. The caller finishes the table.
     pub(super) fn read(table: &mut Table<'_>, base_dir: &Path) -> Option<Self> {
         let brokers = table.required("brokers", "write brokers = [\"host:9092\"]").and_then(|item| read_brokers(&item));
-        let client_id = table.item("client_id").map_or(Some("tidegate"), |item| client_id(&item));
+        let client_id = table.item("client_id").map_or(Some("tidegate"), |item| printable(&item, "a client id"));
+        let client_rack = table.item("client_rack").and_then(|item| printable(&item, "a rack"));
         let connection_timeout = table.duration_ms("connection_timeout", 30_000, TIMES_MS);
         let request_timeout = table.duration_ms("request_timeout", 10_000, TIMES_MS);
         let max_retries = table.integer("max_retries", 3, 0..=1_000) as u32;
@@ -118,6 +129,7 @@ impl KafkaConfig {
         Some(Self {
             brokers: brokers?,
             client_id: client_id?.into(),
+            client_rack: client_rack.map(Arc::from),
             connection_timeout: Duration::from_millis(connection_timeout),
             request_timeout: Duration::from_millis(request_timeout),
             max_retries,
@@ -155,10 +167,11 @@ fn is_host(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 
-fn client_id<'a>(item: &Item<'a>) -> Option<&'a str> {
+/// A name that requests carry.
+fn printable<'a>(item: &Item<'a>, what: &str) -> Option<&'a str> {
     let text = item.text()?;
-    let valid = !text.is_empty() && words(text, CLIENT_ID_BYTES_MAX).is_ok();
-    item.parsed(if valid { Ok(text) } else { Err("a client id has 1 to 249 printable characters".to_owned()) })
+    let valid = !text.is_empty() && words(text, NAME_BYTES_MAX).is_ok();
+    item.parsed(if valid { Ok(text) } else { Err(format!("{what} has 1 to {NAME_BYTES_MAX} printable characters")) })
 }
 
 /// What stands under `key`, with its level beside it; `otherwise` if nothing does.

@@ -92,6 +92,7 @@ topics.two = { retention_ms = 1000, retention_bytes = "1GiB" }
 kind = "kafka"
 brokers = ["a:9092"]
 client_id = "a"
+client_rack = "a"
 connection_timeout = "1s"
 request_timeout = "1s"
 max_retries = 1

@@ -118,6 +118,7 @@ impl Broker {
         let text = format!(
             "process.roles=broker,controller\n\
              node.id={node}\n\
+             broker.rack=rack-{node}\n\
              log.dirs={}\n\
              listeners={always},CONTROLLER://127.0.0.1:{controller}{listener}\n\
              advertised.listeners={always}{advertised}\n\

@@ -18,7 +18,7 @@ static STARTED: AtomicU32 = AtomicU32::new(0);
 pub struct Options {
     /// What runs.
     pub release: Release,
-    /// How many brokers. Three or more keep their internal topics three times, fewer once.
+    /// How many brokers, each in a rack of its own: `rack-1` and so on. Three or more keep their internal topics three times, fewer once.
     pub brokers: u8,
     /// The finalized `transaction.version`, if it is not to be that of the release: with 0 and 1 a cluster is what an upgrade makes of an older one until
     /// somebody raises its features. It is not an older one, whose brokers know less.

@@ -50,6 +50,8 @@ pub(in crate::connector::kafka) struct PartitionAnswer {
     pub(in crate::connector::kafka) high_watermark: i64,
     /// Where the first transaction begins that is open; negative if that is not known.
     pub(in crate::connector::kafka) last_stable: i64,
+    /// The replica that is nearer to us: it is to be fetched from there.
+    pub(in crate::connector::kafka) nearer: Option<i32>,
     /// Where its log ends since another leader took over, if that is before what was asked for.
     pub(in crate::connector::kafka) diverges_at: Option<i64>,
     pub(in crate::connector::kafka) aborted: Vec<AbortedTransaction>,
@@ -98,8 +100,9 @@ fn partition<F: Fields>(from: &mut F, topic: &TopicKey, version: i16) -> Result<
         let _log_start: i64 = from.read(version)?;
     }
     let aborted: Option<Vec<AbortedTransaction>> = from.read(version)?;
+    let mut nearer = None;
     if version >= 11 {
-        let _preferred_replica: i32 = from.read(version)?;
+        nearer = Some(from.read(version)?).filter(|replica: &i32| *replica >= 0);
     }
     let records: Option<Bytes> = from.read(version)?;
     let mut diverges_at = None;
@@ -112,7 +115,7 @@ fn partition<F: Fields>(from: &mut F, topic: &TopicKey, version: i16) -> Result<
     })?;
     let (topic, records) = (topic.clone(), records.unwrap_or_default());
     let aborted = aborted.unwrap_or_default();
-    Ok(PartitionAnswer { topic, partition, code, high_watermark, last_stable, diverges_at, aborted, records })
+    Ok(PartitionAnswer { topic, partition, code, high_watermark, last_stable, nearer, diverges_at, aborted, records })
 }
 
 impl Field for AbortedTransaction {

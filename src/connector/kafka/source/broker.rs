@@ -48,7 +48,8 @@ impl Broker {
         let connection = client.connect(node)?;
         let version = connection.version_among::<FetchRequest>(session::versions(have_ids))?;
         let request_timeout = client.settings().request_timeout;
-        let session = Session::new(version, limits(connection.round_trip()));
+        let rack = client.settings().client_rack.as_deref();
+        let session = Session::new(version, limits(connection.round_trip()), rack);
         Ok(Self { session, connection, version, request_timeout, awaited: None })
     }
 

@@ -138,6 +138,11 @@ impl KafkaSource {
             if broker.session.told(index) != Some(self.positions[index].next) {
                 continue;
             }
+            if let Some(replica) = partition.nearer.filter(|replica| *replica != node) {
+                broker.session.remove(index, &self.positions[index]);
+                self.positions.prefer(index, replica, now);
+                continue;
+            }
             let (last_stable, high_watermark) = (partition.last_stable, partition.high_watermark);
             let taken = take_partition(&mut self.positions, index, partition);
             self.positions[index].note_open_transaction(last_stable, high_watermark, now);
@@ -189,18 +194,20 @@ impl KafkaSource {
             return;
         }
         self.look_at = now + LOOK_EVERY;
+        let mut moved = self.positions.ask_leaders_again(now);
         // Whoever looks for a leader meets the error too.
-        let Ok(metadata) = self.client.metadata() else { return };
-        if Arc::ptr_eq(&metadata, &self.metadata) {
-            return;
+        if let Ok(metadata) = self.client.metadata()
+            && !Arc::ptr_eq(&metadata, &self.metadata)
+        {
+            moved.extend(self.positions.follow(&metadata));
+            self.metadata = metadata;
         }
-        for (node, index) in self.positions.follow(&metadata) {
+        for (node, index) in moved {
             if let Some(broker) = self.brokers.get_mut(&node) {
                 broker.session.remove(index, &self.positions[index]);
             }
         }
         self.brokers.retain(|_, broker| !broker.session.is_empty());
-        self.metadata = metadata;
     }
 
     /// Find the leaders of partitions that have none, and fetch from them.
@@ -340,6 +347,11 @@ impl Trouble {
         match self {
             Self::Again(index, error) => positions.unsettle(index, now, error),
             Self::Fatal(error) => ready.fail(error),
+            // A replica may have less than the leader, or nothing of what is older.
+            Self::OutOfRange(index) if positions[index].is_nearer() => {
+                let error = faults::not_fetched(&positions[index].place, Code::OFFSET_OUT_OF_RANGE);
+                positions.unsettle(index, now, error);
+            }
             Self::OutOfRange(index) => {
                 let position = &mut positions[index];
                 let lost = range(client, &position.place)

@@ -32,6 +32,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// (`transaction.max.timeout.ms`). One that is open for longer hangs.
 pub(super) const TRANSACTION_AGE_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// How long a replica is believed to be nearer than the leader before the leader is asked again, as by Java's consumer
+/// (`metadata.max.age.ms`).
+const NEARER_FOR: Duration = Duration::from_secs(5 * 60);
+
 /// A partition that is read.
 #[derive(Debug)]
 pub(super) struct Position {
@@ -49,6 +53,8 @@ pub(super) struct Position {
     pub(super) leader_epoch: i32,
     /// The broker that it is fetched from; `None` while one is looked for.
     pub(super) broker: Option<i32>,
+    /// A replica that is nearer than the leader, as the leader said, and until when that is believed.
+    nearer: Option<(i32, Instant)>,
     /// Why it cannot be read, if it cannot.
     trouble: Option<Trouble>,
     /// The open transaction that all other records wait for, if there are any.
@@ -92,6 +98,11 @@ impl Position {
         (self.has_read() && self.next >= offset).then_some(self.tail_epoch)
     }
 
+    /// Whether it is fetched from another replica than the leader, which may have less.
+    pub(super) fn is_nearer(&self) -> bool {
+        self.nearer.is_some()
+    }
+
     /// What was fetched ends here.
     pub(super) fn advance(&mut self, tail: Tail) {
         self.next = tail.next_offset;
@@ -124,7 +135,7 @@ impl Position {
         self.trouble = None;
     }
 
-    /// Who leads it, as the cluster says.
+    /// Who leads it, as the cluster says, or the nearer replica that it is fetched from.
     ///
     /// # Errors
     /// Nobody does now, or it is not there any more. Fatal if it is another topic of the same name.
@@ -137,7 +148,8 @@ impl Position {
             return Err(faults::recreated(&self.place));
         }
         let (broker, leader) = metadata.leader(&self.place)?;
-        Ok((broker, leader.epoch))
+        let nearer = self.nearer.map(|(replica, _)| replica).filter(|replica| metadata.brokers.contains_key(replica));
+        Ok((nearer.unwrap_or(broker), leader.epoch))
     }
 }
 
@@ -182,6 +194,7 @@ impl Positions {
             tail_epoch: -1,
             leader_epoch: -1,
             broker: None,
+            nearer: None,
             trouble: None,
             withheld: None,
         });
@@ -222,6 +235,8 @@ impl Positions {
     /// is fetched without an error.
     pub(super) fn unsettle(&mut self, index: Index, now: Instant, why: Error) {
         let position = &mut self.all[index];
+        // Only the leader knows all.
+        position.nearer = None;
         if position.broker.take().is_some() {
             self.homeless.push(index);
         }
@@ -241,6 +256,24 @@ impl Positions {
         if self.all[index].broker.take().is_some() {
             self.homeless.push(index);
         }
+    }
+
+    /// Fetch a partition from a replica that its leader calls nearer.
+    pub(super) fn prefer(&mut self, index: Index, replica: i32, now: Instant) {
+        self.all[index].nearer = Some((replica, now + NEARER_FOR));
+        self.move_away(index);
+    }
+
+    /// Take partitions from replicas that were nearer for long enough to ask their leaders again, and answer which.
+    pub(super) fn ask_leaders_again(&mut self, now: Instant) -> Vec<(i32, Index)> {
+        let is_over = |position: &Position| position.nearer.is_some_and(|(_, until)| until <= now);
+        let over = (0..self.all.len()).filter(|index| is_over(&self.all[*index]));
+        let over: Vec<_> = over.filter_map(|index| Some((self.all[index].broker?, index))).collect();
+        for (_, index) in &over {
+            self.all[*index].nearer = None;
+            self.move_away(*index);
+        }
+        over
     }
 
     /// Take partitions from brokers that do not lead them any more, and answer which.

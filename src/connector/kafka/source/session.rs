@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::{FetchRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::answer::{BY_NAME, FetchAnswer, SESSIONS};
@@ -48,6 +49,8 @@ pub(super) enum Outcome {
 pub(super) struct Session {
     version: i16,
     limits: Limits,
+    /// Where we are, as the brokers call it; empty: they are not told.
+    rack: StrBytes,
     /// 0: there is none.
     id: i32,
     /// 0: the next request names everything.
@@ -66,10 +69,11 @@ pub(super) struct Session {
 
 impl Session {
     /// Nothing yet, with a broker that speaks this version of Fetch.
-    pub(super) fn new(version: i16, limits: Limits) -> Self {
+    pub(super) fn new(version: i16, limits: Limits, rack: Option<&str>) -> Self {
         Self {
             version,
             limits,
+            rack: StrBytes::from_string(rack.unwrap_or_default().to_owned()),
             id: 0,
             epoch: 0,
             members: Vec::new(),
@@ -154,6 +158,7 @@ impl Session {
             .with_min_bytes(1)
             .with_max_bytes(self.limits.all)
             .with_isolation_level(Isolation::ReadCommitted as i8)
+            .with_rack_id(if self.version >= RACKS { self.rack.clone() } else { StrBytes::default() })
             .with_topics(self.topics(positions));
         if self.version < SESSIONS {
             return request;
@@ -220,6 +225,9 @@ impl Session {
         self.epoch = 0;
     }
 }
+
+/// From this version on a broker names a replica that is nearer.
+const RACKS: i16 = 11;
 
 /// From this version on a broker compares its log with what was read.
 const LAST_FETCHED_EPOCH: i16 = 12;

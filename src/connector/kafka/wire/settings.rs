@@ -15,6 +15,8 @@ use crate::connector::Error;
 pub(crate) struct Settings {
     /// What the broker's logs call us.
     pub(crate) client_id: Arc<str>,
+    /// Where we are, as the brokers call it.
+    pub(crate) client_rack: Option<Arc<str>>,
     /// How long connecting may take, handshakes included.
     pub(crate) connect_timeout: Duration,
     /// How long a broker has for an answer.
@@ -35,6 +37,7 @@ impl Settings {
     pub(crate) fn new(config: &KafkaConfig) -> Result<Self, Error> {
         Ok(Self {
             client_id: config.client_id.clone(),
+            client_rack: config.client_rack.clone(),
             connect_timeout: config.connection_timeout,
             request_timeout: config.request_timeout,
             tls: config.security.tls.as_ref().map(Tls::new).transpose()?,

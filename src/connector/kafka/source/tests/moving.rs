@@ -120,6 +120,48 @@ fn reading_goes_on_while_leaders_are_stopped_killed_and_paused() {
     });
 }
 
+/// The leader and another replica, whichever is in the rack.
+#[test]
+fn records_come_from_the_replica_in_the_same_rack_and_from_the_leader_without_it() {
+    let settings = [
+        ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector"),
+        ("default.replication.factor", "2"),
+        ("broker.session.timeout.ms", "3000"),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let mut cluster = Cluster::start(&Options { brokers: 3, settings, ..Options::default() }).expect("a cluster");
+    let writer = client(&cluster);
+    create(&writer, "racks", 3, &[]);
+    let places: Vec<_> = (0..3).map(|partition| TopicPartition::new("racks", partition)).collect();
+    let append_all = |count: usize| {
+        let records: Vec<_> = (0..count).map(|number| Plain::new(None, Some(&number.to_string()))).collect();
+        places.iter().for_each(|place| drop(append(&writer, place, Codec::None, &records)));
+    };
+    append_all(10);
+    let client = client_in(Some("rack-2"), &cluster);
+    let mut source = source_of(&client, &places);
+    let mut seen = Seen::default();
+    let to = |end| places.iter().cloned().map(|place| (place, end)).collect::<Vec<_>>();
+    seen.read_to(&mut source, 1000, &to(10));
+    let leader =
+        |place: &TopicPartition| client.metadata().and_then(|it| it.leader(place).map(|it| it.0)).expect("one");
+    // Three partitions of two replicas on three brokers: broker 2 has two of them, and leads one.
+    let from_two = |source: &KafkaSource| source.brokers.get(&2).map_or(0, |broker| broker.session.members().len());
+    let led = places.iter().filter(|place| leader(place) == 2).count();
+    let begun = Instant::now();
+    while from_two(&source) == led {
+        assert!(begun.elapsed() < PATIENCE, "no partition is read from broker 2 that it does not lead: {source:?}");
+        append_all(1);
+        seen.poll(&mut source, 1000, Duration::from_millis(100));
+    }
+    println!("broker 2 leads {led} and is read from for {}", from_two(&source));
+    cluster.brokers_mut()[1].kill().expect("killed");
+    append_all(1);
+    let ends: Vec<_> = places.iter().cloned().zip(ends(&client, &places)).collect();
+    seen.read_to(&mut source, 1000, &ends);
+    assert!(!source.brokers.contains_key(&2));
+}
+
 fn ends(client: &Arc<Client>, places: &[TopicPartition]) -> Vec<i64> {
     use crate::connector::kafka::client::{Isolation, LATEST};
     let found = eventually("ends", || client.offsets(places, LATEST, Isolation::ReadCommitted));

@@ -90,6 +90,7 @@ impl Scripted {
     fn client(&self) -> Arc<Client> {
         let settings = Settings {
             client_id: "test".into(),
+            client_rack: None,
             connect_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
             tls: None,

@@ -36,7 +36,7 @@ fn positions(count: u32) -> Positions {
 }
 
 fn session(version: i16, count: usize) -> Session {
-    let mut session = Session::new(version, LIMITS);
+    let mut session = Session::new(version, LIMITS, Some("here"));
     (0..count).for_each(|index| session.add(index));
     session
 }
@@ -178,6 +178,7 @@ fn partition_answer(code: Code, records: Bytes) -> PartitionAnswer {
         code,
         high_watermark,
         last_stable,
+        nearer: None,
         diverges_at: None,
         aborted: Vec::new(),
         records,
@@ -364,6 +365,39 @@ fn what_only_a_person_can_help_with_is_named_at_once_and_tried_seldom() {
     positions.unsettle(0, now, faults::not_fetched(&place(0), Code::TOPIC_AUTHORIZATION_FAILED));
     assert_eq!(codes(&positions.stalled(now)), [(0, "topic-not-authorized")]);
     assert!(positions.due(now).is_some_and(|due| due >= now + Duration::from_secs(10)));
+}
+
+/// A request tells where we are if the version has a place for it.
+#[test]
+fn brokers_are_told_where_we_are() {
+    for (version, rack) in [(17, "here"), (11, "here"), (10, "")] {
+        assert_eq!(session(version, 1).request(&positions(1)).rack_id.as_str(), rack, "version {version}");
+    }
+}
+
+#[test]
+fn a_nearer_replica_is_fetched_from_until_it_fails_or_the_leader_is_asked_again() {
+    let now = Instant::now();
+    let brokers = [(1, "a:1".into()), (2, "b:1".into())].into();
+    let leaders = Metadata { brokers, ..metadata(topic(), &[(Some(1), 3)]) };
+    let mut positions = positions(1);
+    let settled = |positions: &mut Positions, now| positions.settle(&leaders, now).expect("settled");
+    assert_eq!(settled(&mut positions, now), [(1, 0)]);
+    positions.prefer(0, 2, now);
+    assert_eq!(settled(&mut positions, now), [(2, 0)]);
+    assert!(positions.follow(&leaders).is_empty(), "the leader is the same");
+    assert!(positions.ask_leaders_again(now).is_empty());
+    let later = now + Duration::from_secs(3_600);
+    assert_eq!(positions.ask_leaders_again(later), [(2, 0)]);
+    assert_eq!(settled(&mut positions, later), [(1, 0)]);
+
+    positions.prefer(0, 2, later);
+    settled(&mut positions, later);
+    positions.unsettle(0, later, faults::not_fetched(&place(0), Code::OFFSET_OUT_OF_RANGE));
+    assert_eq!(settled(&mut positions, later + Duration::from_secs(1)), [(1, 0)], "the leader knows better");
+    // A broker that nobody has heard of is none to fetch from.
+    positions.prefer(0, 9, later);
+    assert_eq!(settled(&mut positions, later + Duration::from_secs(1)), [(1, 0)]);
 }
 
 #[test]

@@ -64,8 +64,14 @@ pub(super) static ONE_BROKER: LazyLock<Cluster> = LazyLock::new(|| {
 });
 
 pub(super) fn client(cluster: &Cluster) -> Arc<Client> {
+    client_in(None, cluster)
+}
+
+/// A client that is in a rack.
+pub(super) fn client_in(rack: Option<&str>, cluster: &Cluster) -> Arc<Client> {
     let settings = Settings {
         client_id: "test".into(),
+        client_rack: rack.map(Arc::from),
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
         tls: None,
