@@ -24,10 +24,32 @@ const OURS: &str = "tidegate.";
 /// Which consumer groups go along to the target, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSync {
-    /// The groups; none at all: none does.
-    pub groups: Vec<GroupSelector>,
+    /// The groups.
+    pub groups: GroupSelection,
     /// How often.
     pub interval: Duration,
+}
+
+/// Groups that are chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupSelection {
+    /// Those that one of these matches; none at all: none is chosen.
+    pub included: Vec<GroupSelector>,
+    /// But those that one of these matches.
+    pub excluded: Vec<GroupSelector>,
+}
+
+impl GroupSelection {
+    /// Whether no group is chosen, whatever it is called.
+    pub fn is_empty(&self) -> bool {
+        self.included.is_empty()
+    }
+
+    /// Whether a group is chosen.
+    pub fn selects(&self, group: &str) -> bool {
+        let is_among = |selectors: &[GroupSelector]| selectors.iter().any(|selector| selector.matches(group));
+        is_among(&self.included) && !is_among(&self.excluded)
+    }
 }
 
 /// A consumer group's name, or a regular expression between slashes.
@@ -81,7 +103,7 @@ impl fmt::Display for GroupSelector {
 
 impl Default for GroupSync {
     fn default() -> Self {
-        Self { groups: Vec::new(), interval: Duration::from_millis(INTERVAL_MS) }
+        Self { groups: GroupSelection::default(), interval: Duration::from_millis(INTERVAL_MS) }
     }
 }
 
@@ -89,16 +111,21 @@ impl GroupSync {
     /// `both_kafka`: source and target; embedded clusters have no groups.
     pub(super) fn read(table: &mut Table<'_>, both_kafka: bool) -> Self {
         let interval = Duration::from_millis(table.duration_ms("group_sync_interval", INTERVAL_MS, INTERVALS_MS));
-        let Some(item) = table.item("groups") else { return Self { interval, ..Self::default() } };
-        if !both_kafka {
+        let lists = ["groups", "groups_exclude"].map(|key| table.item(key));
+        if let Some(item) = lists.iter().flatten().next().filter(|_| !both_kafka) {
             let what = "this changes nothing: only Kafka clusters have consumer groups";
             item.report.warning(&item.place, what, "remove it");
         }
-        let items = entries(&item, "an array of strings");
-        let room = room(&items);
-        let groups = items.iter().filter_map(|item| selector(item, room)).collect();
-        Self { groups: if both_kafka { groups } else { Vec::new() }, interval }
+        let [included, excluded] = lists.map(|item| item.map_or_else(Vec::new, |item| selectors(&item)));
+        let groups = if both_kafka { GroupSelection { included, excluded } } else { GroupSelection::default() };
+        Self { groups, interval }
     }
+}
+
+fn selectors(item: &Item<'_>) -> Vec<GroupSelector> {
+    let items = entries(item, "an array of strings");
+    let room = room(&items);
+    items.iter().filter_map(|item| selector(item, room)).collect()
 }
 
 fn selector(item: &Item<'_>, room: Room) -> Option<GroupSelector> {
@@ -124,6 +151,13 @@ mod tests {
             let selector = GroupSelector::parse(text, Room::ALONE).expect("a selector");
             assert_eq!((selector.matches(group), selector.to_string()), (matches, text.to_owned()), "{text} {group}");
         }
+        let all = |texts: &[&str]| {
+            texts.iter().map(|text| GroupSelector::parse(text, Room::ALONE).expect("a selector")).collect()
+        };
+        let selection = GroupSelection { included: all(&["/a.*/", "b"]), excluded: all(&["ab", "/tidegate.*/"]) };
+        let chosen = ["a", "ab", "b", "c", "tidegate.a"].map(|group| selection.selects(group));
+        assert_eq!(chosen, [true, false, true, false, false]);
+        assert!(!GroupSelection { included: Vec::new(), ..selection }.selects("a"), "none is chosen");
         assert!(["", "/", "//", "/a(/"].iter().all(|text| GroupSelector::parse(text, Room::ALONE).is_err()));
     }
 }

@@ -77,7 +77,7 @@ pub use definition::{Defined, DefinitionSettings, Surroundings, json_path, new_i
 pub use diagnostic::{Diagnostic, Place, Severity, Source};
 pub use failover::{FailoverConfig, Webhook};
 pub use following::Following;
-pub use groups::{GroupSelector, GroupSync, is_own_group};
+pub use groups::{GroupSelection, GroupSelector, GroupSync, is_own_group};
 pub use health::HealthConfig;
 pub use json::PluginConfig;
 pub use kafka::{KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};

@@ -3,7 +3,7 @@
 use super::view::trouble;
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
-use crate::config::{ENTRIES_MAX, GroupSelector, Room};
+use crate::config::{ENTRIES_MAX, GroupSelection, GroupSelector, Room};
 use crate::link::groups::translate::Certainty;
 use crate::link::groups::{Fate, GroupPlan, PlannedOffset, Round, Selected};
 use crate::link::{Failure, Link};
@@ -25,6 +25,7 @@ pub(super) fn sync(link: &Link, request: &wire::GroupsRequest) -> Result<Vec<wir
         GroupSelector::parse(text, room).map_err(invalid)
     };
     let named = request.groups.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let named = GroupSelection { included: named, excluded: Vec::new() };
     let groups = if named.is_empty() { &link.config().groups.groups } else { &named };
     if groups.is_empty() {
         return Err(ControlError::new(
@@ -34,7 +35,7 @@ pub(super) fn sync(link: &Link, request: &wire::GroupsRequest) -> Result<Vec<wir
             "name groups, or \"/.*/\" for all of them",
         ));
     }
-    let selected = Selected { groups, rewinds: request.rewind, ceilings: None };
+    let selected = Selected { groups: Some(groups), rewinds: request.rewind, ceilings: None };
     let done = if request.dry_run { link.plan_groups(selected) } else { link.sync_groups(selected) };
     Ok(done.map_err(refused)?.iter().map(group).collect())
 }

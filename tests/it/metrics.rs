@@ -129,6 +129,7 @@ fn a_daemon_shows_all_metrics_that_are_documented_and_no_others() {
         ("tidegate_replication_consecutive_failures", 0.0),
         ("tidegate_replication_lost_offsets", 0.0),
         ("tidegate_replication_partitions_folded", 0.0),
+        ("tidegate_replication_partitions_stalled", 0.0),
         ("tidegate_source_cluster_reachable", 1.0),
         ("tidegate_target_cluster_reachable", 1.0),
         ("tidegate_link_notices", 1.0),

@@ -125,6 +125,7 @@ topic_refresh = "1s"
 sync_topic_configs = false
 sync_topic_acls = true
 groups = ["a"]
+groups_exclude = ["a"]
 heartbeat_interval = "1s"
 group_sync_interval = "1s"
 replication_factor = 1

@@ -96,7 +96,8 @@ fn put_link(page: &mut Page, link: &Link) {
         page.put(&table::LINK_UPTIME, &[id], Time::now().0.saturating_sub(started).max(0) as f64 / 1000.0);
     }
     put_notices(page, link);
-    put_stalled(page, link);
+    let stalled: usize = link.each_lane(|_, lane| lane.stalled.len()).iter().sum();
+    page.put(&table::PARTITIONS_STALLED, &[id], stalled as f64);
     let lost = |lane: &LaneStatus| {
         let lost = lane.failure.as_ref().and_then(|failure| failure.lost.as_ref());
         lost.map_or(0, |lost| lost.to.saturating_sub(lost.from).max(0))
@@ -112,17 +113,6 @@ fn put_notices(page: &mut Page, link: &Link) {
     }
     for (code, notices) in by_code {
         page.put(&table::NOTICES, &[&link.config().id, code], notices.into());
-    }
-}
-
-fn put_stalled(page: &mut Page, link: &Link) {
-    let codes = |lane: &LaneStatus| lane.stalled.values().map(|why| why.code).collect::<Vec<_>>();
-    let mut by_code: BTreeMap<&str, u32> = BTreeMap::new();
-    for code in link.each_lane(|_, lane| codes(lane)).into_iter().flatten() {
-        *by_code.entry(code).or_default() += 1;
-    }
-    for (code, partitions) in by_code {
-        page.put(&table::PARTITIONS_STALLED, &[&link.config().id, code], partitions.into());
     }
 }
 

@@ -24,7 +24,7 @@ table! {
     LAG_MS = "tidegate_replication_lag_ms", Gauge, ["link_id", "topic", "partition"], "How long ago the next record to be copied was written, in milliseconds; 0 if there is none. Left out where its timestamp says nothing: none, 0, negative, or more than an hour ahead.";
     LAG_RECORDS = "tidegate_replication_lag_records", Gauge, ["link_id", "topic", "partition"], "Records that the source has and the link has not committed.";
     PARTITIONS_FOLDED = "tidegate_replication_partitions_folded", Gauge, ["link_id"], "Partitions whose lags are told together with those of others, because of metrics_partitions_max.";
-    PARTITIONS_STALLED = "tidegate_replication_partitions_stalled", Gauge, ["link_id", "code"], "Partitions that stand still while their lanes go on with others, by code.";
+    PARTITIONS_STALLED = "tidegate_replication_partitions_stalled", Gauge, ["link_id"], "Partitions that stand still while their lanes go on with others.";
     LATENCY = "tidegate_replication_latency_seconds", Histogram, ["link_id"], "From the timestamp of a record until readers of the target see it; one for each commit, that of the oldest of the records that its batches begin with.";
     HEARTBEAT_LATENCY = "tidegate_heartbeat_latency_seconds", Histogram, ["link_id"], "The same of heartbeats, each.";
     COMMIT = "tidegate_commit_seconds", Histogram, ["link_id"], "How long commits take, until readers of the target see them.";

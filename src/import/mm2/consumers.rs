@@ -39,16 +39,24 @@ pub(super) fn groups(flow: &Flow, keys: &Keys, notes: &Notes) -> Vec<Line> {
             notes.about(&scope, included, What::NotCarriedOver, &why, "write it otherwise into groups of the link");
         }
     }
-    let (why, remedy) = ("groups are only chosen, and none are left out", "choose them by groups of the link");
-    match excluded {
-        Some(excluded) => notes.about(&scope, excluded, What::NotCarriedOver, why, remedy),
-        None => {
-            let why = format!("{why}, and MirrorMaker 2 leaves out {EXCLUDED_BY_DEFAULT}");
-            notes.about_default(&scope, "groups.exclude", What::NotCarriedOver, &why, remedy);
+    let (left_out, bad) = selectors(excluded.map_or(EXCLUDED_BY_DEFAULT, |excluded| &excluded.value));
+    for expression in bad {
+        if let Some(excluded) = excluded {
+            let why = format!("{expression} cannot be said in our expressions, so these groups go along");
+            notes.about(
+                &scope,
+                excluded,
+                What::NotCarriedOver,
+                &why,
+                "write it otherwise into groups_exclude of the link",
+            );
         }
     }
-    let entries: Vec<Entry> = good.into_iter().map(Entry::new).collect();
-    let mut lines = vec![Line::Key("groups", list(&entries))];
+    let entries = |texts: Vec<String>| -> Vec<Entry> { texts.into_iter().map(Entry::new).collect() };
+    let mut lines = vec![Line::Key("groups", list(&entries(good)))];
+    if !left_out.is_empty() {
+        lines.push(Line::Key("groups_exclude", list(&entries(left_out))));
+    }
     if let Some(interval) = interval {
         match seconds(&interval.value, DAY) {
             Some(seconds) => lines.push(Line::Key("group_sync_interval", seconds)),

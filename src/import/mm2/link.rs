@@ -26,6 +26,8 @@ pub(super) struct Reader<'a> {
     pub(super) target: &'a str,
     pub(super) keys: &'a Keys,
     pub(super) notes: &'a Notes,
+    /// Whether what it copies could come back by way of other flows.
+    pub(super) comes_back: bool,
 }
 
 impl Reader<'_> {
@@ -46,6 +48,12 @@ impl Reader<'_> {
         lines.extend(self.following());
         lines.extend(groups(self.flow, self.keys, self.notes));
         lines.extend(heartbeats(self.flow, self.keys, self.notes));
+        if self.comes_back && !naming.prefixes {
+            self.notes.hold(&self.scope());
+            let why = "topics keep their names on the way there and back: with MirrorMaker 2 records go round for ever; here they have marks, and a link leaves out what has come from its target";
+            lines.push(Line::Comment(why.to_owned()));
+            lines.push(Line::Key("provenance", "true".to_owned()));
+        }
         lines.extend(self.lanes());
         lines.push(Line::Comment(
             "MirrorMaker 2 has to be stopped before the link is started: it counts what it has written down by then"

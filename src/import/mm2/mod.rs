@@ -63,7 +63,8 @@ pub fn import(bytes: &[u8], file: &str) -> Result<Import, ImportError> {
     let mut links = Vec::new();
     for flow in &flows {
         let (source, target) = (&ids[&flow.source], &ids[&flow.target]);
-        let lines = link::Reader { flow, source, target, keys: &keys, notes: &notes }.read()?;
+        let comes_back = comes_back(flow, &flows);
+        let lines = link::Reader { flow, source, target, keys: &keys, notes: &notes, comes_back }.read()?;
         links.push((flow, link_id(source, target), lines));
     }
     name_the_rest(&keys, &aliases, &flows, &notes);
@@ -106,6 +107,21 @@ fn flows(keys: &Keys, aliases: &[String]) -> Result<Vec<Flow>, ImportError> {
         ));
     }
     Ok(flows)
+}
+
+/// Whether what a flow copies could come back to where it was read, by way of other flows.
+fn comes_back(flow: &Flow, flows: &[Flow]) -> bool {
+    let mut reached = vec![&flow.target];
+    let mut at = 0;
+    while let Some(alias) = reached.get(at).copied() {
+        for next in flows.iter().filter(|next| next.source == *alias) {
+            if !reached.contains(&&next.target) {
+                reached.push(&next.target);
+            }
+        }
+        at += 1;
+    }
+    reached.contains(&&flow.source)
 }
 
 /// The id of each cluster: its alias, as far as an id can be that.

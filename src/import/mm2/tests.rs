@@ -2,7 +2,7 @@
 
 use proptest::prelude::proptest;
 
-use crate::config::{ClusterKind, Config, GroupSync, KafkaConfig, LinkConfig, SaslConfig, Start};
+use crate::config::{ClusterKind, Config, GroupSelection, GroupSync, KafkaConfig, LinkConfig, SaslConfig, Start};
 use crate::import::{Finding, Import, What};
 
 use super::import;
@@ -247,11 +247,39 @@ fn groups_go_along_if_they_did() {
     let GroupSync { groups, interval } = &followed.groups;
     assert_eq!(interval.as_secs(), 20);
     for (group, follows) in [("billing", true), ("audit-7", true), ("other", false)] {
-        assert_eq!(groups.iter().any(|selector| selector.matches(group)), follows, "{group}");
+        assert_eq!(groups.selects(group), follows, "{group}");
     }
     let import = of("sync.group.offsets.enabled = true\nsync.group.offsets.interval.seconds = 0");
     assert_eq!(finding(&import, "sync.group.offsets.interval.seconds").what, What::NotCarriedOver);
-    assert_eq!(finding(&import, "groups.exclude").line, None);
+}
+
+#[test]
+fn groups_that_stayed_behind_do() {
+    let groups = |more: &str| link(&format!("sync.group.offsets.enabled = true\n{more}")).groups.groups;
+    let usual = groups("");
+    let of =
+        |groups: &GroupSelection| ["billing", "console-consumer-7", "connect-x", "__x"].map(|it| groups.selects(it));
+    assert_eq!(of(&usual), [true, false, false, false], "as MirrorMaker 2 leaves them out by default");
+    assert_eq!(of(&groups("groups.exclude = bill.*")), [false, true, true, true]);
+    assert_eq!(of(&groups("groups.blacklist = connect-.*")), [true, true, false, true], "its old name");
+}
+
+/// Records would go round for ever: both links leave out what came from the other side, and wait for a person.
+#[test]
+fn both_directions_under_one_name_leave_out_what_has_come() {
+    for (flows, marked) in [(&["a->b", "b->a"][..], 2), (&["a->b", "b->c", "c->a", "a->d"], 3), (&["a->b", "b->c"], 0)]
+    {
+        let flows: String = flows.iter().map(|flow| format!("{flow}.enabled = true\n")).collect();
+        let text = format!(
+            "clusters = a, b, c, d\nbootstrap.servers = x:1\ntopics = orders.*\n{flows}\
+             replication.policy.class = org.apache.kafka.connect.mirror.IdentityReplicationPolicy\n"
+        );
+        let import = import(text.as_bytes(), "f").unwrap_or_else(|error| panic!("{text}: {error}"));
+        let text = &import.configuration;
+        assert_eq!(text.matches("provenance = true").count(), marked, "{text}");
+        assert_eq!(text.matches("autostart = false").count(), marked, "{text}");
+        Config::parse(text, "f", std::path::Path::new("")).expect("a configuration");
+    }
 }
 
 #[test]
@@ -337,7 +365,7 @@ fn what_cannot_be_a_link_is_refused_with_what_to_do() {
         ),
         ("clusters = a, b\na->b.enabled = true\nbootstrap.servers = x", "not a host and a port", ""),
         (
-            "clusters = a, b\na->b.enabled = true\nb->a.enabled = true\nbootstrap.servers = x:1\n\
+            "clusters = a, b, c\nenabled = true\nbootstrap.servers = x:1\n\
              replication.policy.class = org.apache.kafka.connect.mirror.IdentityReplicationPolicy\ntopics = t",
             "the configuration would be refused",
             "",

@@ -264,7 +264,7 @@ impl Link {
         let groups = if selected.is_empty() || !source_answers {
             None
         } else {
-            let planned = self.plan_groups(Selected { groups: selected, ..Selected::default() });
+            let planned = self.plan_groups(Selected { groups: Some(selected), ..Selected::default() });
             let planned = planned.inspect_err(|failure| warnings.push(format!("groups: {failure}"))).ok();
             warnings.extend(planned.iter().flatten().filter_map(GroupPlan::missing));
             planned
@@ -544,7 +544,11 @@ impl Link {
             let warning = "groups are where they were moved to last: the source does not answer";
             return (Vec::new(), vec![warning.to_owned()]);
         }
-        let plans = match self.sync_groups(Selected { groups, ceilings: Some(ceilings), ..Selected::default() }) {
+        let plans = match self.sync_groups(Selected {
+            groups: Some(groups),
+            ceilings: Some(ceilings),
+            ..Selected::default()
+        }) {
             Ok(plans) => plans,
             Err(failure) => return (Vec::new(), vec![format!("groups were not moved: {failure}")]),
         };

@@ -24,7 +24,7 @@ use super::status::lock;
 use super::supervisor::Link;
 use super::topics::notices::{About, Notice};
 use super::warden::Alarm;
-use crate::config::{GroupSelector, Start, is_own_group};
+use crate::config::{GroupSelection, Start, is_own_group};
 use crate::connector::{Cluster, CopiedPartition, Group, GroupOffsets};
 use crate::model::{LinkId, TopicPartition};
 
@@ -94,8 +94,8 @@ pub struct PlannedOffset {
 /// Which groups, and what may be done with them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selected<'a> {
-    /// Those that one of these selects; empty: all that have committed offsets of the link's topics.
-    pub groups: &'a [GroupSelector],
+    /// Those that this selects; `None`: all that have committed offsets of the link's topics.
+    pub groups: Option<&'a GroupSelection>,
     /// Whether a group may also be moved back.
     pub rewinds: bool,
     /// Offsets of the target behind which no group goes on.
@@ -134,8 +134,8 @@ impl Link {
     /// A cluster does not answer, or has no groups.
     pub fn plan_groups(&self, selected: Selected<'_>) -> Result<Vec<GroupPlan>, Failure> {
         let wanted = |group: &Group| match selected.groups {
-            [] => !is_own_group(&group.name),
-            some => some.iter().any(|selector| selector.matches(&group.name)),
+            None => !is_own_group(&group.name),
+            Some(selection) => selection.selects(&group.name),
         };
         let groups = self.source().groups()?.ok_or_else(|| no_groups(&self.config().source))?;
         let groups: Vec<Group> = groups.into_iter().filter(wanted).collect();
@@ -154,7 +154,7 @@ impl Link {
             let there = present.get(&group.name);
             let mut plan = GroupPlan {
                 group: group.name.clone(),
-                follows: self.config().groups.groups.iter().any(|selector| selector.matches(&group.name)),
+                follows: self.config().groups.groups.selects(&group.name),
                 source_state: group.state.clone(),
                 target_state: there.map(|there| there.state.clone()),
                 fate: Fate::Failed,
@@ -237,7 +237,7 @@ impl Link {
                 continue;
             }
             let begun = Instant::now();
-            let done = self.sync_groups(Selected { groups: &config.groups, ..Selected::default() });
+            let done = self.sync_groups(Selected { groups: Some(&config.groups), ..Selected::default() });
             wait = match &done {
                 Ok(_) => config.interval.saturating_sub(begun.elapsed()),
                 Err(_) => AGAIN_AFTER.min(config.interval),

@@ -224,9 +224,10 @@ impl Link {
         notices.extend(missing.filter(|notice| !deleted.iter().any(|known| known.topic == notice.topic)));
         notices.extend(deleted);
         notices.extend(left_out(config, source, &there)?);
-        let groups = match &config.groups.groups[..] {
-            [] => Vec::new(),
-            groups => self.plan_groups(Selected { groups, ..Selected::default() })?,
+        let groups = &config.groups.groups;
+        let groups = match groups.is_empty() {
+            true => Vec::new(),
+            false => self.plan_groups(Selected { groups: Some(groups), ..Selected::default() })?,
         };
         let topics = plan(config, &chosen, &survey);
         notices.extend(settings_left(config, &topics, &survey.owners));
