@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
-use super::credential::{Credential, Peer};
+use super::credential::{Credential, Peer, Recipients};
 use super::reader::{Item, Table};
 use super::report::Files;
 use super::secret::{Secret, is_reference};
@@ -136,13 +136,15 @@ impl Webhook {
         let origin = if is_reference(text) { Secret::parse(&url, base_dir)? } else { Secret::from(text) };
         let mut webhook = Self { url: origin, secret: None, allows_private };
         if matches!(url.report.files(), Files::Rehearsed) && is_reference(text) {
-            webhook.secret = secret.and_then(|item| Credential::parse(&item, base_dir, &[]));
+            webhook.secret = secret.and_then(|item| Credential::parse(&item, base_dir, Recipients::default()));
             return Some(webhook);
         }
         let address = url.parsed(webhook.address())?;
         // A signature is enough to try passwords against it.
         let place: Arc<str> = peer_address(&address).into();
-        webhook.secret = secret.and_then(|item| Credential::parse(&item, base_dir, &[place]));
+        webhook.secret = secret.and_then(|item| {
+            Credential::parse(&item, base_dir, Recipients { addresses: &[place], certified_as: None })
+        });
         if !allows_private && is_known_to_be_private(&address) {
             let message = "nobody will be told: this is a private address";
             url.report.warning(&url.place, message, "set notification_allow_private = true if that is intended");
@@ -215,22 +217,20 @@ pub fn is_private(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => is_private_v4(ip),
         IpAddr::V6(ip) => {
-            ip.is_loopback()
-                || ip.is_unspecified()
             let [first, second, third, ..] = ip.segments();
             // Deprecated site-local addresses, and the part of NAT64 that a network uses for itself.
             let is_local = first & 0xffc0 == 0xfec0 || [first, second, third] == [0x64, 0xff9b, 1];
+            ip.is_loopback()
+                || ip.is_unspecified()
                 || ip.is_multicast()
                 || ip.is_unique_local()
                 || ip.is_unicast_link_local()
-        }
-    }
                 || is_local
                 || embedded(ip).any(is_private_v4)
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
 fn is_private_v4(ip: Ipv4Addr) -> bool {
     let [first, second, third, _] = ip.octets();
     let shared = first == 100 && (64..128).contains(&second);
@@ -259,6 +259,8 @@ fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     ends_with_it.then_some(last).into_iter().chain(relay).chain(teredo.into_iter().flatten())
 }
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
     #[test]
@@ -294,13 +296,11 @@ fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
             ("::1", true),
             ("fd00::1", true),
             ("fe80::1", true),
-            ("::ffff:10.0.0.1", true),
-            ("2001:4860:4860::8888", false),
             ("0.1.2.3", true),
             ("198.18.0.1", true),
             ("240.0.0.1", true),
             ("fec0::1", true),
-        ] {
+            ("::ffff:10.0.0.1", true),
             ("::ffff:8.8.8.8", false),
             ("::10.0.0.1", true),
             ("::8.8.8.8", false),
@@ -316,6 +316,8 @@ fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
             ("2001:0:808:808::f7f7:f7f7", false),
             ("2a00::5efe:10.0.0.1", true),
             ("2a00::200:5efe:8.8.8.8", false),
+            ("2001:4860:4860::8888", false),
+        ] {
             let ip: IpAddr = text.parse().expect("an address");
             assert_eq!(is_private(ip), expected, "{text}");
         }

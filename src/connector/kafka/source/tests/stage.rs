@@ -69,6 +69,7 @@ pub(super) fn client(cluster: &Cluster) -> Arc<Client> {
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
         tls: None,
+        certificate: None,
         sasl: None,
         logins: Arc::default(),
     };
