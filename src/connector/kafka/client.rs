@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
     FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
@@ -21,6 +22,7 @@ use super::produce::{self, TopicRecords};
 use super::records::{FinishedBatch, Stamp};
 use super::wire::{Call, Connection, Settings, WireError};
 use crate::background;
+use crate::config::check_topic_name;
 use crate::connector::{Error, PartitionRange};
 use crate::model::TopicPartition;
 
@@ -44,6 +46,8 @@ pub(super) struct Metadata {
     pub(super) topics: BTreeMap<Arc<str>, TopicMetadata>,
     /// The topics of the cluster itself.
     pub(super) internal: BTreeSet<Arc<str>>,
+    /// How many topics were left out for names that no topic can have.
+    pub(super) impossible: usize,
 }
 
 /// A topic in [`Metadata`].
@@ -91,7 +95,12 @@ impl Metadata {
             let host = if broker.host.contains(':') { format!("[{host}]") } else { host.to_string() };
             (broker.node_id.0, format!("{host}:{}", broker.port).into())
         });
-        let (internal, topics): (Vec<_>, Vec<_>) = answer.topics.into_iter().partition(|topic| topic.is_internal);
+        // What no topic can be called comes from no broker: nothing behind this has to expect it in keys, paths and texts.
+        let name_of = |topic: &MetadataResponseTopic| topic.name.as_ref().map(|name| name.0.as_str().to_owned());
+        let is_possible =
+            |topic: &MetadataResponseTopic| name_of(topic).is_some_and(|it| check_topic_name(&it).is_ok());
+        let (possible, impossible): (Vec<_>, Vec<_>) = answer.topics.into_iter().partition(is_possible);
+        let (internal, topics): (Vec<_>, Vec<_>) = possible.into_iter().partition(|topic| topic.is_internal);
         let internal = internal.into_iter().filter_map(|topic| Some(topic.name?.0.as_str().into())).collect();
         let topics = topics.into_iter().filter(|topic| topic.error_code == 0);
         let topics = topics.filter_map(|topic| {
@@ -103,7 +112,8 @@ impl Metadata {
             }
             Some((topic.name?.0.as_str().into(), TopicMetadata { id: topic.topic_id, leaders }))
         });
-        Self { brokers: brokers.collect(), controller: answer.controller_id.0, topics: topics.collect(), internal }
+        let (brokers, topics) = (brokers.collect(), topics.collect());
+        Self { brokers, controller: answer.controller_id.0, topics, internal, impossible: impossible.len() }
     }
 }
 
@@ -253,6 +263,10 @@ impl Client {
         lock(&self.known).asked = Some(Instant::now());
         let metadata = Arc::new(Metadata::read(answered?));
         let before = std::mem::replace(&mut lock(&self.known).metadata, metadata.clone());
+        if metadata.impossible > before.impossible {
+            let count = metadata.impossible;
+            tracing::warn!(count, "the cluster names topics as no topic can be called: they are left out");
+        }
         if !metadata.has_shape_of(&before) {
             self.topology.fetch_add(1, Relaxed);
         }
@@ -584,4 +598,28 @@ pub(super) fn topic_name(name: &str) -> TopicName {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
+
+    use super::*;
+
+    /// A broker can name topics as it likes, and the names become keys, texts and topics of the target.
+    #[test]
+    fn topics_that_no_broker_can_have_are_left_out() {
+        let long = "x".repeat(250);
+        let names = ["orders", "a/b", "..", "", "a\u{1b}[2J", "a\0b", &long, "__consumer_offsets", "a b\n"];
+        let topic = |name: &&str| {
+            MetadataResponseTopic::default()
+                .with_name(Some(topic_name(name)))
+                .with_is_internal(name.starts_with("__") || name.contains('\n'))
+                .with_partitions(vec![MetadataResponsePartition::default()])
+        };
+        let read = Metadata::read(MetadataResponse::default().with_topics(names.iter().map(topic).collect()));
+        assert_eq!(read.topics.keys().map(|name| &**name).collect::<Vec<_>>(), ["orders"]);
+        assert_eq!(read.internal.iter().map(|name| &**name).collect::<Vec<_>>(), ["__consumer_offsets"]);
+        assert_eq!(read.impossible, 7);
+    }
 }
