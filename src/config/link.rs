@@ -11,7 +11,7 @@ use crate::model::{Builtins, ClusterId, Compression, Digest, Limits, LinkId, OnE
 
 use super::both_ways::{Topology, Ways, default_letters};
 use super::breaker::BreakerConfig;
-use super::check_id;
+use super::check_link_id;
 use super::cluster::ClusterConfig;
 use super::diagnostic::Place;
 use super::failover::FailoverConfig;
@@ -199,7 +199,7 @@ pub(super) fn read_links(table: Table<'_>, around: &Around<'_>) -> BTreeMap<Link
     let report = table.report;
     let (mut links, mut reverses) = (BTreeMap::new(), Vec::new());
     for (id, id_place, item) in table.named() {
-        let valid = check_id("link", id, &id_place, report);
+        let valid = check_link_id(id, &id_place, report);
         let Some(table) = item.table() else { continue };
         if let Some(mut read) = ReadLink::read(table, id, around).filter(|_| valid) {
             read.link.written = Some(written(item.value));

@@ -67,7 +67,7 @@ use toml::de::DeTable;
 use crate::model::{ClusterId, LinkId};
 
 pub use api::{ApiConfig, ApiLimits, ApiTls, AuditConfig, ClientConfig, Role, Subject, TokenConfig};
-pub use both_ways::{Topology, forward_id};
+pub use both_ways::{Topology, failback_id, failback_of, forward_id};
 pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
@@ -235,6 +235,19 @@ fn check_id(what: &str, id: &str, place: &Place, report: &Report<'_>) -> bool {
         report.error(place, message);
     }
     valid
+}
+
+/// Whether a link that a person defines may have this id.
+fn check_link_id(id: &str, place: &Place, report: &Report<'_>) -> bool {
+    let made_for = match (forward_id(id), failback_of(id)) {
+        (Some(link), _) => format!("is the id of the reverse way of {link:?}"),
+        (None, Some((link, _))) => format!("is the id of a link on which {link:?} fails back"),
+        (None, None) => return check_id("link", id, place, report),
+    };
+    let help =
+        "the daemon makes such links itself: choose an id that ends neither with .reverse nor with .back and a number";
+    report.error_with_help(place, format!("{id:?} {made_for}"), help);
+    false
 }
 
 /// Whether a link, a cluster or the owner of a token may be called so.

@@ -396,11 +396,6 @@ impl Daemon {
         };
         let around = Surroundings { clusters: &clusters, in_place: &in_place, links: &links, settings: &settings };
         let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
-        if let Some(taken) = defined.link.other_way_id().filter(|taken| links.iter().any(|link| link.id == *taken)) {
-            let message = format!("there is a link {taken} already, which link {id} needs for its other way");
-            let remedy = "give one of the two another id, or let this one go one way";
-            return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, remedy));
-        }
         let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
         let mut errors: Vec<Diagnostic> = brought.collect();
         let ways: Vec<&LinkConfig> = std::iter::once(&defined.link).chain(&defined.reverse).collect();
