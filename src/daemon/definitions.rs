@@ -96,12 +96,27 @@ impl Daemon {
         if before.as_ref().is_some_and(Stored::is_link) {
             return Err(self.defined_before(&id));
         }
+        self.check_room(&*home)?;
         let stored = match before {
             Some(deleted) => deleted.followed_by(Some(definition), by),
             None => Stored::first(definition, by),
         };
         self.write(&*home, &id, known.as_deref(), &stored)?;
         self.shown(&id)
+    }
+
+    /// Whether one more link may be defined.
+    fn check_room(&self, home: &dyn Cluster) -> Result<(), ControlError> {
+        let most = self.settings().definitions_max;
+        let stored = home.metadata_of_all(NAME).map_err(|error| self.home_error(error))?;
+        // One that cannot be read is there all the same.
+        let is_link = |(id, bytes): &(&LinkId, &Vec<u8>)| decode(id, bytes).map_or(true, |stored| stored.is_link());
+        if stored.iter().filter(is_link).count() < most {
+            return Ok(());
+        }
+        let message = format!("{most} links are defined, and no more may be (definitions_max)");
+        let remedy = "delete links that nobody needs, or raise definitions_max in [daemon]";
+        Err(ControlError::new(ErrorKind::Conflict, "too-many-definitions", message, remedy))
     }
 
     /// Keep a component for links that are defined through the API.
