@@ -95,7 +95,7 @@ pub use template::{Piece, Template, Variable};
 pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_heartbeat, is_internal};
 pub use transform::parse_mapping;
 pub use units::{parse_duration, parse_size, show_duration};
-pub use writing::{Refused, Why, Writing, may_write};
+pub use writing::{Kept, KeptByAll, Refused, Why, Writing, may_write};
 
 use crate::files::given;
 
