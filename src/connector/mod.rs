@@ -175,8 +175,9 @@ pub trait Cluster: Send + Sync {
     /// Append records to a partition, durably, and answer the offset of the first one. Offsets and placements in `batch` do not matter.
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error>;
 
-    /// The settings of topics that copies of them should have. Topics that are not there are left out.
-    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error>;
+    /// The settings of topics that copies of them should have. Topics that are not there are left out. The inner error: why the settings of a topic
+    /// cannot be read.
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error>;
 
     /// What a topic of this cluster can have of these settings.
     fn settings_kept(&self, settings: &TopicSettings) -> TopicSettings {
@@ -330,6 +331,9 @@ pub trait Standbys {
 
     /// Remove all guards of the link.
     fn release(&self, link: &LinkId) -> Result<(), Error>;
+
+    /// The topics that take no records of the link, because they stand by for others: each with one of these.
+    fn guarded_by_others(&self, link: &LinkId) -> Result<BTreeMap<Arc<str>, LinkId>, Error>;
 
     /// The topics that stand by for the link, or did before they were promoted.
     fn standby_topics(&self, link: &LinkId) -> Result<StandbyTopics, Error>;

@@ -26,7 +26,7 @@ use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::config::{
-    self, Defined, DefinitionSettings, Diagnostic, LinkConfig, Neighbours, PluginSource, Surroundings,
+    self, Defined, DefinitionSettings, Diagnostic, Kept, LinkConfig, Neighbours, PluginSource, Surroundings,
 };
 use crate::connector::{self, Cluster};
 use crate::link::Link;
@@ -374,10 +374,19 @@ impl Daemon {
         }
     }
 
-    /// Have all links know who their neighbours are now.
+    /// Have all links know who their neighbours are now, and what others keep for themselves.
     pub(super) fn introduce_links(&self) {
+        let all = self.links();
+        let kept: Arc<Vec<Kept>> = Arc::new(all.iter().map(|hosted| Kept::of(hosted.config())).collect());
+        let is_news = all.iter().any(|hosted| hosted.config().kept.now() != kept);
+        for hosted in &all {
+            hosted.config().kept.replace(kept.clone());
+            if is_news {
+                hosted.link().look_for_topics_soon();
+            }
+        }
         let stays = |hosted: &Arc<Hosted>| hosted.managed_by != ManagedBy::Failback;
-        let links: Vec<Arc<Hosted>> = self.links().into_iter().filter(stays).collect();
+        let links: Vec<Arc<Hosted>> = all.into_iter().filter(stays).collect();
         let configs: Vec<&LinkConfig> = links.iter().map(|hosted| hosted.config()).collect();
         for (hosted, neighbours) in links.iter().zip(config::neighbours_of(&configs)) {
             hosted.link().introduce(self.around(&neighbours));
