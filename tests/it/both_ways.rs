@@ -384,7 +384,7 @@ fn no_link_loses_its_id_to_the_other_way_of_another() {
     let clusters = ["east", "west", "north"].map(|id| format!("[clusters.{id}]\nkind = \"embedded\"\n")).concat();
     let filed = "[links.\"a.reverse\"]\nsource = \"north\"\ntarget = \"east\"\ntopics = [\"logs\"]\n";
     let site = Site::new(&(clusters.clone() + filed));
-    let checked = site.cli(&["check"]);
+    let checked = site.cli(&["check", "--config", &site.config().display().to_string()]);
     let said = String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
     assert!(!checked.status.success() && said.contains("is the id of the reverse way of \"a\""), "{said}");
     site.configure(&clusters);
