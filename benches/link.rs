@@ -117,7 +117,14 @@ fn swaps(dir: &Path, engine: &PluginEngine, source: &Arc<dyn Cluster>) {
         link.order(Desired::Running).expect("running");
         while done(&link) < RECORDS as i64 && pauses.len() < SWAPS {
             let swapped = link
-                .publish(NewPlugin { stage: "filter", component: &component, config: None, by: "bench", others: &[] })
+                .publish(NewPlugin {
+                    stage: "filter",
+                    component: &component,
+                    config: None,
+                    by: "bench",
+                    others: &[],
+                    is_wanted: &|| true,
+                })
                 .expect("published");
             pauses.extend(swapped.pause_max.map(|pause| pause.as_secs_f64() * 1000.0));
         }

@@ -7,9 +7,10 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::culprit;
 
@@ -74,6 +75,68 @@ pub fn begin<T: Send + 'static>(
     let in_flight = InFlight { name, ended: Some(ended), result: None };
     // A closure that no thread takes is dropped, and with it what tells how it ended.
     drop(culprit::spawn(name, move || in_flight.run(work)));
+}
+
+/// Something that is done on a thread of its own, for somebody who looks now and then whether it is done.
+#[derive(Debug)]
+pub struct Errand<T>(Receiver<Result<T, Unfinished>>);
+
+impl<T: Send + 'static> Errand<T> {
+    /// Begin it.
+    pub fn begin(name: &'static str, work: impl FnOnce() -> T + Send + 'static) -> Self {
+        let (tell, told) = channel();
+        // Who began it may not want to know any more.
+        begin(name, work, move |result| drop(tell.send(result)));
+        Self(told)
+    }
+
+    /// What came of it; `None`: it is under way.
+    pub fn done(&self) -> Option<Result<T, Unfinished>> {
+        self.0.try_recv().ok()
+    }
+
+    /// What came of it by `deadline`; `None`: it is under way then.
+    pub fn done_by(&self, deadline: Instant) -> Option<Result<T, Unfinished>> {
+        self.0.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+    }
+}
+
+/// Try several ways to the same thing, each on a thread of its own, and answer the first that leads there. The next one is begun
+/// `stagger` after the one before, or at once when one has failed; none after `deadline`. If none leads there, the error is that of
+/// the last; `None`: there was no way, or none has come to an end by then.
+pub fn first_of<T: Send + 'static, E: Send + 'static>(
+    name: &'static str,
+    ways: impl IntoIterator<Item = impl FnOnce() -> Result<T, E> + Send + 'static>,
+    stagger: Duration,
+    deadline: Instant,
+) -> Option<Result<T, E>> {
+    let (tell, told) = channel();
+    let mut ways = ways.into_iter().fuse();
+    let (mut under_way, mut last) = (0, None);
+    loop {
+        let more = ways.next();
+        let has_more = more.is_some();
+        if let Some(way) = more {
+            let tell = tell.clone();
+            // The one who asked may have the answer by then.
+            begin(name, way, move |result| drop(tell.send(result)));
+            under_way += 1;
+        }
+        if under_way == 0 {
+            return last;
+        }
+        let until = if has_more { deadline.min(Instant::now() + stagger) } else { deadline };
+        match told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Ok(Ok(won))) => return Some(Ok(won)),
+            Ok(failed) => {
+                under_way -= 1;
+                // One that panicked has been logged.
+                last = failed.ok().or(last);
+            }
+            Err(_) if Instant::now() >= deadline => return last,
+            Err(_) => {}
+        }
+    }
 }
 
 /// Do something; a panic is an answer like any other.
@@ -144,6 +207,54 @@ mod tests {
     }
 
     #[test]
+    fn an_errand_is_done_once_it_is() {
+        let (go, wait) = channel::<()>();
+        let errand = Errand::begin("waits", move || wait.recv().is_err());
+        assert_eq!(errand.done(), None, "it is under way");
+        drop(go);
+        let done = loop {
+            if let Some(done) = errand.done() {
+                break done;
+            }
+            thread::yield_now();
+        };
+        assert_eq!(done, Ok(true));
+    }
+
+    type Way = Box<dyn FnOnce() -> Result<u32, &'static str> + Send>;
+
+    fn first(ways: Vec<Way>, stagger: Duration) -> Option<Result<u32, &'static str>> {
+        first_of("way", ways, stagger, Instant::now() + Duration::from_secs(60))
+    }
+
+    #[test]
+    fn the_first_way_that_leads_there_is_taken() {
+        let (_go, wait) = channel::<()>();
+        let hangs: Way = Box::new(move || wait.recv().map(|()| 0).map_err(|_| "nobody goes"));
+        let (fails, leads): (Way, Way) = (Box::new(|| Err("no")), Box::new(|| Ok(7)));
+        assert_eq!(first(vec![hangs, fails, leads], Duration::from_millis(1)), Some(Ok(7)));
+        let long = Duration::from_secs(3_600);
+        assert_eq!(first(vec![Box::new(|| Ok(1)), Box::new(|| Ok(2))], long), Some(Ok(1)), "the others are not begun");
+        assert_eq!(first(vec![Box::new(|| Err("no")), Box::new(|| Ok(2))], long), Some(Ok(2)), "a failure is enough");
+    }
+
+    #[test]
+    fn where_no_way_leads_there_the_last_says_why() {
+        let fails = |why: &'static str| -> Way { Box::new(move || Err(why)) };
+        assert_eq!(first(vec![fails("one")], Duration::ZERO), Some(Err("one")));
+        assert_eq!(first(Vec::new(), Duration::ZERO), None);
+        let panics: Way = Box::new(|| panic!("it broke"));
+        assert_eq!(first(vec![fails("one"), panics], Duration::from_secs(3_600)), Some(Err("one")));
+    }
+
+    #[test]
+    fn no_way_is_waited_for_beyond_the_deadline() {
+        let (_go, wait) = channel::<()>();
+        let hangs: Way = Box::new(move || wait.recv().map(|()| 0).map_err(|_| "nobody goes"));
+        assert_eq!(first_of("way", [hangs], Duration::ZERO, Instant::now()), None);
+    }
+
+    #[test]
     fn what_was_never_begun_has_ended_too() {
         let mut ended = None;
         drop(InFlight { name: "never", ended: Some(|result: Result<(), _>| ended = Some(result)), result: None });
@@ -157,7 +268,9 @@ mod tests {
         for round in 0..3 {
             let tell = tell.clone();
             // It may take a moment after the panic until it is over.
+            let begun = Instant::now();
             while !under_way.set().is_empty() {
+                assert!(begun.elapsed() < Duration::from_secs(60), "it is under way for ever");
                 thread::yield_now();
             }
             under_way.begin("bad", &1, move || {

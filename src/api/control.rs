@@ -1,5 +1,6 @@
 //! What the API needs of the daemon.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -86,6 +87,26 @@ pub struct Publish {
     pub config: Option<Json>,
     /// Who published, for the history.
     pub by: String,
+    /// The wait for the answer.
+    pub wait: Wait,
+}
+
+/// Somebody's wait for an answer. It goes on until the other half of [`Wait::begin`] is dropped, as it is when the connection is closed.
+#[derive(Clone, Debug)]
+pub struct Wait(Weak<()>);
+
+impl Wait {
+    /// A wait, and what is to be held for as long as it goes on.
+    pub fn begin() -> (Arc<()>, Self) {
+        let held = Arc::new(());
+        let wait = Self(Arc::downgrade(&held));
+        (held, wait)
+    }
+
+    /// Whether somebody waits still.
+    pub fn goes_on(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 /// Which records of a partition to read.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::{Caller, Claimed};
-use super::control::Publish;
+use super::control::{Publish, Wait};
 use super::error::ApiError;
 use super::reply::{Accepted, Answer, Created, Either, Status};
 use super::server::{Api, Body, By, Component, Params, Segments, SentOrDefault};
@@ -39,7 +39,9 @@ pub(super) async fn publish(
     let config = params.config.as_deref().map(Value::parse).transpose().map_err(|error| {
         ApiError::malformed("bad-json", format!("config: {error}"), "write it as JSON, percent-encoded")
     })?;
-    let publish = Publish { stage, component, config, by: caller.by(params.by) };
+    // If the client goes, this future is dropped with what it holds.
+    let (_held, wait) = Wait::begin();
+    let publish = Publish { stage, component, config, by: caller.by(params.by), wait };
     api.ask(move |control| control.publish(&link, publish)).await.map(swapped)
 }
 

@@ -350,6 +350,7 @@ impl ControlPlane for Daemon {
             config: publish.config.as_ref(),
             by: &publish.by,
             others: &others,
+            is_wanted: &|| publish.wait.goes_on(),
         });
         published.map(|done| swap(&done, Some(publish.stage))).map_err(publish_error)
     }
@@ -538,7 +539,7 @@ fn publish_error(error: PublishError) -> ControlError {
             let remedy = "nothing has changed; `tidegate plugin inspect` shows what a component is";
             ControlError::new(ErrorKind::Invalid, "plugin-refused", message, remedy)
         }
-        PublishError::Overtaken => {
+        PublishError::Overtaken | PublishError::Superseded { .. } | PublishError::Withdrawn => {
             let remedy = "look at `tidegate plugin history`, then publish again";
             ControlError::new(ErrorKind::Conflict, "overtaken", error.to_string(), remedy)
         }

@@ -97,6 +97,9 @@ pub struct Relane {
     pub since_ms: i64,
     /// How many of the old lanes are copied.
     pub copied: u32,
+    /// How often it has said that it comes on: others see by this that it does, however long a lane takes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) steps: u32,
 }
 
 fn first_generation() -> u32 {
@@ -181,7 +184,7 @@ impl Genesis {
     /// With another number of lanes to come, which `daemon` sees to.
     pub(super) fn to_be_relaned(&self, lanes: u32, daemon: &str, now_ms: i64) -> Self {
         let generation = self.last_tried();
-        let relane = Relane { lanes, generation, daemon: daemon.to_owned(), since_ms: now_ms, copied: 0 };
+        let relane = Relane { lanes, generation, daemon: daemon.to_owned(), since_ms: now_ms, copied: 0, steps: 0 };
         Self { relane: Some(relane), ..self.clone() }
     }
 
@@ -189,13 +192,15 @@ impl Genesis {
     pub(super) fn tried_by(&self, daemon: &str, now_ms: i64) -> Option<Self> {
         let lanes = self.relane.as_ref()?.lanes;
         let generation = self.last_tried().checked_add(1)?;
-        let relane = Relane { lanes, generation, daemon: daemon.to_owned(), since_ms: now_ms, copied: 0 };
+        let relane = Relane { lanes, generation, daemon: daemon.to_owned(), since_ms: now_ms, copied: 0, steps: 0 };
         Some(Self { relane: Some(relane), ..self.clone() })
     }
 
-    /// With so many of the old lanes copied.
+    /// One step later, with so many of the old lanes copied.
     pub(super) fn with_copied(&self, copied: u32) -> Self {
-        Self { relane: self.relane.clone().map(|relane| Relane { copied, ..relane }), ..self.clone() }
+        let relane = self.relane.clone();
+        let relane = relane.map(|relane| Relane { copied, steps: relane.steps.wrapping_add(1), ..relane });
+        Self { relane, ..self.clone() }
     }
 
     /// With the lanes that were to come.
@@ -461,11 +466,20 @@ mod tests {
         assert_eq!(serde_json::to_string(&genesis()).expect("text"), one);
         assert_eq!(serde_json::from_str::<Genesis>(one).expect("readable"), genesis());
         let two = genesis().upgraded(2).to_be_relaned(12, "a", 9).tried_by("b", 10).expect("tried").with_copied(3);
-        let text = r#"{"v":2,"at_ms":5,"lanes":4,"source":"east","ends":{"orders-0":7},"relane":{"lanes":12,"generation":2,"daemon":"b","since_ms":10,"copied":3}}"#;
+        let text = r#"{"v":2,"at_ms":5,"lanes":4,"source":"east","ends":{"orders-0":7},"relane":{"lanes":12,"generation":2,"daemon":"b","since_ms":10,"copied":3,"steps":1}}"#;
         assert_eq!(serde_json::to_string(&two).expect("text"), text);
         assert_eq!(serde_json::from_str::<Genesis>(text).expect("readable"), two);
         let done = r#"{"v":2,"at_ms":5,"lanes":12,"source":"east","ends":{"orders-0":7},"generation":2}"#;
         assert_eq!(serde_json::to_string(&two.relaned()).expect("text"), done);
+    }
+
+    /// Whoever waits compares what it sees: a step in which no lane was copied shows all the same.
+    #[test]
+    fn each_step_of_a_relane_shows() {
+        let tried = genesis().upgraded(2).to_be_relaned(12, "a", 9).tried_by("b", 10).expect("tried");
+        let first = tried.with_copied(0);
+        assert_ne!(first.relane, tried.relane);
+        assert_ne!(first.with_copied(0).relane, first.relane);
     }
 
     #[test]

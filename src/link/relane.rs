@@ -123,10 +123,13 @@ impl Link {
                 break from;
             }
         };
-        // The warden does it: it takes as long as it takes, and may have to be tried again.
-        self.see_genesis()?;
+        // The warden does it: it takes as long as it takes, and may have to be tried again. From here on it is under way, whether the
+        // target answers or not.
+        if let Err(error) = self.see_genesis() {
+            tracing::debug!(link = &*self.config().id, code = error.code, "{error}");
+        }
         self.alarm.ring();
-        Ok(Relaned { from, to: lanes, is_done: self.await_lanes_of(lanes)? })
+        Ok(Relaned { from, to: lanes, is_done: self.await_lanes_of(lanes) })
     }
 
     /// Daemons that do not know of generations would go on with lanes that do not count any more.
@@ -138,15 +141,16 @@ impl Link {
         Ok(self.check_colleagues(genesis.layout)?)
     }
 
-    fn await_lanes_of(&self, lanes: u32) -> Result<bool, Failure> {
+    /// Whether there are so many lanes, within the time that an answer may take.
+    fn await_lanes_of(&self, lanes: u32) -> bool {
         let begun = Instant::now();
         loop {
-            let now = self.known_genesis()?;
+            let now = self.see_genesis().ok().flatten().map(|stored| stored.genesis);
             if now.is_some_and(|now| now.relane.is_none() && now.lanes == lanes) {
-                return Ok(true);
+                return true;
             }
             if begun.elapsed() > ANSWER_AFTER || self.alarm.is_ended() {
-                return Ok(false);
+                return false;
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -327,7 +331,8 @@ mod tests {
     use super::*;
 
     fn seen(daemon: &str, tried: u32) -> Seen {
-        let relane = Relane { lanes: 12, generation: tried, daemon: daemon.to_owned(), since_ms: 0, copied: 0 };
+        let relane =
+            Relane { lanes: 12, generation: tried, daemon: daemon.to_owned(), since_ms: 0, copied: 0, steps: 0 };
         Seen { relane, generation: 3, since: Instant::now(), failed: None }
     }
 

@@ -226,6 +226,15 @@ impl History {
         self.revisions.last()
     }
 
+    /// The revision that has changed a stage since the revision `basis` was the newest, if one has: by another plugin, by another configuration, or by
+    /// going back.
+    pub(super) fn changed_since(&self, basis: RevisionNumber, stage: &str) -> Option<RevisionNumber> {
+        let spec = |revision: &RevisionRecord| revision.stages.iter().find(|spec| spec.name == stage).cloned();
+        let before = spec(self.get(basis)?);
+        let since = self.revisions.iter().filter(|revision| revision.number > basis);
+        since.filter(|revision| revision.origin.goes_back() || spec(revision) != before).map(|it| it.number).next_back()
+    }
+
     /// The revision of this number.
     pub fn get(&self, number: RevisionNumber) -> Option<&RevisionRecord> {
         self.revisions.iter().find(|revision| revision.number == number)
@@ -402,6 +411,32 @@ mod tests {
     fn numbers_only_grow() {
         let numbers: Vec<_> = history(&["a", "b", "a"]).revisions().iter().map(|revision| revision.number.0).collect();
         assert_eq!(numbers, [1, 2, 3]);
+    }
+
+    #[test]
+    fn whoever_publishes_hears_who_has_changed_the_stage_since() {
+        let mut history = History::default();
+        let mut push = |origin, stages: &[(&str, u32)]| {
+            let spec = |(name, config): &(&str, u32)| StageSpec {
+                config: serde_json::json!({ "n": config }).into(),
+                ..stage(name)
+            };
+            let content = Content { stages: stages.iter().map(spec).collect(), ..Content::default() };
+            let publisher = Publisher { origin, by: "test", reason: None, undoes: None, restores: None };
+            history.push(content, publisher, 7, &ProbationConfig::default()).expect("JSON");
+        };
+        push(Origin::Toml, &[("a", 1), ("b", 1)]);
+        push(Origin::Publish, &[("a", 1), ("b", 2)]);
+        push(Origin::Publish, &[("a", 1), ("b", 2)]);
+        push(Origin::Publish, &[("a", 2), ("b", 2)]);
+        push(Origin::Rollback, &[("a", 2), ("b", 2)]);
+        let changed = |basis, stage: &str| history.changed_since(RevisionNumber(basis), stage).map(|by| by.0);
+        assert_eq!((changed(5, "a"), changed(5, "b")), (None, None), "nothing came after it");
+        assert_eq!((changed(4, "a"), changed(4, "b")), (Some(5), Some(5)), "somebody has gone back");
+        let before = History { revisions: history.revisions[..4].to_vec(), ..History::default() };
+        let changed = |basis, stage: &str| before.changed_since(RevisionNumber(basis), stage).map(|by| by.0);
+        assert_eq!((changed(3, "a"), changed(3, "b")), (Some(4), None), "another stage is none of its");
+        assert_eq!((changed(2, "b"), changed(1, "b")), (None, Some(4)));
     }
 
     /// The number of what a rollback goes back to.

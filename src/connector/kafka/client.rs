@@ -35,6 +35,9 @@ const METADATA_AGE_MIN: Duration = Duration::from_millis(25);
 /// How long a partition that was just made, or moves, is waited for.
 const MOVE_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long a broker is waited for before the next one is asked beside it: longer than an answer takes over any distance.
+const ASK_NEXT_AFTER: Duration = Duration::from_secs(1);
+
 /// What a cluster said of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Metadata {
@@ -136,6 +139,24 @@ pub(super) struct Client {
     any: Mutex<Option<Connection>>,
     /// For requests to one broker, when nobody uses them.
     idle: Mutex<BTreeMap<i32, Connection>>,
+}
+
+/// A way to ask any broker.
+enum Asking {
+    /// On a connection that there is.
+    On(Connection),
+    /// On a new connection to an address.
+    At(Arc<str>),
+}
+
+impl Asking {
+    fn ask<R: Call>(self, settings: &Settings, request: &R) -> Result<(R::Answer, Connection), WireError> {
+        let mut connection = match self {
+            Self::On(connection) => connection,
+            Self::At(address) => Connection::open(&address, settings)?,
+        };
+        Ok((connection.call(request)?, connection))
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -282,33 +303,43 @@ impl Client {
         self.call_any(&nothing).map(drop)
     }
 
-    /// Ask a broker, whichever answers first.
+    /// Ask a broker, whichever answers first. One that says nothing is not waited for before the next is asked.
     ///
     /// # Errors
     /// None does.
-    pub(super) fn call_any<R: Call>(&self, request: &R) -> Result<R::Answer, Error> {
+    pub(super) fn call_any<R>(&self, request: &R) -> Result<R::Answer, Error>
+    where
+        R: Call + Clone + Send + 'static,
+        R::Answer: Send + 'static,
+    {
         let mut any = lock(&self.any);
-        if let Some(mut connection) = any.take()
-            && let Ok(answer) = connection.call(request)
-        {
-            *any = Some(connection);
-            return Ok(answer);
-        }
-        let mut last = None;
-        for _ in 0..self.bootstrap.len() {
-            let turn = self.turn.fetch_add(1, Relaxed);
-            let address = &self.bootstrap[turn % self.bootstrap.len()];
-            let answered = Connection::open(address, &self.settings)
-                .and_then(|mut connection| Ok((connection.call(request)?, connection)));
-            match answered {
-                Ok((answer, connection)) => {
-                    *any = Some(connection);
-                    return Ok(answer);
-                }
-                Err(error) => last = Some(error),
+        let kept = any.take().map(Asking::On).into_iter();
+        let ways = kept.chain(self.addresses().into_iter().map(Asking::At)).map(|asking| {
+            let (settings, request) = (self.settings.clone(), request.clone());
+            move || asking.ask(&settings, &request)
+        });
+        let deadline = Instant::now() + self.settings.connect_timeout + self.settings.request_timeout;
+        match background::first_of("ask", ways, ASK_NEXT_AFTER, deadline) {
+            Some(Ok((answer, connection))) => {
+                *any = Some(connection);
+                Ok(answer)
             }
+            Some(Err(error)) => Err(error.into()),
+            None => Err(error::no_brokers()),
         }
-        Err(last.map_or_else(error::no_brokers, WireError::into))
+    }
+
+    /// Where brokers may be: those that the cluster has named and those of the configuration by turns, since each list may be old.
+    fn addresses(&self) -> Vec<Arc<str>> {
+        let named: Vec<Arc<str>> = lock(&self.known).metadata.brokers.values().cloned().collect();
+        let turn = self.turn.fetch_add(1, Relaxed);
+        let lists = [&named[..], &self.bootstrap];
+        let longest = named.len().max(self.bootstrap.len());
+        let nth = |at: usize| {
+            lists.into_iter().filter(move |list| at < list.len()).map(move |list| &list[(turn + at) % list.len()])
+        };
+        let mut seen = BTreeSet::new();
+        (0..longest).flat_map(nth).filter(|address| seen.insert(*address)).cloned().collect()
     }
 
     /// Ask one broker, on a connection that is kept for this.

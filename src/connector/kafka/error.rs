@@ -5,6 +5,7 @@ use std::fmt;
 use kafka_protocol::ResponseError;
 
 use super::records;
+use crate::background::Unfinished;
 use crate::connector::{Acl, Class, Error, LaneSettings};
 use crate::model::TopicPartition;
 
@@ -292,6 +293,11 @@ pub(super) fn own_record_too_large(topic: &str, bytes: usize) -> Error {
         message: format!("{topic} does not take a record of {bytes} bytes that has to go there"),
         remedy: "raise max.message.bytes of the topic, then start the link",
     }
+}
+
+/// The error that something that was done aside has come to nothing.
+pub(super) fn not_done(what: &str, unfinished: &Unfinished) -> Error {
+    Error { code: unfinished.code(), ..again("internal", format!("{what} {unfinished}"), "it is tried again") }
 }
 
 /// The error that a broker answered what was not asked.

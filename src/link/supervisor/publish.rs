@@ -34,7 +34,7 @@ pub struct Publication {
 }
 
 /// A plugin for a stage.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct NewPlugin<'a> {
     /// The stage.
     pub stage: &'a str,
@@ -46,6 +46,8 @@ pub struct NewPlugin<'a> {
     pub by: &'a str,
     /// The links that are known beside this one.
     pub others: &'a [&'a LinkConfig],
+    /// Whether somebody waits for it still.
+    pub is_wanted: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// Why a publish or rollback was refused. Nothing has changed.
@@ -63,18 +65,30 @@ pub enum PublishError {
     /// Another daemon has published something at the same time, and was first.
     #[error("another daemon keeps publishing: try again")]
     Overtaken,
+    /// The stage is another one than when the publish was asked for.
+    #[error("revision {by} has changed stage {stage} since this publish was asked for")]
+    Superseded {
+        /// The revision that was there first.
+        by: RevisionNumber,
+        /// The stage.
+        stage: String,
+    },
+    /// Whoever asked for it does not wait for it any more.
+    #[error("whoever asked for this publish has gone before the plugin was compiled")]
+    Withdrawn,
     /// The target could not store it.
     #[error("{0}")]
     Failed(Failure),
 }
 
 impl Link {
-    /// Replace the plugin of a stage.
+    /// Replace the plugin of a stage, as it is when this is called.
     ///
     /// # Errors
-    /// The component or its configuration is refused, or the target cannot store it. Then nothing has changed.
+    /// The component or its configuration is refused, somebody else has changed the stage meanwhile, or the target cannot store it. Then nothing has changed.
     pub fn publish(&self, new: NewPlugin<'_>) -> Result<Publication, PublishError> {
         let _told = trace::publish(self.config(), new.stage).entered();
+        let basis = self.history().map_err(PublishError::Failed)?.last().map(|last| last.number);
         // Compiling may take seconds: before the lock.
         let plugin = self
             .components
@@ -82,7 +96,7 @@ impl Link {
             .load(new.component)
             .map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
         let running = lock(&self.running);
-        until_first(|| self.publish_once(running.as_ref(), &plugin, new))
+        until_first(|| self.publish_once(running.as_ref(), &plugin, new, basis))
     }
 
     fn publish_once(
@@ -90,11 +104,18 @@ impl Link {
         running: Option<&Running>,
         plugin: &Arc<Plugin>,
         new: NewPlugin<'_>,
+        basis: Option<RevisionNumber>,
     ) -> Result<Publication, PublishError> {
-        let NewPlugin { stage, component, config, by, others } = new;
+        let NewPlugin { stage, component, config, by, others, is_wanted } = new;
+        if !is_wanted() {
+            return Err(PublishError::Withdrawn);
+        }
         // What the file says comes first, or it would replace what is published at the next start. What is changed is of the very history that is replaced, or what
         // somebody else has published in between would be undone.
         let (mut history, last) = self.history_to_run().map_err(PublishError::Failed)?;
+        if let Some(by) = basis.and_then(|basis| history.changed_since(basis, stage)) {
+            return Err(PublishError::Superseded { by, stage: stage.to_owned() });
+        }
         let mut content = last.content();
         let spec = content.stages.iter_mut().find(|spec| spec.name == stage);
         let spec = spec.ok_or_else(|| PublishError::NoStage(stage.to_owned()))?;

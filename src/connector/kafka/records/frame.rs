@@ -174,11 +174,7 @@ impl RecordBatches {
             return Ok(None);
         }
         let offset = i64::from_be_bytes(array(&self.rest, 0));
-        match self.rest[MAGIC_AT] {
-            MAGIC => {}
-            magic @ (0 | 1) => return Err(Error::OldFormat { offset, magic }),
-            _ => return Err(Error::Corrupt { offset, what: "its magic is not known" }),
-        }
+        magic(&self.rest, offset)?;
         let length = i32::from_be_bytes(array(&self.rest, 8));
         let bytes = usize::try_from(length).unwrap_or(0) + LENGTH_END;
         if bytes < HEADER_BYTES {
@@ -231,21 +227,54 @@ pub struct Tail {
 }
 
 /// Where what was fetched ends, without a look at checksums: enough to know where the next fetch begins, because whoever decodes
-/// what was fetched stops at damage. `None` if there is no whole record batch.
-pub fn tail(mut bytes: &[u8]) -> Option<Tail> {
+/// what was fetched stops at damage. `None` if nothing was fetched.
+///
+/// # Errors
+/// There is something, and it does not begin with a whole record batch.
+pub fn tail(mut bytes: &[u8]) -> Result<Option<Tail>, Error> {
     let mut last = None;
-    while bytes.len() >= HEADER_BYTES {
-        let length = i32::from_be_bytes(array(bytes, 8));
-        let end = usize::try_from(length).unwrap_or(0).saturating_add(LENGTH_END);
-        if end < HEADER_BYTES || end > bytes.len() {
-            break;
+    while !bytes.is_empty() {
+        match whole(bytes) {
+            Ok(length) => {
+                last = Some(bytes);
+                bytes = &bytes[length..];
+            }
+            // A broker cuts the last one short.
+            Err(_) if last.is_some() => break,
+            Err(error) => return Err(error),
         }
-        last = Some(bytes);
-        bytes = &bytes[end..];
     }
-    let (base, delta) = last.map(|last| (i64::from_be_bytes(array(last, 0)), i32::from_be_bytes(array(last, 23))))?;
-    let leader_epoch = i32::from_be_bytes(array(last?, 12));
-    Some(Tail { next_offset: base.saturating_add(i64::from(delta)).saturating_add(1), leader_epoch })
+    Ok(last.map(|last| {
+        let (base, delta) = (i64::from_be_bytes(array(last, 0)), i32::from_be_bytes(array(last, 23)));
+        let leader_epoch = i32::from_be_bytes(array(last, 12));
+        Tail { next_offset: base.saturating_add(i64::from(delta)).saturating_add(1), leader_epoch }
+    }))
+}
+
+/// The length of the record batch that `bytes` begin with, all of which is there.
+fn whole(bytes: &[u8]) -> Result<usize, Error> {
+    if bytes.len() <= MAGIC_AT {
+        return Err(Error::Corrupt { offset: -1, what: "it is shorter than a header" });
+    }
+    let (offset, length) = (i64::from_be_bytes(array(bytes, 0)), i32::from_be_bytes(array(bytes, 8)));
+    magic(bytes, offset)?;
+    let bytes_of_it = usize::try_from(length).unwrap_or(0).saturating_add(LENGTH_END);
+    if bytes_of_it < HEADER_BYTES {
+        return Err(Error::Corrupt { offset, what: "it is shorter than a header" });
+    }
+    if bytes_of_it > bytes.len() {
+        return Err(Error::Corrupt { offset, what: "it is not whole" });
+    }
+    Ok(bytes_of_it)
+}
+
+/// Check that these bytes, more than [`MAGIC_AT`], are of the one format that is read.
+fn magic(bytes: &[u8], offset: i64) -> Result<(), Error> {
+    match bytes[MAGIC_AT] {
+        MAGIC => Ok(()),
+        magic @ (0 | 1) => Err(Error::OldFormat { offset, magic }),
+        _ => Err(Error::Corrupt { offset, what: "its magic is not known" }),
+    }
 }
 
 /// Write into a header what a producer decides: everything that does not depend on the records.

@@ -52,6 +52,7 @@ pub(in crate::connector::kafka) fn copy_lanes(
     client.refresh_in_a_moment()?;
     for lane in before.clone() {
         open::check_states(client, admin, &from(lane))?;
+        copied(0)?;
     }
     let mut checkpoints = Vec::new();
     for lane in before.clone() {
@@ -59,6 +60,7 @@ pub(in crate::connector::kafka) fn copy_lanes(
         copied(0)?;
     }
     let copy = Copy::begin(client, admin, copying)?;
+    copied(0)?;
     if let Some(states) = &copy.states {
         for lane in before {
             let rows = read_states(client, &from(lane))?;

@@ -48,6 +48,8 @@ pub(in crate::connector::kafka) struct PartitionAnswer {
     pub(in crate::connector::kafka) code: Code,
     /// The end of what all replicas had just before the answer was put together; negative if that is not known.
     pub(in crate::connector::kafka) high_watermark: i64,
+    /// Where the first transaction begins that is open; negative if that is not known.
+    pub(in crate::connector::kafka) last_stable: i64,
     /// Where its log ends since another leader took over, if that is before what was asked for.
     pub(in crate::connector::kafka) diverges_at: Option<i64>,
     pub(in crate::connector::kafka) aborted: Vec<AbortedTransaction>,
@@ -91,7 +93,7 @@ fn partition<F: Fields>(from: &mut F, topic: &TopicKey, version: i16) -> Result<
     let partition = u32::try_from(from.read::<i32>(version)?).map_err(|_| Flaw::Impossible)?;
     let code = Code(from.read(version)?);
     let high_watermark = from.read(version)?;
-    let _last_stable_offset: i64 = from.read(version)?;
+    let last_stable = from.read(version)?;
     if version >= 5 {
         let _log_start: i64 = from.read(version)?;
     }
@@ -110,7 +112,7 @@ fn partition<F: Fields>(from: &mut F, topic: &TopicKey, version: i16) -> Result<
     })?;
     let (topic, records) = (topic.clone(), records.unwrap_or_default());
     let aborted = aborted.unwrap_or_default();
-    Ok(PartitionAnswer { topic, partition, code, high_watermark, diverges_at, aborted, records })
+    Ok(PartitionAnswer { topic, partition, code, high_watermark, last_stable, diverges_at, aborted, records })
 }
 
 impl Field for AbortedTransaction {

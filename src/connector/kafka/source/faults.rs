@@ -1,33 +1,25 @@
 //! What an error code of a fetch means for a lane, and what the lane is told.
 
-use crate::connector::kafka::error::Code;
+use std::time::Duration;
+
+use crate::connector::kafka::error::{self, Code};
+use crate::connector::kafka::records;
 use crate::connector::{Class, Error, PartitionRange};
 use crate::model::TopicPartition;
 
-/// The code of an error that goes away when a replica is back.
-pub(super) const NO_LEADER: &str = "no-leader";
-
 const LOST: &str = "restore the source, or copy into a new link with another target topic";
 
-/// What a code that a fetch answer has for a partition means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// The partition may have moved, or its broker has to catch up: ask who leads it, and go on there.
-    Again,
-    /// There is nothing at the offset: see what there is.
-    OutOfRange,
-    /// Only a person can help.
-    Refused,
-}
-
-impl Meaning {
-    pub(super) fn of(code: Code) -> Self {
-        match code {
-            Code::OFFSET_OUT_OF_RANGE => Self::OutOfRange,
-            Code::TOPIC_AUTHORIZATION_FAILED => Self::Refused,
-            // Known: 3, 5, 6, 9, 56, 74, 75, 78, 100, 103. An unknown one is tried again too, and named if it stays.
-            _ => Self::Again,
-        }
+/// The error that a broker does not let us have a partition. Most go away where the partition is led, which is found out then: 3,
+/// 5, 6, 9, 56, 74, 75, 78, 100, 103.
+pub(super) fn not_fetched(partition: &TopicPartition, code: Code) -> Error {
+    let error = code.error(&format!("a fetch of {partition}"));
+    match code {
+        Code::TOPIC_AUTHORIZATION_FAILED => Error {
+            class: Class::Fatal,
+            message: format!("we may not read {partition}: the ACL that is missing is Read on its topic"),
+            ..error
+        },
+        _ => error,
     }
 }
 
@@ -69,9 +61,25 @@ pub(super) fn recreated(partition: &TopicPartition) -> Error {
     fatal("source-recreated", message, "copy into a new link with another target topic")
 }
 
-/// A partition could not be read for too long.
-pub(super) fn unreadable(partition: &TopicPartition, why: &Error) -> Error {
-    Error { message: format!("{partition} cannot be read: {why}"), ..why.clone() }
+/// A broker answers with something else than record batches.
+pub(super) fn no_batch(partition: &TopicPartition, why: &records::Error) -> Error {
+    let error = error::undecodable(partition, why);
+    match why {
+        // It may have been damaged on its way.
+        records::Error::Corrupt { .. } => Error { class: Class::Reopen, ..error },
+        _ => error,
+    }
+}
+
+/// Records wait for a transaction that does not end.
+pub(super) fn open_transaction(partition: &TopicPartition, from: i64, to: i64, age: Duration) -> Error {
+    let last = to - 1;
+    let message = format!(
+        "{partition}: records {from} to {last} wait for a transaction that begins at offset {from} and has been open for more than {} min",
+        age.as_secs() / 60
+    );
+    let remedy = "have its producer end it; if there is none any more, find it with `kafka-transactions.sh find-hanging` and end it with `kafka-transactions.sh abort`";
+    Error { class: Class::Reopen, code: "hanging-transaction", message, remedy }
 }
 
 /// A broker answers again and again with what has been read.

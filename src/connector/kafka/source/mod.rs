@@ -1,11 +1,13 @@
 //! Reads partitions of a Kafka cluster: one connection to each broker that leads some of them, one fetch under way on each.
 //!
-//! Everything happens on the lane's thread, in [`Source::poll`]. The next fetch is sent as soon as an answer has been taken, before
+//! Everything happens on the lane's thread, in [`Source::poll`], but what may take long there: connecting to a broker and asking who
+//! leads a partition are done aside, and partitions of other brokers are read meanwhile. The next fetch is sent as soon as an answer has been taken, before
 //! it is decoded: while the lane works, the broker reads ahead and the kernel receives. Nothing is taken from the kernel while
 //! enough is held, so a source holds [`HELD_BYTES`] and one answer at most, however many brokers there are.
 //!
 //! Leaders move, brokers restart, and sessions are forgotten: that is the normal life of a cluster and is dealt with here, with
-//! positions kept. What lasts is an error, and so is whatever means loss.
+//! positions kept. A partition that cannot be read is tried again for as long as it takes; if it lasts, [`Source::stalled`] names it.
+//! Whatever means loss is an error.
 //!
 //! Reading order: this file; [`positions`] (where each partition is read, and who leads it), [`session`] (what a broker is asked
 //! for), [`answer`] (what it says), [`faults`] (what its codes mean), [`ready`] (what is decoded, in turns); [`broker`] is the
@@ -33,7 +35,6 @@ use std::time::{Duration, Instant};
 
 use self::answer::{FetchAnswer, PartitionAnswer};
 use self::broker::Broker;
-use self::faults::Meaning;
 use self::positions::{Index, Positions};
 use self::ready::Ready;
 use self::session::Outcome;
@@ -41,7 +42,8 @@ use super::client::{Client, Isolation, Metadata};
 use super::error::{self, Code};
 use super::records::{self, Fetched, Passing};
 use super::wire::wait_readable;
-use crate::connector::{Class, Error, PartitionRange, Polled, Source};
+use crate::background::Errand;
+use crate::connector::{Class, Error, PartitionRange, Polled, Source, Stalled};
 use crate::model::{Batch, TopicPartition};
 
 pub(super) use timestamp::timestamp_at;
@@ -52,6 +54,9 @@ const HELD_BYTES: usize = 4 << 20;
 /// How often what is known of the cluster is compared with where partitions are fetched: a broker that stopped without a word
 /// answers nothing, and others know who leads its partitions now.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often is looked what has become of what is done aside.
+const ERRAND_LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The longest that one poll waits: a bound that keeps the arithmetic of instants sound.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -68,6 +73,17 @@ pub(super) struct KafkaSource {
     ready: Ready,
     metadata: Arc<Metadata>,
     look_at: Instant,
+    /// The cluster is being asked who leads what.
+    asking: Option<Errand<Result<Arc<Metadata>, Error>>>,
+    /// Brokers that are being connected to, and the partitions that wait for it.
+    joining: BTreeMap<i32, Joining>,
+}
+
+/// A broker that is being connected to.
+#[derive(Debug)]
+struct Joining {
+    opened: Errand<Result<Broker, Error>>,
+    waiting: Vec<Index>,
 }
 
 impl KafkaSource {
@@ -81,6 +97,8 @@ impl KafkaSource {
             ready: Ready::default(),
             metadata: Arc::default(),
             look_at: Instant::now(),
+            asking: None,
+            joining: BTreeMap::new(),
         }
     }
 
@@ -120,7 +138,10 @@ impl KafkaSource {
             if broker.session.told(index) != Some(self.positions[index].next) {
                 continue;
             }
-            match take_partition(&mut self.positions, index, partition) {
+            let (last_stable, high_watermark) = (partition.last_stable, partition.high_watermark);
+            let taken = take_partition(&mut self.positions, index, partition);
+            self.positions[index].note_open_transaction(last_stable, high_watermark, now);
+            match taken {
                 Ok(None) => {}
                 Ok(Some(records)) => {
                     broker.session.had_turn(index);
@@ -184,45 +205,75 @@ impl KafkaSource {
 
     /// Find the leaders of partitions that have none, and fetch from them.
     fn settle(&mut self, now: Instant) -> Result<(), Error> {
-        if self.positions.due(now).is_none_or(|due| due > now) {
-            return Ok(());
-        }
-        match self.client.refresh() {
-            Ok(metadata) => {
-                let mut unreachable = BTreeMap::new();
-                for (node, index) in self.positions.settle(&metadata, now)? {
-                    if let Err(why) = self.join(node, index, &mut unreachable) {
-                        self.positions.unsettle(index, now, why);
-                    }
-                }
-            }
-            Err(why) => self.positions.postpone(now, &why),
-        }
-        for node in self.brokers.keys().copied().collect::<Vec<_>>() {
-            self.fetch(node, now);
-        }
-        self.positions.complain(now)
-    }
-
-    /// Fetch a partition from a broker. A broker that cannot be reached is tried once, however many partitions it leads.
-    fn join(&mut self, node: i32, index: Index, unreachable: &mut BTreeMap<i32, Error>) -> Result<(), Error> {
-        if let Some(why) = unreachable.get(&node) {
-            return Err(why.clone());
-        }
-        if let std::collections::btree_map::Entry::Vacant(vacant) = self.brokers.entry(node) {
-            let opened = Broker::open(&self.client, node, self.positions.have_ids());
-            vacant.insert(opened.inspect_err(|why| drop(unreachable.insert(node, why.clone())))?);
-        }
-        if let Some(broker) = self.brokers.get_mut(&node) {
-            broker.session.add(index);
+        self.take_joined(now);
+        let Some(metadata) = self.leaders(now) else { return Ok(()) };
+        for (node, index) in self.positions.settle(&metadata, now)? {
+            self.join(node, index, now);
         }
         Ok(())
+    }
+
+    /// What the cluster says of its leaders, if it was asked for partitions that are due and has answered.
+    fn leaders(&mut self, now: Instant) -> Option<Arc<Metadata>> {
+        if self.positions.due(now).is_none_or(|due| due > now) {
+            return None;
+        }
+        let client = &self.client;
+        let asking = self.asking.get_or_insert_with(|| {
+            let client = client.clone();
+            Errand::begin("leaders", move || client.refresh())
+        });
+        let answered = asking.done()?;
+        self.asking = None;
+        match answered.map_err(|unfinished| error::not_done("asking for leaders", &unfinished)).flatten() {
+            Ok(metadata) => Some(metadata),
+            Err(why) => {
+                self.positions.postpone(now, &why);
+                None
+            }
+        }
+    }
+
+    /// Fetch a partition from a broker, once there is a connection.
+    fn join(&mut self, node: i32, index: Index, now: Instant) {
+        if let Some(broker) = self.brokers.get_mut(&node) {
+            broker.session.add(index);
+            return self.fetch(node, now);
+        }
+        let (client, have_ids) = (&self.client, self.positions.have_ids());
+        let joining = self.joining.entry(node).or_insert_with(|| {
+            let client = client.clone();
+            let opened = Errand::begin("broker", move || Broker::open(&client, node, have_ids));
+            Joining { opened, waiting: Vec::new() }
+        });
+        joining.waiting.push(index);
+    }
+
+    /// Fetch from brokers that there is a connection to by now.
+    fn take_joined(&mut self, now: Instant) {
+        for node in self.joining.keys().copied().collect::<Vec<_>>() {
+            let Some(opened) = self.joining.get(&node).and_then(|joining| joining.opened.done()) else { continue };
+            let waiting = self.joining.remove(&node).map(|joining| joining.waiting).unwrap_or_default();
+            // A partition that nobody reads any more, or that is led by another broker now, is not waiting for this one.
+            let waiting = waiting.into_iter().filter(|index| self.positions[*index].broker == Some(node));
+            let waiting: Vec<Index> = waiting.collect();
+            match opened.map_err(|unfinished| error::not_done("connecting to a broker", &unfinished)).flatten() {
+                Ok(mut broker) => {
+                    waiting.into_iter().for_each(|index| broker.session.add(index));
+                    self.brokers.insert(node, broker);
+                    self.fetch(node, now);
+                }
+                Err(why) => waiting.into_iter().for_each(|index| self.positions.unsettle(index, now, why.clone())),
+            }
+        }
     }
 
     /// Wait for an answer, or for something else to do.
     fn wait(&self, now: Instant, deadline: Instant) -> Result<(), Error> {
         let answers = self.brokers.values().filter_map(Broker::awaited);
-        let until = answers.chain(self.positions.due(now)).chain([self.look_at, deadline]).min().unwrap_or(deadline);
+        let aside = (self.asking.is_some() || !self.joining.is_empty()).then(|| now + ERRAND_LOOK_EVERY);
+        let due = self.positions.due(now).filter(|_| self.asking.is_none());
+        let until = answers.chain(due).chain(aside).chain([self.look_at, deadline]).min().unwrap_or(deadline);
         let readable = wait_readable(self.brokers.values().map(|broker| &broker.connection), until);
         readable.map(drop).map_err(|error| Error {
             class: Class::Reopen,
@@ -255,13 +306,10 @@ fn take_partition(
 ) -> Result<Option<Fetched>, Trouble> {
     let position = &mut positions[index];
     let from = position.next;
-    if answer.code != Code::NONE {
-        let error = answer.code.error(&format!("a fetch of {}", position.place));
-        return Err(match Meaning::of(answer.code) {
-            Meaning::Again => Trouble::Again(index, error),
-            Meaning::OutOfRange => Trouble::OutOfRange(index),
-            Meaning::Refused => Trouble::Fatal(error),
-        });
+    match answer.code {
+        Code::NONE => {}
+        Code::OFFSET_OUT_OF_RANGE => return Err(Trouble::OutOfRange(index)),
+        code => return Err(Trouble::Again(index, faults::not_fetched(&position.place, code))),
     }
     if let Some(end) = answer.diverges_at {
         return Err(Trouble::Fatal(faults::diverged(&position.place, from, end)));
@@ -270,7 +318,8 @@ fn take_partition(
     let fetched =
         |bytes, aborted| Fetched { topic: place.topic.clone(), partition: place.partition, from, bytes, aborted };
     let begins_before = records::first_end(&answer.records).is_some_and(|end| end <= from);
-    match records::tail(&answer.records) {
+    let tail = records::tail(&answer.records);
+    match tail.map_err(|why| Trouble::Again(index, faults::no_batch(place, &why)))? {
         Some(tail) if answer.high_watermark >= 0 && tail.next_offset - BEHIND_MAX > answer.high_watermark => {
             let what = format!("it ends at {}, and has records up to {}", answer.high_watermark, tail.next_offset);
             Err(Trouble::Again(index, error::impossible(place, &what)))
@@ -300,7 +349,7 @@ impl Trouble {
                     // By now it is there; or the broker knows too little of epochs to compare them.
                     Ok(None) => {
                         position.tail_epoch = -1;
-                        let error = Code::OFFSET_OUT_OF_RANGE.error(&format!("a fetch of {}", position.place));
+                        let error = faults::not_fetched(&position.place, Code::OFFSET_OUT_OF_RANGE);
                         positions.unsettle(index, now, error);
                     }
                     Err(error) => positions.unsettle(index, now, error),
@@ -316,6 +365,10 @@ fn range(client: &Client, partition: &TopicPartition) -> Result<PartitionRange, 
 }
 
 impl Source for KafkaSource {
+    fn stalled(&self, now: Instant) -> Vec<Stalled> {
+        self.positions.stalled(now)
+    }
+
     fn leader_epoch(&self, partition: &TopicPartition, next_offset: i64) -> Option<i32> {
         let index = self.positions.place(partition)?;
         self.positions[index].epoch_up_to(next_offset)

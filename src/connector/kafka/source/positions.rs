@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::answer::TopicKey;
 use super::faults;
-use crate::connector::Error;
 use crate::connector::kafka::client::{Metadata, topic_name};
 use crate::connector::kafka::records::Tail;
+use crate::connector::{Class, Error, Stalled};
 use crate::model::TopicPartition;
 
 /// A partition's place in [`Positions`], for as long as the source lives.
@@ -21,9 +21,16 @@ const WAIT_MIN: Duration = Duration::from_millis(20);
 /// See [`WAIT_MIN`]. An election takes longer than this, and its end is to be seen soon.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How long a partition waits if only a person can help.
+const WAIT_FOR_HELP: Duration = Duration::from_secs(10);
+
 /// How long a partition may not be readable before somebody hears of it: longer than the brokers need to see that one of them
 /// is dead and to elect another leader, which took up to 13 s when it was measured.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a transaction of the source may be open before somebody hears of it: as long as brokers let one be by default
+/// (`transaction.max.timeout.ms`). One that is open for longer hangs.
+pub(super) const TRANSACTION_AGE_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// A partition that is read.
 #[derive(Debug)]
@@ -44,6 +51,18 @@ pub(super) struct Position {
     pub(super) broker: Option<i32>,
     /// Why it cannot be read, if it cannot.
     trouble: Option<Trouble>,
+    /// The open transaction that all other records wait for, if there are any.
+    withheld: Option<Withheld>,
+}
+
+/// Records that are not given out before a transaction has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Withheld {
+    /// Where the transaction begins.
+    from: i64,
+    /// Where the records end.
+    to: i64,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -52,8 +71,14 @@ struct Trouble {
     /// When it is tried again.
     due: Instant,
     attempts: u32,
-    warned: bool,
     why: Error,
+}
+
+impl Trouble {
+    /// Whether people should hear of it: it lasts, or will until a person helps.
+    fn is_to_be_told(&self, now: Instant) -> bool {
+        self.why.class == Class::Fatal || now.saturating_duration_since(self.since) >= PATIENCE
+    }
 }
 
 impl Position {
@@ -71,6 +96,27 @@ impl Position {
     pub(super) fn advance(&mut self, tail: Tail) {
         self.next = tail.next_offset;
         self.tail_epoch = tail.leader_epoch;
+    }
+
+    /// Everything was read up to where the first open transaction begins, at `last_stable`, and there are records up to
+    /// `high_watermark`. Both are negative where that is not known.
+    pub(super) fn note_open_transaction(&mut self, last_stable: i64, high_watermark: i64, now: Instant) {
+        let waits = (0..high_watermark).contains(&last_stable) && self.next >= last_stable;
+        let before = self.withheld.filter(|before| before.from == last_stable);
+        let since = before.map_or(now, |before| before.since);
+        self.withheld = waits.then_some(Withheld { from: last_stable, to: high_watermark, since });
+    }
+
+    /// Why it stands still at `now`, if people should hear of it.
+    fn stalled(&self, now: Instant) -> Option<Error> {
+        if let Some(trouble) = &self.trouble
+            && trouble.is_to_be_told(now)
+        {
+            return Some(trouble.why.clone());
+        }
+        let hangs = |it: &Withheld| now.saturating_duration_since(it.since) >= TRANSACTION_AGE_MAX;
+        let Withheld { from, to, .. } = self.withheld.filter(hangs)?;
+        Some(faults::open_transaction(&self.place, from, to, TRANSACTION_AGE_MAX))
     }
 
     /// It is fetched from a broker without an error.
@@ -124,7 +170,7 @@ impl Positions {
     pub(super) fn seek(&mut self, place: &TopicPartition, topic: Uuid, offset: i64) -> Index {
         if let Some(&index) = self.by_place.get(place) {
             let position = &mut self.all[index];
-            (position.next, position.tail_epoch) = (offset, -1);
+            (position.next, position.tail_epoch, position.withheld) = (offset, -1, None);
             return index;
         }
         let index = self.all.len();
@@ -137,6 +183,7 @@ impl Positions {
             leader_epoch: -1,
             broker: None,
             trouble: None,
+            withheld: None,
         });
         self.by_place.insert(place.clone(), index);
         self.by_topic.insert((topic, place.partition), index);
@@ -150,7 +197,7 @@ impl Positions {
         self.by_topic.retain(|_, known| *known != index);
         self.homeless.retain(|homeless| *homeless != index);
         let position = &mut self.all[index];
-        position.trouble = None;
+        (position.trouble, position.withheld) = (None, None);
         Some((index, position.broker.take()))
     }
 
@@ -171,18 +218,22 @@ impl Positions {
         self.all.iter().all(|position| !position.topic.is_nil())
     }
 
-    /// Something is wrong with a partition: look for its broker again after a wait.
+    /// Something is wrong with a partition: look for its broker again after a wait. What is wrong is known until the partition
+    /// is fetched without an error.
     pub(super) fn unsettle(&mut self, index: Index, now: Instant, why: Error) {
         let position = &mut self.all[index];
         if position.broker.take().is_some() {
             self.homeless.push(index);
         }
-        let (since, attempts, warned) = match &position.trouble {
-            Some(before) => (before.since, before.attempts.saturating_add(1), before.warned),
-            None => (now, 0, false),
+        let (since, attempts) = match &position.trouble {
+            Some(before) => (before.since, before.attempts.saturating_add(1)),
+            None => (now, 0),
         };
-        let wait = WAIT_MIN.saturating_mul(1 << attempts.min(16)).min(WAIT_MAX);
-        position.trouble = Some(Trouble { since, due: now + wait, attempts, warned, why });
+        let wait = match why.class {
+            Class::Fatal => WAIT_FOR_HELP,
+            Class::Reopen | Class::Fenced => WAIT_MIN.saturating_mul(1 << attempts.min(16)).min(WAIT_MAX),
+        };
+        position.trouble = Some(Trouble { since, due: now + wait, attempts, why });
     }
 
     /// Another broker leads a partition: look for it at once.
@@ -214,7 +265,7 @@ impl Positions {
     /// Find the leader of each partition without a broker that is due. What has no leader waits again.
     ///
     /// # Errors
-    /// A topic is another one than before, or a partition could not be read for too long.
+    /// A topic is another one than before.
     pub(super) fn settle(&mut self, metadata: &Metadata, now: Instant) -> Result<Vec<(i32, Index)>, Error> {
         let mut settled = Vec::new();
         for index in self.take_due(now) {
@@ -224,7 +275,7 @@ impl Positions {
                     (position.broker, position.leader_epoch) = (Some(broker), epoch);
                     settled.push((broker, index));
                 }
-                Err(error) if error.class == crate::connector::Class::Fatal => return Err(error),
+                Err(error) if error.class == Class::Fatal => return Err(error),
                 Err(error) => {
                     self.homeless.push(index);
                     self.unsettle(index, now, error);
@@ -250,28 +301,12 @@ impl Positions {
         due
     }
 
-    /// Hear of partitions that could not be read for long. A partition that nobody leads waits for its replicas, and others
-    /// are read meanwhile.
-    ///
-    /// # Errors
-    /// Another reason than that nobody leads it.
-    pub(super) fn complain(&mut self, now: Instant) -> Result<(), Error> {
-        for index in &self.homeless {
-            let Position { place, trouble, .. } = &mut self.all[*index];
-            let Some(trouble) = trouble else { continue };
-            if now.saturating_duration_since(trouble.since) < PATIENCE {
-                continue;
-            }
-            if trouble.why.code != faults::NO_LEADER {
-                return Err(faults::unreadable(place, &trouble.why));
-            }
-            if !std::mem::replace(&mut trouble.warned, true) {
-                tracing::warn!(
-                    partition = %place, remedy = trouble.why.remedy,
-                    "{place} has had no leader for {PATIENCE:?}: it is read when there is one"
-                );
-            }
-        }
-        Ok(())
+    /// The partitions that could not be read for so long that people should hear of it, wherever they are tried just now.
+    pub(super) fn stalled(&self, now: Instant) -> Vec<Stalled> {
+        let stalled = self
+            .all
+            .iter()
+            .filter_map(|position| Some(Stalled { partition: position.place.clone(), why: position.stalled(now)? }));
+        stalled.collect()
     }
 }

@@ -188,7 +188,9 @@ impl Session {
 
     /// What an answer says of the session.
     pub(super) fn answered(&mut self, answer: &FetchAnswer) -> Outcome {
-        if faults::is_session_lost(answer.code) {
+        // Who is told everything needs to remember nothing.
+        let needs_session = self.epoch != 0;
+        if needs_session && faults::is_session_lost(answer.code) {
             self.begin_anew(answer);
             return Outcome::Forgotten;
         }

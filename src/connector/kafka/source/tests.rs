@@ -2,6 +2,7 @@
 
 mod moving;
 mod reading;
+mod scripted;
 mod sessions;
 mod speed;
 mod stage;

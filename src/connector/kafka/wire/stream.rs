@@ -1,16 +1,23 @@
 //! A socket that never blocks, with or without TLS, and waits with a deadline.
 
 use std::io::{self, IoSlice, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_error;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::error::WireError;
 use super::settings::Settings;
 use super::tls::{Handshake, Tls, TlsStream};
+use crate::background::Errand;
+
+/// How long an address of a name is waited for before the next one is tried beside it.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// Bytes to and from a broker.
 pub(super) enum Stream {
@@ -21,7 +28,8 @@ pub(super) enum Stream {
 impl Stream {
     /// Connect to `host:port`, trying each address that the name has, and agree on keys if connections are encrypted.
     pub(super) fn connect(address: &Arc<str>, settings: &Settings, deadline: Instant) -> Result<Self, WireError> {
-        let socket = connect(address, deadline)
+        let socket = resolve(address, deadline)
+            .and_then(|addresses| connect_to(addresses, deadline))
             .map_err(|source| WireError::Connect { address: address.clone(), source: Arc::new(source) })?;
         match &settings.tls {
             None => Ok(Self::Plain(socket)),
@@ -105,20 +113,80 @@ impl AsFd for Stream {
     }
 }
 
-fn connect(address: &str, deadline: Instant) -> io::Result<TcpStream> {
+/// Connect to the first address of a name that answers. Each is begun a moment after the one before, and none is waited for alone (RFC 8305).
+fn connect_to(candidates: Vec<SocketAddr>, deadline: Instant) -> io::Result<TcpStream> {
+    let mut candidates = candidates.into_iter();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for candidate in address.to_socket_addrs()? {
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        match TcpStream::connect_timeout(&candidate, left) {
-            Ok(socket) => {
-                socket.set_nodelay(true)?;
-                socket.set_nonblocking(true)?;
-                return Ok(socket);
-            }
+    let mut connecting: Vec<OwnedFd> = Vec::new();
+    loop {
+        let next = candidates.next();
+        let has_next = next.is_some();
+        match next.map(begin_to_connect) {
+            Some(Ok(socket)) => connecting.push(socket),
+            Some(Err(error)) => last = error,
+            None if connecting.is_empty() => return Err(last),
+            None => {}
+        }
+        if connecting.is_empty() {
+            continue;
+        }
+        let until = if has_next { deadline.min(Instant::now() + NEXT_ADDRESS_AFTER) } else { deadline };
+        match first_connected(&mut connecting, until)? {
+            Ok(Some(socket)) => return Ok(socket),
+            Ok(None) => {}
             Err(error) => last = error,
         }
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
     }
-    Err(last)
+}
+
+/// The addresses of `host:port`. The system gives a name as long as it likes, so it is waited for aside.
+fn resolve(address: &str, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = address.parse() {
+        return Ok(vec![address]);
+    }
+    let name = address.to_owned();
+    let addresses = Errand::begin("resolve", move || name.to_socket_addrs().map(Iterator::collect));
+    match addresses.done_by(deadline) {
+        Some(Ok(addresses)) => addresses,
+        Some(Err(unfinished)) => Err(io::Error::other(format!("looking up the name {unfinished}"))),
+        None => Err(io::Error::new(io::ErrorKind::TimedOut, "the name was not looked up in time")),
+    }
+}
+
+fn begin_to_connect(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The first of these that is connected by `until`, if one is. Those that have failed are dropped; the inner error is of one of them. Waits
+/// no longer than for the first that comes to an end.
+fn first_connected(connecting: &mut Vec<OwnedFd>, until: Instant) -> io::Result<io::Result<Option<TcpStream>>> {
+    let mut fds: Vec<_> = connecting.iter().map(|socket| PollFd::new(socket, PollFlags::OUT)).collect();
+    if !wait(&mut fds, until)? {
+        return Ok(Ok(None));
+    }
+    let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+    let mut failed = None;
+    for at in (0..ready.len()).rev().filter(|at| ready[*at]) {
+        let socket = connecting.remove(at);
+        match socket_error(&socket)? {
+            Ok(()) => {
+                let socket = TcpStream::from(socket);
+                socket.set_nodelay(true)?;
+                return Ok(Ok(Some(socket)));
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    Ok(failed.map_or(Ok(None), |error| Err(error.into())))
 }
 
 /// Wait until one of `fds` is ready. `false` after the deadline.
@@ -128,8 +196,58 @@ pub(super) fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<bool
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         match poll(fds, Some(&timeout)) {
             Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// An address that lets nobody in and refuses nobody: what has its queue full passes over who comes.
+    fn black_hole() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        rustix::net::listen(&listener, 0).expect("a queue");
+        let address = listener.local_addr().expect("an address");
+        let attempts = (0..8).map_while(|_| TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok());
+        let queue = attempts.collect();
+        (listener, queue, address)
+    }
+
+    fn connected(candidates: &[SocketAddr], deadline: Instant) -> io::Result<SocketAddr> {
+        connect_to(candidates.to_vec(), deadline).and_then(|socket| socket.peer_addr())
+    }
+
+    #[test]
+    fn an_address_that_says_nothing_keeps_nobody_from_the_next() {
+        let (_listener, _queue, hole) = black_hole();
+        let good = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let good = good.local_addr().map(|address| (good, address)).expect("an address");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        assert_eq!(connected(&[hole, good.1], deadline).ok(), Some(good.1));
+        assert_eq!(connected(&[good.1, hole], deadline).ok(), Some(good.1));
+    }
+
+    #[test]
+    fn an_address_that_refuses_keeps_nobody_from_the_next() {
+        let gone = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr()).expect("an address");
+        let good = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = good.local_addr().expect("an address");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        assert_eq!(connected(&[gone, address], deadline).ok(), Some(address));
+        let error = connected(&[gone, gone], deadline).expect_err("nobody is there");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn no_address_is_waited_for_beyond_the_deadline() {
+        let (_listener, _queue, hole) = black_hole();
+        let deadline = Instant::now() + Duration::from_millis(300);
+        assert_eq!(connected(&[hole], deadline).expect_err("nobody answers").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(connected(&[], deadline).expect_err("nobody is there").kind(), io::ErrorKind::NotFound);
     }
 }

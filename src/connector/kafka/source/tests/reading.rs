@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::stage::*;
 use crate::connector::kafka::client::Isolation;
 use crate::connector::kafka::log;
-use crate::connector::kafka::source::{KafkaSource, timestamp_at};
+use crate::connector::kafka::source::{KafkaSource, positions, timestamp_at};
 use crate::connector::{Class, Source};
 use crate::model::Codec;
 use crate::model::TopicPartition;
@@ -229,15 +229,24 @@ fn a_topic_that_was_made_again_is_another_one() {
 }
 
 #[test]
-fn a_topic_that_is_gone_is_opened_again_without_it() {
+fn a_topic_that_is_gone_is_named_until_nobody_reads_it() {
     let client = client(&ONE_BROKER);
     create(&client, "gone", 1, &[]);
     let place = TopicPartition::new("gone", 0);
     let mut source = source_of(&client, std::slice::from_ref(&place));
     delete(&client, "gone");
-    let error = failure(&mut source);
-    assert_eq!((error.class, error.code), (Class::Reopen, "unknown-topic"), "{error}");
-    assert!(error.message.contains("gone-0"), "{error}");
+    let stalled = |source: &mut KafkaSource| {
+        assert_eq!(
+            source.poll(1000, usize::MAX, Duration::from_millis(20)).expect("polled").map(|batch| batch.len()),
+            None
+        );
+        source.stalled(Instant::now() + positions::PATIENCE)
+    };
+    let named =
+        eventually("a name", || stalled(&mut source).pop().filter(|it| it.why.code == "unknown-topic").ok_or(()));
+    assert_eq!(named.partition, place);
+    source.forget(&place);
+    assert!(stalled(&mut source).is_empty());
 }
 
 #[test]

@@ -10,11 +10,11 @@ use crate::connector::kafka::client::{Leader, Metadata, TopicMetadata};
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::records::Tail;
 use crate::connector::kafka::source::answer::{FetchAnswer, PartitionAnswer, TopicKey};
-use crate::connector::kafka::source::faults::{self, Meaning};
-use crate::connector::kafka::source::positions::{Index, Positions};
+use crate::connector::kafka::source::faults;
+use crate::connector::kafka::source::positions::{Index, PATIENCE, Positions, TRANSACTION_AGE_MAX};
 use crate::connector::kafka::source::session::{Limits, Outcome, Session};
 use crate::connector::kafka::source::{Trouble, take_partition};
-use crate::connector::{Class, PartitionRange};
+use crate::connector::{Class, PartitionRange, Stalled};
 use crate::model::TopicPartition;
 
 const LIMITS: Limits = Limits { all: 1000, partition: 100 };
@@ -171,7 +171,17 @@ fn the_number_of_a_request_starts_again_at_one() {
 
 fn partition_answer(code: Code, records: Bytes) -> PartitionAnswer {
     let topic = TopicKey::Id(topic());
-    PartitionAnswer { topic, partition: 0, code, high_watermark: -1, diverges_at: None, aborted: Vec::new(), records }
+    let (high_watermark, last_stable) = (-1, -1);
+    PartitionAnswer {
+        topic,
+        partition: 0,
+        code,
+        high_watermark,
+        last_stable,
+        diverges_at: None,
+        aborted: Vec::new(),
+        records,
+    }
 }
 
 /// As much of a record batch as tells where it ends.
@@ -180,6 +190,7 @@ fn header(base: i64, last_delta: i32, epoch: i32) -> Vec<u8> {
     bytes[..8].copy_from_slice(&base.to_be_bytes());
     bytes[8..12].copy_from_slice(&49_i32.to_be_bytes());
     bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+    bytes[16] = 2;
     bytes[23..27].copy_from_slice(&last_delta.to_be_bytes());
     bytes
 }
@@ -235,12 +246,20 @@ fn a_log_that_another_leader_has_less_of_is_a_named_state() {
 }
 
 #[test]
-fn codes_mean_again_nothing_there_or_refused() {
-    for code in [3, 5, 6, 9, 56, 74, 75, 78, 100, 103, -1] {
-        assert_eq!(Meaning::of(Code(code)), Meaning::Again, "{code}");
+fn a_session_that_is_lost_though_everything_was_told_is_a_failure() {
+    for code in [Code::FETCH_SESSION_NOT_FOUND, Code::INVALID_FETCH_SESSION_EPOCH, Code::FETCH_SESSION_TOPIC_ID_ERROR] {
+        let (positions, mut session) = (positions(1), session(17, 1));
+        session.request(&positions);
+        assert_eq!(session.answered(&answer(0, code)), Outcome::Failed);
+        session.request(&positions);
+        assert_eq!(session.answered(&answer(5, Code::NONE)), Outcome::Answered);
+        session.request(&positions);
+        assert_eq!(session.answered(&answer(5, code)), Outcome::Forgotten);
     }
-    assert_eq!(Meaning::of(Code::OFFSET_OUT_OF_RANGE), Meaning::OutOfRange);
-    assert_eq!(Meaning::of(Code::TOPIC_AUTHORIZATION_FAILED), Meaning::Refused);
+}
+
+#[test]
+fn an_offset_that_is_not_there_is_a_loss_or_is_waited_for() {
     let range = PartitionRange { log_start: 5, end: 10 };
     let code = |offset, has_read| faults::out_of_range(&place(0), offset, has_read, range).map(|error| error.code);
     assert_eq!(code(4, true), Some("data-lost"));
@@ -275,34 +294,76 @@ fn partitions_follow_their_leaders_and_wait_where_there_is_none() {
     assert_eq!(positions[0].next, 10, "the position is kept");
 }
 
+fn codes(stalled: &[Stalled]) -> Vec<(u32, &'static str)> {
+    stalled.iter().map(|stalled| (stalled.partition.partition, stalled.why.code)).collect()
+}
+
 #[test]
-fn waits_double_and_what_lasts_is_an_error_unless_there_is_no_leader() {
+fn waits_double_and_what_lasts_is_named_wherever_it_is_tried() {
     let long = Duration::from_secs(20);
-    let mut positions = positions(2);
+    let mut positions = positions(3);
     let begun = Instant::now();
-    let leaders = metadata(topic(), &[(Some(1), 3), (None, 3)]);
+    let leaders = metadata(topic(), &[(Some(1), 3), (None, 3), (Some(2), 3)]);
     let mut now = begun;
     let mut waits = Vec::new();
     while now < begun + long {
-        for (_, index) in positions.settle(&leaders, now).expect("settled") {
-            positions.unsettle(index, now, error::broker_gone(1));
+        for (broker, index) in positions.settle(&leaders, now).expect("settled") {
+            if broker == 1 {
+                positions.unsettle(index, now, error::broker_gone(1));
+            }
         }
-        positions.complain(now).ok();
-        let due = positions.due(now).expect("both wait");
+        let due = positions.due(now).expect("two wait");
         waits.push((due - now).as_millis());
         now = due;
     }
     assert_eq!(waits[..8], [20, 40, 80, 160, 320, 640, 1000, 1000]);
-    let error = positions.complain(now).expect_err("too long");
-    assert_eq!((error.class, error.code), (Class::Reopen, "broker-gone"));
-    assert!(error.message.contains("orders-0"), "{error}");
+    assert_eq!(codes(&positions.stalled(begun + PATIENCE / 2)), []);
+    let both = [(0, "broker-gone"), (1, "no-leader")];
+    assert_eq!(codes(&positions.stalled(now)), both);
+    // While it is tried it is with a broker.
+    assert_eq!(positions.settle(&leaders, now).expect("settled"), [(1, 0)]);
+    assert_eq!(codes(&positions.stalled(now)), both);
 
     // What goes well once is forgiven.
-    let settled = positions.settle(&leaders, now).expect("settled");
-    assert_eq!(settled, [(1, 0)]);
     positions[0].recovered();
+    assert_eq!(codes(&positions.stalled(now)), [(1, "no-leader")]);
     positions.unsettle(0, now, error::broker_gone(1));
-    positions.complain(now + Duration::from_secs(5)).expect("the other one has no leader, and that is only logged");
+    assert_eq!(codes(&positions.stalled(now + Duration::from_secs(5))), [(1, "no-leader")]);
+}
+
+#[test]
+fn a_transaction_that_does_not_end_is_named() {
+    let begun = Instant::now();
+    let late = begun + TRANSACTION_AGE_MAX;
+    let named = |seen: &[(i64, i64, i64, Instant)]| {
+        let mut positions = positions(1);
+        for (next, last_stable, high_watermark, at) in seen {
+            positions[0].next = *next;
+            positions[0].note_open_transaction(*last_stable, *high_watermark, *at);
+        }
+        positions.stalled(late).pop().map(|stalled| (stalled.why.code, stalled.why.message))
+    };
+    let (code, message) = named(&[(10, 10, 12, begun)]).expect("it is named");
+    assert_eq!(code, "hanging-transaction");
+    assert!(message.contains("records 10 to 11") && message.contains("15 min"), "{message}");
+    assert!(named(&[(10, 10, 12, begun), (10, 10, 20, late)]).is_some(), "more records change nothing");
+    assert_eq!(named(&[(10, 10, 12, begun + Duration::from_secs(1))]), None, "it may end yet");
+    assert_eq!(named(&[(10, 10, 12, begun), (11, 11, 12, late)]), None, "another one is open now");
+    assert_eq!(named(&[(10, 10, 12, begun), (12, 12, 12, late)]), None, "none is open");
+    assert_eq!(named(&[(9, 10, 12, begun)]), None, "there is something to read before it");
+    for unknown in [(-1, 12), (-1, -1), (10, -1)] {
+        assert_eq!(named(&[(10, unknown.0, unknown.1, begun)]), None, "{unknown:?}");
+    }
+}
+
+#[test]
+fn what_only_a_person_can_help_with_is_named_at_once_and_tried_seldom() {
+    let mut positions = positions(1);
+    let now = Instant::now();
+    positions.settle(&metadata(topic(), &[(Some(1), 3)]), now).expect("settled");
+    positions.unsettle(0, now, faults::not_fetched(&place(0), Code::TOPIC_AUTHORIZATION_FAILED));
+    assert_eq!(codes(&positions.stalled(now)), [(0, "topic-not-authorized")]);
+    assert!(positions.due(now).is_some_and(|due| due >= now + Duration::from_secs(10)));
 }
 
 #[test]

@@ -1,0 +1,313 @@
+//! A broker that does one thing for ever: whatever that is, the partitions that it is not done to are read, and the others are
+//! named.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{ApiVersionsResponse, FetchResponse, MetadataResponse, ResponseHeader};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
+
+use super::stage::{PATIENCE, Plain, encoded, source_of};
+use crate::connector::kafka::client::{Client, topic_name};
+use crate::connector::kafka::records::Stamp;
+use crate::connector::kafka::source::positions;
+use crate::connector::kafka::wire::Settings;
+use crate::connector::{Error, Source};
+use crate::model::{Codec, TopicPartition};
+
+const FETCH: (i16, i16) = (1, 12);
+const METADATA: (i16, i16) = (3, 8);
+const API_VERSIONS: (i16, i16) = (18, 3);
+
+/// A broker's part.
+#[derive(Clone, Debug)]
+struct Script {
+    /// What it says to each fetch as a whole.
+    whole: i16,
+    /// What it says of partition 1.
+    code: i16,
+    /// What it has of partition 1.
+    records: Bytes,
+    /// What it says of the topic in metadata.
+    topic: i16,
+    /// Who leads partition 1.
+    leader: i32,
+    /// Brokers beside it: their numbers and ports.
+    others: Vec<(i32, u16)>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { whole: 0, code: 0, records: Bytes::new(), topic: 0, leader: 1, others: Vec::new() }
+    }
+}
+
+/// A broker with a topic `t` of two partitions. It leads partition 0, which has three records.
+#[derive(Debug)]
+struct Scripted {
+    script: Script,
+    port: u16,
+    /// Whether it has given the records of partition 0.
+    has_given: AtomicBool,
+    /// Whether it takes requests and answers none.
+    is_silent: AtomicBool,
+    /// Whether it hangs up on everybody.
+    is_gone: AtomicBool,
+}
+
+impl Scripted {
+    fn start(script: Script) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let me = Arc::new(Self {
+            script,
+            port,
+            has_given: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+        });
+        let it = me.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let it = it.clone();
+                // It ends when the client hangs up.
+                thread::spawn(move || it.serve(stream));
+            }
+        });
+        me
+    }
+
+    fn client(&self) -> Arc<Client> {
+        let settings = Settings {
+            client_id: "test".into(),
+            connect_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+            tls: None,
+            sasl: None,
+            logins: Arc::default(),
+        };
+        Client::new(vec![format!("127.0.0.1:{}", self.port).into()], settings)
+    }
+
+    fn serve(&self, mut stream: TcpStream) -> Option<()> {
+        loop {
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).ok()?;
+            let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut frame).ok()?;
+            let (key, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
+            if self.is_gone.load(Relaxed) {
+                return None;
+            }
+            if self.is_silent.load(Relaxed) {
+                continue;
+            }
+            let correlation = i32::from_be_bytes(frame[4..8].try_into().expect("four"));
+            let answer = match key {
+                18 => framed(correlation, version, &versions()),
+                3 => framed(correlation, version, &self.metadata()),
+                1 => framed(correlation, version, &self.fetch()),
+                other => panic!("request {other} was not offered"),
+            };
+            stream.write_all(&answer).ok()?;
+        }
+    }
+
+    fn metadata(&self) -> MetadataResponse {
+        let broker = |(node, port): (i32, u16)| {
+            let host = StrBytes::from_static_str("127.0.0.1");
+            MetadataResponseBroker::default().with_node_id(node.into()).with_host(host).with_port(port.into())
+        };
+        let partition = |index: i32, leader: i32| {
+            MetadataResponsePartition::default().with_partition_index(index).with_leader_id(leader.into())
+        };
+        let topic = MetadataResponseTopic::default()
+            .with_error_code(self.script.topic)
+            .with_name(Some(topic_name("t")))
+            .with_partitions(vec![partition(0, 1), partition(1, self.script.leader)]);
+        let brokers = self.script.others.iter().copied().chain([(1, self.port)]).map(broker);
+        MetadataResponse::default()
+            .with_brokers(brokers.collect())
+            .with_controller_id(1.into())
+            .with_topics(vec![topic])
+    }
+
+    /// It has no sessions, so it is asked for everything each time. What it is not asked for is passed over.
+    fn fetch(&self) -> FetchResponse {
+        // A real one waits for records.
+        thread::sleep(Duration::from_millis(2));
+        let good = if self.script.whole != 0 || self.has_given.swap(true, Relaxed) { Bytes::new() } else { records() };
+        let partition = |index: i32, code: i16, records: Bytes| {
+            PartitionData::default()
+                .with_partition_index(index)
+                .with_error_code(code)
+                .with_high_watermark(3)
+                .with_records(Some(records))
+        };
+        let bad = partition(1, self.script.code, self.script.records.clone());
+        let topic = FetchableTopicResponse::default()
+            .with_topic(topic_name("t"))
+            .with_partitions(vec![partition(0, 0, good), bad]);
+        let topics = if self.script.whole == 0 { vec![topic] } else { Vec::new() };
+        FetchResponse::default().with_error_code(self.script.whole).with_responses(topics)
+    }
+}
+
+fn versions() -> ApiVersionsResponse {
+    let api = |(key, max)| ApiVersion::default().with_api_key(key).with_min_version(0).with_max_version(max);
+    ApiVersionsResponse::default().with_api_keys([FETCH, METADATA, API_VERSIONS].map(api).to_vec())
+}
+
+fn framed<R: Encodable + HeaderVersion>(correlation: i32, version: i16, answer: &R) -> Vec<u8> {
+    let mut body = BytesMut::new();
+    let header = ResponseHeader::default().with_correlation_id(correlation);
+    header.encode(&mut body, R::header_version(version)).expect("a header");
+    answer.encode(&mut body, version).expect("an answer");
+    [&(body.len() as i32).to_be_bytes()[..], &body].concat()
+}
+
+fn records() -> Bytes {
+    let numbered = |number: usize| Plain { offset: number as i64, ..Plain::new(None, Some(&number.to_string())) };
+    encoded(Codec::None, Stamp::NONE, &[0, 1, 2].map(numbered))
+}
+
+/// What becomes of the topic's partitions.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// How many records of partition 0 came.
+    records: usize,
+    /// The partitions that are named, with the codes.
+    stalled: Vec<(u32, &'static str)>,
+    /// What the lane is told.
+    failure: Option<Error>,
+}
+
+/// Read until `enough`, as people hear of it when patience is at its end.
+fn read(broker: &Scripted, enough: impl Fn(&Outcome) -> bool) -> Outcome {
+    let places = [0, 1].map(|partition| TopicPartition::new("t", partition));
+    let mut source = source_of(&broker.client(), &places);
+    let mut outcome = Outcome::default();
+    let begun = Instant::now();
+    while !enough(&outcome) {
+        assert!(begun.elapsed() < PATIENCE, "{broker:?}: {outcome:?}");
+        match source.poll(100, usize::MAX, Duration::from_millis(2)) {
+            Ok(Some(batch)) if batch.partition == 0 => outcome.records += batch.len(),
+            Ok(_) => {}
+            Err(error) => outcome.failure = Some(error),
+        }
+        let stalled = source.stalled(Instant::now() + positions::PATIENCE);
+        outcome.stalled = stalled.iter().map(|stalled| (stalled.partition.partition, stalled.why.code)).collect();
+    }
+    outcome
+}
+
+fn codes() -> impl Iterator<Item = i16> {
+    (-1..135).filter(|code| *code != 0)
+}
+
+#[test]
+fn a_partition_that_always_fails_is_named_and_the_others_are_read() {
+    for code in codes() {
+        let broker = Scripted::start(Script { code, ..Script::default() });
+        let outcome = read(&broker, |outcome| outcome.records == 3 && !outcome.stalled.is_empty());
+        assert_eq!(outcome.stalled.iter().map(|(partition, _)| *partition).collect::<Vec<_>>(), [1], "{code}");
+        assert!(outcome.failure.is_none(), "{code}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_broker_that_refuses_all_fetches_has_all_its_partitions_named() {
+    for whole in codes() {
+        let broker = Scripted::start(Script { whole, ..Script::default() });
+        let outcome = read(&broker, |outcome| outcome.stalled.len() == 2);
+        assert!(outcome.failure.is_none(), "{whole}: {outcome:?}");
+    }
+}
+
+#[test]
+fn what_is_no_whole_record_batch_is_named() {
+    let good = records();
+    let mut short = good.to_vec();
+    short[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
+    let mut negative = good.to_vec();
+    negative[8..12].copy_from_slice(&[0xff; 4]);
+    let old = |bytes: usize, magic: u8| {
+        let mut message = vec![0; bytes];
+        message[16] = magic;
+        message
+    };
+    for (records, code) in [
+        (short, "corrupt-batch"),
+        (negative, "corrupt-batch"),
+        (good[..30].to_vec(), "corrupt-batch"),
+        (vec![0; 3], "corrupt-batch"),
+        (old(34, 0), "old-format"),
+        (old(34, 1), "old-format"),
+        (old(200, 1), "old-format"),
+        (old(200, 9), "corrupt-batch"),
+    ] {
+        let what = format!("{} bytes", records.len());
+        let broker = Scripted::start(Script { records: records.into(), ..Script::default() });
+        let outcome = read(&broker, |outcome| outcome.records == 3 && !outcome.stalled.is_empty());
+        assert_eq!(outcome.stalled, [(1, code)], "{what}");
+        assert!(outcome.failure.is_none(), "{what}: {outcome:?}");
+    }
+}
+
+/// It takes the connection and says nothing: that it is connected to is not to hold up anybody.
+#[test]
+fn a_broker_that_does_not_answer_holds_up_no_other() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let broker = Scripted::start(Script { leader: 2, others: vec![(2, port)], ..Script::default() });
+    let outcome = read(&broker, |outcome| outcome.records == 3);
+    assert!(outcome.failure.is_none(), "{outcome:?}");
+    assert_eq!(outcome.stalled, [], "it is waited for still");
+}
+
+#[test]
+fn a_partition_without_a_broker_is_named_and_the_others_are_read() {
+    for (leader, code) in [(-1, "no-leader"), (7, "broker-gone")] {
+        let broker = Scripted::start(Script { leader, ..Script::default() });
+        let outcome = read(&broker, |outcome| outcome.records == 3 && !outcome.stalled.is_empty());
+        assert_eq!(outcome.stalled, [(1, code)]);
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_any_more_is_named_and_the_others_are_read() {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr()).expect("a port").port();
+    let broker = Scripted::start(Script { leader: 2, others: vec![(2, port)], ..Script::default() });
+    let outcome = read(&broker, |outcome| outcome.records == 3 && !outcome.stalled.is_empty());
+    assert_eq!(outcome.stalled, [(1, "cannot-connect")]);
+}
+
+/// What a client knows of a cluster is no worse than what its configuration says, and neither is the other way round.
+#[test]
+fn any_broker_that_answers_is_asked() {
+    let other = Scripted::start(Script::default());
+    for make_silent in [false, true] {
+        let first = Scripted::start(Script { others: vec![(2, other.port)], ..Script::default() });
+        let client = first.client();
+        client.refresh().expect("metadata");
+        (if make_silent { &first.is_silent } else { &first.is_gone }).store(true, Relaxed);
+        client.probe().expect("the other one is there");
+        client.refresh_in_a_moment().expect("the other one is there");
+        // What the other one says of itself has nothing of the first.
+        first.is_silent.store(false, Relaxed);
+        first.is_gone.store(false, Relaxed);
+        other.is_gone.store(true, Relaxed);
+        client.probe().expect("the first is there");
+        other.is_gone.store(false, Relaxed);
+    }
+}
