@@ -12,14 +12,14 @@ use crate::harness::{LINKS, Site, wait_until};
 
 const PARTITIONS: u32 = 3;
 
-/// The first record batch of this one is longer than its file, as its header says.
-const DAMAGED: u32 = 1;
+/// The first record batch of this one has a negative length.
+const DAMAGED: u32 = PARTITIONS - 1;
 
 #[test]
 fn a_damaged_partition_is_named_and_the_others_go_on() {
     let mut source = Cluster::start(&options(Version::Two, 1)).expect("a source");
     kafka_oracle::create(&source.bootstrap(), "records", PARTITIONS as i32, &[]).expect("a topic");
-    write(&source, 3_000);
+    write(&source, PARTITIONS);
     // Its segments have been flushed then, and are not looked through when it starts.
     source.brokers_mut()[0].stop().expect("stopped");
     damage(&source);
@@ -41,19 +41,19 @@ fn a_damaged_partition_is_named_and_the_others_go_on() {
     wait_until("the damaged one is named", || partition(DAMAGED).error.is_some());
     let error = partition(DAMAGED).error.expect("an error");
     println!("{}: {}; {}", error.code, error.message, error.remedy);
-    assert!(error.message.contains("records-1"), "{error:?}");
+    assert!(error.message.contains("records-2"), "{error:?}");
     let link: Link = site.client.link("flow");
     assert_eq!((link.status, link.error), (LinkStatus::Degraded, Some(error)));
     let health: LinkHealth = site.client.read(&format!("{LINKS}/flow/health"));
     assert_eq!(health.status, HealthStatus::Unhealthy, "{health:?}");
-    assert!(health.issues.iter().any(|issue| issue.contains("records-1 stands still")), "{health:?}");
+    assert!(health.issues.iter().any(|issue| issue.contains("records-2 stands still")), "{health:?}");
     let events: Vec<Event> = site.client.read(&format!("{LINKS}/flow/events"));
     assert!(events.iter().any(|event| event.kind == "partition-stalled"), "{events:?}");
     assert!(good().all(|partition| partition.error.is_none()));
 
     // It stands still for as long as it is damaged, and the others do not.
     let before: Vec<_> = good().map(|partition| partition.target_offset).collect();
-    write(&source, 3_000);
+    write(&source, DAMAGED);
     wait_until("the others go on", || {
         let now: Vec<_> = good().map(|partition| partition.target_offset).collect();
         now.iter().zip(&before).all(|(now, before)| now > before) && good().all(|partition| partition.lag == Some(0))
@@ -62,16 +62,17 @@ fn a_damaged_partition_is_named_and_the_others_go_on() {
     assert_eq!(site.client.link("flow").counters.records_put_aside, 0);
 }
 
-fn write(source: &Cluster, records: u64) {
+/// Write records to the first `partitions`.
+fn write(source: &Cluster, partitions: u32) {
     let mut writer = Writer::start(Plan {
         bootstrap: source.bootstrap(),
         topic: "records".to_owned(),
-        partitions: PARTITIONS as i32,
+        partitions: partitions as i32,
         seed: 11,
         transactions: false,
         codecs: vec![Codec::Lz4],
         rate: None,
-        records_max: Some(records),
+        records_max: Some(3_000),
     });
     writer.join().expect("written");
 }

@@ -76,7 +76,7 @@ fn stage(name: &str) -> (StageSpec, Arc<[u8]>) {
 fn publish(link: &Link, stage: &str, by: &str) {
     let config = Json::parse(r#"{"pointer":"/n","at_least":1}"#).expect("JSON");
     let component = plugin_bytes("json-filter");
-    let new = NewPlugin { stage, component: &component, config: Some(&config), by, others: &[] };
+    let new = NewPlugin { stage, component: &component, config: Some(&config), by, others: &[], is_wanted: &|| true };
     link.publish(new).expect("published");
 }
 
