@@ -88,6 +88,10 @@ fn what_a_link_keeps_for_itself_no_other_one_copies() {
     let answer = site.client.post(LINKS, definition.to_string()).expect("an answer");
     assert_eq!(answer.status, 201, "{}", answer.body);
     wait_until("it is left out", || left_out(&site) == [("bad".to_owned(), "invalid-topic-name".to_owned())]);
+    wait_until("no lane reads it", || {
+        let lanes = site.client.link("copy").lanes;
+        lanes.iter().flat_map(|lane| &lane.partitions).all(|partition| partition.topic != "bad")
+    });
     write(&site, "bad", "forged");
     write(&site, "good", "after");
     wait_until("the other one goes on", || copied(&site, "p.good") == ["before", "after"]);
