@@ -158,7 +158,7 @@ impl Cluster for Filtered {
     fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
         self.0.make_topics(targets)
     }
-    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error> {
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error> {
         self.0.topic_settings(topics)
     }
     fn change_settings(

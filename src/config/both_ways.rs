@@ -26,6 +26,20 @@ const REVERSE: &str = ".reverse";
 /// What the name of a topic of dead letters ends with unless the link names it.
 const DEAD_LETTERS: &str = ".dead-letters";
 
+/// What stands in the id of a link that fails another one back, before a number.
+const BACK: &str = ".back";
+
+/// The id of the link on which `link` fails back for the `number`th epoch.
+pub fn failback_id(link: &str, number: u32) -> String {
+    format!("{link}{BACK}{number}")
+}
+
+/// The link that fails back on the link `id`, and the number.
+pub fn failback_of(id: &str) -> Option<(&str, u32)> {
+    let (link, number) = id.rsplit_once(BACK)?;
+    number.parse().ok().filter(|parsed| failback_id(link, *parsed) == id).map(|number| (link, number))
+}
+
 /// The id of the forward way, of the id of a reverse way.
 pub fn forward_id(id: &str) -> Option<&str> {
     id.strip_suffix(REVERSE)

@@ -272,7 +272,7 @@ fn refuse_names_for_others(read: &ReadLink, known: &[&LinkConfig], report: &Repo
         let letters = (Writing::DeadLetters(other), other.dead_letters.as_str().into());
         for (writer, topic) in copies.chain([letters]) {
             let Err(refused) = may_write(writer, &topic, &[new]) else { continue };
-            if matches!(refused.why, Why::StandsBy(_) | Why::DeadLettersOf(_)) {
+            if matches!(&refused.why, Why::StandsBy(link) | Why::DeadLettersOf(link) if *link == new.id) {
                 let message = format!("links.{} could not write any more: {refused}", other.id);
                 report.error_if_all_was_read(
                     &read.target_place,

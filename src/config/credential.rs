@@ -1,5 +1,5 @@
 //! Credentials: passwords, tokens and signing keys that the daemon sends to a peer, or proves to
-//! one that it knows.
+//! one that it knows. A client certificate is one, too: its key says who we are.
 //!
 //! Invariant: a credential is read only for the peer that gets it. A definition chooses the peers
 //! of its clusters, and a broker chooses which other brokers it names; neither may choose who gets
@@ -29,11 +29,21 @@ pub struct Credential {
 }
 
 /// Whom the keeper of a secret lets have it.
-#[derive(Clone, Debug)]
-struct Bound {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
     list: PathBuf,
     /// Whether it may be sent without encryption to another machine.
     allows_clear_text: bool,
+    /// The name that the certificate of each peer has to have, if not that of its address. Who has a certificate of this name gets the secret, so the keeper lists it, too.
+    certified_as: Option<Arc<str>>,
+}
+
+/// The peers that get a credential, as the configuration names them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Recipients<'a> {
+    pub(super) addresses: &'a [Arc<str>],
+    /// The name that all their certificates have to have, if it is not that of the address.
+    pub(super) certified_as: Option<&'a Arc<str>>,
 }
 
 /// Where a credential is about to go.
@@ -81,20 +91,11 @@ impl Credential {
 
     /// The same as [`Secret::parse`]. One that a definition uses is bound to the peers that its
     /// keeper lists, and these must be among them.
-    pub(super) fn parse(item: &Item<'_>, base_dir: &Path, peers: &[Arc<str>]) -> Option<Self> {
+    pub(super) fn parse(item: &Item<'_>, base_dir: &Path, peers: Recipients<'_>) -> Option<Self> {
         let secret = Secret::parse(item, base_dir)?;
-        let Files::Within(Within { sends_in_the_clear, .. }) = item.report.files() else {
-            return Some(Self { secret, bound: None });
-        };
-        let bound = Bound { list: secret.file()?.with_file_name(LIST), allows_clear_text: sends_in_the_clear };
-        let refused = bound.first_unlisted(peers.iter().map(|peer| &**peer));
-        item.parsed(refused.map_or(Ok(()), |address| {
-            let (host, _) = split(address);
-            Err(format!(
-                "this secret may not be sent to {host}: add a line with that host to the file {LIST:?} in the directory of the secret"
-            ))
-        }))?;
-        Some(Self { secret, bound: Some(bound) })
+        let Files::Within(_) = item.report.files() else { return Some(Self { secret, bound: None }) };
+        let bound = Bound::of(item, secret.file()?, peers, "secret may not be sent")?;
+        Some(Self { secret, bound })
     }
 }
 
@@ -105,7 +106,27 @@ impl From<&str> for Credential {
 }
 
 impl Bound {
-    fn admit(&self, peer: Peer<'_>) -> Result<(), Withheld> {
+    /// Bind the file of a credential that a definition uses to the peers that its keeper lists, and see whether `peers` are among them. `Some(None)`: the
+    /// operator's own file uses it. `what`: what would happen to it, for a message.
+    pub(super) fn of(item: &Item<'_>, file: &Path, peers: Recipients<'_>, what: &str) -> Option<Option<Self>> {
+        let Files::Within(Within { sends_in_the_clear, .. }) = item.report.files() else { return Some(None) };
+        let certified_as = peers.certified_as.cloned();
+        let bound = Self { list: file.with_file_name(LIST), allows_clear_text: sends_in_the_clear, certified_as };
+        let refused = bound.first_unlisted(peers.addresses.iter().map(|peer| &**peer));
+        item.parsed(refused.map_or(Ok(()), |address| {
+            let (host, _) = split(address);
+            Err(format!(
+                "this {what} to {host}: add a line with that host to the file {LIST:?} in the directory of the secret"
+            ))
+        }))?;
+        Some(Some(bound))
+    }
+
+    /// Whether the peer may have what the keeper keeps.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&self, peer: Peer<'_>) -> Result<(), Withheld> {
         if let Some(address) = self.first_unlisted(std::iter::once(peer.address)) {
             return Err(Withheld::Unlisted(address.to_owned()));
         }
@@ -115,13 +136,15 @@ impl Bound {
         Ok(())
     }
 
-    /// The first address that the list does not have. A list that cannot be read has none.
-    fn first_unlisted<'a>(&self, mut addresses: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    /// The first address that the list does not have, or the name that certificates have to have. A list that cannot be read has none.
+    fn first_unlisted<'a>(&'a self, mut addresses: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         let bytes = given::read(&self.list, FILE_BYTES_MAX).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let lines: Vec<&str> = lines.collect();
-        addresses.find(|address| !lines.iter().any(|line| allows(line, address)))
+        let unnamed =
+            self.certified_as.as_deref().filter(|name| !lines.iter().any(|line| is_host(split(line).0, name)));
+        addresses.find(|address| !lines.iter().any(|line| allows(line, address))).or(unnamed)
     }
 }
 
@@ -185,12 +208,28 @@ mod tests {
         if let Some(list) = list {
             std::fs::write(dir.path().join(LIST), list).expect("a file");
         }
-        let bound = Bound { list: dir.path().join(LIST), allows_clear_text: false };
+        let bound = Bound { list: dir.path().join(LIST), allows_clear_text: false, certified_as: None };
         (dir, Credential { secret: Secret::in_file(file), bound: Some(bound) })
     }
 
     fn read(credential: &Credential, address: &str, in_clear_text: bool) -> Result<String, Withheld> {
         credential.read_for(Peer { address, in_clear_text }).map(|secret| secret.expose_secret().to_owned())
+    }
+
+    /// Who has a certificate of the name that is asked for gets the secret, whatever the address is.
+    #[test]
+    fn the_name_of_certificates_is_listed_as_well() {
+        for (list, expected) in [
+            ("broker.example", false),
+            ("kafka.internal", false),
+            ("broker.example\nkafka.internal", true),
+            ("broker.example:9092\n*.internal:9093", true),
+        ] {
+            let (_dir, mut credential) = bound(Some(list));
+            let bound = credential.bound.as_mut().expect("bound");
+            bound.certified_as = Some("kafka.internal".into());
+            assert_eq!(goes_to(&credential, "broker.example:9092"), expected, "{list}");
+        }
     }
 
     fn goes_to(credential: &Credential, address: &str) -> bool {

@@ -19,6 +19,9 @@ use super::report::Files;
 /// Prometheus takes a thousand series of a link without noticing; it does notice a hundred thousand.
 const METRICS_PARTITIONS_MAX: u64 = 1000;
 
+/// How many links may be defined by REST. Each has threads, and all are read again with each change.
+const DEFINITIONS_MAX: u64 = 1000;
+
 /// What a compilation may have of memory, in bytes: an interpreter of 12 MiB takes less than 1 GiB, and without some 100 MiB not even a small plugin is compiled.
 const COMPILE_MEMORY: u64 = 1 << 30;
 const COMPILE_MEMORIES: std::ops::RangeInclusive<u64> = 256 << 20..=64 << 30;
@@ -67,6 +70,8 @@ pub struct DaemonConfig {
     pub compile_memory: u64,
     /// Whether links that are defined by REST may send passwords and tokens in the clear to other machines.
     pub definitions_insecure_plaintext: bool,
+    /// How many links may be defined by REST.
+    pub definitions_max: usize,
 }
 
 impl DaemonConfig {
@@ -95,6 +100,7 @@ impl DaemonConfig {
         let limits = read_limits(table.table("limits"), &Limits::default());
         let compile_memory = table.size("compile_memory", COMPILE_MEMORY, COMPILE_MEMORIES);
         let definitions_insecure_plaintext = table.flag("definitions_insecure_plaintext", false);
+        let definitions_max = table.integer("definitions_max", DEFINITIONS_MAX, 0..=100_000) as usize;
         let place = data_dir.as_ref().map_or(&table.place, |item| &item.place).clone();
         let data_dir = base_dir.join(data_dir.and_then(|item| path(&item)).unwrap_or("tidegate-data"));
         if let (Files::Any, Some(how)) = (table.report.files(), private::openness(&data_dir)) {
@@ -116,6 +122,7 @@ impl DaemonConfig {
             limits,
             compile_memory,
             definitions_insecure_plaintext,
+            definitions_max,
         }
     }
 

@@ -113,7 +113,7 @@ fn read(
     around: &Surroundings<'_>,
 ) -> Option<(Vec<LinkConfig>, InPlace)> {
     let report = table.report;
-    super::check_id("link", id, &Place::top().child("id", 0..0), report);
+    super::check_link_id(id, &Place::top().child("id", 0..0), report);
     let mut clusters = around.clusters.clone();
     let (in_place, brought) = read_in_place(&table, definition, around);
     clusters.extend(in_place.iter().map(|(id, (cluster, _))| (id.clone(), cluster.clone())));

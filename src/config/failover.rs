@@ -1,6 +1,6 @@
 //! `[links.ID.failover_config]`: when the target of a link takes the place of its source, and who is told.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
-use super::credential::{Credential, Peer};
+use super::credential::{Credential, Peer, Recipients};
 use super::reader::{Item, Table};
 use super::report::Files;
 use super::secret::{Secret, is_reference};
@@ -136,13 +136,15 @@ impl Webhook {
         let origin = if is_reference(text) { Secret::parse(&url, base_dir)? } else { Secret::from(text) };
         let mut webhook = Self { url: origin, secret: None, allows_private };
         if matches!(url.report.files(), Files::Rehearsed) && is_reference(text) {
-            webhook.secret = secret.and_then(|item| Credential::parse(&item, base_dir, &[]));
+            webhook.secret = secret.and_then(|item| Credential::parse(&item, base_dir, Recipients::default()));
             return Some(webhook);
         }
         let address = url.parsed(webhook.address())?;
         // A signature is enough to try passwords against it.
         let place: Arc<str> = peer_address(&address).into();
-        webhook.secret = secret.and_then(|item| Credential::parse(&item, base_dir, &[place]));
+        webhook.secret = secret.and_then(|item| {
+            Credential::parse(&item, base_dir, Recipients { addresses: &[place], certified_as: None })
+        });
         if !allows_private && is_known_to_be_private(&address) {
             let message = "nobody will be told: this is a private address";
             url.report.warning(&url.place, message, "set notification_allow_private = true if that is intended");
@@ -165,9 +167,7 @@ fn has_port(authority: &Authority) -> bool {
 /// Whether an address is private whatever a name server says.
 fn is_known_to_be_private(address: &Uri) -> bool {
     let host = address.host().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse().is_ok_and(|ip: IpAddr| is_private(ip.to_canonical()))
+    host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(|ip: IpAddr| is_private(ip))
 }
 
 /// The address of something that takes HTTP. `help` says where what is secret stands instead.
@@ -212,27 +212,51 @@ pub fn redacted(text: &str) -> String {
     }
 }
 
-/// Whether an address is of this machine or of a network that the world does not see.
+/// Whether an address is of this machine or of a network that the world does not see, whatever form it is written in.
 pub fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
-            ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || ip.is_broadcast()
-                || ip.is_multicast()
-                || shared
-        }
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => is_private_v4(ip),
         IpAddr::V6(ip) => {
+            let [first, second, third, ..] = ip.segments();
+            // Deprecated site-local addresses, and the part of NAT64 that a network uses for itself.
+            let is_local = first & 0xffc0 == 0xfec0 || [first, second, third] == [0x64, 0xff9b, 1];
             ip.is_loopback()
                 || ip.is_unspecified()
                 || ip.is_multicast()
                 || ip.is_unique_local()
                 || ip.is_unicast_link_local()
+                || is_local
+                || embedded(ip).any(is_private_v4)
         }
     }
+}
+
+fn is_private_v4(ip: Ipv4Addr) -> bool {
+    let [first, second, third, _] = ip.octets();
+    let shared = first == 100 && (64..128).contains(&second);
+    let special = first == 0 || first >= 240 || [first, second, third] == [192, 0, 0];
+    let benchmarks = first == 198 && [18, 19].contains(&second);
+    ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || shared || special || benchmarks
+}
+
+/// The IPv4 addresses that an IPv6 address may lead to: gateways of 6to4, NAT64, Teredo and ISATAP pass packets on to what is embedded in it.
+fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+    let parts = ip.segments();
+    let at = |index: usize| {
+        let [one, other] = [parts[index], parts[index + 1]].map(u16::to_be_bytes);
+        Ipv4Addr::from([one[0], one[1], other[0], other[1]])
+    };
+    let last = at(6);
+    let ends_with_it = match parts {
+        // Compatible, translated (RFC 2765), NAT64.
+        [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => true,
+        // ISATAP.
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => true,
+        _ => false,
+    };
+    let relay = (parts[0] == 0x2002).then(|| at(1));
+    let teredo = (parts[..2] == [0x2001, 0]).then(|| [at(2), Ipv4Addr::from(!u32::from(last))]);
+    ends_with_it.then_some(last).into_iter().chain(relay).chain(teredo.into_iter().flatten())
 }
 
 #[cfg(test)]
@@ -272,11 +296,30 @@ mod tests {
             ("::1", true),
             ("fd00::1", true),
             ("fe80::1", true),
+            ("0.1.2.3", true),
+            ("198.18.0.1", true),
+            ("240.0.0.1", true),
+            ("fec0::1", true),
             ("::ffff:10.0.0.1", true),
+            ("::ffff:8.8.8.8", false),
+            ("::10.0.0.1", true),
+            ("::8.8.8.8", false),
+            ("::ffff:0:169.254.169.254", true),
+            ("64:ff9b::169.254.169.254", true),
+            ("64:ff9b::8.8.8.8", false),
+            ("64:ff9b:1::808:808", true),
+            ("2002:a9fe:a9fe::1", true),
+            ("2002:808:808::1", false),
+            // Teredo: its server, and inverted, its client.
+            ("2001:0:7f00:1::f7f7:f7f7", true),
+            ("2001:0:808:808::8000:fffe", true),
+            ("2001:0:808:808::f7f7:f7f7", false),
+            ("2a00::5efe:10.0.0.1", true),
+            ("2a00::200:5efe:8.8.8.8", false),
             ("2001:4860:4860::8888", false),
         ] {
             let ip: IpAddr = text.parse().expect("an address");
-            assert_eq!(is_private(ip.to_canonical()), expected, "{text}");
+            assert_eq!(is_private(ip), expected, "{text}");
         }
     }
 }

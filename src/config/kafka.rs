@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::credential::{Credential, is_near};
+use super::credential::{Bound, Credential, Recipients, is_near};
 use super::daemon::path;
 use super::diagnostic::Place;
 use super::reader::{Item, Table};
@@ -75,6 +75,8 @@ pub struct TlsIdentity {
     pub cert_file: PathBuf,
     /// Its private key.
     pub key_file: PathBuf,
+    /// Which brokers may see it; `None`: all of the cluster, since the operator's own file names both.
+    pub bound: Option<Bound>,
 }
 
 /// `[clusters.NAME.security.sasl]`: how we say who we are.
@@ -217,8 +219,10 @@ pub(super) fn read_own_compression(table: &mut Table<'_>) -> Option<Compression>
 impl SecurityConfig {
     fn read(mut table: Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Option<Self> {
         let place = table.place.clone();
-        let tls = read_tls(&mut table, base_dir);
-        let peers = Peers { brokers, base_dir, is_in_the_clear: matches!(tls, Some(None)) };
+        let tls = read_tls(&mut table, base_dir, brokers);
+        let certified_as = tls.as_ref().and_then(|tls| tls.as_ref()?.server_name.as_ref());
+        let recipients = Recipients { addresses: brokers, certified_as };
+        let peers = Peers { recipients, base_dir, is_in_the_clear: matches!(tls, Some(None)) };
         let sasl = table.item("sasl").map(|item| read_sasl(&item, &peers));
         table.finish();
         // All before any `?`, so that all their errors are reported.
@@ -227,7 +231,7 @@ impl SecurityConfig {
 }
 
 /// `None` if something is wrong, `Some(None)` without TLS.
-fn read_tls(table: &mut Table<'_>, base_dir: &Path) -> Option<Option<TlsConfig>> {
+fn read_tls(table: &mut Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Option<Option<TlsConfig>> {
     let enabled = table.flag("enable_tls", false);
     let keys = ["tls_ca_file", "tls_cert_file", "tls_key_file", "tls_server_name"];
     let [ca_file, cert_file, key_file, server_name] = keys.map(|key| table.item(key));
@@ -242,11 +246,18 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path) -> Option<Option<TlsConfig>>
         let message = "a client certificate needs both \"tls_cert_file\" and \"tls_key_file\"";
         one.report.error_if_all_was_read(&one.place, message, "write the other one too, or neither");
     }
+    let server_name = server_name.map(|item| server_name_of(&item));
+    let recipients = Recipients { addresses: brokers, certified_as: server_name.as_ref().and_then(Option::as_ref) };
+    let bound = key_file.as_ref().map(|item| {
+        let file = base_dir.join(path(item)?);
+        Bound::of(item, &file, recipients, "certificate may not be shown")
+    });
     let [ca_file, cert_file, key_file] =
         [ca_file, cert_file, key_file].map(|item| item.map(|item| readable_file(&item, base_dir)));
-    let server_name = server_name.map(|item| server_name_of(&item));
-    let identity = match (cert_file, key_file) {
-        (Some(cert_file), Some(key_file)) => Some(TlsIdentity { cert_file: cert_file?, key_file: key_file? }),
+    let identity = match (cert_file, key_file, bound) {
+        (Some(cert_file), Some(key_file), Some(bound)) => {
+            Some(TlsIdentity { cert_file: cert_file?, key_file: key_file?, bound: bound? })
+        }
         _ => None,
     };
     let ca_file = ca_file.map_or(Some(None), |file| file.map(Some))?;
@@ -282,7 +293,7 @@ enum Mechanism {
 
 /// Whom a secret goes to.
 struct Peers<'a> {
-    brokers: &'a [Arc<str>],
+    recipients: Recipients<'a>,
     /// What the paths of secrets are relative to.
     base_dir: &'a Path,
     is_in_the_clear: bool,
@@ -294,7 +305,7 @@ impl Peers<'_> {
         let (report, place) = (mechanism.report, &mechanism.place);
         match report.files() {
             Files::Within(Within { sends_in_the_clear: false, .. })
-                if !self.brokers.iter().all(|broker| is_near(broker)) =>
+                if !self.recipients.addresses.iter().all(|broker| is_near(broker)) =>
             {
                 let message = "a definition sends no password and no token in the clear to another machine";
                 let help = "write enable_tls = true under \"security\"; the daemon's file can allow it with definitions_insecure_plaintext in [daemon]";
@@ -332,7 +343,7 @@ fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig> {
             );
             let token = table.required("token", "write token = \"${file:PATH}\"");
             token
-                .and_then(|item| Credential::parse(&item, peers.base_dir, peers.brokers))
+                .and_then(|item| Credential::parse(&item, peers.base_dir, peers.recipients))
                 .map(|token| SaslConfig::OAuthBearer { token })
         }
         Some(mechanism) => {
@@ -352,7 +363,7 @@ fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig> {
 fn read_login(table: &mut Table<'_>, peers: &Peers<'_>) -> Option<Login> {
     let username = table.required("username", "write username = \"the name that the brokers know\"");
     let password = table.required("password", "write password = \"${env:NAME}\" or \"${file:PATH}\"");
-    let password = password.and_then(|item| Credential::parse(&item, peers.base_dir, peers.brokers));
+    let password = password.and_then(|item| Credential::parse(&item, peers.base_dir, peers.recipients));
     let username = username?;
     let text = username.text()?;
     let text = username.parsed(match text {

@@ -11,7 +11,7 @@ use crate::model::{Builtins, ClusterId, Compression, Digest, Limits, LinkId, OnE
 
 use super::both_ways::{Topology, Ways, default_letters};
 use super::breaker::BreakerConfig;
-use super::check_id;
+use super::check_link_id;
 use super::cluster::ClusterConfig;
 use super::diagnostic::Place;
 use super::failover::FailoverConfig;
@@ -33,7 +33,7 @@ use super::start::Start;
 use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector, check_topic_characters, check_topic_name};
 use super::transform::{Names, read_transform, settled};
 use super::words::{NAME_BYTES_MAX, words};
-use super::writing::{Refused, Why};
+use super::writing::{KeptByAll, Refused, Why};
 
 /// The most lanes of a link: each is a thread and a transaction in the target.
 pub const LANES_MAX: u64 = 1024;
@@ -109,6 +109,8 @@ pub struct LinkConfig {
     pub written: Option<Digest>,
     /// The links that are known around it, if it marks what it copies.
     pub neighbours: Arc<Neighbours>,
+    /// What all links that are known keep for themselves.
+    pub kept: KeptByAll,
 }
 
 /// `[links.ID.config]`: how a link moves records.
@@ -199,7 +201,7 @@ pub(super) fn read_links(table: Table<'_>, around: &Around<'_>) -> BTreeMap<Link
     let report = table.report;
     let (mut links, mut reverses) = (BTreeMap::new(), Vec::new());
     for (id, id_place, item) in table.named() {
-        let valid = check_id("link", id, &id_place, report);
+        let valid = check_link_id(id, &id_place, report);
         let Some(table) = item.table() else { continue };
         if let Some(mut read) = ReadLink::read(table, id, around).filter(|_| valid) {
             read.link.written = Some(written(item.value));
@@ -339,6 +341,7 @@ impl ReadLink {
             pipeline,
             written: None,
             neighbours: Arc::default(),
+            kept: KeptByAll::default(),
         };
         let mut read = Self { link, topic_places, dead_letters_place, target_place, reverse: None };
         ways.make_reverse(&mut read, transform, report);

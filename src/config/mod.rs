@@ -67,11 +67,11 @@ use toml::de::DeTable;
 use crate::model::{ClusterId, LinkId};
 
 pub use api::{ApiConfig, ApiLimits, ApiTls, AuditConfig, ClientConfig, Role, Subject, TokenConfig};
-pub use both_ways::{Topology, forward_id};
+pub use both_ways::{Topology, failback_id, failback_of, forward_id};
 pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
-pub use credential::{Credential, Peer, Withheld};
+pub use credential::{Bound, Credential, Peer, Withheld};
 pub use daemon::{DaemonConfig, LogFormat};
 pub use definition::{Defined, DefinitionSettings, Surroundings, json_path, new_id, read_definition};
 pub use diagnostic::{Diagnostic, Place, Severity, Source};
@@ -95,7 +95,7 @@ pub use template::{Piece, Template, Variable};
 pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_heartbeat, is_internal};
 pub use transform::parse_mapping;
 pub use units::{parse_duration, parse_size, show_duration};
-pub use writing::{Refused, Why, Writing, may_write};
+pub use writing::{Kept, KeptByAll, Refused, Why, Writing, may_write};
 
 use crate::files::given;
 
@@ -235,6 +235,19 @@ fn check_id(what: &str, id: &str, place: &Place, report: &Report<'_>) -> bool {
         report.error(place, message);
     }
     valid
+}
+
+/// Whether a link that a person defines may have this id.
+fn check_link_id(id: &str, place: &Place, report: &Report<'_>) -> bool {
+    let made_for = match (forward_id(id), failback_of(id)) {
+        (Some(link), _) => format!("is the id of the reverse way of {link:?}"),
+        (None, Some((link, _))) => format!("is the id of a link on which {link:?} fails back"),
+        (None, None) => return check_id("link", id, place, report),
+    };
+    let help =
+        "the daemon makes such links itself: choose an id that ends neither with .reverse nor with .back and a number";
+    report.error_with_help(place, format!("{id:?} {made_for}"), help);
+    false
 }
 
 /// Whether a link, a cluster or the owner of a token may be called so.

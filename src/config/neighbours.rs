@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::flow::marks;
 use super::link::LinkConfig;
+use super::writing::KeptByAll;
 use crate::model::{ClusterId, LinkId};
 
 /// The links between clusters that are joined by links which mark, as far as whoever reads the
@@ -66,13 +67,15 @@ impl Neighbours {
     }
 }
 
-/// Have each of these links know its neighbours among them and `known`.
+/// Have each of these links know its neighbours among them and `known`, and what all of them keep for themselves.
 pub(super) fn introduce<'a>(new: impl Iterator<Item = &'a mut LinkConfig>, known: &[LinkConfig]) {
     let mut new: Vec<&mut LinkConfig> = new.collect();
     let all: Vec<&LinkConfig> = new.iter().map(|link| &**link).chain(known).collect();
     let found = neighbours_of(&all);
+    let kept = KeptByAll::of(all.into_iter());
     for (link, neighbours) in new.iter_mut().zip(found) {
         link.neighbours = neighbours;
+        link.kept = kept.clone();
     }
 }
 

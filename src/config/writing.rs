@@ -3,9 +3,13 @@
 //!
 //! Two checks are made by clusters: the store refuses records for standby topics, and sinks refuse internal names a second time.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
-use crate::model::LinkId;
+use arc_swap::ArcSwap;
+
+use crate::model::{ClusterId, LinkId};
 
 use super::circle::{circle_of_route, would_loop};
 use super::link::LinkConfig;
@@ -68,6 +72,11 @@ impl Refused {
         Self { message: writer.sentence(topic, &why), why }
     }
 
+    /// A topic stands by for another link.
+    pub fn stands_by(writer: Writing<'_>, topic: &str, link: LinkId) -> Self {
+        Self::of(writer, topic, Why::StandsBy(link))
+    }
+
     /// A stable word for this kind of refusal.
     pub fn code(&self) -> &'static str {
         match self.why {
@@ -84,6 +93,7 @@ impl Refused {
         match self.why {
             Why::Strays(_) => "have reverse.rename undo `rename`, or leave the topic out with topics_exclude",
             Why::Grows(_) => "leave out with topics_exclude what links have copied; delete by hand what is too much",
+            Why::StandsBy(_) => "leave the topic out with topics_exclude, or choose another `rename` or `topic_prefix`",
             _ => writer.remedy(),
         }
     }
@@ -136,7 +146,59 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// Whether records may be written to a topic. `others`: the links that are known beside that of the writer, as far as they are known.
+/// What a link keeps for itself in its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    link: LinkId,
+    cluster: ClusterId,
+    dead_letters: Arc<str>,
+    /// The topics that stand by, as far as names in the configuration tell.
+    standbys: BTreeSet<Arc<str>>,
+}
+
+impl Kept {
+    /// What this link keeps.
+    pub fn of(link: &LinkConfig) -> Self {
+        let copies = link.named_topics().filter(|name| link.failover.enabled && link.lets_in(name));
+        Self {
+            link: link.id.clone(),
+            cluster: link.target.clone(),
+            dead_letters: link.dead_letters.as_str().into(),
+            standbys: copies.map(|name| link.target_topic(name).into()).collect(),
+        }
+    }
+
+    fn why(&self, topic: &str, writer_stands_by: bool) -> Option<Why> {
+        if self.standbys.contains(topic) && !writer_stands_by {
+            return Some(Why::StandsBy(self.link.clone()));
+        }
+        (*topic == *self.dead_letters).then(|| Why::DeadLettersOf(self.link.clone()))
+    }
+}
+
+/// What all known links keep for themselves. Whoever asks what a link may write finds it here: every copy of a [`LinkConfig`] shares it, and the daemon
+/// replaces it when links come and go.
+#[derive(Clone, Debug, Default)]
+pub struct KeptByAll(Arc<ArcSwap<Vec<Kept>>>);
+
+impl KeptByAll {
+    /// What these links keep.
+    pub fn of<'a>(links: impl Iterator<Item = &'a LinkConfig>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(links.map(Kept::of).collect())))
+    }
+
+    /// What is kept now.
+    pub fn now(&self) -> Arc<Vec<Kept>> {
+        self.0.load_full()
+    }
+
+    /// Links have come or gone.
+    pub fn replace(&self, kept: Arc<Vec<Kept>>) {
+        self.0.store(kept);
+    }
+}
+
+/// Whether records may be written to a topic. `others`: links that the writer may not know yet: what the writer knows of a link with the same id does not count then.
 ///
 /// # Errors
 /// Why not.
@@ -169,6 +231,12 @@ fn refusal(writer: Writing<'_>, topic: &str, all: &[&LinkConfig]) -> Option<Why>
     }
     if let Some(other) = others().find(|other| *topic == *other.dead_letters) {
         return Some(Why::DeadLettersOf(other.id.clone()));
+    }
+    let known = link.kept.now();
+    let mut known = known.iter().filter(|kept| kept.link != link.id && kept.cluster == link.target);
+    let is_newer = |kept: &Kept| all.iter().any(|other| other.id == kept.link);
+    if let Some(why) = known.find_map(|kept| kept.why(topic, stands_by(link, topic)).filter(|_| !is_newer(kept))) {
+        return Some(why);
     }
     // Where copies and dead letters lead is followed when the configuration is read.
     let is_route = matches!(writer, Writing::Routes(_));

@@ -15,6 +15,7 @@ pub mod embedded;
 mod groups;
 pub mod kafka;
 mod pieces;
+mod standbys;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,10 +24,11 @@ use std::time::{Duration, Instant};
 pub use self::acl::{Acl, AclTopics, Operation};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
+pub use self::standbys::Standbys;
 use crate::config::{MirrorMaker, heartbeat_topic, is_heartbeat, is_internal};
 use crate::model::{
-    Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, NotEncodable, RevisionNumber, Standby, StandbyTopics,
-    StateChange, StoredStates, TopicId, TopicPartition,
+    Batch, Checkpoint, ClusterId, Compression, Digest, LinkId, NotEncodable, RevisionNumber, StateChange, StoredStates,
+    TopicId, TopicPartition,
 };
 
 /// What a lane may do after an error.
@@ -175,8 +177,9 @@ pub trait Cluster: Send + Sync {
     /// Append records to a partition, durably, and answer the offset of the first one. Offsets and placements in `batch` do not matter.
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error>;
 
-    /// The settings of topics that copies of them should have. Topics that are not there are left out.
-    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error>;
+    /// The settings of topics that copies of them should have. Topics that are not there are left out. The inner error: why the settings of a topic
+    /// cannot be read.
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error>;
 
     /// What a topic of this cluster can have of these settings.
     fn settings_kept(&self, settings: &TopicSettings) -> TopicSettings {
@@ -311,28 +314,6 @@ pub trait Cluster: Send + Sync {
 
     /// A writer for a lane.
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error>;
-}
-
-/// The standby topics of a cluster: it accepts records for them from their links only.
-pub trait Standbys {
-    /// As [`Cluster::replace_metadata`], and in the same transaction change whether the link's topics stand by. `value`: `None` keeps what is stored.
-    fn replace(
-        &self,
-        link: &LinkId,
-        key: &str,
-        known: Option<&[u8]>,
-        value: Option<&[u8]>,
-        standby: Option<Standby>,
-    ) -> Result<bool, Error>;
-
-    /// Add topics to those that stand by for the link; `only`: remove all others. Does nothing for a link that was released.
-    fn guard(&self, link: &LinkId, topics: StandbyTopics, only: bool) -> Result<(), Error>;
-
-    /// Remove all guards of the link.
-    fn release(&self, link: &LinkId) -> Result<(), Error>;
-
-    /// The topics that stand by for the link, or did before they were promoted.
-    fn standby_topics(&self, link: &LinkId) -> Result<StandbyTopics, Error>;
 }
 
 /// What a source gives.

@@ -26,7 +26,7 @@ use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::config::{
-    self, Defined, DefinitionSettings, Diagnostic, LinkConfig, Neighbours, PluginSource, Surroundings,
+    self, Defined, DefinitionSettings, Diagnostic, Kept, LinkConfig, Neighbours, PluginSource, Surroundings,
 };
 use crate::connector::{self, Cluster};
 use crate::link::Link;
@@ -96,12 +96,27 @@ impl Daemon {
         if before.as_ref().is_some_and(Stored::is_link) {
             return Err(self.defined_before(&id));
         }
+        self.check_room(&*home)?;
         let stored = match before {
             Some(deleted) => deleted.followed_by(Some(definition), by),
             None => Stored::first(definition, by),
         };
         self.write(&*home, &id, known.as_deref(), &stored)?;
         self.shown(&id)
+    }
+
+    /// Whether one more link may be defined.
+    fn check_room(&self, home: &dyn Cluster) -> Result<(), ControlError> {
+        let most = self.settings().definitions_max;
+        let stored = home.metadata_of_all(NAME).map_err(|error| self.home_error(error))?;
+        // One that cannot be read is there all the same.
+        let is_link = |(id, bytes): &(&LinkId, &Vec<u8>)| decode(id, bytes).map_or(true, |stored| stored.is_link());
+        if stored.iter().filter(is_link).count() < most {
+            return Ok(());
+        }
+        let message = format!("{most} links are defined, and no more may be (definitions_max)");
+        let remedy = "delete links that nobody needs, or raise definitions_max in [daemon]";
+        Err(ControlError::new(ErrorKind::Conflict, "too-many-definitions", message, remedy))
     }
 
     /// Keep a component for links that are defined through the API.
@@ -359,10 +374,19 @@ impl Daemon {
         }
     }
 
-    /// Have all links know who their neighbours are now.
+    /// Have all links know who their neighbours are now, and what others keep for themselves.
     pub(super) fn introduce_links(&self) {
+        let all = self.links();
+        let kept: Arc<Vec<Kept>> = Arc::new(all.iter().map(|hosted| Kept::of(hosted.config())).collect());
+        let is_news = all.iter().any(|hosted| hosted.config().kept.now() != kept);
+        for hosted in &all {
+            hosted.config().kept.replace(kept.clone());
+            if is_news {
+                hosted.link().look_for_topics_soon();
+            }
+        }
         let stays = |hosted: &Arc<Hosted>| hosted.managed_by != ManagedBy::Failback;
-        let links: Vec<Arc<Hosted>> = self.links().into_iter().filter(stays).collect();
+        let links: Vec<Arc<Hosted>> = all.into_iter().filter(stays).collect();
         let configs: Vec<&LinkConfig> = links.iter().map(|hosted| hosted.config()).collect();
         for (hosted, neighbours) in links.iter().zip(config::neighbours_of(&configs)) {
             hosted.link().introduce(self.around(&neighbours));
@@ -396,11 +420,6 @@ impl Daemon {
         };
         let around = Surroundings { clusters: &clusters, in_place: &in_place, links: &links, settings: &settings };
         let defined = config::read_definition(id, definition, &around).map_err(|found| faults(&found))?;
-        if let Some(taken) = defined.link.other_way_id().filter(|taken| links.iter().any(|link| link.id == *taken)) {
-            let message = format!("there is a link {taken} already, which link {id} needs for its other way");
-            let remedy = "give one of the two another id, or let this one go one way";
-            return Err(ControlError::new(ErrorKind::Conflict, "link-exists", message, remedy));
-        }
         let brought = defined.clusters.values().filter_map(|(cluster, _)| check_cluster(&defined.source, cluster));
         let mut errors: Vec<Diagnostic> = brought.collect();
         let ways: Vec<&LinkConfig> = std::iter::once(&defined.link).chain(&defined.reverse).collect();

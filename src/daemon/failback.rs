@@ -16,6 +16,7 @@ use super::{Daemon, lock};
 use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::background;
+use crate::config::failback_of;
 use crate::connector::Class;
 use crate::link::failover::{FailedOver, Phase, Reason, ReturnError};
 use crate::link::supervisor::LinkState;
@@ -274,10 +275,9 @@ impl Daemon {
 
     /// `is_done`: nobody goes on with it.
     fn remove_way_back(&self, link: &LinkId, is_done: bool) {
-        let is_number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
         let is_its = |hosted: &&Arc<Hosted>| {
-            let rest = hosted.config().id.strip_prefix(&**link).and_then(|rest| rest.strip_prefix(".back"));
-            hosted.managed_by == ManagedBy::Failback && rest.is_some_and(is_number)
+            let of = failback_of(&hosted.config().id).map(|(of, _)| of);
+            hosted.managed_by == ManagedBy::Failback && of == Some(&**link)
         };
         for back in self.links().iter().filter(is_its) {
             self.world_to_change().links.remove(&back.config().id);

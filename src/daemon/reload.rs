@@ -239,6 +239,7 @@ fn renewed(before: &DaemonConfig, now: DaemonConfig) -> (DaemonConfig, Vec<Strin
         limits: now.limits,
         compile_memory: now.compile_memory,
         definitions_insecure_plaintext: now.definitions_insecure_plaintext,
+        definitions_max: now.definitions_max,
     };
     (settings, waiting)
 }
@@ -281,6 +282,7 @@ mod tests {
             ("limits", "{ time_ms = 77 }", false),
             ("compile_memory", "'2GiB'", false),
             ("definitions_insecure_plaintext", "true", false),
+            ("definitions_max", "1", false),
         ];
         let shown = |settings: &DaemonConfig| format!("{settings:?}");
         let before = settings("");

@@ -174,7 +174,7 @@ impl Resolver for Careful {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let found = self.inner.resolve(uri, config, timeout)?;
-        let private = found.iter().map(|address| address.ip().to_canonical()).find(|ip| is_private(*ip));
+        let private = found.iter().map(|address| address.ip()).find(|ip| is_private(*ip));
         match private.filter(|_| !self.allows_private) {
             Some(ip) => Err(ureq::Error::Other(Box::new(Private(ip)))),
             None => Ok(found),

@@ -55,7 +55,7 @@ impl Cluster for Panics {
         panic!("{HOW}")
     }
 
-    fn topic_settings(&self, _: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error> {
+    fn topic_settings(&self, _: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error> {
         panic!("{HOW}")
     }
 

@@ -180,16 +180,6 @@ struct Position {
     progress: Progress,
 }
 
-impl Position {
-    /// Take in the epoch of what was read. While the record of the checkpoint has not been compared, none is: this may be another log.
-    /// Which of two is newer cannot be told by them: those of an embedded cluster are random.
-    fn take_epoch(&mut self, epoch: Option<i32>) {
-        if self.awaited.is_none() && epoch.is_some() {
-            self.leader_epoch = epoch;
-        }
-    }
-}
-
 /// An opened lane.
 struct Session {
     link: Arc<Shared>,

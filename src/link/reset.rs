@@ -232,7 +232,7 @@ impl Link {
         let target = Target {
             topic: name,
             partitions: topic.partitions,
-            settings: settings.unwrap_or_default(),
+            settings: settings.transpose()?.unwrap_or_default(),
             replication_factor: self.config().following.replication_factor,
         };
         let made = self.target().make_topics(&[target])?.into_iter().next();

@@ -1,6 +1,6 @@
 //! Reading: topics, records, checkpoints and the rest. Every read sees one durable commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use super::tables::{
 use super::writer::unpoisoned;
 use super::{Shared, Store};
 use crate::model::{
-    Batch, Checkpoint, Digest, LinkId, RevisionNumber, StandbyTopics, StateHead, StateRow, StoredStates, TopicId,
-    TopicPartition,
+    Batch, Checkpoint, Digest, LinkId, RevisionNumber, Standby, StandbyTopics, StateHead, StateRow, StoredStates,
+    TopicId, TopicPartition,
 };
 
 /// Where the records of an epoch end in a partition.
@@ -341,6 +341,33 @@ impl Store {
             let Some(table) = open_newer(&transaction, STANDBYS, &self.shared.path)? else { return Ok(Vec::new()) };
             let rows = table.iter().map_err(|error| self.shared.read_failed(error))?;
             rows.map(|row| Ok(row.map_err(|error| self.shared.read_failed(error))?.0.value().into())).collect()
+        })
+    }
+
+    /// The topics that take no records of a link, because they stand by for others: each with one of these.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub fn guarded_by_others(&self, link: &str) -> Result<BTreeMap<Arc<str>, LinkId>, Error> {
+        self.shared.reading(|| {
+            let failed = |error| self.shared.read_failed(error);
+            let transaction = self.shared.begin_read()?;
+            let path = &self.shared.path;
+            let Some(guards) = open_newer(&transaction, STANDBYS, path)? else { return Ok(BTreeMap::new()) };
+            let Some(table) = open_newer(&transaction, STANDBY_TOPICS, path)? else { return Ok(BTreeMap::new()) };
+            let (mut guarded, mut own) = (BTreeMap::<Arc<str>, LinkId>::new(), BTreeSet::new());
+            for row in table.iter().map_err(failed)? {
+                let (key, _) = row.map_err(failed)?;
+                let (topic, of) = key.value();
+                let standby = guards.get(of).map_err(failed)?.map(|standby| standby.value());
+                if of == link {
+                    own.insert(Arc::<str>::from(topic));
+                } else if standby == Some(Standby::Guarded.number()) {
+                    guarded.entry(topic.into()).or_insert_with(|| of.into());
+                }
+            }
+            guarded.retain(|topic, _| !own.contains(topic));
+            Ok(guarded)
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kafka_brokers::{Cluster, Resource, free_port};
 use kafka_oracle::{Codec, Plan, Writer};
-use tidegate::api::wire::{LinkStatus, Trouble};
+use tidegate::api::wire::{LinkStatus, Notice, Trouble};
 
 use crate::clusters::{Version, options};
 use crate::harness::{Site, wait_until};
@@ -130,10 +130,8 @@ fn each_link_names_its_own_mistake_and_the_others_go_on() {
     for (link, code, words) in [
         ("nowhere", "cannot-connect", &*nobody),
         ("stranger", "authentication-failed", "stranger"),
-        ("narrow", "target-partitions", "narrow-records"),
         ("no-id", "transactional-id-not-authorized", "tidegate.no-id."),
         ("no-topic", "topic-not-authorized", "no-topic-records"),
-        ("no-create", "topic-not-authorized", "no-create-records"),
         ("no-group", "group-not-authorized", "tidegate.no-group"),
     ] {
         let trouble = await_trouble(&site, link, code);
@@ -141,6 +139,15 @@ fn each_link_names_its_own_mistake_and_the_others_go_on() {
         assert!(trouble.message.contains(words), "{link}: {trouble:?}");
         assert!(!trouble.remedy.is_empty(), "{link}: {trouble:?}");
         assert_eq!(site.client.link(link).counters.records_out, 0, "{link}");
+    }
+    // What is wrong with a topic keeps its link from nothing else.
+    for (link, code, is_copied) in [("narrow", "target-partitions", true), ("no-create", "topic-not-authorized", false)]
+    {
+        let topic = format!("{link}-records");
+        let now = || site.client.link(link);
+        let is_told = |notice: &Notice| notice.code == code && notice.topic.as_ref() == Some(&topic);
+        wait_until("it is named", || now().notices.iter().any(is_told));
+        wait_until("it runs", || now().status == LinkStatus::Active && (now().counters.records_out > 0) == is_copied);
     }
     let expected = kafka_oracle::read(&source.bootstrap(), "records").expect("the source");
     kafka_oracle::await_copy(&expected, &target.internal_bootstrap(), "good-records", PATIENCE).expect("a copy");

@@ -153,7 +153,7 @@ impl Cluster for Meanwhile {
     fn make_topics(&self, targets: &[Target]) -> Result<Vec<Result<Topic, Error>>, Error> {
         self.cluster.make_topics(targets)
     }
-    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error> {
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error> {
         self.cluster.topic_settings(topics)
     }
     fn change_settings(

@@ -38,6 +38,30 @@ fn produce(site: &Site, values: std::ops::Range<u32>) {
 }
 
 #[test]
+fn no_more_links_are_defined_than_the_daemon_takes() {
+    let site = Site::new(CLUSTERS);
+    let text = fs::read_to_string(site.config()).expect("the file");
+    site.write_config(&text.replacen("[daemon]", "[daemon]\ndefinitions_max = 2", 1));
+    let _daemon = site.start();
+    let define = |id: &str, letters: &str| {
+        let definition = json!({
+            "id": id, "source_cluster": { "cluster_id": "east" }, "target_cluster": { "cluster_id": "west" },
+            "topics": ["orders"], "topic_prefix": id, "dead_letters": letters,
+        });
+        site.client.send("POST", LINKS, None, &definition.to_string())
+    };
+    assert_eq!((define("a", "la").status, define("b", "lb").status), (201, 201));
+    let refused = problem(&define("c", "lc"), 409, "too-many-definitions");
+    assert!(refused.detail.contains("definitions_max") && !refused.remedy.is_empty(), "{refused:?}");
+    let change = site.client.send("PUT", &format!("{LINKS}/a"), None, "{\"name\": \"other\"}");
+    assert_eq!(change.status, 200, "what is there can be changed: {}", change.body);
+    assert_eq!(site.client.delete(&format!("{LINKS}/a")).expect("an answer").status, 204);
+    assert_eq!(define("c", "lc").status, 201, "one that was deleted does not count");
+    let reserved = define("b.back1", "lr");
+    assert!(reserved.status == 400 && reserved.body.contains("fails back"), "{}", reserved.body);
+}
+
+#[test]
 fn a_link_lives_from_its_definition_to_its_deletion() {
     let site = Site::new(CLUSTERS);
     let daemon = site.start();

@@ -29,6 +29,7 @@ mod failover;
 mod gallery;
 mod harness;
 mod house;
+mod left_out;
 mod log;
 mod lying;
 mod metrics;

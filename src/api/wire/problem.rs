@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Appended;
 
 /// The codes of requests that are refused: those with a status below 500. What the daemon or a cluster cannot do now has the code of the link's or cluster's trouble.
-pub const CODES: [&str; 69] = [
+pub const CODES: [&str; 70] = [
     "active-active",
     "api-exposed",
     "audit-file",
@@ -67,6 +67,7 @@ pub const CODES: [&str; 69] = [
     "standing-by",
     "tls-files",
     "tls-required",
+    "too-many-definitions",
     "too-many-requests",
     "topic-exists",
     "topic-not-found",

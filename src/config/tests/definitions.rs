@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{CLUSTERS, config};
-use crate::config::{DefinitionSettings, LinkConfig, Surroundings, json_path, read_definition};
+use crate::config::{
+    ClusterKind, Defined, DefinitionSettings, LinkConfig, Peer, Surroundings, json_path, read_definition,
+};
 use crate::model::json::tests::any_json;
 use crate::model::{Digest, Json, JsonObject, Limits};
 
@@ -18,6 +20,10 @@ fn define(more: &Json) -> Result<LinkConfig, Vec<String>> {
 
 /// The same on a daemon with a directory of secrets.
 fn define_within(secrets_dir: Option<&Path>, more: &Json) -> Result<LinkConfig, Vec<String>> {
+    read_within(secrets_dir, more).map(|defined| defined.link)
+}
+
+fn read_within(secrets_dir: Option<&Path>, more: &Json) -> Result<Defined, Vec<String>> {
     let clusters = config(CLUSTERS).clusters;
     let settings = DefinitionSettings {
         limits: Limits::default(),
@@ -31,9 +37,7 @@ fn define_within(secrets_dir: Option<&Path>, more: &Json) -> Result<LinkConfig, 
     let (Json::Object(mut definition), Json::Object(more)) = (whole, more.clone()) else { panic!("two objects") };
     definition.extend(more);
     let defined = read_definition("l", &definition, &around);
-    defined
-        .map(|defined| defined.link)
-        .map_err(|found| found.iter().map(|found| format!("{}: {}", json_path(found), found.message)).collect())
+    defined.map_err(|found| found.iter().map(|found| format!("{}: {}", json_path(found), found.message)).collect())
 }
 
 #[test]
@@ -57,6 +61,46 @@ fn a_webhook_is_signed_for_the_hosts_that_are_listed_now() {
     assert!(refused.ends_with("beside the secret has no line for b.example.com:443"), "{refused}");
     write("brokers", "b.example.com\n");
     assert_eq!(is_signed(), Ok(true));
+}
+
+/// A definition chooses the brokers and the name that their certificates have to have; it must not choose who gets to see a certificate of the daemon.
+#[test]
+fn a_certificate_is_shown_to_the_brokers_that_are_listed_now() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("a file");
+    ["cert.pem", "key.pem"].iter().for_each(|name| write(name, "planted"));
+    let tls = json!({
+        "enable_tls": true, "tls_cert_file": "cert.pem", "tls_key_file": "key.pem", "tls_server_name": "kafka.internal",
+    });
+    let cluster = json!({"cluster_id": "k", "brokers": ["broker.example:9092"], "security": tls});
+    let more: Json = json!({ "source_cluster": cluster }).into();
+    for (list, unlisted) in [
+        ("", Some("broker.example")),
+        ("kafka.internal", Some("broker.example")),
+        ("broker.example", Some("kafka.internal")),
+        ("broker.example:9092\nkafka.internal\n", None),
+    ] {
+        write("brokers", list);
+        let refused = read_within(Some(dir.path()), &more).err().unwrap_or_default().join("\n");
+        let expected = unlisted.map(|host| {
+            format!(
+                "$.source_cluster.security.tls_key_file: this certificate may not be shown to {host}: add a line with \
+                 that host to the file \"brokers\" in the directory of the secret"
+            )
+        });
+        assert_eq!(refused, expected.unwrap_or_default(), "{list}");
+    }
+    let defined = read_within(Some(dir.path()), &more).expect("a link");
+    let (cluster, _) = &defined.clusters["k"];
+    let ClusterKind::Kafka(kafka) = &cluster.kind else { panic!("a Kafka cluster") };
+    let identity = kafka.security.tls.as_ref().and_then(|tls| tls.identity.as_ref()).expect("a certificate");
+    let admits = |address| {
+        let peer = Peer { address, in_clear_text: false };
+        identity.bound.as_ref().expect("bound").admit(peer).is_ok()
+    };
+    assert_eq!([admits("broker.example:9092"), admits("other.example:9092")], [true, false]);
+    write("brokers", "other.example\nkafka.internal\n");
+    assert_eq!([admits("broker.example:9092"), admits("other.example:9092")], [false, true]);
 }
 
 fn with_config(config: Json) -> Json {

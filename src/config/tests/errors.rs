@@ -21,7 +21,7 @@ fn unknown_keys_are_errors_with_a_suggestion() {
             "7:27 error links.l.config.x: unknown key \"x\" | known here: enable_idempotence, concurrent_partitions, \
              enable_compression, compression_type, compression_level, batch_size, max_bytes, max_messages, checkpoint_interval_ms, \
              throttle_rate_bytes_per_sec, enable_exactly_once, transaction_timeout_ms",
-            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, api, metadata, secrets_dir, log_format, metrics_partitions_max, otlp, limits, compile_memory, definitions_insecure_plaintext",
+            "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, api, metadata, secrets_dir, log_format, metrics_partitions_max, otlp, limits, compile_memory, definitions_insecure_plaintext, definitions_max",
             "12:1 error clusters.north.file: unknown key \"file\" | known here: kind, path, compression, compression_level, topics",
             "13:10 error clusters.north.topics.t.partition: unknown key \"partition\" | did you mean \"partitions\"?",
         ],
@@ -470,4 +470,26 @@ fn files_that_cannot_be_read_say_what_to_do() {
     std::fs::write(base_dir().join("latin1.toml"), b"a = 1\nb = '\xc3\xbc\xfc'\n").expect("file");
     let latin1 = format!("{base}/latin1.toml:2:7: error: not UTF-8 from here on\n  = help: save the file as UTF-8");
     assert_eq!(load("latin1.toml"), latin1);
+}
+
+/// A failback would wait for ever for an id that somebody else has, and so would a reverse way.
+#[test]
+fn ids_of_links_that_the_daemon_makes_are_not_for_others() {
+    let help =
+        "the daemon makes such links itself: choose an id that ends neither with .reverse nor with .back and a number";
+    for (id, said) in [
+        ("l.back1", Some("is the id of a link on which \"l\" fails back")),
+        ("l.back17", Some("is the id of a link on which \"l\" fails back")),
+        ("l.back1.back2", Some("is the id of a link on which \"l.back1\" fails back")),
+        ("l.reverse", Some("is the id of the reverse way of \"l\"")),
+        ("l.back", None),
+        ("l.back1x", None),
+        ("l.back01", None),
+        ("lback1", None),
+        ("reverse", None),
+    ] {
+        let text = format!("[links.\"{id}\"]\nsource = 'east'\ntarget = 'west'\ntopics = ['t']\n");
+        let expected = said.map(|said| format!("1:8 error links.\"{id}\": \"{id}\" {said} | {help}"));
+        check_with_clusters(&text, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    }
 }

@@ -80,7 +80,7 @@ fn every_setting_of_a_kafka_cluster_can_differ_from_its_default() {
     let topic = &config.clusters["k"].topics["t"];
     assert_eq!((topic.partitions, topic.retention_ms, topic.retention_bytes), (4, Some(604_800_000), Some(1 << 30)));
     let path = |name: &str| base_dir().join(name);
-    let identity = TlsIdentity { cert_file: path("all-cert.pem"), key_file: path("all-key.pem") };
+    let identity = TlsIdentity { cert_file: path("all-cert.pem"), key_file: path("all-key.pem"), bound: None };
     let tls = TlsConfig {
         ca_file: Some(path("all-ca.pem")),
         identity: Some(identity),

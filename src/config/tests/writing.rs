@@ -1,8 +1,10 @@
 //! Who may write to which topic.
 
+use std::sync::Arc;
+
 use super::circles::link;
 use super::{CLUSTERS, config};
-use crate::config::{Config, LinkConfig, Writing, may_write};
+use crate::config::{Config, LinkConfig, Why, Writing, may_write};
 
 /// Names that nobody from outside writes to, whoever it is.
 const INTERNAL: [&str; 9] = [
@@ -87,4 +89,34 @@ fn a_route_does_not_lead_back_to_where_the_link_reads() {
     // Each leaves out what has been where it writes.
     let marked = back("t").replace("target = ", "provenance = true\ntarget = ");
     assert_eq!(refused(&marked), None);
+}
+
+/// Each place that decides about copies asks with what all links keep, whatever it knows of them.
+#[test]
+fn copies_are_decided_with_what_all_links_keep() {
+    let standby = "failover_config = { enabled = true }\n";
+    let letters = "dead_letters = 'bad'\n";
+    let text = link("l", "east", "west", "'/.*/'", "")
+        + &link("standby", "east", "west", "'orders'", "dr.")
+        + standby
+        + &link("letters", "east", "west", "'u'", "p.")
+        + letters
+        + &link("elsewhere", "west", "east", "'other'", "dr.")
+        + standby;
+    let config = config(&(text + CLUSTERS));
+    let l = &config.links["l"];
+    let refused = |topic: &str| l.copy_of(topic).map_err(|refused| refused.why);
+    assert_eq!(refused("bad"), Err(Why::DeadLettersOf("letters".into())));
+    assert_eq!(refused("standby.dead-letters"), Err(Why::DeadLettersOf("standby".into())));
+    assert_eq!(refused("dr.orders"), Err(Why::StandsBy("standby".into())));
+    assert_eq!(refused("elsewhere.dead-letters"), Ok(Some("elsewhere.dead-letters".into())), "of another cluster");
+    assert_eq!(refused("orders"), Ok(Some("orders".into())));
+    assert_eq!(codes(&ways(l), "bad", &[]), [["invalid-topic-name"; 3].as_slice(), &[""]].concat());
+    // A definition of the link that is newer counts instead of what was known of it.
+    let newer = LinkConfig { dead_letters: "worse".to_owned(), ..config.links["letters"].clone() };
+    assert_eq!(codes(&[Writing::Copies(l)], "bad", &[&newer]), [""]);
+    assert_eq!(codes(&[Writing::Copies(l)], "worse", &[&newer]), ["invalid-topic-name"]);
+    // All links are gone.
+    l.kept.replace(Arc::default());
+    assert_eq!(refused("bad"), Ok(Some("bad".into())));
 }

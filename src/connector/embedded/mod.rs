@@ -44,6 +44,8 @@ impl From<crate::store::Error> for Error {
     fn from(error: crate::store::Error) -> Self {
         let class = match error {
             crate::store::Error::Fenced { .. } => Class::Fenced,
+            // Who opens again leaves the topic out.
+            crate::store::Error::StandingBy { .. } => Class::Reopen,
             // All others come again as long as nobody does something about them.
             _ => Class::Fatal,
         };
@@ -173,8 +175,9 @@ impl Cluster for EmbeddedCluster {
         }
     }
 
-    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error> {
-        let found = topics.iter().filter_map(|name| Some((name.clone(), settings(self.store.topic(name)?.retention))));
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error> {
+        let settings_of = |name| Some(settings(self.store.topic(name)?.retention));
+        let found = topics.iter().filter_map(|name| Some((name.clone(), Ok(settings_of(name)?))));
         Ok(found.collect())
     }
 
@@ -291,6 +294,10 @@ impl Standbys for EmbeddedCluster {
             self.store.execute(Command::Release { link: link.clone() })?;
         }
         Ok(())
+    }
+
+    fn guarded_by_others(&self, link: &LinkId) -> Result<BTreeMap<Arc<str>, LinkId>, Error> {
+        Ok(self.store.guarded_by_others(link)?)
     }
 
     fn standby_topics(&self, link: &LinkId) -> Result<StandbyTopics, Error> {

@@ -433,7 +433,8 @@ fn settings_are_retention_and_nothing_else() {
         let changes = changes.iter().map(|(name, value)| (name.to_string(), value.map(str::to_owned))).collect();
         let refused = home.cluster.change_settings(&BTreeMap::from([(name.clone(), changes)])).expect("changed");
         assert!(refused.is_empty(), "{refused:?}");
-        home.cluster.topic_settings(&[name.clone(), "unknown".into()]).expect("settings").remove(&name)
+        let mut settings = home.cluster.topic_settings(&[name.clone(), "unknown".into()]).expect("settings");
+        settings.remove(&name).map(|settings| settings.expect("known"))
     };
     let settings = |settings: &[(&str, &str)]| -> Option<TopicSettings> {
         Some(settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())

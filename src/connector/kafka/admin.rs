@@ -218,12 +218,12 @@ impl Admin {
         if unknown.is_empty() {
             return Ok(());
         }
-        let found = self.describe(&unknown)?;
+        let mut found = self.describe(&unknown)?;
         let mut limits = lock(&self.limits);
         for name in unknown {
-            let settings = found.get(&name).into_iter().flatten();
+            let settings = found.remove(&name).transpose()?.into_iter().flatten();
             let limit = settings.into_iter().find(|setting| setting.name.as_str() == MAX_MESSAGE_BYTES);
-            match limit.and_then(|setting| setting.value.as_ref()?.parse().ok()) {
+            match limit.and_then(|setting| setting.value?.parse().ok()) {
                 Some(bytes) => drop(limits.insert(name, (bytes, Instant::now()))),
                 None => drop(limits.remove(&name)),
             }

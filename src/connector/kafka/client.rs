@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
-    ProduceRequest, TopicName,
+    FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::error::{self, Code};
+pub(super) use super::metadata::Metadata;
 use super::produce::{self, TopicRecords};
 use super::records::{FinishedBatch, Stamp};
 use super::wire::{Call, Connection, Settings, WireError};
@@ -35,80 +35,6 @@ const MOVE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long a broker is waited for before the next one is asked beside it: longer than an answer takes over any distance.
 const ASK_NEXT_AFTER: Duration = Duration::from_secs(1);
-
-/// What a cluster said of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Metadata {
-    /// The addresses of the brokers that are up.
-    pub(super) brokers: BTreeMap<i32, Arc<str>>,
-    /// The broker that administrative requests go to.
-    pub(super) controller: i32,
-    /// All topics that we may see, those of the cluster itself aside.
-    pub(super) topics: BTreeMap<Arc<str>, TopicMetadata>,
-    /// The topics of the cluster itself.
-    pub(super) internal: BTreeSet<Arc<str>>,
-}
-
-/// A topic in [`Metadata`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TopicMetadata {
-    /// Its id; nil where the cluster has none (before Kafka 2.8).
-    pub(super) id: Uuid,
-    /// Of each partition the broker that leads it, if one does, and since which epoch.
-    pub(super) leaders: Vec<Leader>,
-}
-
-/// Who leads a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Leader {
-    /// The broker; `None` while there is none.
-    pub(super) broker: Option<i32>,
-    /// Grows with each election.
-    pub(super) epoch: i32,
-}
-
-impl Metadata {
-    /// The leader of a partition.
-    ///
-    /// # Errors
-    /// No such partition, or nobody leads it now.
-    pub(super) fn leader(&self, partition: &TopicPartition) -> Result<(i32, Leader), Error> {
-        let topic = self.topics.get(&partition.topic).ok_or_else(|| error::unknown_topic(&partition.topic))?;
-        let leader = topic.leaders.get(partition.partition as usize);
-        let leader = *leader.ok_or_else(|| error::unknown_partition(partition, topic.leaders.len()))?;
-        let broker = leader.broker.ok_or_else(|| error::no_leader(partition))?;
-        Ok((broker, leader))
-    }
-
-    /// Whether there are the same topics with as many partitions.
-    fn has_shape_of(&self, other: &Self) -> bool {
-        let shape = |(name, topic): (&Arc<str>, &TopicMetadata)| (name.clone(), topic.id, topic.leaders.len());
-        self.topics.iter().map(shape).eq(other.topics.iter().map(shape))
-    }
-
-    fn read(answer: MetadataResponse) -> Self {
-        let brokers = answer.brokers.into_iter().map(|broker| {
-            // It is shown in errors.
-            let host = broker.host.escape_debug();
-            // An IPv6 address needs brackets before a port.
-            let host = if broker.host.contains(':') { format!("[{host}]") } else { host.to_string() };
-            (broker.node_id.0, format!("{host}:{}", broker.port).into())
-        });
-        let (internal, topics): (Vec<_>, Vec<_>) = answer.topics.into_iter().partition(|topic| topic.is_internal);
-        let internal = internal.into_iter().filter_map(|topic| Some(topic.name?.0.as_str().into())).collect();
-        let topics = topics.into_iter().filter(|topic| topic.error_code == 0);
-        let topics = topics.filter_map(|topic| {
-            let mut leaders = vec![Leader { broker: None, epoch: -1 }; topic.partitions.len()];
-            for partition in &topic.partitions {
-                let place = usize::try_from(partition.partition_index).ok()?;
-                let broker = Some(partition.leader_id.0).filter(|broker| *broker >= 0);
-                *leaders.get_mut(place)? = Leader { broker, epoch: partition.leader_epoch };
-            }
-            Some((topic.name?.0.as_str().into(), TopicMetadata { id: topic.topic_id, leaders }))
-        });
-        Self { brokers: brokers.collect(), controller: answer.controller_id.0, topics: topics.collect(), internal }
-    }
-}
 
 /// Makes connections to a cluster, and knows its metadata.
 #[derive(Debug)]
@@ -132,6 +58,7 @@ pub(super) struct Client {
 }
 
 /// A way to ask any broker.
+#[allow(clippy::large_enum_variant, reason = "it is handed on and taken apart at once")]
 enum Asking {
     /// On a connection that there is.
     On(Connection),
@@ -274,6 +201,10 @@ impl Client {
         lock(&self.known).asked = Some(Instant::now());
         let metadata = Arc::new(Metadata::read(answered?));
         let before = std::mem::replace(&mut lock(&self.known).metadata, metadata.clone());
+        if metadata.impossible > before.impossible {
+            let count = metadata.impossible;
+            tracing::warn!(count, "the cluster names topics as no topic can be called: they are left out");
+        }
         if !metadata.has_shape_of(&before) {
             self.topology.fetch_add(1, Relaxed);
         }

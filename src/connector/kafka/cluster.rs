@@ -203,7 +203,7 @@ impl Cluster for KafkaCluster {
         }
     }
 
-    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error> {
+    fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error> {
         self.admin.settings(topics)
     }
 

@@ -113,12 +113,15 @@ impl fmt::Display for Code {
     }
 }
 
+/// What helps where a record batch will never be read.
+const SKIP: &str = "skip the record batch: `tidegate link reset LINK --topic TOPIC --partition PARTITION --to OFFSET`, with the offset behind it";
+
 /// Record batches that cannot be read, whoever reads them: that does not go away by itself.
 pub(super) fn undecodable(partition: &TopicPartition, error: &records::Error) -> Error {
     let remedy = match error {
         records::Error::OldFormat { .. } => "copy the topic once with a client of Kafka 3",
         records::Error::UnknownCodec { .. } => "use a newer version of this daemon",
-        records::Error::DecompressedTooLarge { .. } => "start the link behind it",
+        records::Error::DecompressedTooLarge { .. } => SKIP,
         _ => "start the link again; if that does not help, check the broker's disk",
     };
     Error { class: Class::Fatal, code: error.code(), message: format!("{partition}: {error}"), remedy }

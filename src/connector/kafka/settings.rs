@@ -45,11 +45,14 @@ const TOPIC: i8 = 2;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 
-type Described = BTreeMap<Arc<str>, Vec<DescribeConfigsResourceResult>>;
+type Described = BTreeMap<Arc<str>, Result<Vec<DescribeConfigsResourceResult>, Error>>;
 
 impl Admin {
-    /// The settings that copies of topics get. Topics that are not there are left out.
-    pub(super) fn settings(&self, names: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Error> {
+    /// The settings that copies of topics get. Topics that are not there are left out. The inner error: why those of a topic are not known.
+    pub(super) fn settings(
+        &self,
+        names: &[Arc<str>],
+    ) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error> {
         let copied = |described: Vec<DescribeConfigsResourceResult>| {
             let copied = described.into_iter().filter(|setting| {
                 let own = setting.config_source == OF_THE_TOPIC || setting.name.as_str() == MAX_MESSAGE_BYTES;
@@ -57,10 +60,10 @@ impl Admin {
             });
             copied.filter_map(|setting| Some((setting.name.to_string(), setting.value?.to_string()))).collect()
         };
-        Ok(self.describe(names)?.into_iter().map(|(name, described)| (name, copied(described))).collect())
+        Ok(self.describe(names)?.into_iter().map(|(name, described)| (name, described.map(copied))).collect())
     }
 
-    /// All that a cluster says of topics. Those that are not there are left out.
+    /// All that a cluster says of topics. Those that are not there are left out. The inner error: why it says nothing of one.
     pub(super) fn describe(&self, names: &[Arc<str>]) -> Result<Described, Error> {
         let mut described = BTreeMap::new();
         for some in names.chunks(TOPICS_AT_ONCE) {
@@ -82,9 +85,12 @@ impl Admin {
         for found in self.ask_controller(&request)?.results {
             let name: Arc<str> = found.resource_name.as_str().into();
             match Code(found.error_code) {
-                Code(0) => drop(described.insert(name, found.configs)),
+                Code(0) => drop(described.insert(name, Ok(found.configs))),
                 Code::UNKNOWN_TOPIC_OR_PARTITION => {}
-                code => return Err(error::settings_not_read(&name, code)),
+                code => {
+                    let error = error::settings_not_read(&name, code);
+                    described.insert(name, Err(error));
+                }
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions, overtaken};
-use crate::config::{LinkConfig, Rename, Start, TopicSelector, Topology};
+use crate::config::{LinkConfig, Rename, Start, TopicSelector, Topology, failback_id};
 use crate::link::events::Event;
 use crate::link::failure::Failure;
 use crate::link::genesis::{GENESIS, Stored};
@@ -123,7 +123,7 @@ impl Link {
         let source = self.source();
         let mut number = over.epoch;
         loop {
-            let id: LinkId = way_back_id(&self.config().id, number).into();
+            let id: LinkId = failback_id(&self.config().id, number).into();
             match source.metadata(&id, FAILBACK_OF)? {
                 Some(owner) if owner == failover => return Ok(Some(number)),
                 None if source.metadata(&id, GENESIS)?.is_none() => {
@@ -352,9 +352,4 @@ impl Link {
             ..forward.clone()
         })
     }
-}
-
-/// The id of the failback link of this number.
-pub(super) fn way_back_id(link: &str, number: u32) -> String {
-    format!("{link}.back{number}")
 }

@@ -92,7 +92,7 @@ impl FailedOver {
 
     /// The id of the failback link of `link`. An older tidegate knows it by the epoch alone.
     pub fn way_back_id(&self, link: &str) -> String {
-        super::back::way_back_id(link, self.back.unwrap_or(self.epoch))
+        crate::config::failback_id(link, self.back.unwrap_or(self.epoch))
     }
 
     /// Why no lane runs.

@@ -4,6 +4,7 @@
 //! A topic is guarded as soon as the configuration, a checkpoint or a topic of the source names it, and before the link creates it. It stays guarded as long as the
 //! link would copy to it, whether the source answers or not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Phase;
@@ -12,7 +13,7 @@ use crate::connector::{Cluster, Standbys};
 use crate::link::failure::Failure;
 use crate::link::genesis::{GENESIS, Genesis, of_lanes, read};
 use crate::link::supervisor::Link;
-use crate::model::{Standby, StandbyTopics};
+use crate::model::{LinkId, Standby, StandbyTopics};
 
 /// What the link's topics are, as its genesis says; `None`: none of them is to take the place of another one.
 pub(in crate::link) fn standby(config: &LinkConfig, genesis: Option<&Genesis>) -> Option<Standby> {
@@ -37,6 +38,14 @@ pub(in crate::link) fn guard(
         standbys.guard(&config.id, news, false)?;
     }
     Ok(())
+}
+
+/// The topics of the target that stand by for other links and take no records of this one, each with the link.
+pub(in crate::link) fn guarded_by_others(
+    target: &dyn Cluster,
+    link: &LinkId,
+) -> Result<BTreeMap<Arc<str>, LinkId>, Failure> {
+    Ok(target.standbys().map_or(Ok(BTreeMap::new()), |standbys| standbys.guarded_by_others(link))?)
 }
 
 /// The topics that the link copies, by the names of their copies.

@@ -176,6 +176,16 @@ pub(super) fn checkpoint(position: &Position, next_offset: i64, revision: Revisi
     }
 }
 
+impl Position {
+    /// Take in the epoch of what was read. While the record of the checkpoint has not been compared, none is: this may be another log.
+    /// Which of two is newer cannot be told by them: those of an embedded cluster are random.
+    pub(super) fn take_epoch(&mut self, epoch: Option<i32>) {
+        if self.awaited.is_none() && epoch.is_some() {
+            self.leader_epoch = epoch;
+        }
+    }
+}
+
 impl Session {
     /// Compare what comes first of a partition with the record that its checkpoint names, and leave out what was read before. `None`
     /// if there is nothing new.

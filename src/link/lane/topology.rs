@@ -40,10 +40,7 @@ impl Session {
     /// Take in all topics that there are. Records do not wait for it: none are read yet.
     pub(super) fn take_in_all(&mut self) -> Result<(), Failure> {
         self.topology.told = Some(self.link.source.topology_version());
-        let Looked { found, not_made, .. } = self.link.find_topics()?;
-        if let Some((_, failure)) = not_made.into_iter().find(|(chosen, _)| !self.mine(&chosen.topic).is_empty()) {
-            return Err(failure);
-        }
+        let Looked { found, .. } = self.link.find_topics()?;
         self.report_deleted(&found);
         self.take_stock(&found)?;
         let mut taken = Ok(());
@@ -77,7 +74,7 @@ impl Session {
         let is_there = |topic: &Arc<str>| found.topics.contains_key(topic);
         for partition in self.checkpoints.keys() {
             let topic = &partition.topic;
-            if !is_there(topic) && found.refused.is_none() && self.link.config.selects(topic) {
+            if !is_there(topic) && found.is_gone(topic) && self.link.config.selects(topic) {
                 self.link.topics.notices.source_gone(topic, &self.link.events);
             }
         }
@@ -92,7 +89,7 @@ impl Session {
         let gone: Vec<Arc<str>> =
             self.topology.taken.keys().filter(|topic| !found.topics.contains_key(*topic)).cloned().collect();
         if !gone.is_empty() {
-            self.let_go(&gone)?;
+            self.let_go(&gone, found)?;
         }
         let is_new = |chosen: &&Chosen| self.topology.taken.get(&chosen.topic.name) != Some(&chosen.topic.partitions);
         self.topology.waiting = found.topics.values().filter(is_new).cloned().collect();
@@ -104,8 +101,8 @@ impl Session {
         self.prepare_routes()
     }
 
-    /// Topics are not there any more: what was read of them is committed, and they are read no further.
-    fn let_go(&mut self, topics: &[Arc<str>]) -> Result<(), Failure> {
+    /// Topics are not there any more, or cannot be copied any more: what was read of them is committed, and they are read no further.
+    fn let_go(&mut self, topics: &[Arc<str>], found: &Found) -> Result<(), Failure> {
         self.drain()?;
         let gone: Vec<TopicPartition> =
             self.positions.keys().filter(|partition| topics.contains(&partition.topic)).cloned().collect();
@@ -118,7 +115,9 @@ impl Session {
         drop(status);
         for topic in topics {
             self.topology.taken.remove(topic);
-            self.link.topics.notices.source_gone(topic, &self.link.events);
+            if found.is_gone(topic) {
+                self.link.topics.notices.source_gone(topic, &self.link.events);
+            }
         }
         self.topology.gone.extend_from_slice(topics);
         Ok(())
@@ -359,7 +358,7 @@ impl Session {
             return Ok(TopicSettings::new());
         }
         let mut settings = self.link.source.topic_settings(std::slice::from_ref(source))?;
-        Ok(settings.remove(source).unwrap_or_default())
+        Ok(settings.remove(source).transpose()?.unwrap_or_default())
     }
 }
 
@@ -370,7 +369,7 @@ const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const LETTER_BYTES: u64 = 64 << 10;
 
 fn is_back(topic: &str) -> Failure {
-    let message = format!("topic {topic} went away from the source and is back");
+    let message = format!("topic {topic} was not copied for a while and is to be copied again");
     let failure =
         Failure::fatal("source-topic-back", message, "nothing: the lane opens again and looks whether it is the same");
     Failure { class: Class::Reopen, ..failure }

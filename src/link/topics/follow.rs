@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use super::notices::{About, Notice, source_deleted};
 use super::owner::{Claiming, Owners, left};
 use super::plan::{Plan, Survey, TopicPlan, plan};
-use super::{Chosen, Found, Names, Selection, select};
+use super::{Chosen, Found, Looked, Names, Selection, select};
 use crate::config::{LinkConfig, is_internal};
 use crate::connector::{Acl, Cluster, Target, TopicSettings};
 use crate::link::events::Event;
-use crate::link::failover::standby::guard;
+use crate::link::failover::standby::{guard, guarded_by_others};
 use crate::link::failure::Failure;
 use crate::link::genesis::of_lanes;
 use crate::link::groups::Selected;
@@ -21,39 +21,54 @@ use crate::link::supervisor::{Link, Shared};
 /// How soon clusters are asked again that did not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Topics whose targets could not be made or widened, and why.
+/// How soon it is tried again to make topics that could not be made: an ACL that is granted should not have to wait for `topic_refresh`.
+const MAKE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Topics whose copies could not be made, or were not widened to the number of partitions of the source, and why.
 type NotMade = Vec<(Chosen, Failure)>;
 
-/// What was found out about the topics of a source.
-pub(in crate::link) struct Looked {
-    /// What lanes read.
-    pub(in crate::link) found: Arc<Found>,
-    /// What could not be made: a lane that reads such a topic already goes on with what the target has.
-    pub(in crate::link) not_made: NotMade,
-    /// What is left out.
-    left_out: Vec<Notice>,
-}
+/// The topics of a cluster, with their numbers of partitions.
+type Partitions = BTreeMap<Arc<str>, u32>;
+
+/// What was asked of many topics, and why it is not known of some of them.
+type Settings = (BTreeMap<Arc<str>, TopicSettings>, BTreeMap<Arc<str>, Failure>);
 
 impl Shared {
-    /// Find out which topics there are, make those that the target lacks, and let lanes know.
+    /// Find out which topics there are, make those that the target lacks, and let lanes know. What cannot be copied is a notice, whoever
+    /// finds it: it keeps no other topic from being copied.
     pub(in crate::link) fn find_topics(&self) -> Result<Looked, Failure> {
         let mut names = lock(&self.topics.names);
-        let Selection { chosen, refused, left_out } = select(&self.config, self.source.topics()?, &mut names);
-        guard(&self.config, &*self.target, chosen.iter().map(|chosen| chosen.topic.name.clone()))?;
-        let not_made = self.make(&chosen)?;
-        let before = self.topics.found();
-        let usable = |chosen: Chosen| {
-            let failed = not_made.iter().any(|(failed, _)| *failed == chosen);
-            if failed { before.topics.get(&chosen.topic.name).cloned() } else { Some(chosen) }
-        };
-        let topics = chosen.into_iter().filter_map(usable);
-        let topics = topics.map(|chosen| (chosen.topic.name.clone(), chosen)).collect();
-        let found = self.topics.publish(topics, refused.into_iter().next());
-        Ok(Looked { found, not_made, left_out })
+        let copied = || copied(&self.config, &*self.target, self.topics.found().topics.keys());
+        let mut selection = select(&self.config, self.source.topics()?, &mut names, copied)?;
+        guard(&self.config, &*self.target, selection.chosen.iter().map(|chosen| chosen.topic.name.clone()))?;
+        selection.leave_to(&self.config, &guarded_by_others(&*self.target, &self.config.id)?);
+        let Selection { mut chosen, refused, left_out } = selection;
+        let (not_made, has) = self.make(&chosen)?;
+        let mut held: BTreeSet<Arc<str>> = left_out.iter().map(|notice| notice.topic.clone()).collect();
+        chosen.retain_mut(|chosen| {
+            if not_made.iter().all(|(failed, _)| failed != chosen) {
+                return true;
+            }
+            let Some(has) = has.get(&chosen.target) else {
+                held.insert(chosen.topic.name.clone());
+                return false;
+            };
+            // The partitions that the target has are written to.
+            chosen.topic.partitions = chosen.topic.partitions.min(*has);
+            true
+        });
+        let topics = chosen.into_iter().map(|chosen| (chosen.topic.name.clone(), chosen)).collect();
+        let found = self.topics.publish(Found { topics, held, refused, ..Found::default() });
+        let not_made = not_made.into_iter().map(|(chosen, failure)| Notice::of(&chosen.target, failure));
+        let not_made: Vec<Notice> = not_made.collect();
+        let is_all_made = not_made.is_empty();
+        self.topics.notices.replace(About::LeftOut, left_out, &self.events);
+        self.topics.notices.replace(About::Targets, not_made, &self.events);
+        Ok(Looked { found, is_all_made })
     }
 
-    /// Make what is not there, all at once. Answers what could not be made.
-    fn make(&self, chosen: &[Chosen]) -> Result<NotMade, Failure> {
+    /// Make what is not there, all at once. Answers what could not be made, and the topics that the target had before.
+    fn make(&self, chosen: &[Chosen]) -> Result<(NotMade, Partitions), Failure> {
         let mut survey = Survey { targets: targets(&*self.target)?, ..Survey::default() };
         if chosen.iter().any(|chosen| !survey.targets.contains_key(&chosen.target)) {
             // Somebody may just have created it: then its settings are not the link's to change.
@@ -61,20 +76,30 @@ impl Shared {
             survey.targets = targets(&*self.target)?;
         }
         let missing = chosen.iter().filter(|chosen| !survey.targets.contains_key(&chosen.target));
-        survey.source_settings = source_settings(&*self.source, &*self.target, missing)?;
+        let (settings, unknown) = source_settings(&*self.source, &*self.target, missing)?;
+        survey.source_settings = settings;
         let plans = plan(&self.config, chosen, &survey);
         let to_be_made = |plan: &TopicPlan| plan.to_be_made(&self.config.following);
         let made = chosen.iter().zip(&plans).filter_map(|(chosen, plan)| Some((chosen, to_be_made(plan)?)));
-        let (chosen, made): (Vec<&Chosen>, Vec<Target>) = made.unzip();
+        // A copy without the settings of its source might be compacted, or lose records that the source keeps.
+        let (mut not_made, mut to_make): (NotMade, Vec<_>) = (Vec::new(), Vec::new());
+        for (chosen, made) in made {
+            match unknown.get(&chosen.topic.name) {
+                Some(failure) => not_made.push((chosen.clone(), failure.clone())),
+                None => to_make.push((chosen, made)),
+            }
+        }
+        let (chosen, made): (Vec<&Chosen>, Vec<Target>) = to_make.into_iter().unzip();
         if made.is_empty() {
-            return Ok(Vec::new());
+            return Ok((not_made, survey.targets));
         }
         if self.config.following.settings {
             let new = chosen.iter().copied().filter(|chosen| !survey.targets.contains_key(&chosen.target));
             Owners::find(&self.config, &*self.source, &*self.target, new, |_| false, Claiming::Now)?;
         }
         let results = chosen.into_iter().zip(self.target.make_topics(&made)?);
-        Ok(results.filter_map(|(chosen, result)| Some((chosen.clone(), result.err()?.into()))).collect())
+        not_made.extend(results.filter_map(|(chosen, result)| Some((chosen.clone(), result.err()?.into()))));
+        Ok((not_made, survey.targets))
     }
 }
 
@@ -98,15 +123,20 @@ impl Link {
                 wait = AGAIN_AFTER.min(refresh);
                 continue;
             };
-            let done = self.look_for_topics(&shared).and_then(|()| {
+            let done = self.look_for_topics(&shared).and_then(|is_all_made| {
                 if self.leads() && followed.is_none_or(|at| at.elapsed() >= refresh) {
                     followed = Some(Instant::now());
-                    return self.follow_topics(&shared);
+                    self.follow_topics(&shared)?;
                 }
-                Ok(())
+                Ok(is_all_made)
             });
-            let next = followed.map_or(Duration::ZERO, |at| refresh.saturating_sub(at.elapsed()));
-            wait = if done.is_ok() { next } else { AGAIN_AFTER.min(refresh) };
+            // A daemon that does not lead yet may do so soon.
+            let next = followed.map_or(AGAIN_AFTER.min(refresh), |at| refresh.saturating_sub(at.elapsed()));
+            wait = match done {
+                Ok(true) => next,
+                Ok(false) => next.min(MAKE_AGAIN_AFTER),
+                Err(_) => AGAIN_AFTER.min(refresh),
+            };
             let trouble = done.err();
             if let Some(failure) = trouble.as_ref().filter(|failure| told.as_ref() != Some(failure)) {
                 tracing::warn!(
@@ -119,16 +149,18 @@ impl Link {
         }
     }
 
-    /// Find out which topics there are, and have lanes read them.
-    fn look_for_topics(&self, shared: &Shared) -> Result<(), Failure> {
+    /// Something has changed that decides which topics the link copies.
+    pub fn look_for_topics_soon(&self) {
+        self.topics.alarm.ring();
+    }
+
+    /// Find out which topics there are, and have lanes read them. Whether all copies are as they should be.
+    fn look_for_topics(&self, shared: &Shared) -> Result<bool, Failure> {
         shared.source.look(self.config().following.refresh)?;
-        let Looked { not_made, left_out, .. } = shared.find_topics()?;
-        self.topics.notices.replace(About::LeftOut, left_out, &self.events);
-        let notices = not_made.into_iter().map(|(chosen, failure)| Notice::of(&chosen.target, failure)).collect();
-        self.topics.notices.replace(About::Targets, notices, &self.events);
-        let missing = not_there(self.config(), |topic| lock(&self.topics.names).contains_key(topic));
+        let Looked { is_all_made, .. } = shared.find_topics()?;
+        let missing = not_there(self.config(), |topic| lock(&self.topics.names).has(topic));
         self.topics.notices.missing(missing, &self.events);
-        Ok(())
+        Ok(is_all_made)
     }
 
     /// Compare settings and ACLs of all topics with those of their copies, and change what differs. Work for the whole link: one daemon does it.
@@ -136,9 +168,13 @@ impl Link {
         let chosen: Vec<Chosen> = shared.topics.found().topics.values().cloned().collect();
         let following = &self.config().following;
         let mut survey = Survey { targets: targets(&*shared.target)?, ..Survey::default() };
+        let mut unknown = BTreeMap::new();
         if following.settings {
-            survey.source_settings = source_settings(&*shared.source, &*shared.target, chosen.iter())?;
-            survey.target_settings = target_settings(&*shared.target, &chosen)?;
+            let (of_source, not_known) = source_settings(&*shared.source, &*shared.target, chosen.iter())?;
+            (survey.source_settings, unknown) = (of_source, not_known);
+            let (of_target, not_known) = target_settings(&*shared.target, &chosen)?;
+            survey.target_settings = of_target;
+            unknown.extend(not_known);
             let there = chosen.iter().filter(|chosen| survey.targets.contains_key(&chosen.target));
             let (source, target) = (&*shared.source, &*shared.target);
             survey.owners = Owners::find(self.config(), source, target, there, |_| true, Claiming::Now)?;
@@ -148,7 +184,7 @@ impl Link {
             (survey.acls, without) = acls(&*shared.source, &*shared.target)?;
         }
         let plans = plan(self.config(), &chosen, &survey);
-        self.change_settings(&*shared.target, &plans, &survey.owners)?;
+        self.change_settings(&*shared.target, &plans, &survey.owners, unknown)?;
         let notices = match self.add_acls(&*shared.target, &plans) {
             Ok(()) => without.into_iter().collect(),
             Err(failure) => vec![Notice::of(&"".into(), failure)],
@@ -157,7 +193,14 @@ impl Link {
         Ok(())
     }
 
-    fn change_settings(&self, target: &dyn Cluster, plans: &[TopicPlan], owners: &Owners) -> Result<(), Failure> {
+    /// `unknown`: the topics whose settings could not be read.
+    fn change_settings(
+        &self,
+        target: &dyn Cluster,
+        plans: &[TopicPlan],
+        owners: &Owners,
+        unknown: BTreeMap<Arc<str>, Failure>,
+    ) -> Result<(), Failure> {
         let changes: BTreeMap<_, _> =
             plans.iter().filter_map(|plan| Some((plan.target.clone(), plan.to_be_changed()?))).collect();
         let refused = if changes.is_empty() { BTreeMap::new() } else { target.change_settings(&changes)? };
@@ -169,7 +212,8 @@ impl Link {
             self.events.push(Event::new("topic-settings-changed", message));
         });
         let refused = refused.into_iter().map(|(topic, error)| Notice::of(&topic, error.into()));
-        let notices = refused.chain(settings_left(self.config(), plans, owners)).collect();
+        let unknown = unknown.into_iter().map(|(topic, failure)| Notice::of(&topic, failure));
+        let notices = refused.chain(unknown).chain(settings_left(self.config(), plans, owners)).collect();
         self.topics.notices.replace(About::Settings, notices, &self.events);
         Ok(())
     }
@@ -201,19 +245,20 @@ impl Link {
         target.look(Duration::ZERO)?;
         let topics = source.topics()?;
         let there: BTreeSet<Arc<str>> = topics.iter().map(|topic| topic.name.clone()).collect();
-        let Selection { chosen, refused, left_out: not_copied } = select(config, topics, &mut Names::new());
+        let copied = || copied(config, target, self.topics.found().topics.keys());
+        let mut selection = select(config, topics, &mut Names::default(), copied)?;
+        selection.leave_to(config, &guarded_by_others(target, &config.id)?);
+        let Selection { chosen, refused, left_out: not_copied } = selection;
         let targets = targets(target)?;
         let is_there = |chosen: &Chosen| targets.contains_key(&chosen.target);
         let owners = Owners::find(config, source, target, chosen.iter(), is_there, Claiming::Later)?;
-        let mut survey = Survey {
-            source_settings: source_settings(source, target, chosen.iter())?,
-            target_settings: target_settings(target, &chosen)?,
-            owners,
-            acls: None,
-            targets,
-        };
+        let (source_settings, mut unknown) = source_settings(source, target, chosen.iter())?;
+        let (target_settings, not_known) = target_settings(target, &chosen)?;
+        unknown.extend(not_known);
+        let mut survey = Survey { source_settings, target_settings, owners, acls: None, targets };
         let mut notices: Vec<Notice> = refused.into_iter().map(|failure| Notice::of(&"".into(), failure)).collect();
         notices.extend(not_copied);
+        notices.extend(unknown.into_iter().map(|(topic, failure)| Notice::of(&topic, failure)));
         if config.following.acls {
             let (acls, without) = acls(source, target)?;
             survey.acls = acls;
@@ -236,9 +281,7 @@ impl Link {
 
     /// The topics that the link has read and that are not there any more.
     fn deleted(&self, there: &BTreeSet<Arc<str>>) -> Result<Vec<Notice>, Failure> {
-        let (target, id) = (&**self.target(), &self.config().id);
-        let checkpoints = of_lanes(target, id, |generation| Ok(target.checkpoints(id, generation)?))?;
-        let read: BTreeSet<Arc<str>> = checkpoints.into_keys().map(|partition| partition.topic).collect();
+        let read = with_checkpoints(self.config(), &**self.target())?;
         let gone = read.difference(there).filter(|topic| self.config().selects(topic));
         Ok(gone.map(source_deleted).collect())
     }
@@ -250,8 +293,25 @@ fn settings_left(config: &LinkConfig, plans: &[TopicPlan], owners: &Owners) -> V
     left_in.map(|plan| left(config, plan, owners.of(&plan.target))).collect()
 }
 
+/// The topics that the link has copied before or copies now: `read`.
+fn copied<'a>(
+    config: &LinkConfig,
+    target: &dyn Cluster,
+    read: impl Iterator<Item = &'a Arc<str>>,
+) -> Result<BTreeSet<Arc<str>>, Failure> {
+    let mut copied = with_checkpoints(config, target)?;
+    copied.extend(read.cloned());
+    Ok(copied)
+}
+
+/// The topics of the source that the link has a checkpoint of.
+fn with_checkpoints(config: &LinkConfig, target: &dyn Cluster) -> Result<BTreeSet<Arc<str>>, Failure> {
+    let checkpoints = of_lanes(target, &config.id, |generation| Ok(target.checkpoints(&config.id, generation)?))?;
+    Ok(checkpoints.into_keys().map(|partition| partition.topic).collect())
+}
+
 /// How many partitions the topics of a target have.
-fn targets(target: &dyn Cluster) -> Result<BTreeMap<Arc<str>, u32>, Failure> {
+fn targets(target: &dyn Cluster) -> Result<Partitions, Failure> {
     Ok(target.topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect())
 }
 
@@ -259,15 +319,27 @@ fn source_settings<'a>(
     source: &dyn Cluster,
     target: &dyn Cluster,
     chosen: impl Iterator<Item = &'a Chosen>,
-) -> Result<BTreeMap<Arc<str>, TopicSettings>, Failure> {
+) -> Result<Settings, Failure> {
     let names: Vec<Arc<str>> = chosen.map(|chosen| chosen.topic.name.clone()).collect();
-    let settings = source.topic_settings(&names)?.into_iter();
-    Ok(settings.map(|(name, settings)| (name, target.settings_kept(&settings))).collect())
+    let (settings, unknown) = topic_settings(source, &names)?;
+    let kept = settings.into_iter().map(|(name, settings)| (name, target.settings_kept(&settings)));
+    Ok((kept.collect(), unknown))
 }
 
-fn target_settings(target: &dyn Cluster, chosen: &[Chosen]) -> Result<BTreeMap<Arc<str>, TopicSettings>, Failure> {
+fn target_settings(target: &dyn Cluster, chosen: &[Chosen]) -> Result<Settings, Failure> {
     let names: Vec<Arc<str>> = chosen.iter().map(|chosen| chosen.target.clone()).collect();
-    Ok(target.topic_settings(&names)?)
+    topic_settings(target, &names)
+}
+
+fn topic_settings(cluster: &dyn Cluster, names: &[Arc<str>]) -> Result<Settings, Failure> {
+    let (mut settings, mut unknown) = Settings::default();
+    for (name, found) in cluster.topic_settings(names)? {
+        match found {
+            Ok(found) => drop(settings.insert(name, found)),
+            Err(error) => drop(unknown.insert(name, error.into())),
+        }
+    }
+    Ok((settings, unknown))
 }
 
 type BothAcls = Option<(BTreeSet<Acl>, BTreeSet<Acl>)>;

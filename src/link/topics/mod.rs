@@ -7,7 +7,8 @@
 //! - A name is matched once for the whole link, however many lanes there are.
 //! - A lane hears of a topic only when its target is there: making topics holds nobody up who has records.
 //! - What a plan shows and what is done comes from one function.
-//! - A topic that cannot be copied is left out and named; it never keeps the others from being copied.
+//! - A topic that cannot be copied is left out and named; it never keeps the others from being copied. The one exception: two topics that
+//!   were both copied would become one.
 //! - Nothing is ever deleted in the target.
 
 mod follow;
@@ -17,18 +18,18 @@ pub mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-pub(super) use self::follow::Looked;
 use self::notices::{Notice, Notices};
 pub use self::owner::release_claims;
 use super::failure::Failure;
 use super::warden::Alarm;
-use crate::config::{LinkConfig, Refused, Writing};
+use crate::config::{Kept, LinkConfig, Refused, Writing};
 use crate::connector::Topic;
+use crate::model::LinkId;
 
 /// A topic that the link reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,50 +45,127 @@ pub(super) struct Chosen {
 pub(super) struct Selection {
     /// By name.
     pub(super) chosen: Vec<Chosen>,
-    /// Why the link cannot go on with these topics, if it cannot.
-    pub(super) refused: Vec<Failure>,
+    /// Why the link cannot go on at all, if it cannot.
+    pub(super) refused: Option<Failure>,
     /// The topics that it leaves out although it selects them, and why: none of them keeps it from going on.
     pub(super) left_out: Vec<Notice>,
 }
 
-/// The names that were seen, with those of their copies in the target, or why they are left out.
-pub(super) type Names = HashMap<Arc<str>, Result<Option<Arc<str>>, Refused>>;
+/// The names that were seen.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Each with that of its copy in the target, or why it is left out.
+    of: HashMap<Arc<str>, Result<Option<Arc<str>>, Refused>>,
+    /// What links kept for themselves when they were matched.
+    kept: Arc<Vec<Kept>>,
+}
 
-/// Choose from the topics of a source. Names that are known are not matched again.
-pub(super) fn select(config: &LinkConfig, topics: Vec<Topic>, names: &mut Names) -> Selection {
-    let mut known = std::mem::take(names);
+impl Names {
+    /// Take out what is known, unless links have come or gone since.
+    fn take(&mut self, kept: Arc<Vec<Kept>>) -> HashMap<Arc<str>, Result<Option<Arc<str>>, Refused>> {
+        let known = std::mem::take(&mut self.of);
+        let before = std::mem::replace(&mut self.kept, kept);
+        if *before == *self.kept { known } else { HashMap::new() }
+    }
+
+    /// Whether the source has a topic of this name.
+    pub(super) fn has(&self, topic: &str) -> bool {
+        self.of.contains_key(topic)
+    }
+}
+
+/// Choose from the topics of a source. Names that are known are not matched again. `copied`: the topics that the link has copied before; it is asked
+/// only where two topics would become one.
+pub(super) fn select(
+    config: &LinkConfig,
+    topics: Vec<Topic>,
+    names: &mut Names,
+    copied: impl FnOnce() -> Result<BTreeSet<Arc<str>>, Failure>,
+) -> Result<Selection, Failure> {
+    let mut known = names.take(config.kept.now());
     let mut selection = Selection::default();
-    let mut sources: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
+    let mut by_target: BTreeMap<Arc<str>, Vec<Topic>> = BTreeMap::new();
     for topic in topics {
         let copy = known.remove(&topic.name);
         let copy = copy.unwrap_or_else(|| config.copy_of(&topic.name).map(|copy| copy.map(Into::into)));
-        names.insert(topic.name.clone(), copy.clone());
+        names.of.insert(topic.name.clone(), copy.clone());
         match copy {
             Ok(None) => {}
-            Ok(Some(target)) => match sources.get(&target) {
-                Some(other) => selection.refused.push(collision(other, &topic.name, &target)),
-                None => {
-                    sources.insert(target.clone(), topic.name.clone());
-                    selection.chosen.push(Chosen { topic, target });
-                }
-            },
+            Ok(Some(target)) => by_target.entry(target).or_default().push(topic),
             Err(refused) => selection.left_out.push(left_out(config, &topic.name, &refused)),
         }
     }
-    selection
+    let is_shared = by_target.values().any(|topics| topics.len() > 1);
+    let copied = if is_shared { copied()? } else { BTreeSet::new() };
+    for (target, topics) in by_target {
+        selection.choose(&target, topics, &copied);
+    }
+    selection.chosen.sort_by(|one, other| one.topic.name.cmp(&other.topic.name));
+    Ok(selection)
 }
 
-fn collision(one: &str, other: &str, target: &str) -> Failure {
-    Failure::fatal(
-        "topics-collide",
-        format!("{one} and {other} would both become {target}"),
-        "change `rename`, so that each topic has a name of its own, or narrow the link's topics",
-    )
+impl Selection {
+    /// Choose one of the topics that would become `target`: the only one, or the only one that was copied before.
+    fn choose(&mut self, target: &Arc<str>, mut topics: Vec<Topic>, copied: &BTreeSet<Arc<str>>) {
+        if topics.len() > 1 {
+            let (before, others): (Vec<_>, Vec<_>) = topics.into_iter().partition(|topic| copied.contains(&topic.name));
+            let failure = collision(target, &before, &others);
+            topics = before;
+            if topics.len() > 1 {
+                self.refused.get_or_insert(failure);
+                return;
+            }
+            self.left_out.extend(others.iter().map(|topic| Notice::of(&topic.name, failure.clone())));
+        }
+        self.chosen.extend(topics.into_iter().map(|topic| Chosen { topic, target: target.clone() }));
+    }
+
+    /// Leave out the topics whose copies stand by for other links.
+    pub(super) fn leave_to(&mut self, config: &LinkConfig, guarded: &BTreeMap<Arc<str>, LinkId>) {
+        self.chosen.retain(|Chosen { topic, target }| {
+            let Some(link) = guarded.get(target) else { return true };
+            let refused = Refused::stands_by(Writing::Copies(config), target, link.clone());
+            self.left_out.push(left_out(config, &topic.name, &refused));
+            false
+        });
+    }
+}
+
+/// Topics would become one: those that were copied `before`, and `others`.
+fn collision(target: &str, before: &[Topic], others: &[Topic]) -> Failure {
+    let names = |topics: &[Topic]| topics.iter().map(|topic| &*topic.name).collect::<Vec<_>>().join(", ");
+    let (message, remedy) = match before {
+        [] => (
+            format!("{} would all become {target}: none of them is copied", names(others)),
+            "change `rename`, so that each topic has a name of its own, or leave all but one out with topics_exclude",
+        ),
+        [one] => (
+            format!(
+                "{} would become {target}, as {} does, which was copied first: only that is copied",
+                names(others),
+                one.name
+            ),
+            "change `rename`, so that each topic has a name of its own, or leave the newer one out with topics_exclude",
+        ),
+        _ => (
+            format!("{} were copied, and would all become {target}", names(before)),
+            "change `rename`, so that each topic has a name of its own, or narrow the link's topics",
+        ),
+    };
+    Failure::fatal("topics-collide", message, remedy)
 }
 
 fn left_out(config: &LinkConfig, topic: &Arc<str>, refused: &Refused) -> Notice {
     let failure = Failure::refused(Writing::Copies(config), refused);
     Notice::of(topic, Failure { message: format!("topic {topic} is left out: {refused}"), ..failure })
+}
+
+/// What has become of a look for topics.
+pub(super) struct Looked {
+    /// What lanes read.
+    pub(super) found: Arc<Found>,
+    /// Whether all copies are there, with as many partitions as their sources.
+    pub(super) is_all_made: bool,
 }
 
 /// What lanes read.
@@ -97,11 +175,18 @@ pub(super) struct Found {
     pub(super) number: u64,
     /// The topics, by name, whose targets are there.
     pub(super) topics: BTreeMap<Arc<str>, Chosen>,
+    /// The topics that are there and cannot be copied now; notices say why.
+    pub(super) held: BTreeSet<Arc<str>>,
     /// Why no lane can go on, if none can.
     pub(super) refused: Option<Failure>,
 }
 
 impl Found {
+    /// Whether a topic that the link has read and does not read now is not at the source any more.
+    pub(super) fn is_gone(&self, topic: &str) -> bool {
+        self.refused.is_none() && !self.held.contains(topic)
+    }
+
     /// The most partitions of a topic.
     pub(super) fn most_partitions(&self) -> Option<u32> {
         self.topics.values().map(|chosen| chosen.topic.partitions).max()
@@ -131,12 +216,14 @@ impl Topics {
         self.found.load().number
     }
 
-    fn publish(&self, topics: BTreeMap<Arc<str>, Chosen>, refused: Option<Failure>) -> Arc<Found> {
+    /// Have lanes read what was found now.
+    fn publish(&self, now: Found) -> Arc<Found> {
         let before = self.found();
-        if before.number > 0 && before.topics == topics && before.refused == refused {
+        let is_same = before.topics == now.topics && before.held == now.held && before.refused == now.refused;
+        if before.number > 0 && is_same {
             return before;
         }
-        let found = Arc::new(Found { number: before.number + 1, topics, refused });
+        let found = Arc::new(Found { number: before.number + 1, ..now });
         self.found.store(found.clone());
         found
     }

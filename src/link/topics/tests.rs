@@ -1,6 +1,6 @@
 //! What is chosen, and what is planned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::notices::{About, Notice, Notices};
 use super::owner::{Owner, Owners};
 use super::plan::{Action, SettingChange, Survey, TopicPlan, plan};
 use super::{Chosen, Names, Selection, select};
-use crate::config::{Config, LinkConfig};
+use crate::config::{Config, Kept, LinkConfig};
 use crate::connector::{Acl, AclTopics, Operation, Topic, TopicSettings};
 use crate::link::events::Events;
 use crate::link::failure::Failure;
@@ -32,6 +32,11 @@ fn targets(selection: &Selection) -> Vec<&str> {
     selection.chosen.iter().map(|chosen| &*chosen.target).collect()
 }
 
+/// What is chosen by a link that has copied nothing.
+fn select_new(config: &LinkConfig, topics: Vec<Topic>, names: &mut Names) -> Selection {
+    select(config, topics, names, || Ok(BTreeSet::new())).expect("nothing fails")
+}
+
 fn codes(selection: &Selection) -> Vec<(&str, &str)> {
     selection.refused.iter().map(|refused| (refused.code, &*refused.message)).collect()
 }
@@ -44,31 +49,73 @@ fn left_out(selection: &Selection) -> Vec<(&str, &str, &str)> {
 fn topics_are_chosen_and_renamed_and_internal_ones_left_out() {
     let link = link("topics = ['/.*/']\ntopic_prefix = 'p.'\nrename = [{ match = 'prod\\.(.*)', to = 'dr.$1' }]");
     let there = topics(&["__consumer_offsets", "mm2-offsets.west.internal", "orders", "prod.audit"]);
-    let selection = select(&link, there, &mut Names::new());
+    let selection = select_new(&link, there, &mut Names::default());
     assert_eq!((targets(&selection), codes(&selection)), (vec!["p.orders", "p.dr.audit"], vec![]));
 }
 
 #[test]
 fn a_name_is_matched_once() {
     let link = link("topics = ['a', 'c']");
-    let mut names = Names::new();
-    select(&link, topics(&["a", "b"]), &mut names);
-    assert_eq!(names, Names::from([("a".into(), Ok(Some("a".into()))), ("b".into(), Ok(None))]));
+    let mut names = Names::default();
+    select_new(&link, topics(&["a", "b"]), &mut names);
+    assert_eq!(names.of, HashMap::from([("a".into(), Ok(Some("a".into()))), ("b".into(), Ok(None))]));
     // What is remembered is what counts, and what is gone is forgotten.
-    names.insert("b".into(), Ok(Some("remembered".into())));
-    let selection = select(&link, topics(&["b", "c"]), &mut names);
+    names.of.insert("b".into(), Ok(Some("remembered".into())));
+    let selection = select_new(&link, topics(&["b", "c"]), &mut names);
     assert_eq!(targets(&selection), ["remembered", "c"]);
-    assert_eq!(names.len(), 2);
+    assert_eq!(names.of.len(), 2);
+    // A link has come that keeps one of them for itself: all are matched again.
+    let other = self::link("topics = ['t']\ndead_letters = 'c'");
+    let other = LinkConfig { id: "other".into(), ..other };
+    link.kept.replace(Arc::new(vec![Kept::of(&other)]));
+    let selection = select_new(&link, topics(&["b", "c"]), &mut names);
+    let said = "topic c is left out: its copy would be \"c\", where links.other puts dead letters";
+    assert_eq!((targets(&selection), left_out(&selection)), (vec![], vec![("c", "invalid-topic-name", said)]));
+}
+
+/// Two topics would become one: what becomes of them goes by which of them was copied, and by nothing else.
+#[test]
+fn of_two_topics_that_would_become_one_only_what_was_copied_goes_on() {
+    let collides = link("topics = ['/.*/']\nrename = [{ match = 'a.*', to = 'a' }]");
+    let there = || topics(&["a-1", "a-2", "a-3", "b"]);
+    let selected = |copied: &[&str]| {
+        let copied = copied.iter().map(|name| Arc::from(*name)).collect();
+        select(&collides, there(), &mut Names::default(), || Ok(copied)).expect("nothing fails")
+    };
+    let newer =
+        "change `rename`, so that each topic has a name of its own, or leave the newer one out with topics_exclude";
+    for (copied, chosen, left, said) in [
+        (&[][..], &["b"][..], &["a-1", "a-2", "a-3"][..], "a-1, a-2, a-3 would all become a: none of them is copied"),
+        (&["b"], &["b"], &["a-1", "a-2", "a-3"], "a-1, a-2, a-3 would all become a: none of them is copied"),
+        (
+            &["a-2"],
+            &["a-2", "b"],
+            &["a-1", "a-3"],
+            "a-1, a-3 would become a, as a-2 does, which was copied first: only that is copied",
+        ),
+    ] {
+        let selection = selected(copied);
+        let sources: Vec<&str> = selection.chosen.iter().map(|chosen| &*chosen.topic.name).collect();
+        assert_eq!(sources, chosen, "{copied:?}");
+        assert_eq!(left_out(&selection), left.iter().map(|topic| (*topic, "topics-collide", said)).collect::<Vec<_>>());
+        assert_eq!(codes(&selection), [], "{copied:?}: nothing else stops");
+        assert!(copied != ["a-2"] || selection.left_out.iter().all(|notice| notice.remedy == newer));
+    }
+    let both = selected(&["a-1", "a-3"]);
+    assert_eq!(codes(&both), [("topics-collide", "a-1, a-3 were copied, and would all become a")]);
+    let alone = topics(&["a-1", "b"]);
+    let asked = || panic!("nothing collides, so nobody needs to know");
+    assert_eq!(targets(&select(&collides, alone, &mut Names::default(), asked).expect("chosen")), ["a", "b"]);
 }
 
 #[test]
-fn topics_that_cannot_be_copied_are_refused_by_name() {
-    let collides = link("topics = ['/.*/']\nrename = [{ match = 'a.*', to = 'a' }]");
-    let selection = select(&collides, topics(&["a-1", "a-2", "b"]), &mut Names::new());
-    assert_eq!(targets(&selection), ["a", "b"]);
-    assert_eq!(codes(&selection), [("topics-collide", "a-1 and a-2 would both become a")]);
-
-    assert_eq!(left_out(&selection), []);
+fn what_stands_by_for_another_link_is_left_to_it() {
+    let link = link("topics = ['/.*/']\ntopic_prefix = 'dr.'");
+    let mut selection = select_new(&link, topics(&["orders", "other"]), &mut Names::default());
+    selection.leave_to(&link, &BTreeMap::from([("dr.orders".into(), "standby".into()), ("x".into(), "y".into())]));
+    assert_eq!(targets(&selection), ["dr.other"]);
+    let said = "topic orders is left out: its copy would be \"dr.orders\", which stands by for links.standby: only that writes to it";
+    assert_eq!((left_out(&selection), codes(&selection)), (vec![("orders", "standing-by", said)], vec![]));
 }
 
 /// One topic that cannot be copied keeps no other one from being copied.
@@ -99,7 +146,7 @@ fn topics_that_cannot_be_copied_are_left_out_and_named() {
     ] {
         let there = topics(&[topic, "ok"]);
         let config = link(keys);
-        let selection = select(&config, there, &mut Names::new());
+        let selection = select_new(&config, there, &mut Names::default());
         assert_eq!(codes(&selection), [], "{keys}");
         let [(of, found, message)] = left_out(&selection)[..] else { panic!("{keys}: {:?}", left_out(&selection)) };
         assert_eq!((of, found), (topic, code), "{keys}");
@@ -117,7 +164,7 @@ fn of<V>(topic: &str, value: V) -> BTreeMap<Arc<str>, V> {
 }
 
 fn planned(link: &LinkConfig, survey: &Survey) -> TopicPlan {
-    let chosen = select(link, topics(&["orders"]), &mut Names::new()).chosen;
+    let chosen = select_new(link, topics(&["orders"]), &mut Names::default()).chosen;
     plan(link, &chosen, survey).remove(0)
 }
 
@@ -263,9 +310,9 @@ fn five_thousand_topics_are_chosen_from_in_no_time() {
     let link = link("topics = ['/(topic|other)-[0-9]{1,5}(\\.x)?/']");
     let names: Vec<String> = (0..5_000).map(|number| format!("topic-{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut known = Names::new();
-    let first = select(&link, topics(&names), &mut known);
+    let mut known = Names::default();
+    let first = select_new(&link, topics(&names), &mut known);
     assert_eq!(first.chosen.len(), 5_000);
-    let again: Vec<Chosen> = select(&link, topics(&names), &mut known).chosen;
+    let again: Vec<Chosen> = select_new(&link, topics(&names), &mut known).chosen;
     assert_eq!(again, first.chosen);
 }

@@ -444,7 +444,7 @@ fn stateful(number: RevisionNumber, stage: &Stage<'_>) -> Result<BTreeSet<String
 }
 
 fn is_compacted(cluster: &dyn Cluster, topic: &Arc<str>) -> Result<bool, Failure> {
-    let settings = cluster.topic_settings(std::slice::from_ref(topic))?.remove(topic).unwrap_or_default();
+    let settings = cluster.topic_settings(std::slice::from_ref(topic))?.remove(topic).transpose()?.unwrap_or_default();
     Ok(settings.get(CLEANUP_POLICY).is_some_and(|policy| policy.contains(COMPACT)))
 }
 

@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// A record batch that takes too much memory.
     #[error(
-        "the record batch at offset {offset} takes more than {bytes_max} bytes when it is decompressed: raise the limit, or start the link behind it"
+        "the record batch at offset {offset} takes more than {bytes_max} bytes when it is decompressed: larger ones are not read"
     )]
     DecompressedTooLarge {
         /// Its base offset.

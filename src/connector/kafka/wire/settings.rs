@@ -7,7 +7,7 @@ use super::error::WireError;
 use super::logins::Logins;
 use super::sasl;
 use super::tls::Tls;
-use crate::config::{KafkaConfig, SaslConfig, Withheld};
+use crate::config::{Bound, KafkaConfig, Peer, SaslConfig, Withheld};
 use crate::connector::Error;
 
 /// How connections to a cluster are made.
@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) request_timeout: Duration,
     /// How connections are encrypted, if they are.
     pub(crate) tls: Option<Tls>,
+    /// Which brokers may see our certificate, if not all.
+    pub(crate) certificate: Option<Bound>,
     /// How we say who we are, if we do.
     pub(crate) sasl: Option<SaslConfig>,
     /// What brokers have said to that: all connections of the cluster share it.
@@ -41,17 +43,22 @@ impl Settings {
             connect_timeout: config.connection_timeout,
             request_timeout: config.request_timeout,
             tls: config.security.tls.as_ref().map(Tls::new).transpose()?,
+            certificate: config.security.tls.as_ref().and_then(|tls| tls.identity.as_ref()?.bound.clone()),
             sasl: config.security.sasl.clone(),
             logins: Arc::default(),
         })
     }
 
-    /// Whether a connection to this broker may say now who it is. One that may not is not opened.
+    /// Whether a connection to this broker may say now who it is, by a certificate or a login. One that may not is not opened.
     /// What cannot be read of our secret is said when it is wanted.
     ///
     /// # Errors
     /// The broker may not have the login, or it is too soon after a refusal.
     pub(super) fn admit_login(&self, address: &Arc<str>) -> Result<(), WireError> {
+        if let Some(certificate) = &self.certificate {
+            let peer = Peer { address, in_clear_text: false };
+            certificate.admit(peer).map_err(|withheld| WireError::withheld(address, withheld))?;
+        }
         let Some(sasl) = &self.sasl else { return Ok(()) };
         match sasl::secret(sasl, address, self.tls.is_some()) {
             Ok(secret) => self.logins.admit(&secret, Instant::now()),

@@ -47,7 +47,7 @@ impl Tls {
             .with_root_certificates(roots(config.ca_file.as_deref())?);
         let client = match &config.identity {
             None => builder.with_no_client_auth(),
-            Some(TlsIdentity { cert_file, key_file }) => {
+            Some(TlsIdentity { cert_file, key_file, .. }) => {
                 let key = pem::private_key(&read(key_file)?).map_err(|fault| wrong(key_file, fault))?;
                 builder.with_client_auth_cert(certificates(cert_file)?, key).map_err(|error| {
                     let (cert, key) = (cert_file.display(), key_file.display());

@@ -94,6 +94,7 @@ impl Scripted {
             connect_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
             tls: None,
+            certificate: None,
             sasl: None,
             logins: Arc::default(),
         };

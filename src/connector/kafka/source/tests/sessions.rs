@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kafka_protocol::messages::FetchRequest;
 use uuid::Uuid;
 
-use crate::connector::kafka::client::{Leader, Metadata, TopicMetadata};
 use crate::connector::kafka::error::{self, Code};
+use crate::connector::kafka::metadata::{Leader, Metadata, TopicMetadata};
 use crate::connector::kafka::records::Tail;
 use crate::connector::kafka::source::answer::{FetchAnswer, PartitionAnswer, TopicKey};
 use crate::connector::kafka::source::faults;

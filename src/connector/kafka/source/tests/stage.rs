@@ -75,6 +75,7 @@ pub(super) fn client_in(rack: Option<&str>, cluster: &Cluster) -> Arc<Client> {
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
         tls: None,
+        certificate: None,
         sasl: None,
         logins: Arc::default(),
     };
