@@ -17,6 +17,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::error::{self, Code};
+use super::limits::Limits;
 use super::produce::{self, TopicRecords};
 use super::records::{FinishedBatch, Stamp};
 use super::wire::{Call, Connection, Settings, WireError};
@@ -126,6 +127,7 @@ pub(super) struct Client {
     any: Mutex<Option<Connection>>,
     /// For requests to one broker, when nobody uses them.
     idle: Mutex<BTreeMap<i32, Connection>>,
+    limits: Mutex<Limits>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -155,11 +157,17 @@ impl Client {
             topology: AtomicU64::new(0),
             any: Mutex::new(None),
             idle: Mutex::default(),
+            limits: Mutex::default(),
         })
     }
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// How large the record batches may be that topics take, as far as it is known.
+    pub(super) fn limits(&self) -> MutexGuard<'_, Limits> {
+        lock(&self.limits)
     }
 
     /// A new connection to a broker of the cluster.
@@ -353,6 +361,7 @@ impl Client {
         let mut connection = self.connect(broker)?;
         let version = connection.version_among::<ProduceRequest>(produce::PLAIN)?;
         let deadline = Instant::now() + self.settings.request_timeout;
+        let size = batch.size();
         let partitions = vec![(partition.partition, batch.seal(Stamp::NONE))];
         let topics = [TopicRecords { name: &partition.topic, id, partitions }];
         produce::send(&mut connection, version, None, self.settings.request_timeout, &topics)?;
@@ -362,6 +371,9 @@ impl Client {
         match Code(part.error_code) {
             Code(0) => Ok(part.base_offset),
             code => {
+                if code.is_too_large() {
+                    self.limits().refuse(&partition.topic, size);
+                }
                 self.refresh()?;
                 let message = part.error_message.as_deref();
                 Err(error::not_written(&partition.topic, partition.partition, code, message))

@@ -30,6 +30,7 @@ use super::admin::Admin;
 use super::client::Client;
 use super::error::not_open;
 use super::layout::OwnTopic;
+use super::limits::Limit;
 use super::records::{Encoder, Passing};
 use crate::connector::{Commit, Encoded, Error, LaneSettings, Opened, Sink, Target, Topic, check_target};
 use crate::model::partition::partition_of_key;
@@ -41,8 +42,8 @@ struct TargetTopic {
     name: Arc<str>,
     id: Uuid,
     partitions: u32,
-    /// The largest record batch that it takes.
-    bytes_max: usize,
+    /// How large the record batches may be that it takes.
+    limit: Limit,
 }
 
 /// A topic of ours, as it is there.
@@ -125,7 +126,7 @@ impl KafkaSink {
     fn failed(&mut self, error: Error) -> Error {
         self.session = None;
         // It may be that a topic takes less than before.
-        self.admin.forget_limits();
+        self.client.limits().ask_again();
         self.failure.get_or_insert(error).clone()
     }
 
@@ -133,9 +134,9 @@ impl KafkaSink {
         check_target(&self.lane.link, name)?;
         let metadata = self.client.metadata()?;
         let topic = metadata.topics.get(name).ok_or_else(|| super::error::unknown_topic(name))?;
-        let bytes_max = self.admin.batch_bytes_max(name)?;
+        let limit = self.admin.limit(name)?;
         let partitions = topic.leaders.len() as u32;
-        self.topics.put(TargetTopic { name: name.clone(), id: topic.id, partitions, bytes_max });
+        self.topics.put(TargetTopic { name: name.clone(), id: topic.id, partitions, limit });
         Ok(())
     }
 
@@ -162,7 +163,7 @@ impl KafkaSink {
                 true => batch.len(),
                 false => (start + 1..batch.len()).find(|index| place_of(*index) != place).unwrap_or(batch.len()),
             };
-            let left_out = session.push(&mut self.encoder, place, batch, start..end, topics[place.0].bytes_max)?;
+            let left_out = session.push(&mut self.encoder, place, batch, start..end, topics[place.0].limit)?;
             let written = (start..end).filter(|index| left_out.is_empty() || !left_out.contains(index));
             session.ledger.wrote(of, place, written.map(|index| batch.offsets[index]));
             too_large.extend(left_out);
@@ -229,7 +230,7 @@ impl Sink for KafkaSink {
         let index = self.topics.find(target)?;
         let topic = &self.topics.list[index];
         let place = (index, encoded.partition % topic.partitions.max(1));
-        let fits = encoded.records.bytes().len() <= topic.bytes_max;
+        let fits = topic.limit.passes(encoded.records.codec(), encoded.records.bytes().len());
         let Some(batch) = encoded.records.pass_through().ok().filter(|_| fits) else {
             return super::decode(&encoded).map(Some);
         };
@@ -267,7 +268,12 @@ mod tests {
     #[test]
     fn no_name_leads_to_a_topic_of_ours() {
         let mut topics = Topics::default();
-        let topic = |name: &Arc<str>| TargetTopic { name: name.clone(), id: Uuid::nil(), partitions: 1, bytes_max: 1 };
+        let topic = |name: &Arc<str>| TargetTopic {
+            name: name.clone(),
+            id: Uuid::nil(),
+            partitions: 1,
+            limit: Limit::default(),
+        };
         let own = super::super::layout::checkpoint_topic("l", 1);
         let index = topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name()) });
         let orders = topics.put(topic(&"orders".into()));
@@ -302,7 +308,8 @@ mod tests {
     #[test]
     fn an_answer_is_about_a_topic_by_its_name_or_by_its_id() {
         let mut topics = Topics::default();
-        let topic = |name: &Arc<str>, id| TargetTopic { name: name.clone(), id, partitions: 1, bytes_max: 1 };
+        let topic =
+            |name: &Arc<str>, id| TargetTopic { name: name.clone(), id, partitions: 1, limit: Limit::default() };
         let own = super::super::layout::checkpoint_topic("l", 1);
         let (ours, theirs) = (Uuid::from_u128(7), Uuid::from_u128(8));
         topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name(), ours) });

@@ -20,8 +20,9 @@ use super::{TargetTopic, Topics};
 use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::{Client, topic_name};
 use crate::connector::kafka::error;
+use crate::connector::kafka::limits::Limit;
 use crate::connector::kafka::produce::{self, TopicRecords};
-use crate::connector::kafka::records::{Encoder, FinishedBatch, Stamp};
+use crate::connector::kafka::records::{BatchSize, Encoder, FinishedBatch, Stamp};
 use crate::connector::kafka::wire::{Connection, wait_readable};
 use crate::connector::{Commit, Error, LaneSettings};
 use crate::model::{Batch, Checkpoint, StoredStates, TopicPartition};
@@ -90,10 +91,17 @@ struct Flight {
     at: Instant,
     version: i16,
     bytes: usize,
-    /// Of each partition the number of records.
-    parts: Vec<(Place, usize)>,
+    /// Of each partition what is written to it.
+    parts: Vec<(Place, BatchSize)>,
     /// The records, if they may have to be sent once more.
     kept: Vec<Kept>,
+}
+
+impl Flight {
+    /// How large the record batch for a partition is.
+    fn size(&self, place: Place) -> Option<BatchSize> {
+        self.parts.iter().find(|(other, _)| *other == place).map(|(_, size)| *size)
+    }
 }
 
 /// Records that may have to be sent once more.
@@ -207,9 +215,9 @@ impl Session {
         place: Place,
         batch: &Batch,
         range: Range<usize>,
-        bytes_max: usize,
+        limit: Limit,
     ) -> Result<Vec<usize>, Error> {
-        self.outbox().push(encoder, place, batch, range, bytes_max).map_err(error::not_encoded)
+        self.outbox().push(encoder, place, batch, range, limit).map_err(error::not_encoded)
     }
 
     /// Add a record batch as it is.
@@ -303,7 +311,7 @@ impl Session {
         for (place, batch) in last {
             let topic = &topics.list[place.0];
             let outbox = &mut self.sending;
-            let pushed = outbox.push(encoder, place, &batch, 0..batch.len(), topic.bytes_max);
+            let pushed = outbox.push(encoder, place, &batch, 0..batch.len(), topic.limit);
             if let Some(index) = pushed.map_err(error::not_encoded)?.first() {
                 return Err(error::own_record_too_large(&topic.name, batch.record_bytes(*index)));
             }
@@ -425,7 +433,7 @@ impl Session {
             };
             sequences.push(*sequence);
             *sequence = sequence_after(*sequence, batch.records());
-            parts.push((*place, batch.records()));
+            parts.push((*place, batch.size()));
             bytes += batch.bytes();
             let TargetTopic { name, id, .. } = &topics.list[place.0];
             if previous.replace(place.0) != Some(place.0) {

@@ -63,8 +63,11 @@ impl Session {
                     // A broker that knows no sequence of ours takes any, even behind one that it refused.
                     _ if code.0 != 0 || behind => {
                         let code = if behind { Code::OUT_OF_ORDER_SEQUENCE_NUMBER } else { code };
-                        let message = part.error_message.as_deref();
-                        return Err(error::not_written(&topics.list[index].name, place.1, code, message));
+                        let (name, message) = (&topics.list[index].name, part.error_message.as_deref());
+                        if let Some(size) = flight.size(place).filter(|_| code.is_too_large()) {
+                            self.client.limits().refuse(name, size);
+                        }
+                        return Err(error::not_written(name, place.1, code, message));
                     }
                     _ => self.acknowledged(place, &flight, part.base_offset),
                 }
@@ -77,7 +80,7 @@ impl Session {
     }
 
     fn acknowledged(&mut self, place: Place, flight: &Flight, base_offset: i64) {
-        let records = flight.parts.iter().find(|(other, _)| *other == place).map_or(0, |(_, records)| *records);
+        let records = flight.size(place).map_or(0, |size| size.records);
         self.ledger.acknowledged(place, base_offset, records as i64);
     }
 
