@@ -11,15 +11,14 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
     FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest,
-    ProduceRequest, TopicName,
+    TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::error::{self, Code};
 use super::limits::Limits;
-use super::produce::{self, TopicRecords};
-use super::records::{FinishedBatch, Stamp};
+use super::pace::Windows;
 use super::wire::{Call, Connection, Settings, WireError};
 use crate::background;
 use crate::connector::{Error, PartitionRange};
@@ -128,6 +127,7 @@ pub(super) struct Client {
     /// For requests to one broker, when nobody uses them.
     idle: Mutex<BTreeMap<i32, Connection>>,
     limits: Mutex<Limits>,
+    windows: Mutex<Windows>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -158,6 +158,7 @@ impl Client {
             any: Mutex::new(None),
             idle: Mutex::default(),
             limits: Mutex::default(),
+            windows: Mutex::default(),
         })
     }
 
@@ -168,6 +169,11 @@ impl Client {
     /// How large the record batches may be that topics take, as far as it is known.
     pub(super) fn limits(&self) -> MutexGuard<'_, Limits> {
         lock(&self.limits)
+    }
+
+    /// How much may be on its way to brokers.
+    pub(super) fn windows(&self) -> MutexGuard<'_, Windows> {
+        lock(&self.windows)
     }
 
     /// A new connection to a broker of the cluster.
@@ -348,37 +354,6 @@ impl Client {
         let answer = self.call_any(&request)?;
         let found = answer.coordinators.first().ok_or_else(|| error::not_asked("FindCoordinator"))?;
         Ok(Code(found.error_code).check().map(|()| found.node_id.0))
-    }
-
-    /// Append a record batch to a partition, outside of any transaction, and answer its first offset.
-    ///
-    /// # Errors
-    /// It is not known to be there.
-    pub(super) fn produce(&self, partition: &TopicPartition, mut batch: FinishedBatch) -> Result<i64, Error> {
-        let metadata = self.metadata()?;
-        let (broker, _) = metadata.leader(partition)?;
-        let id = metadata.topics.get(&partition.topic).map_or(Uuid::nil(), |topic| topic.id);
-        let mut connection = self.connect(broker)?;
-        let version = connection.version_among::<ProduceRequest>(produce::PLAIN)?;
-        let deadline = Instant::now() + self.settings.request_timeout;
-        let size = batch.size();
-        let partitions = vec![(partition.partition, batch.seal(Stamp::NONE))];
-        let topics = [TopicRecords { name: &partition.topic, id, partitions }];
-        produce::send(&mut connection, version, None, self.settings.request_timeout, &topics)?;
-        let answer = connection.receive(deadline)?.decode::<ProduceRequest>(version)?;
-        let part = answer.responses.first().and_then(|topic| topic.partition_responses.first());
-        let part = part.ok_or_else(|| error::not_asked("Produce"))?;
-        match Code(part.error_code) {
-            Code(0) => Ok(part.base_offset),
-            code => {
-                if code.is_too_large() {
-                    self.limits().refuse(&partition.topic, size);
-                }
-                self.refresh()?;
-                let message = part.error_message.as_deref();
-                Err(error::not_written(&partition.topic, partition.partition, code, message))
-            }
-        }
     }
 
     /// [`Client::ranges`] of one partition.

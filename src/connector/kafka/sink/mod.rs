@@ -127,6 +127,7 @@ impl KafkaSink {
         self.session = None;
         // It may be that a topic takes less than before.
         self.client.limits().ask_again();
+        self.client.windows().begin_again();
         self.failure.get_or_insert(error).clone()
     }
 

@@ -2,6 +2,7 @@
 
 mod answers;
 mod last;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
@@ -21,17 +22,12 @@ use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::{Client, topic_name};
 use crate::connector::kafka::error;
 use crate::connector::kafka::limits::Limit;
+use crate::connector::kafka::pace::Pace;
 use crate::connector::kafka::produce::{self, TopicRecords};
 use crate::connector::kafka::records::{BatchSize, Encoder, FinishedBatch, Stamp};
-use crate::connector::kafka::wire::{Connection, wait_readable};
+use crate::connector::kafka::wire::Connection;
 use crate::connector::{Commit, Error, LaneSettings};
 use crate::model::{Batch, Checkpoint, StoredStates, TopicPartition};
-
-/// How many bytes may be on their way to a broker: what a path of 50 MB/s and a round trip of 160 ms holds.
-const WINDOW_BYTES: usize = 8 << 20;
-
-/// How many bytes may wait to be sent before a lane waits for the brokers.
-const QUEUE_BYTES: usize = 8 << 20;
 
 /// How long after a commit the next transaction begins. A broker that is asked before the markers of the last one are written asks itself again
 /// 20 ms later, and they take some milliseconds where it has other things to do.
@@ -59,6 +55,8 @@ pub(super) struct Identity {
 pub(super) struct Coordinator {
     connection: Connection,
     asked: Option<Asked>,
+    /// From when on it listens.
+    listens_from: Instant,
 }
 
 #[derive(Debug)]
@@ -78,6 +76,7 @@ enum Question {
 #[derive(Debug)]
 struct Broker {
     connection: Connection,
+    pace: Pace,
     flights: VecDeque<Flight>,
     /// The bytes of all flights.
     bytes: usize,
@@ -160,7 +159,11 @@ impl Session {
             flow: Flow::new(mode),
             transactional_id,
             identity,
-            coordinator: coordinator.map(|connection| Coordinator { connection, asked: None }),
+            coordinator: coordinator.map(|connection| Coordinator {
+                connection,
+                asked: None,
+                listens_from: Instant::now(),
+            }),
             brokers: BTreeMap::new(),
             leaders: HashMap::new(),
             registered: BTreeSet::new(),
@@ -231,7 +234,7 @@ impl Session {
             self.sending.flush(encoder).map_err(error::not_encoded)?;
         }
         self.pump(encoder, topics, Instant::now())?;
-        while self.outbox().bytes() > QUEUE_BYTES {
+        while self.outbox().bytes() > self.queue_bytes() {
             if !self.is_committing() && self.sending.ready().next().is_none() {
                 // Many partitions, and none with a full record batch.
                 self.sending.flush(encoder).map_err(error::not_encoded)?;
@@ -239,6 +242,12 @@ impl Session {
             self.pump(encoder, topics, Instant::now() + AGAIN_AFTER)?;
         }
         Ok(())
+    }
+
+    /// How many bytes may wait to be sent before a lane waits for the brokers.
+    fn queue_bytes(&self) -> usize {
+        let windows = self.brokers.values().map(|broker| broker.pace.window());
+        windows.min().unwrap_or_else(|| self.client.windows().smallest())
     }
 
     /// Commit what was written, and wait until it is done.
@@ -336,7 +345,7 @@ impl Session {
                     return Ok(());
                 }
                 (Step::Last, _) => self.push_last(encoder, topics)?,
-                (Step::Wait, _) if !self.is_awaiting() => return Ok(()),
+                (Step::Wait, _) if !self.is_awaiting() && self.held_until().is_none() => return Ok(()),
                 (Step::Wait, _) => {
                     if Instant::now() >= deadline {
                         return self.check_patience();
@@ -383,7 +392,10 @@ impl Session {
 
     /// How many bytes may still go to a broker.
     fn room(&self, broker: i32) -> usize {
-        self.brokers.get(&broker).map_or(WINDOW_BYTES, |broker| WINDOW_BYTES.saturating_sub(broker.bytes))
+        match self.brokers.get(&broker) {
+            Some(broker) => broker.pace.room(broker.bytes, Instant::now()),
+            None => self.client.windows().begin(broker).window(),
+        }
     }
 
     /// Send one request to each broker that has room.
@@ -414,7 +426,8 @@ impl Session {
     fn send_to(&mut self, broker: i32, mut batches: Vec<(Place, FinishedBatch)>, topics: &Topics) -> Result<(), Error> {
         if !self.brokers.contains_key(&broker) {
             let connection = self.client.connect(broker)?;
-            self.brokers.insert(broker, Broker { connection, flights: VecDeque::new(), bytes: 0, joined: false });
+            let pace = self.client.windows().begin(broker);
+            self.brokers.insert(broker, Broker { connection, pace, flights: VecDeque::new(), bytes: 0, joined: false });
         }
         let Some(to) = self.brokers.get_mut(&broker) else { return Ok(()) };
         let joins = self.flow.mode() == Mode::Version2;
@@ -477,7 +490,8 @@ impl Session {
         let coordinator = self.coordinator.as_mut().ok_or_else(error::no_coordinator)?;
         let version = coordinator.connection.version::<AddPartitionsToTxnRequest>()?;
         coordinator.connection.send(version, &request)?;
-        coordinator.asked = Some(Asked { what: Question::Register(new), version, at: Instant::now() });
+        let at = coordinator.listens_from.max(Instant::now());
+        coordinator.asked = Some(Asked { what: Question::Register(new), version, at });
         self.flow.registering();
         Ok(())
     }
@@ -496,7 +510,8 @@ impl Session {
         let versions = if self.flow.mode() == Mode::Version2 { 5..=5 } else { 1..=4 };
         let version = coordinator.connection.version_among::<EndTxnRequest>(versions)?;
         coordinator.connection.send(version, &request)?;
-        coordinator.asked = Some(Asked { what: Question::End, version, at: Instant::now() });
+        let at = coordinator.listens_from.max(Instant::now());
+        coordinator.asked = Some(Asked { what: Question::End, version, at });
         Ok(())
     }
 
@@ -515,38 +530,6 @@ impl Session {
         self.registered.clear();
         self.brokers.values_mut().for_each(|broker| broker.joined = false);
         self.again_since = None;
-    }
-
-    fn is_awaiting(&self) -> bool {
-        self.connections().next().is_some()
-    }
-
-    /// The connections that an answer is awaited on, and since when.
-    fn connections(&self) -> impl Iterator<Item = (&Connection, Instant)> + Clone {
-        let brokers = self.brokers.values();
-        let brokers = brokers.filter_map(|broker| Some((&broker.connection, broker.flights.front()?.at)));
-        let coordinator = self.coordinator.iter();
-        brokers.chain(coordinator.filter_map(|asked| Some((&asked.connection, asked.asked.as_ref()?.at))))
-    }
-
-    fn wait(&self, deadline: Instant) -> Result<(), Error> {
-        let timeout = self.client.settings().request_timeout;
-        let patience = self.connections().map(|(_, at)| at + timeout).min();
-        let until = patience.map_or(deadline, |patience| patience.min(deadline));
-        let connections = self.connections().map(|(connection, _)| connection);
-        if !wait_readable(connections, until).map_err(error::cannot_wait)? {
-            return self.check_patience();
-        }
-        Ok(())
-    }
-
-    /// Whether a broker has taken too long.
-    fn check_patience(&self) -> Result<(), Error> {
-        let timeout = self.client.settings().request_timeout;
-        match self.connections().find(|(_, at)| at.elapsed() > timeout) {
-            Some((late, _)) => Err(late.timed_out("answer").into()),
-            None => Ok(()),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What becomes of the answers of brokers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, ProduceRequest, ProduceResponse};
 
@@ -21,6 +21,8 @@ impl Session {
                 let Some(flight) = broker.flights.pop_front() else { break };
                 broker.bytes -= flight.bytes;
                 let answer = answer.decode::<ProduceRequest>(flight.version)?;
+                broker.pace.answered(throttle(answer.throttle_time_ms), Instant::now());
+                self.client.windows().learn(number, &broker.pace);
                 self.take_produced(number, flight, &answer, topics)?;
             }
         }
@@ -101,6 +103,7 @@ impl Session {
         match what {
             Question::Register(places) => {
                 let answer = answer.decode::<AddPartitionsToTxnRequest>(version)?;
+                coordinator.listens_from = Instant::now() + throttle(answer.throttle_time_ms);
                 let parts = answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
                 // Where one is refused, the others are said not to have been attempted.
                 let codes = parts.map(|part| Code(part.partition_error_code)).filter(|code| code.0 != 0);
@@ -108,6 +111,7 @@ impl Session {
             }
             Question::End => {
                 let answer = answer.decode::<EndTxnRequest>(version)?;
+                coordinator.listens_from = Instant::now() + throttle(answer.throttle_time_ms);
                 match Code(answer.error_code) {
                     Code(0) => {
                         if self.flow.mode() == Mode::Version2 {
@@ -155,4 +159,9 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// For how long a broker does not listen, as it says.
+fn throttle(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
