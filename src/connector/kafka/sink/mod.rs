@@ -1,18 +1,19 @@
 //! Writes the output of a lane into a Kafka cluster.
 //!
-//! Reading order: this file (what a lane sees), [`flow`] (the order of requests), [`session`] (what is open, and how requests come and
+//! Reading order: this file (what a lane sees), [`flow`] (the order of requests), [`joined`] (what a transaction has, and what is sent again), [`session`] (what is open, and how requests come and
 //! go), [`open`] (from fencing to the checkpoint), [`outbox`] (records on their way), [`ledger`] (where they went), [`alone`] (what does not belong to a lane), [`copy`] (lanes
 //! that become others).
 //!
 //! Invariants
 //! - The checkpoint is read after fencing and up to the high watermark, never before.
-//! - Nothing is ever sent again from memory, but for what begins a transaction and was refused because the one before is still ending. After
+//! - Nothing is ever sent again from memory, but for what was to join a transaction and was refused because the coordinator was not ready. After
 //!   anything else the lane opens again and reads the source again.
 //! - One connection to a broker for all of a lane's records: a broker keeps one pending partition of a transaction only.
 
 pub(super) mod alone;
 pub(super) mod copy;
 mod flow;
+mod joined;
 mod ledger;
 mod open;
 mod outbox;
@@ -88,10 +89,14 @@ impl Topics {
         self.own.get(of).copied()
     }
 
-    /// What an answer is about: it has a name, or an id behind which there is no name.
+    /// What an answer is about: it has a name, or an id and no name. Clusters without ids say nil of every topic.
     fn answered(&self, name: &str, id: Uuid) -> Option<usize> {
-        let among_all =
-            || self.list.iter().position(|topic| if name.is_empty() { topic.id == id } else { *topic.name == *name });
+        let among_all = || {
+            self.list.iter().position(|topic| match name {
+                "" => topic.id == id && !id.is_nil(),
+                name => *topic.name == *name,
+            })
+        };
         self.by_name.get(name).copied().or_else(among_all)
     }
 
@@ -315,13 +320,16 @@ mod tests {
         let (ours, theirs) = (Uuid::from_u128(7), Uuid::from_u128(8));
         topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name(), ours) });
         topics.put(topic(&"orders".into(), theirs));
+        topics.put(topic(&"old".into(), Uuid::nil()));
         for (name, id, index) in [
             (&**own.name(), Uuid::nil(), Some(0)),
             ("orders", Uuid::nil(), Some(1)),
+            ("old", Uuid::nil(), Some(2)),
             ("", ours, Some(0)),
             ("", theirs, Some(1)),
             ("", Uuid::from_u128(9), None),
             ("others", ours, None),
+            ("", Uuid::nil(), None),
         ] {
             assert_eq!(topics.answered(name, id), index, "{name:?} {id}");
         }

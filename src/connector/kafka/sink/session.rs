@@ -15,6 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use self::last::{Last, copied};
 use super::flow::{Flow, Leave, Mode, Outcome, Step, Unsent};
+use super::joined::{Joined, Kept};
 use super::ledger::Ledger;
 use super::outbox::{Outbox, Place};
 use super::{TargetTopic, Topics};
@@ -80,8 +81,6 @@ struct Broker {
     flights: VecDeque<Flight>,
     /// The bytes of all flights.
     bytes: usize,
-    /// Whether it has taken records of the open transaction. What is sent before may be refused.
-    joined: bool,
 }
 
 /// A request on its way.
@@ -93,7 +92,7 @@ struct Flight {
     /// Of each partition what is written to it.
     parts: Vec<(Place, BatchSize)>,
     /// The records, if they may have to be sent once more.
-    kept: Vec<Kept>,
+    kept: Vec<Kept<FinishedBatch>>,
 }
 
 impl Flight {
@@ -101,14 +100,6 @@ impl Flight {
     fn size(&self, place: Place) -> Option<BatchSize> {
         self.parts.iter().find(|(other, _)| *other == place).map(|(_, size)| *size)
     }
-}
-
-/// Records that may have to be sent once more.
-#[derive(Debug)]
-struct Kept {
-    place: Place,
-    sequence: i32,
-    batch: FinishedBatch,
 }
 
 pub(super) struct Session {
@@ -120,8 +111,7 @@ pub(super) struct Session {
     coordinator: Option<Coordinator>,
     brokers: BTreeMap<i32, Broker>,
     leaders: HashMap<Place, i32>,
-    /// The partitions that the open transaction has, where they have to be registered.
-    registered: BTreeSet<Place>,
+    joined: Joined<FinishedBatch>,
     sequences: HashMap<Place, i32>,
     pub(super) ledger: Ledger,
     /// Where the target of each source partition ended at least, by its last checkpoint.
@@ -130,8 +120,6 @@ pub(super) struct Session {
     sending: Outbox,
     /// What was written while a commit is under way.
     waiting: Outbox,
-    /// What the open transaction has to send once more, in order.
-    refused: Vec<Kept>,
     last: Last,
     not_before: Option<Instant>,
     /// When the last commit was done, or the session began.
@@ -166,13 +154,12 @@ impl Session {
             }),
             brokers: BTreeMap::new(),
             leaders: HashMap::new(),
-            registered: BTreeSet::new(),
+            joined: Joined::default(),
             sequences: HashMap::new(),
             ledger: Ledger::default(),
             floors: BTreeMap::new(),
             sending: Outbox::default(),
             waiting: Outbox::default(),
-            refused: Vec::new(),
             last: Last::default(),
             not_before: None,
             finished: Instant::now(),
@@ -374,7 +361,7 @@ impl Session {
             let broker = self.leader(place, topics)?;
             if self.room(broker) > 0 {
                 unsent.ready = true;
-                unsent.unregistered |= !self.registered.contains(&place);
+                unsent.unregistered |= !self.joined.has(place);
             }
         }
         Ok(unsent)
@@ -427,7 +414,7 @@ impl Session {
         if !self.brokers.contains_key(&broker) {
             let connection = self.client.connect(broker)?;
             let pace = self.client.windows().begin(broker);
-            self.brokers.insert(broker, Broker { connection, pace, flights: VecDeque::new(), bytes: 0, joined: false });
+            self.brokers.insert(broker, Broker { connection, pace, flights: VecDeque::new(), bytes: 0 });
         }
         let Some(to) = self.brokers.get_mut(&broker) else { return Ok(()) };
         let joins = self.flow.mode() == Mode::Version2;
@@ -462,9 +449,9 @@ impl Session {
         produce::send(&mut to.connection, version, self.transactional_id.as_deref(), timeout, &request)?;
         drop(request);
         to.bytes += bytes;
-        let may_be_refused = joins && !to.joined;
-        let kept = batches.into_iter().zip(sequences).filter(|_| may_be_refused);
-        let kept = kept.map(|((place, batch), sequence)| Kept { place, sequence, batch }).collect();
+        let kept = batches.into_iter().zip(sequences);
+        let kept = kept.map(|((place, batch), sequence)| Kept { place, sequence, batch });
+        let kept = kept.filter(|kept| joins && !self.joined.has(kept.place)).collect();
         to.flights.push_back(Flight { at: Instant::now(), version, bytes, parts, kept });
         Ok(())
     }
@@ -473,7 +460,7 @@ impl Session {
         // What comes last is known from the beginning.
         let last = [Some(self.checkpoints), self.offsets];
         let places: BTreeSet<Place> = self.sending.ready().chain(last.into_iter().flatten()).collect();
-        let new: Vec<Place> = places.difference(&self.registered).copied().collect();
+        let new: Vec<Place> = places.into_iter().filter(|place| !self.joined.has(*place)).collect();
         let mut by_topic: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
         for (topic, partition) in &new {
             by_topic.entry(*topic).or_default().push(*partition as i32);
@@ -527,8 +514,7 @@ impl Session {
         self.flow.finished();
         self.finished = Instant::now();
         self.sending = std::mem::take(&mut self.waiting);
-        self.registered.clear();
-        self.brokers.values_mut().for_each(|broker| broker.joined = false);
+        self.joined.clear();
         self.again_since = None;
     }
 }

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, ProduceRequest, ProduceResponse};
 
-use super::{AGAIN_AFTER, AGAIN_PATIENCE, Asked, Flight, Identity, Kept, Question, Session};
+use super::{AGAIN_AFTER, AGAIN_PATIENCE, Asked, Flight, Identity, Question, Session};
 use crate::connector::Error;
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::sink::Topics;
 use crate::connector::kafka::sink::flow::Mode;
+use crate::connector::kafka::sink::joined::{Kept, Meaning};
 use crate::connector::kafka::sink::outbox::Place;
 
 impl Session {
@@ -23,25 +24,18 @@ impl Session {
                 let answer = answer.decode::<ProduceRequest>(flight.version)?;
                 broker.pace.answered(throttle(answer.throttle_time_ms), Instant::now());
                 self.client.windows().learn(number, &broker.pace);
-                self.take_produced(number, flight, &answer, topics)?;
+                self.take_produced(flight, &answer, topics)?;
             }
         }
         self.take_coordinated()
     }
 
-    fn take_produced(
-        &mut self,
-        broker: i32,
-        flight: Flight,
-        answer: &ProduceResponse,
-        topics: &Topics,
-    ) -> Result<(), Error> {
+    fn take_produced(&mut self, flight: Flight, answer: &ProduceResponse, topics: &Topics) -> Result<(), Error> {
         let refused = self.read_produced(flight, answer, topics);
         // It is answered, whatever the answer is.
         let again = self.flow.answered(matches!(refused, Ok(true)));
         if !refused? {
             self.again_since = None;
-            self.brokers.entry(broker).and_modify(|broker| broker.joined = true);
         }
         if again { self.send_refused_again() } else { Ok(()) }
     }
@@ -54,24 +48,18 @@ impl Session {
             let index = index.ok_or_else(|| error::not_asked("Produce"))?;
             for part in &topic.partition_responses {
                 let (place, code) = ((index, part.index as u32), Code(part.error_code));
-                let behind = self.refused.iter().any(|kept| kept.place == place);
-                let again =
-                    code == Code::CONCURRENT_TRANSACTIONS || (behind && code == Code::OUT_OF_ORDER_SEQUENCE_NUMBER);
-                match flight.kept.iter().position(|kept| kept.place == place) {
-                    Some(kept) if again => {
-                        refused = true;
-                        self.refused.push(flight.kept.swap_remove(kept));
-                    }
-                    // A broker that knows no sequence of ours takes any, even behind one that it refused.
-                    _ if code.0 != 0 || behind => {
-                        let code = if behind { Code::OUT_OF_ORDER_SEQUENCE_NUMBER } else { code };
+                let kept = flight.kept.iter().position(|kept| kept.place == place);
+                let kept = kept.map(|kept| flight.kept.swap_remove(kept));
+                match self.joined.answered(place, code, kept) {
+                    Meaning::Written => self.acknowledged(place, &flight, part.base_offset),
+                    Meaning::Again => refused = true,
+                    Meaning::Failed(code) => {
                         let (name, message) = (&topics.list[index].name, part.error_message.as_deref());
                         if let Some(size) = flight.size(place).filter(|_| code.is_too_large()) {
                             self.client.limits().refuse(name, size);
                         }
                         return Err(error::not_written(name, place.1, code, message));
                     }
-                    _ => self.acknowledged(place, &flight, part.base_offset),
                 }
             }
         }
@@ -87,7 +75,7 @@ impl Session {
     }
 
     fn send_refused_again(&mut self) -> Result<(), Error> {
-        for Kept { place, sequence, batch } in std::mem::take(&mut self.refused).into_iter().rev() {
+        for Kept { place, sequence, batch } in self.joined.take_refused().into_iter().rev() {
             self.sequences.insert(place, sequence);
             self.sending.put_back(place, batch);
         }
@@ -135,7 +123,7 @@ impl Session {
         match refused {
             None => {
                 self.again_since = None;
-                self.registered.extend(places);
+                self.joined.add(places);
                 self.flow.registered(true);
                 Ok(())
             }
