@@ -1,12 +1,16 @@
-//! Brokers that make a link wait, which is no failure.
+//! Brokers that make a link wait, which is no failure: a quota, and connections that are closed while nothing is written.
 
+use std::thread;
+use std::time::Duration;
+
+use kafka_brokers::{Cluster, Options};
 use kafka_oracle::{Content, Record};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer};
-use tidegate::api::wire::Event;
+use tidegate::api::wire::{Event, LinkStatus};
 
-use crate::clusters::{Pair, Version};
-use crate::harness::{LINKS, Site};
+use crate::clusters::{Pair, Version, options};
+use crate::harness::{LINKS, Site, wait_until};
 use crate::scene::PATIENCE;
 
 /// What the quota lets a link write in a second, and what there is to write: a broker that gets it all at once does not listen for longer than
@@ -14,6 +18,10 @@ use crate::scene::PATIENCE;
 const QUOTA_BYTES: u32 = 200_000;
 const RECORDS: i64 = 4_000;
 const RECORD_BYTES: usize = 1_000;
+
+/// After how long brokers close a connection that rests, and how long after a record the next one comes.
+const REST_MAX: &str = "4000";
+const REST: Duration = Duration::from_secs(7);
 
 fn producer(bootstrap: &str) -> BaseProducer {
     ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a producer")
@@ -61,5 +69,27 @@ fn a_quota_makes_a_link_slow_and_nothing_else() {
     let daemon = site.start();
     kafka_oracle::await_copy(&expected(&east, topic), &west, topic, PATIENCE).expect("a copy");
     assert_eq!(failures(&site, topic), []);
+    daemon.terminate();
+}
+
+#[test]
+fn connections_that_rested_are_opened_again_without_an_error() {
+    let settings = vec![("connections.max.idle.ms".to_owned(), REST_MAX.to_owned())];
+    let target = Options { proxied: false, settings, ..options(Version::Two, 1) };
+    let target = Cluster::start(&target).expect("a target");
+    let source = Pair::shared(Version::Two).source.bootstrap();
+    let (west, topic) = (target.bootstrap(), "slow-rest");
+    kafka_oracle::create(&source, topic, 1, &[]).expect("a topic");
+    let site = site(topic, &source, &west, "30s");
+    let daemon = site.start();
+    let producer = producer(&source);
+    for number in 0..4 {
+        write(&producer, topic, number..number + 1);
+        wait_until("the record is copied", || site.client.is_caught_up(topic));
+        thread::sleep(REST);
+    }
+    kafka_oracle::await_copy(&expected(&source, topic), &west, topic, PATIENCE).expect("a copy");
+    assert_eq!(failures(&site, topic), []);
+    assert_eq!(site.client.link(topic).status, LinkStatus::Active);
     daemon.terminate();
 }

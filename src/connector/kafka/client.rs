@@ -288,7 +288,7 @@ impl Client {
     /// None does.
     pub(super) fn call_any<R: Call>(&self, request: &R) -> Result<R::Answer, Error> {
         let mut any = lock(&self.any);
-        if let Some(mut connection) = any.take()
+        if let Some(mut connection) = any.take().and_then(usable)
             && let Ok(answer) = connection.call(request)
         {
             *any = Some(connection);
@@ -330,13 +330,12 @@ impl Client {
         request: &R,
     ) -> Result<R::Answer, Error> {
         let idle = lock(&self.idle).remove(&broker);
-        if let Some(mut connection) = idle
+        if let Some(mut connection) = idle.and_then(usable)
             && let Ok(answer) = connection.call_among(versions.clone(), request)
         {
             lock(&self.idle).insert(broker, connection);
             return Ok(answer);
         }
-        // The one that was kept may have been closed for its age.
         let mut connection = self.connect(broker)?;
         let answer = connection.call_among(versions, request)?;
         lock(&self.idle).insert(broker, connection);
@@ -539,6 +538,11 @@ impl Client {
         }
         Ok(refused)
     }
+}
+
+/// A connection that was kept, if it is still of use.
+fn usable(mut connection: Connection) -> Option<Connection> {
+    connection.outlasted_rest(Instant::now()).then_some(connection)
 }
 
 /// Asks [`Client::offsets`] for the first offset.

@@ -1,6 +1,7 @@
 //! An opened lane: what it has sent and not sent, and the connections that it has for that.
 
 mod answers;
+mod connecting;
 mod last;
 mod waiting;
 
@@ -411,11 +412,7 @@ impl Session {
     }
 
     fn send_to(&mut self, broker: i32, mut batches: Vec<(Place, FinishedBatch)>, topics: &Topics) -> Result<(), Error> {
-        if !self.brokers.contains_key(&broker) {
-            let connection = self.client.connect(broker)?;
-            let pace = self.client.windows().begin(broker);
-            self.brokers.insert(broker, Broker { connection, pace, flights: VecDeque::new(), bytes: 0 });
-        }
+        self.connect(broker)?;
         let Some(to) = self.brokers.get_mut(&broker) else { return Ok(()) };
         let joins = self.flow.mode() == Mode::Version2;
         let versions = if joins { produce::JOINING } else { produce::PLAIN };
@@ -457,6 +454,7 @@ impl Session {
     }
 
     fn register(&mut self, topics: &Topics) -> Result<(), Error> {
+        self.wake_coordinator()?;
         // What comes last is known from the beginning.
         let last = [Some(self.checkpoints), self.offsets];
         let places: BTreeSet<Place> = self.sending.ready().chain(last.into_iter().flatten()).collect();
@@ -484,6 +482,7 @@ impl Session {
     }
 
     fn end(&mut self) -> Result<(), Error> {
+        self.wake_coordinator()?;
         self.flow.end(Outcome::Committed).map_or(Ok(()), |leave| self.ask_to_end(leave))
     }
 

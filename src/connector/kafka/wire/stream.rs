@@ -7,10 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
 
 use super::error::WireError;
 use super::settings::Settings;
 use super::tls::{Handshake, Tls, TlsStream};
+
+/// After how long a rest a connection is probed, how often then, and how many probes may be lost.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 6;
 
 /// Bytes to and from a broker.
 pub(super) enum Stream {
@@ -112,6 +118,7 @@ fn connect(address: &str, deadline: Instant) -> io::Result<TcpStream> {
         match TcpStream::connect_timeout(&candidate, left) {
             Ok(socket) => {
                 socket.set_nodelay(true)?;
+                keep_alive(&socket)?;
                 socket.set_nonblocking(true)?;
                 return Ok(socket);
             }
@@ -119,6 +126,14 @@ fn connect(address: &str, deadline: Instant) -> io::Result<TcpStream> {
         }
     }
     Err(last)
+}
+
+/// Have the system find out when the other side is gone, and keep what is on the way from forgetting the connection.
+fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(socket, PROBE_EVERY)?;
+    Ok(sockopt::set_tcp_keepcnt(socket, PROBES)?)
 }
 
 /// Wait until one of `fds` is ready. `false` after the deadline.
