@@ -63,7 +63,7 @@ fn a_quota_makes_a_link_slow_and_nothing_else() {
     let pair = Pair::shared(Version::Two);
     let (east, west, topic) = (pair.source.bootstrap(), pair.target.bootstrap(), "slow-quota");
     pair.target.limit_producers(topic, QUOTA_BYTES).expect("a quota");
-    kafka_oracle::create(&east, topic, 1, &[]).expect("a topic");
+    [&east, &west].into_iter().for_each(|at| kafka_oracle::create(at, topic, 1, &[]).expect("a topic"));
     write(&producer(&east), topic, 0..RECORDS);
     let site = site(topic, &east, &west, "3s");
     let daemon = site.start();
@@ -79,7 +79,7 @@ fn connections_that_rested_are_opened_again_without_an_error() {
     let target = Cluster::start(&target).expect("a target");
     let source = Pair::shared(Version::Two).source.bootstrap();
     let (west, topic) = (target.bootstrap(), "slow-rest");
-    kafka_oracle::create(&source, topic, 1, &[]).expect("a topic");
+    [&source, &west].into_iter().for_each(|at| kafka_oracle::create(at, topic, 1, &[]).expect("a topic"));
     let site = site(topic, &source, &west, "30s");
     let daemon = site.start();
     let producer = producer(&source);
