@@ -9,7 +9,7 @@ use kafka_oracle::Codec;
 use kafka_rivals::{cpu_seconds, fill};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use tidegate::config::{GroupSelector, Room};
+use tidegate::config::{GroupSelection, GroupSelector, Room};
 use tidegate::link::groups::translate::Certainty;
 use tidegate::link::groups::{Fate, GroupPlan, Selected};
 
@@ -139,7 +139,8 @@ pub(crate) fn groups() -> Result<()> {
         Job { lanes: LANES, work: Work::Plugin, ..Job::new(&source.bootstrap(), &target.bootstrap(), "grouped", "g-") };
     Job { records: Some(GROUP_RECORDS), ..job.clone() }.run()?;
     let link = job.link()?;
-    let selector = [GroupSelector::parse("/grouped-.*/", Room::ALONE)?];
+    let included = vec![GroupSelector::parse("/grouped-.*/", Room::ALONE)?];
+    let selection = GroupSelection { included, excluded: Vec::new() };
     let each = (GROUP_RECORDS / GROUP_PARTITIONS as u64) as i64;
     let rounds =
         [("the first round", 1, Fate::Moved), ("a later one", 2, Fate::Moved), ("nothing to move", 2, Fate::Stays)];
@@ -154,7 +155,7 @@ pub(crate) fn groups() -> Result<()> {
         }
         let begun = Instant::now();
         let done = link
-            .sync_groups(Selected { groups: &selector, ..Selected::default() })
+            .sync_groups(Selected { groups: Some(&selection), ..Selected::default() })
             .map_err(|failure| failure.to_string())?;
         let took = begun.elapsed().as_secs_f64();
         let is_exact = |plan: &GroupPlan| {

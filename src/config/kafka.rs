@@ -123,7 +123,7 @@ impl KafkaConfig {
         let client_id = table.item("client_id").map_or(Some("tidegate"), |item| printable(&item, "a client id"));
         let client_rack = table.item("client_rack").and_then(|item| printable(&item, "a rack"));
         let connection_timeout = table.duration_ms("connection_timeout", 30_000, TIMES_MS);
-        let request_timeout = table.duration_ms("request_timeout", 10_000, TIMES_MS);
+        let request_timeout = table.duration_ms("request_timeout", 30_000, TIMES_MS);
         let max_retries = table.integer("max_retries", 3, 0..=1_000) as u32;
         let compression = read_compression(table, "compression", Compression::NONE);
         let replication_factor = table.item("replication_factor").and_then(|item| item.integer(1..=i16::MAX as u64));

@@ -35,7 +35,7 @@ fn what_a_kafka_cluster_leaves_out_has_its_default() {
     let config = config(CLUSTER);
     let found = kafka(&config, "k");
     assert_eq!((&found.brokers[..], &*found.client_id), (&["a:9092".into()][..], "tidegate"));
-    assert_eq!((found.connection_timeout, found.request_timeout), (Duration::from_secs(30), Duration::from_secs(10)));
+    assert_eq!((found.connection_timeout, found.request_timeout), (Duration::from_secs(30), Duration::from_secs(30)));
     assert_eq!(found.compression, Compression::NONE);
     assert_eq!(found.replication_factor, None);
     assert!(found.security.tls.is_none() && found.security.sasl.is_none());

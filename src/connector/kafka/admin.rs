@@ -1,7 +1,7 @@
 //! Topics and their settings, and what a target remembers of links.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -10,10 +10,10 @@ use kafka_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::client::{Client, Isolation, LATEST, lock, topic_name};
+use super::client::{Client, Isolation, LATEST, topic_name};
 use super::error::{self, Code};
+use super::limits::Limit;
 use super::meta::Meta;
-use super::settings::{MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES_DEFAULT};
 use super::topic_id;
 use super::wire::Call;
 use crate::connector::{Error, Target, Topic, TopicSettings};
@@ -21,9 +21,6 @@ use crate::model::{LinkId, TopicPartition};
 
 /// How many topics one request is about: brokers answer it well within [`Settings::request_timeout`](super::wire::Settings), and its answer stays small.
 pub(super) const TOPICS_AT_ONCE: usize = 100;
-
-/// How long the limit of a topic is believed.
-const LIMIT_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// How long a topic that was made may take until all of its partitions have a leader.
 const CREATE_PATIENCE: Duration = Duration::from_secs(15);
@@ -35,16 +32,12 @@ pub(super) struct Admin {
     meta: Meta,
     /// The replicas of topics that are made; -1 is the broker's default.
     replication_factor: i16,
-    limits: Mutex<Limits>,
 }
-
-/// The largest record batch that each topic takes, and when that was asked.
-type Limits = HashMap<Arc<str>, (usize, Instant)>;
 
 impl Admin {
     pub(super) fn new(client: Arc<Client>, replication_factor: Option<i16>) -> Self {
         let replication_factor = replication_factor.unwrap_or(-1);
-        Self { meta: Meta::new(client.clone()), client, replication_factor, limits: Mutex::default() }
+        Self { meta: Meta::new(client.clone()), client, replication_factor }
     }
 
     /// A topic's id and number of partitions, if it is there.
@@ -195,45 +188,29 @@ impl Admin {
         self.client.call_broker(controller, request)
     }
 
-    /// The largest record batch that a topic takes; of one that is not there, what it would take.
-    pub(super) fn batch_bytes_max(&self, name: &str) -> Result<usize, Error> {
-        let name: Arc<str> = name.into();
-        self.learn_limits(std::slice::from_ref(&name))?;
-        let known = lock(&self.limits).get(&name).map(|(bytes, _)| *bytes);
-        Ok(known.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT))
+    /// How large the record batches may be that a topic takes; of one that is not there, what it would be.
+    pub(super) fn limit(&self, name: &str) -> Result<Limit, Error> {
+        self.learn_limits(&[name.into()])?;
+        Ok(self.client.limits().of(name))
     }
 
     /// Ask for the limits of topics that are not known, all at once.
     pub(super) fn learn_limits(&self, names: &[Arc<str>]) -> Result<(), Error> {
-        let known = |limits: &Limits, name| {
-            limits.get(name).is_some_and(|(_, asked): &(usize, Instant)| asked.elapsed() < LIMIT_AGE_MAX)
-        };
-        let unknown: Vec<Arc<str>> = {
-            let limits = lock(&self.limits);
-            names.iter().filter(|name| !known(&limits, *name)).cloned().collect()
-        };
+        let mut unknown = self.client.limits().unknown(names, Instant::now());
         // Of topics that are not there nothing is asked: we may lack the right to hear that.
         let there = self.client.recent()?;
-        let unknown: Vec<Arc<str>> = unknown.into_iter().filter(|name| there.topics.contains_key(name)).collect();
+        unknown.retain(|name| there.topics.contains_key(name));
         if unknown.is_empty() {
             return Ok(());
         }
-        let mut found = self.describe(&unknown)?;
-        let mut limits = lock(&self.limits);
-        for name in unknown {
-            let settings = found.remove(&name).transpose()?.into_iter().flatten();
-            let limit = settings.into_iter().find(|setting| setting.name.as_str() == MAX_MESSAGE_BYTES);
-            match limit.and_then(|setting| setting.value?.parse().ok()) {
-                Some(bytes) => drop(limits.insert(name, (bytes, Instant::now()))),
-                None => drop(limits.remove(&name)),
-            }
-        }
+        let stated = self.stated(&unknown)?;
+        let (mut limits, now) = (self.client.limits(), Instant::now());
+        stated.into_iter().for_each(|(name, stated)| limits.learn(name, stated, now));
         Ok(())
     }
 
-    /// Somebody was told that a limit has changed.
-    pub(super) fn forget_limits(&self) {
-        lock(&self.limits).clear();
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// What the target remembers of a link under `name`.

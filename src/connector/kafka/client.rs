@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, TopicName,
+    FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use uuid::Uuid;
 
 use super::error::{self, Code};
+use super::limits::Limits;
 pub(super) use super::metadata::Metadata;
-use super::produce::{self, TopicRecords};
-use super::records::{FinishedBatch, Stamp};
+use super::pace::Windows;
 use super::wire::{Call, Connection, Settings, WireError};
 use crate::background;
 use crate::connector::{Error, PartitionRange};
@@ -55,6 +54,8 @@ pub(super) struct Client {
     any: Mutex<Option<Connection>>,
     /// For requests to one broker, when nobody uses them.
     idle: Mutex<BTreeMap<i32, Connection>>,
+    limits: Mutex<Limits>,
+    windows: Mutex<Windows>,
 }
 
 /// A way to ask any broker.
@@ -103,11 +104,23 @@ impl Client {
             topology: AtomicU64::new(0),
             any: Mutex::new(None),
             idle: Mutex::default(),
+            limits: Mutex::default(),
+            windows: Mutex::default(),
         })
     }
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// How large the record batches may be that topics take, as far as it is known.
+    pub(super) fn limits(&self) -> MutexGuard<'_, Limits> {
+        lock(&self.limits)
+    }
+
+    /// How much may be on its way to brokers.
+    pub(super) fn windows(&self) -> MutexGuard<'_, Windows> {
+        lock(&self.windows)
     }
 
     /// A new connection to a broker of the cluster.
@@ -230,7 +243,7 @@ impl Client {
         R::Answer: Send + 'static,
     {
         let mut any = lock(&self.any);
-        let kept = any.take().map(Asking::On).into_iter();
+        let kept = any.take().and_then(usable).map(Asking::On).into_iter();
         let ways = kept.chain(self.addresses().into_iter().map(Asking::At)).map(|asking| {
             let (settings, request) = (self.settings.clone(), request.clone());
             move || asking.ask(&settings, &request)
@@ -278,13 +291,12 @@ impl Client {
         request: &R,
     ) -> Result<R::Answer, Error> {
         let idle = lock(&self.idle).remove(&broker);
-        if let Some(mut connection) = idle
+        if let Some(mut connection) = idle.and_then(usable)
             && let Ok(answer) = connection.call_among(versions.clone(), request)
         {
             lock(&self.idle).insert(broker, connection);
             return Ok(answer);
         }
-        // The one that was kept may have been closed for its age.
         let mut connection = self.connect(broker)?;
         let answer = connection.call_among(versions, request)?;
         lock(&self.idle).insert(broker, connection);
@@ -302,33 +314,6 @@ impl Client {
         let answer = self.call_any(&request)?;
         let found = answer.coordinators.first().ok_or_else(|| error::not_asked("FindCoordinator"))?;
         Ok(Code(found.error_code).check().map(|()| found.node_id.0))
-    }
-
-    /// Append a record batch to a partition, outside of any transaction, and answer its first offset.
-    ///
-    /// # Errors
-    /// It is not known to be there.
-    pub(super) fn produce(&self, partition: &TopicPartition, mut batch: FinishedBatch) -> Result<i64, Error> {
-        let metadata = self.metadata()?;
-        let (broker, _) = metadata.leader(partition)?;
-        let id = metadata.topics.get(&partition.topic).map_or(Uuid::nil(), |topic| topic.id);
-        let mut connection = self.connect(broker)?;
-        let version = connection.version_among::<ProduceRequest>(produce::PLAIN)?;
-        let deadline = Instant::now() + self.settings.request_timeout;
-        let partitions = vec![(partition.partition, batch.seal(Stamp::NONE))];
-        let topics = [TopicRecords { name: &partition.topic, id, partitions }];
-        produce::send(&mut connection, version, None, self.settings.request_timeout, &topics)?;
-        let answer = connection.receive(deadline)?.decode::<ProduceRequest>(version)?;
-        let part = answer.responses.first().and_then(|topic| topic.partition_responses.first());
-        let part = part.ok_or_else(|| error::not_asked("Produce"))?;
-        match Code(part.error_code) {
-            Code(0) => Ok(part.base_offset),
-            code => {
-                self.refresh()?;
-                let message = part.error_message.as_deref();
-                Err(error::not_written(&partition.topic, partition.partition, code, message))
-            }
-        }
     }
 
     /// [`Client::ranges`] of one partition.
@@ -514,6 +499,11 @@ impl Client {
         }
         Ok(refused)
     }
+}
+
+/// A connection that was kept, if it is still of use.
+fn usable(mut connection: Connection) -> Option<Connection> {
+    connection.outlasted_rest(Instant::now()).then_some(connection)
 }
 
 /// Asks [`Client::offsets`] for the first offset.

@@ -189,13 +189,18 @@ impl Cluster for KafkaCluster {
     fn produce(&self, partition: &TopicPartition, batch: &Batch) -> Result<i64, Error> {
         check_name(&partition.topic)?;
         let mut encoder = Encoder::new(self.compression);
-        let bytes_max = self.admin.batch_bytes_max(&partition.topic)?;
         let (mut next, mut first) = (0, None);
         while next < batch.len() {
-            let encoded = encoder.encode(batch, next..batch.len(), bytes_max).map_err(error::not_encoded)?;
-            next += encoded.records();
-            let offset = self.client.produce(partition, encoded)?;
-            first.get_or_insert(offset);
+            let limit = self.admin.limit(&partition.topic)?;
+            let encoded = limit.encode(&mut encoder, batch, next..batch.len()).map_err(error::not_encoded)?;
+            let records = encoded.records();
+            match self.client.produce(partition, encoded) {
+                Ok(offset) => drop(first.get_or_insert(offset)),
+                // The limit is a lower one now.
+                Err(error) if error.code == error::BATCH_REFUSED => continue,
+                Err(error) => return Err(error),
+            }
+            next += records;
         }
         match first {
             Some(offset) => Ok(offset),
@@ -223,7 +228,7 @@ impl Cluster for KafkaCluster {
     }
 
     fn record_bytes_max(&self, topic: &str) -> Result<usize, Error> {
-        self.admin.batch_bytes_max(topic)
+        Ok(self.admin.limit(topic)?.bytes_max())
     }
 
     fn is_atomic(&self, enable_exactly_once: bool) -> bool {

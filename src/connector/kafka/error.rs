@@ -17,6 +17,8 @@ impl Code {
     pub(super) const NONE: Self = Self(0);
     pub(super) const OFFSET_OUT_OF_RANGE: Self = Self::of(ResponseError::OffsetOutOfRange);
     pub(super) const UNKNOWN_TOPIC_OR_PARTITION: Self = Self::of(ResponseError::UnknownTopicOrPartition);
+    pub(super) const MESSAGE_TOO_LARGE: Self = Self::of(ResponseError::MessageTooLarge);
+    pub(super) const RECORD_LIST_TOO_LARGE: Self = Self::of(ResponseError::RecordListTooLarge);
     pub(super) const LEADER_NOT_AVAILABLE: Self = Self::of(ResponseError::LeaderNotAvailable);
     pub(super) const NOT_LEADER_OR_FOLLOWER: Self = Self::of(ResponseError::NotLeaderOrFollower);
     pub(super) const REPLICA_NOT_AVAILABLE: Self = Self::of(ResponseError::ReplicaNotAvailable);
@@ -85,6 +87,11 @@ impl Code {
         )
     }
 
+    /// Whether a record batch is too large for its topic.
+    pub(super) fn is_too_large(self) -> bool {
+        matches!(self, Self::MESSAGE_TOO_LARGE | Self::RECORD_LIST_TOO_LARGE)
+    }
+
     /// The error of a lane, when `what` was answered with this code.
     pub(super) fn error(self, what: &str) -> Error {
         let (class, code, remedy) = match self {
@@ -139,6 +146,9 @@ fn again(code: &'static str, message: String, remedy: &'static str) -> Error {
     Error { class: Class::Reopen, code, message, remedy }
 }
 
+/// The code of a record batch that a broker has refused for its size. The next try is another one: see [`limits`](super::limits).
+pub(super) const BATCH_REFUSED: &str = "batch-refused";
+
 /// The error that a broker does not take records.
 pub(super) fn not_written(topic: &str, partition: u32, code: Code, message: Option<&str>) -> Error {
     let said = said(message);
@@ -146,6 +156,11 @@ pub(super) fn not_written(topic: &str, partition: u32, code: Code, message: Opti
     match code {
         Code::TOPIC_AUTHORIZATION_FAILED => Error {
             message: format!("we may not write to topic {topic}: the ACL that is missing is Write on it"),
+            ..error
+        },
+        code if code.is_too_large() => Error {
+            code: BATCH_REFUSED,
+            remedy: "wait: smaller record batches follow, and a record that is refused alone becomes a dead letter. To avoid that, raise max.message.bytes of the topic, or set its compression.type to producer",
             ..error
         },
         Code::INVALID_RECORD | Code::INVALID_TIMESTAMP => Error {

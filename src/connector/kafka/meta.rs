@@ -118,7 +118,7 @@ impl Meta {
         let mut encoder = Encoder::new(Compression::usual(Codec::Zstd));
         for (key, value) in pairs {
             let batch = record(&key, value);
-            let encoded = encoder.encode(&batch, 0..1, admin.batch_bytes_max(META)?).map_err(error::not_encoded)?;
+            let encoded = admin.limit(META)?.encode(&mut encoder, &batch, 0..1).map_err(error::not_encoded)?;
             self.client.produce(&partition(), encoded)?;
         }
         Ok(())

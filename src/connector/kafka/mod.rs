@@ -1,7 +1,7 @@
 //! Kafka clusters: the data path of lanes on Kafka's own wire protocol.
 //!
-//! Reading order: [`KafkaCluster`] (what links see), `source` and `sink` (the data path), `layout` (what is kept in a target), `admin`, `settings` and `acls` (topics and what belongs to them), `mirrormaker` (what it has left), then what all
-//! of them stand on: `client` knows where brokers and leaders are (`metadata`), `wire` are the connections, [`records`] is the format of what topics
+//! Reading order: [`KafkaCluster`] (what links see), `source` and `sink` (the data path), `layout` (what is kept in a target), `admin`, `settings`, `limits` and `acls` (topics and what belongs to them), `mirrormaker` (what it has left), then what all
+//! of them stand on: `client` knows where brokers and leaders are (`metadata`), `pace` how much they take, `wire` are the connections, [`records`] is the format of what topics
 //! hold, without any IO, `error` says in words what brokers answer.
 
 mod acls;
@@ -14,11 +14,13 @@ pub mod fuzzing;
 mod group;
 mod groups;
 mod layout;
+mod limits;
 mod log;
 mod meta;
 mod metadata;
 mod mirrormaker;
 mod offsets;
+mod pace;
 mod produce;
 pub mod records;
 mod settings;

@@ -5,12 +5,17 @@
 
 use std::io::IoSlice;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ProduceRequest;
 use uuid::Uuid;
 
+use super::client::Client;
+use super::error::{self, Code};
+use super::records::{FinishedBatch, Stamp};
 use super::wire::{Connection, WireError};
+use crate::connector::Error;
+use crate::model::TopicPartition;
 
 /// The versions in which what is sent joins a transaction of version 2 by itself.
 pub(super) const JOINING: RangeInclusive<i16> = 12..=13;
@@ -73,6 +78,39 @@ pub(super) fn send(
     }
     parts.push(IoSlice::new(&fields[from..]));
     connection.send_parts::<ProduceRequest>(version, &parts).map(drop)
+}
+
+impl Client {
+    /// Append a record batch to a partition, outside of any transaction, and answer its first offset.
+    ///
+    /// # Errors
+    /// It is not known to be there.
+    pub(super) fn produce(&self, partition: &TopicPartition, mut batch: FinishedBatch) -> Result<i64, Error> {
+        let metadata = self.metadata()?;
+        let (broker, _) = metadata.leader(partition)?;
+        let id = metadata.topics.get(&partition.topic).map_or(Uuid::nil(), |topic| topic.id);
+        let mut connection = self.connect(broker)?;
+        let version = connection.version_among::<ProduceRequest>(PLAIN)?;
+        let deadline = Instant::now() + self.settings().request_timeout;
+        let size = batch.size();
+        let partitions = vec![(partition.partition, batch.seal(Stamp::NONE))];
+        let topics = [TopicRecords { name: &partition.topic, id, partitions }];
+        send(&mut connection, version, None, self.settings().request_timeout, &topics)?;
+        let answer = connection.receive(deadline)?.decode::<ProduceRequest>(version)?;
+        let part = answer.responses.first().and_then(|topic| topic.partition_responses.first());
+        let part = part.ok_or_else(|| error::not_asked("Produce"))?;
+        match Code(part.error_code) {
+            Code(0) => Ok(part.base_offset),
+            code => {
+                if code.is_too_large() {
+                    self.limits().refuse(&partition.topic, size);
+                }
+                self.refresh()?;
+                let message = part.error_message.as_deref();
+                Err(error::not_written(&partition.topic, partition.partition, code, message))
+            }
+        }
+    }
 }
 
 /// An empty list of tagged fields.

@@ -11,6 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::admin::{Admin, TOPICS_AT_ONCE};
 use super::error::{self, Code};
+use super::limits::{Stated, Storing};
 use crate::connector::{Error, SettingChanges, TopicSettings};
 
 /// The settings that a copy of a topic gets. What depends on the cluster (replicas, throttles, `message.timestamp.type`, which would have brokers
@@ -30,10 +31,10 @@ const COPIED: [&str; 11] = [
 ];
 
 /// The largest record batch that a topic takes, with what is around it.
-pub(super) const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 
-/// What it is where nobody has said anything.
-pub(super) const MAX_MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+/// What brokers make of the compression of record batches. A copy does not get it: it is asked for the [limits](super::limits).
+const COMPRESSION_TYPE: &str = "compression.type";
 
 /// A topic's own settings have this source in an answer; others are defaults.
 const OF_THE_TOPIC: i8 = 1;
@@ -63,8 +64,25 @@ impl Admin {
         Ok(self.describe(names)?.into_iter().map(|(name, described)| (name, described.map(copied))).collect())
     }
 
+    /// What topics say of the record batches that they take. Those that are not there, or do not say it, are left out.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or says nothing of one of them.
+    pub(super) fn stated(&self, names: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Stated>, Error> {
+        let stated = |described: Vec<DescribeConfigsResourceResult>| {
+            let value = |name: &str| described.iter().find(|setting| setting.name.as_str() == name)?.value.as_deref();
+            let storing = value(COMPRESSION_TYPE).map_or(Storing::AsSent, Storing::named);
+            Some(Stated { bytes_max: value(MAX_MESSAGE_BYTES)?.parse().ok()?, storing })
+        };
+        let mut all = BTreeMap::new();
+        for (name, described) in self.describe(names)? {
+            all.extend(stated(described?).map(|stated| (name, stated)));
+        }
+        Ok(all)
+    }
+
     /// All that a cluster says of topics. Those that are not there are left out. The inner error: why it says nothing of one.
-    pub(super) fn describe(&self, names: &[Arc<str>]) -> Result<Described, Error> {
+    fn describe(&self, names: &[Arc<str>]) -> Result<Described, Error> {
         let mut described = BTreeMap::new();
         for some in names.chunks(TOPICS_AT_ONCE) {
             self.describe_some(some, &mut described)?;
@@ -74,7 +92,7 @@ impl Admin {
 
     fn describe_some(&self, names: &[Arc<str>], described: &mut Described) -> Result<(), Error> {
         let text = |text: &str| StrBytes::from_string(text.to_owned());
-        let keys: Vec<_> = COPIED.into_iter().map(text).collect();
+        let keys: Vec<_> = COPIED.into_iter().chain([COMPRESSION_TYPE]).map(text).collect();
         let resource = |name: &Arc<str>| {
             DescribeConfigsResource::default()
                 .with_resource_type(TOPIC)
@@ -114,7 +132,7 @@ impl Admin {
                 }
             }
         }
-        self.forget_limits();
+        self.client().limits().ask_again();
         Ok(refused)
     }
 }

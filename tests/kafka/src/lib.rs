@@ -3,7 +3,7 @@
 //! **Invariant:** nothing outlives its owner. A [`Cluster`] that is dropped has ended its processes and removed its directory. If the owner
 //! itself is killed, the system ends the processes, and the next cluster to start removes the directory.
 //!
-//! Reading order: `release`, `cluster`, `broker`, `wire`; `proxy` (the faults of a network); `access` (who may do what); then `jars` (where the programs come from), `process` and `port`.
+//! Reading order: `release`, `cluster`, `broker`, `wire`; `proxy` (the faults of a network); `access` (who may do what) and `quota` (how much); then `jars` (where the programs come from), `process` and `port`.
 
 mod access;
 mod broker;
@@ -12,6 +12,7 @@ mod jars;
 mod port;
 mod process;
 mod proxy;
+mod quota;
 mod release;
 mod wire;
 

@@ -81,11 +81,23 @@ impl OpenBatch {
     }
 }
 
+/// How large a record batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchSize {
+    /// The number of its records.
+    pub records: usize,
+    /// What it takes, in bytes.
+    pub bytes: usize,
+    /// The same before it was compressed; `None` of one that somebody else has written.
+    pub uncompressed: Option<usize>,
+}
+
 /// A record batch that is whole, but for who writes it: see [`FinishedBatch::seal`].
 #[derive(Debug)]
 pub struct FinishedBatch {
     bytes: Vec<u8>,
     records: usize,
+    uncompressed: Option<usize>,
 }
 
 impl FinishedBatch {
@@ -94,7 +106,12 @@ impl FinishedBatch {
         let mut bytes = bytes.to_vec();
         // All other attributes are the cluster's that it comes from.
         bytes[21..23].copy_from_slice(&u16::from(codec.id()).to_be_bytes());
-        Self { bytes, records }
+        Self { bytes, records, uncompressed: None }
+    }
+
+    /// How large it is.
+    pub fn size(&self) -> BatchSize {
+        BatchSize { records: self.records, bytes: self.bytes.len(), uncompressed: self.uncompressed }
     }
 
     /// Its size, in bytes.
@@ -134,6 +151,7 @@ impl Encoder {
     /// [`Error::Compress`].
     pub fn finish(&mut self, open: OpenBatch) -> Result<FinishedBatch, Error> {
         let OpenBatch { mut bytes, records, base_timestamp, max_timestamp } = open;
+        let uncompressed = Some(bytes.len());
         let mut codec = self.compressor.codec();
         if codec != Codec::None {
             let mut compressed = Vec::with_capacity(HEADER_BYTES + bytes.len() / 2);
@@ -147,32 +165,28 @@ impl Encoder {
             }
         }
         write_header(&mut bytes, records, base_timestamp, max_timestamp, codec);
-        Ok(FinishedBatch { bytes, records })
+        Ok(FinishedBatch { bytes, records, uncompressed })
     }
 
-    /// One record batch of at most `bytes_max` bytes with as many of the records in `range` as go into it before they are
-    /// compressed, and one at least.
+    /// One record batch with as many of the records in `range` as go into `together` bytes before they are compressed, and
+    /// one at least.
     ///
     /// # Errors
-    /// [`Error::RecordTooLarge`] if the first record does not fit alone, even compressed.
+    /// [`Error::RecordTooLarge`] if the first record is too large for Kafka's protocol.
     ///
     /// # Panics
     /// If the batch has no such range, or the range is empty.
-    pub fn encode(&mut self, batch: &Batch, range: Range<usize>, bytes_max: usize) -> Result<FinishedBatch, Error> {
+    pub fn encode(&mut self, batch: &Batch, range: Range<usize>, together: usize) -> Result<FinishedBatch, Error> {
         let mut open = OpenBatch::default();
-        if open.push(batch, range.clone(), bytes_max) > 0 {
+        if open.push(batch, range.clone(), together) > 0 {
             return self.finish(open);
         }
         let index = range.start;
         if open.push(batch, index..index + 1, usize::MAX) == 0 {
             let bytes = i32::MAX as usize;
-            return Err(Error::RecordTooLarge { index, bytes, bytes_max });
+            return Err(Error::RecordTooLarge { index, bytes, bytes_max: bytes });
         }
-        let alone = self.finish(open)?;
-        if alone.bytes() > bytes_max {
-            return Err(Error::RecordTooLarge { index, bytes: alone.bytes(), bytes_max });
-        }
-        Ok(alone)
+        self.finish(open)
     }
 }
 

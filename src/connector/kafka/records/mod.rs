@@ -50,7 +50,7 @@ mod tests;
 
 pub use aborted::AbortedTransaction;
 pub use decode::{Bounds, Decoder, Fetched, Piece};
-pub use encode::{Encoder, FinishedBatch, OpenBatch, Stamp};
+pub use encode::{BatchSize, Encoder, FinishedBatch, OpenBatch, Stamp};
 pub use error::Error;
 pub use frame::{HEADER_BYTES, RecordBatch, RecordBatches, Tail, first_end, tail};
 pub use pass::{NotPassable, Passing};

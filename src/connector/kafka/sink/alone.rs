@@ -47,11 +47,11 @@ pub(in crate::connector::kafka) fn write(
     };
     let mut topics = Topics::default();
     let topic = own_topic(admin, layout::meta_topic(), 1)?;
-    let bytes_max = topic.topic.bytes_max;
+    let limit = topic.topic.limit;
     let place = (topics.put_own(topic), partition.partition);
     let mut session = Session::new(client.clone(), lane, mode, identity, coordinator, place);
     let mut encoder = Encoder::new(Compression::usual(Codec::Zstd));
-    if let Some(index) = session.push(&mut encoder, place, batch, 0..batch.len(), bytes_max)?.first() {
+    if let Some(index) = session.push(&mut encoder, place, batch, 0..batch.len(), limit)?.first() {
         return Err(error::own_record_too_large(&partition.topic, batch.record_bytes(*index)));
     }
     session.commit_alone(&mut encoder, &topics)?;

@@ -172,10 +172,9 @@ impl<'a> Copy<'a> {
         let batch = open::records(rows.into_iter().map(|(key, value)| (key, Some(value))));
         let partition = TopicPartition::new(topic.clone(), lane);
         let mut encoder = Encoder::new(Compression::usual(Codec::Zstd));
-        let bytes_max = self.admin.batch_bytes_max(topic)?;
         let mut next = 0;
         while next < batch.len() {
-            next += self.write_some(&partition, &batch, next, &mut encoder, bytes_max)?;
+            next += self.write_some(&partition, &batch, next, &mut encoder)?;
         }
         Ok(())
     }
@@ -187,11 +186,12 @@ impl<'a> Copy<'a> {
         batch: &Batch,
         next: usize,
         encoder: &mut Encoder,
-        bytes_max: usize,
     ) -> Result<usize, Error> {
         let deadline = Instant::now() + WRITE_PATIENCE;
         loop {
-            let encoded = encoder.encode(batch, next..batch.len(), bytes_max).map_err(error::not_encoded)?;
+            // It is a lower one after a record batch was refused.
+            let limit = self.admin.limit(&partition.topic)?;
+            let encoded = limit.encode(encoder, batch, next..batch.len()).map_err(error::not_encoded)?;
             let records = encoded.records();
             match self.client.produce(partition, encoded) {
                 Ok(_) => return Ok(records),

@@ -31,8 +31,9 @@
 //!
 //! After anything else than these the lane opens again, and nothing here is kept.
 //!
-//! What can be refused: a transaction begins while the coordinator may still be ending the one before, and then answers CONCURRENT_TRANSACTIONS. Others may
-//! be on their way behind it, so that a far cluster is not waited for, and these are out of order then. All of them are sent once more, in order.
+//! What can be refused: a partition joins the transaction while the coordinator may still be ending the one before, or adding others, and then it answers CONCURRENT_TRANSACTIONS.
+//! Others may be on their way behind it, so that a far cluster is not waited for, and these are out of order then. All of them are sent once more, in order: see
+//! [`joined`](super::joined).
 
 /// How output becomes visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ enum Phase {
     Registering { open: bool },
     /// The transaction is open, or what opens it is on its way.
     Open,
-    /// What was to open it was refused, and what was sent behind that is on its way.
+    /// What was to open or join it was refused, and what was sent behind that is on its way.
     Refused,
     /// It is being committed or aborted.
     Ending,

@@ -1,18 +1,19 @@
 //! Writes the output of a lane into a Kafka cluster.
 //!
-//! Reading order: this file (what a lane sees), [`flow`] (the order of requests), [`session`] (what is open, and how requests come and
+//! Reading order: this file (what a lane sees), [`flow`] (the order of requests), [`joined`] (what a transaction has, and what is sent again), [`session`] (what is open, and how requests come and
 //! go), [`open`] (from fencing to the checkpoint), [`outbox`] (records on their way), [`ledger`] (where they went), [`alone`] (what does not belong to a lane), [`copy`] (lanes
 //! that become others).
 //!
 //! Invariants
 //! - The checkpoint is read after fencing and up to the high watermark, never before.
-//! - Nothing is ever sent again from memory, but for what begins a transaction and was refused because the one before is still ending. After
+//! - Nothing is ever sent again from memory, but for what was to join a transaction and was refused because the coordinator was not ready. After
 //!   anything else the lane opens again and reads the source again.
 //! - One connection to a broker for all of a lane's records: a broker keeps one pending partition of a transaction only.
 
 pub(super) mod alone;
 pub(super) mod copy;
 mod flow;
+mod joined;
 mod ledger;
 mod open;
 mod outbox;
@@ -30,6 +31,7 @@ use super::admin::Admin;
 use super::client::Client;
 use super::error::not_open;
 use super::layout::OwnTopic;
+use super::limits::Limit;
 use super::records::{Encoder, Passing};
 use crate::connector::{Commit, Encoded, Error, LaneSettings, Opened, Sink, Target, Topic, check_target};
 use crate::model::partition::partition_of_key;
@@ -41,8 +43,8 @@ struct TargetTopic {
     name: Arc<str>,
     id: Uuid,
     partitions: u32,
-    /// The largest record batch that it takes.
-    bytes_max: usize,
+    /// How large the record batches may be that it takes.
+    limit: Limit,
 }
 
 /// A topic of ours, as it is there.
@@ -87,10 +89,14 @@ impl Topics {
         self.own.get(of).copied()
     }
 
-    /// What an answer is about: it has a name, or an id behind which there is no name.
+    /// What an answer is about: it has a name, or an id and no name. Clusters without ids say nil of every topic.
     fn answered(&self, name: &str, id: Uuid) -> Option<usize> {
-        let among_all =
-            || self.list.iter().position(|topic| if name.is_empty() { topic.id == id } else { *topic.name == *name });
+        let among_all = || {
+            self.list.iter().position(|topic| match name {
+                "" => topic.id == id && !id.is_nil(),
+                name => *topic.name == *name,
+            })
+        };
         self.by_name.get(name).copied().or_else(among_all)
     }
 
@@ -125,7 +131,8 @@ impl KafkaSink {
     fn failed(&mut self, error: Error) -> Error {
         self.session = None;
         // It may be that a topic takes less than before.
-        self.admin.forget_limits();
+        self.client.limits().ask_again();
+        self.client.windows().begin_again();
         self.failure.get_or_insert(error).clone()
     }
 
@@ -133,9 +140,9 @@ impl KafkaSink {
         check_target(&self.lane.link, name)?;
         let metadata = self.client.metadata()?;
         let topic = metadata.topics.get(name).ok_or_else(|| super::error::unknown_topic(name))?;
-        let bytes_max = self.admin.batch_bytes_max(name)?;
+        let limit = self.admin.limit(name)?;
         let partitions = topic.leaders.len() as u32;
-        self.topics.put(TargetTopic { name: name.clone(), id: topic.id, partitions, bytes_max });
+        self.topics.put(TargetTopic { name: name.clone(), id: topic.id, partitions, limit });
         Ok(())
     }
 
@@ -162,7 +169,7 @@ impl KafkaSink {
                 true => batch.len(),
                 false => (start + 1..batch.len()).find(|index| place_of(*index) != place).unwrap_or(batch.len()),
             };
-            let left_out = session.push(&mut self.encoder, place, batch, start..end, topics[place.0].bytes_max)?;
+            let left_out = session.push(&mut self.encoder, place, batch, start..end, topics[place.0].limit)?;
             let written = (start..end).filter(|index| left_out.is_empty() || !left_out.contains(index));
             session.ledger.wrote(of, place, written.map(|index| batch.offsets[index]));
             too_large.extend(left_out);
@@ -229,7 +236,7 @@ impl Sink for KafkaSink {
         let index = self.topics.find(target)?;
         let topic = &self.topics.list[index];
         let place = (index, encoded.partition % topic.partitions.max(1));
-        let fits = encoded.records.bytes().len() <= topic.bytes_max;
+        let fits = topic.limit.passes(encoded.records.codec(), encoded.records.bytes().len());
         let Some(batch) = encoded.records.pass_through().ok().filter(|_| fits) else {
             return super::decode(&encoded).map(Some);
         };
@@ -267,7 +274,12 @@ mod tests {
     #[test]
     fn no_name_leads_to_a_topic_of_ours() {
         let mut topics = Topics::default();
-        let topic = |name: &Arc<str>| TargetTopic { name: name.clone(), id: Uuid::nil(), partitions: 1, bytes_max: 1 };
+        let topic = |name: &Arc<str>| TargetTopic {
+            name: name.clone(),
+            id: Uuid::nil(),
+            partitions: 1,
+            limit: Limit::default(),
+        };
         let own = super::super::layout::checkpoint_topic("l", 1);
         let index = topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name()) });
         let orders = topics.put(topic(&"orders".into()));
@@ -302,18 +314,22 @@ mod tests {
     #[test]
     fn an_answer_is_about_a_topic_by_its_name_or_by_its_id() {
         let mut topics = Topics::default();
-        let topic = |name: &Arc<str>, id| TargetTopic { name: name.clone(), id, partitions: 1, bytes_max: 1 };
+        let topic =
+            |name: &Arc<str>, id| TargetTopic { name: name.clone(), id, partitions: 1, limit: Limit::default() };
         let own = super::super::layout::checkpoint_topic("l", 1);
         let (ours, theirs) = (Uuid::from_u128(7), Uuid::from_u128(8));
         topics.put_own(OwnTarget { of: own.clone(), topic: topic(own.name(), ours) });
         topics.put(topic(&"orders".into(), theirs));
+        topics.put(topic(&"old".into(), Uuid::nil()));
         for (name, id, index) in [
             (&**own.name(), Uuid::nil(), Some(0)),
             ("orders", Uuid::nil(), Some(1)),
+            ("old", Uuid::nil(), Some(2)),
             ("", ours, Some(0)),
             ("", theirs, Some(1)),
             ("", Uuid::from_u128(9), None),
             ("others", ours, None),
+            ("", Uuid::nil(), None),
         ] {
             assert_eq!(topics.answered(name, id), index, "{name:?} {id}");
         }

@@ -234,8 +234,8 @@ fn made_topic(admin: &Admin, of: OwnTopic, partitions: u32, settings: &TopicSett
     let name = of.name().clone();
     admin.ensure(&name, partitions, settings)?;
     let (id, partitions) = admin.find(&name)?.ok_or_else(|| error::unknown_topic(&name))?;
-    let bytes_max = admin.batch_bytes_max(&name)?;
-    Ok(OwnTarget { of, topic: TargetTopic { name, id, partitions, bytes_max } })
+    let limit = admin.limit(&name)?;
+    Ok(OwnTarget { of, topic: TargetTopic { name, id, partitions, limit } })
 }
 
 fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Error> {
@@ -315,7 +315,7 @@ fn write_genesis(session: &mut Session, lane: &LaneSettings, topics: &Topics) ->
     let mut encoder = Encoder::new(Compression::NONE);
     let place = session.checkpoints;
     let batch = records([(GENESIS.as_bytes().to_vec(), Some(value))]);
-    session.push(&mut encoder, place, &batch, 0..1, topics.list[place.0].bytes_max)?;
+    session.push(&mut encoder, place, &batch, 0..1, topics.list[place.0].limit)?;
     session.commit_alone(&mut encoder, topics)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
+use crate::connector::kafka::limits::Limit;
 use crate::connector::kafka::records::{Encoder, Error, FinishedBatch, OpenBatch};
 use crate::model::Batch;
 
@@ -35,8 +36,8 @@ impl Outbox {
         self.bytes == 0
     }
 
-    /// Append records of `range` to a partition whose topic takes record batches of `bytes_max` bytes. Answers the indices of those
-    /// that are too large even alone; they are left out.
+    /// Append records of `range` to a partition whose topic has this limit. Answers the indices of those that are too large even
+    /// alone; they are left out.
     ///
     /// # Errors
     /// They cannot be compressed.
@@ -46,13 +47,13 @@ impl Outbox {
         place: Place,
         batch: &Batch,
         range: Range<usize>,
-        bytes_max: usize,
+        limit: Limit,
     ) -> Result<Vec<usize>, Error> {
         let queue = self.queues.entry(place).or_default();
         let before = queue.bytes();
         let (mut next, mut too_large) = (range.start, Vec::new());
         while next < range.end {
-            next += queue.open.push(batch, next..range.end, BATCH_BYTES.min(bytes_max));
+            next += queue.open.push(batch, next..range.end, BATCH_BYTES.min(limit.together()));
             if next == range.end {
                 break;
             }
@@ -60,7 +61,7 @@ impl Outbox {
                 queue.finish(encoder)?;
                 continue;
             }
-            match encoder.encode(batch, next..next + 1, bytes_max) {
+            match limit.encode(encoder, batch, next..next + 1) {
                 Ok(alone) => queue.finished.push_back(alone),
                 Err(Error::RecordTooLarge { index, .. }) => too_large.push(index),
                 Err(error) => return Err(error),
@@ -141,6 +142,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::kafka::limits::{Limits, Stated, Storing};
     use crate::model::{BatchBuilder, Codec, Compression};
 
     const HERE: Place = (0, 0);
@@ -157,6 +159,12 @@ mod tests {
         builder.finish("in", 0)
     }
 
+    fn limit(bytes_max: usize) -> Limit {
+        let mut limits = Limits::default();
+        limits.learn("in".into(), Stated { bytes_max, storing: Storing::AsSent }, std::time::Instant::now());
+        limits.of("in")
+    }
+
     fn sent(outbox: &mut Outbox, place: Place) -> Vec<usize> {
         std::iter::from_fn(|| outbox.pop(place)).map(|batch| batch.records()).collect()
     }
@@ -165,7 +173,8 @@ mod tests {
     fn record_batches_are_filled_from_many_and_sent_when_full_or_flushed() {
         let (mut outbox, mut encoder) = (Outbox::default(), encoder(Codec::None));
         for _ in 0..10 {
-            let left_out = outbox.push(&mut encoder, HERE, &batch(&[1000; 200]), 0..200, 1 << 20).expect("pushed");
+            let left_out =
+                outbox.push(&mut encoder, HERE, &batch(&[1000; 200]), 0..200, limit(1 << 20)).expect("pushed");
             assert_eq!(left_out, [] as [usize; 0]);
         }
         assert_eq!(outbox.ready().collect::<Vec<_>>(), [HERE]);
@@ -181,12 +190,12 @@ mod tests {
     fn a_record_that_its_topic_does_not_take_is_left_out_and_the_others_are_not() {
         let (mut outbox, mut plain) = (Outbox::default(), encoder(Codec::None));
         let records = batch(&[10, 5000, 10, 5000, 10]);
-        assert_eq!(outbox.push(&mut plain, HERE, &records, 0..5, 1000).expect("pushed"), [1, 3]);
-        assert_eq!(outbox.push(&mut plain, (0, 1), &records, 2..4, 1000).expect("pushed"), [3]);
+        assert_eq!(outbox.push(&mut plain, HERE, &records, 0..5, limit(1000)).expect("pushed"), [1, 3]);
+        assert_eq!(outbox.push(&mut plain, (0, 1), &records, 2..4, limit(1000)).expect("pushed"), [3]);
         outbox.flush(&mut plain).expect("flushed");
         assert_eq!(sent(&mut outbox, HERE).iter().sum::<usize>(), 3);
         let mut zstd = encoder(Codec::Zstd);
-        assert_eq!(outbox.push(&mut zstd, HERE, &records, 0..5, 1000).expect("pushed"), [] as [usize; 0]);
+        assert_eq!(outbox.push(&mut zstd, HERE, &records, 0..5, limit(1000)).expect("pushed"), [] as [usize; 0]);
         outbox.flush(&mut zstd).expect("flushed");
         assert_eq!(sent(&mut outbox, HERE), [1, 1, 1, 1, 1], "in order, each large one alone");
     }
@@ -194,7 +203,7 @@ mod tests {
     #[test]
     fn what_is_put_back_is_next() {
         let (mut outbox, mut encoder) = (Outbox::default(), encoder(Codec::None));
-        outbox.push(&mut encoder, HERE, &batch(&[600_000, 500_000, 300_000]), 0..3, 1 << 20).expect("pushed");
+        outbox.push(&mut encoder, HERE, &batch(&[600_000, 500_000, 300_000]), 0..3, limit(1 << 20)).expect("pushed");
         outbox.flush(&mut encoder).expect("flushed");
         let bytes = outbox.bytes();
         let first = outbox.pop(HERE).expect("one");

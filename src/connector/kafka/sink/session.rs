@@ -1,7 +1,9 @@
 //! An opened lane: what it has sent and not sent, and the connections that it has for that.
 
 mod answers;
+mod connecting;
 mod last;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
@@ -14,23 +16,20 @@ use kafka_protocol::protocol::StrBytes;
 
 use self::last::{Last, copied};
 use super::flow::{Flow, Leave, Mode, Outcome, Step, Unsent};
+use super::joined::{Joined, Kept};
 use super::ledger::Ledger;
 use super::outbox::{Outbox, Place};
 use super::{TargetTopic, Topics};
 use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::{Client, topic_name};
 use crate::connector::kafka::error;
+use crate::connector::kafka::limits::Limit;
+use crate::connector::kafka::pace::Pace;
 use crate::connector::kafka::produce::{self, TopicRecords};
-use crate::connector::kafka::records::{Encoder, FinishedBatch, Stamp};
-use crate::connector::kafka::wire::{Connection, wait_readable};
+use crate::connector::kafka::records::{BatchSize, Encoder, FinishedBatch, Stamp};
+use crate::connector::kafka::wire::Connection;
 use crate::connector::{Commit, Error, LaneSettings};
 use crate::model::{Batch, Checkpoint, StoredStates, TopicPartition};
-
-/// How many bytes may be on their way to a broker: what a path of 50 MB/s and a round trip of 160 ms holds.
-const WINDOW_BYTES: usize = 8 << 20;
-
-/// How many bytes may wait to be sent before a lane waits for the brokers.
-const QUEUE_BYTES: usize = 8 << 20;
 
 /// How long after a commit the next transaction begins. A broker that is asked before the markers of the last one are written asks itself again
 /// 20 ms later, and they take some milliseconds where it has other things to do.
@@ -58,6 +57,8 @@ pub(super) struct Identity {
 pub(super) struct Coordinator {
     connection: Connection,
     asked: Option<Asked>,
+    /// From when on it listens.
+    listens_from: Instant,
 }
 
 #[derive(Debug)]
@@ -77,11 +78,10 @@ enum Question {
 #[derive(Debug)]
 struct Broker {
     connection: Connection,
+    pace: Pace,
     flights: VecDeque<Flight>,
     /// The bytes of all flights.
     bytes: usize,
-    /// Whether it has taken records of the open transaction. What is sent before may be refused.
-    joined: bool,
 }
 
 /// A request on its way.
@@ -90,18 +90,17 @@ struct Flight {
     at: Instant,
     version: i16,
     bytes: usize,
-    /// Of each partition the number of records.
-    parts: Vec<(Place, usize)>,
+    /// Of each partition what is written to it.
+    parts: Vec<(Place, BatchSize)>,
     /// The records, if they may have to be sent once more.
-    kept: Vec<Kept>,
+    kept: Vec<Kept<FinishedBatch>>,
 }
 
-/// Records that may have to be sent once more.
-#[derive(Debug)]
-struct Kept {
-    place: Place,
-    sequence: i32,
-    batch: FinishedBatch,
+impl Flight {
+    /// How large the record batch for a partition is.
+    fn size(&self, place: Place) -> Option<BatchSize> {
+        self.parts.iter().find(|(other, _)| *other == place).map(|(_, size)| *size)
+    }
 }
 
 pub(super) struct Session {
@@ -113,8 +112,7 @@ pub(super) struct Session {
     coordinator: Option<Coordinator>,
     brokers: BTreeMap<i32, Broker>,
     leaders: HashMap<Place, i32>,
-    /// The partitions that the open transaction has, where they have to be registered.
-    registered: BTreeSet<Place>,
+    joined: Joined<FinishedBatch>,
     sequences: HashMap<Place, i32>,
     pub(super) ledger: Ledger,
     /// Where the target of each source partition ended at least, by its last checkpoint.
@@ -123,8 +121,6 @@ pub(super) struct Session {
     sending: Outbox,
     /// What was written while a commit is under way.
     waiting: Outbox,
-    /// What the open transaction has to send once more, in order.
-    refused: Vec<Kept>,
     last: Last,
     not_before: Option<Instant>,
     /// When the last commit was done, or the session began.
@@ -152,16 +148,19 @@ impl Session {
             flow: Flow::new(mode),
             transactional_id,
             identity,
-            coordinator: coordinator.map(|connection| Coordinator { connection, asked: None }),
+            coordinator: coordinator.map(|connection| Coordinator {
+                connection,
+                asked: None,
+                listens_from: Instant::now(),
+            }),
             brokers: BTreeMap::new(),
             leaders: HashMap::new(),
-            registered: BTreeSet::new(),
+            joined: Joined::default(),
             sequences: HashMap::new(),
             ledger: Ledger::default(),
             floors: BTreeMap::new(),
             sending: Outbox::default(),
             waiting: Outbox::default(),
-            refused: Vec::new(),
             last: Last::default(),
             not_before: None,
             finished: Instant::now(),
@@ -207,9 +206,9 @@ impl Session {
         place: Place,
         batch: &Batch,
         range: Range<usize>,
-        bytes_max: usize,
+        limit: Limit,
     ) -> Result<Vec<usize>, Error> {
-        self.outbox().push(encoder, place, batch, range, bytes_max).map_err(error::not_encoded)
+        self.outbox().push(encoder, place, batch, range, limit).map_err(error::not_encoded)
     }
 
     /// Add a record batch as it is.
@@ -223,7 +222,7 @@ impl Session {
             self.sending.flush(encoder).map_err(error::not_encoded)?;
         }
         self.pump(encoder, topics, Instant::now())?;
-        while self.outbox().bytes() > QUEUE_BYTES {
+        while self.outbox().bytes() > self.queue_bytes() {
             if !self.is_committing() && self.sending.ready().next().is_none() {
                 // Many partitions, and none with a full record batch.
                 self.sending.flush(encoder).map_err(error::not_encoded)?;
@@ -231,6 +230,12 @@ impl Session {
             self.pump(encoder, topics, Instant::now() + AGAIN_AFTER)?;
         }
         Ok(())
+    }
+
+    /// How many bytes may wait to be sent before a lane waits for the brokers.
+    fn queue_bytes(&self) -> usize {
+        let windows = self.brokers.values().map(|broker| broker.pace.window());
+        windows.min().unwrap_or_else(|| self.client.windows().smallest())
     }
 
     /// Commit what was written, and wait until it is done.
@@ -303,7 +308,7 @@ impl Session {
         for (place, batch) in last {
             let topic = &topics.list[place.0];
             let outbox = &mut self.sending;
-            let pushed = outbox.push(encoder, place, &batch, 0..batch.len(), topic.bytes_max);
+            let pushed = outbox.push(encoder, place, &batch, 0..batch.len(), topic.limit);
             if let Some(index) = pushed.map_err(error::not_encoded)?.first() {
                 return Err(error::own_record_too_large(&topic.name, batch.record_bytes(*index)));
             }
@@ -328,7 +333,7 @@ impl Session {
                     return Ok(());
                 }
                 (Step::Last, _) => self.push_last(encoder, topics)?,
-                (Step::Wait, _) if !self.is_awaiting() => return Ok(()),
+                (Step::Wait, _) if !self.is_awaiting() && self.held_until().is_none() => return Ok(()),
                 (Step::Wait, _) => {
                     if Instant::now() >= deadline {
                         return self.check_patience();
@@ -357,7 +362,7 @@ impl Session {
             let broker = self.leader(place, topics)?;
             if self.room(broker) > 0 {
                 unsent.ready = true;
-                unsent.unregistered |= !self.registered.contains(&place);
+                unsent.unregistered |= !self.joined.has(place);
             }
         }
         Ok(unsent)
@@ -375,7 +380,10 @@ impl Session {
 
     /// How many bytes may still go to a broker.
     fn room(&self, broker: i32) -> usize {
-        self.brokers.get(&broker).map_or(WINDOW_BYTES, |broker| WINDOW_BYTES.saturating_sub(broker.bytes))
+        match self.brokers.get(&broker) {
+            Some(broker) => broker.pace.room(broker.bytes, Instant::now()),
+            None => self.client.windows().begin(broker).window(),
+        }
     }
 
     /// Send one request to each broker that has room.
@@ -404,10 +412,7 @@ impl Session {
     }
 
     fn send_to(&mut self, broker: i32, mut batches: Vec<(Place, FinishedBatch)>, topics: &Topics) -> Result<(), Error> {
-        if !self.brokers.contains_key(&broker) {
-            let connection = self.client.connect(broker)?;
-            self.brokers.insert(broker, Broker { connection, flights: VecDeque::new(), bytes: 0, joined: false });
-        }
+        self.connect(broker)?;
         let Some(to) = self.brokers.get_mut(&broker) else { return Ok(()) };
         let joins = self.flow.mode() == Mode::Version2;
         let versions = if joins { produce::JOINING } else { produce::PLAIN };
@@ -425,7 +430,7 @@ impl Session {
             };
             sequences.push(*sequence);
             *sequence = sequence_after(*sequence, batch.records());
-            parts.push((*place, batch.records()));
+            parts.push((*place, batch.size()));
             bytes += batch.bytes();
             let TargetTopic { name, id, .. } = &topics.list[place.0];
             if previous.replace(place.0) != Some(place.0) {
@@ -441,18 +446,19 @@ impl Session {
         produce::send(&mut to.connection, version, self.transactional_id.as_deref(), timeout, &request)?;
         drop(request);
         to.bytes += bytes;
-        let may_be_refused = joins && !to.joined;
-        let kept = batches.into_iter().zip(sequences).filter(|_| may_be_refused);
-        let kept = kept.map(|((place, batch), sequence)| Kept { place, sequence, batch }).collect();
+        let kept = batches.into_iter().zip(sequences);
+        let kept = kept.map(|((place, batch), sequence)| Kept { place, sequence, batch });
+        let kept = kept.filter(|kept| joins && !self.joined.has(kept.place)).collect();
         to.flights.push_back(Flight { at: Instant::now(), version, bytes, parts, kept });
         Ok(())
     }
 
     fn register(&mut self, topics: &Topics) -> Result<(), Error> {
+        self.wake_coordinator()?;
         // What comes last is known from the beginning.
         let last = [Some(self.checkpoints), self.offsets];
         let places: BTreeSet<Place> = self.sending.ready().chain(last.into_iter().flatten()).collect();
-        let new: Vec<Place> = places.difference(&self.registered).copied().collect();
+        let new: Vec<Place> = places.into_iter().filter(|place| !self.joined.has(*place)).collect();
         let mut by_topic: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
         for (topic, partition) in &new {
             by_topic.entry(*topic).or_default().push(*partition as i32);
@@ -469,12 +475,14 @@ impl Session {
         let coordinator = self.coordinator.as_mut().ok_or_else(error::no_coordinator)?;
         let version = coordinator.connection.version::<AddPartitionsToTxnRequest>()?;
         coordinator.connection.send(version, &request)?;
-        coordinator.asked = Some(Asked { what: Question::Register(new), version, at: Instant::now() });
+        let at = coordinator.listens_from.max(Instant::now());
+        coordinator.asked = Some(Asked { what: Question::Register(new), version, at });
         self.flow.registering();
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Error> {
+        self.wake_coordinator()?;
         self.flow.end(Outcome::Committed).map_or(Ok(()), |leave| self.ask_to_end(leave))
     }
 
@@ -488,7 +496,8 @@ impl Session {
         let versions = if self.flow.mode() == Mode::Version2 { 5..=5 } else { 1..=4 };
         let version = coordinator.connection.version_among::<EndTxnRequest>(versions)?;
         coordinator.connection.send(version, &request)?;
-        coordinator.asked = Some(Asked { what: Question::End, version, at: Instant::now() });
+        let at = coordinator.listens_from.max(Instant::now());
+        coordinator.asked = Some(Asked { what: Question::End, version, at });
         Ok(())
     }
 
@@ -504,41 +513,8 @@ impl Session {
         self.flow.finished();
         self.finished = Instant::now();
         self.sending = std::mem::take(&mut self.waiting);
-        self.registered.clear();
-        self.brokers.values_mut().for_each(|broker| broker.joined = false);
+        self.joined.clear();
         self.again_since = None;
-    }
-
-    fn is_awaiting(&self) -> bool {
-        self.connections().next().is_some()
-    }
-
-    /// The connections that an answer is awaited on, and since when.
-    fn connections(&self) -> impl Iterator<Item = (&Connection, Instant)> + Clone {
-        let brokers = self.brokers.values();
-        let brokers = brokers.filter_map(|broker| Some((&broker.connection, broker.flights.front()?.at)));
-        let coordinator = self.coordinator.iter();
-        brokers.chain(coordinator.filter_map(|asked| Some((&asked.connection, asked.asked.as_ref()?.at))))
-    }
-
-    fn wait(&self, deadline: Instant) -> Result<(), Error> {
-        let timeout = self.client.settings().request_timeout;
-        let patience = self.connections().map(|(_, at)| at + timeout).min();
-        let until = patience.map_or(deadline, |patience| patience.min(deadline));
-        let connections = self.connections().map(|(connection, _)| connection);
-        if !wait_readable(connections, until).map_err(error::cannot_wait)? {
-            return self.check_patience();
-        }
-        Ok(())
-    }
-
-    /// Whether a broker has taken too long.
-    fn check_patience(&self) -> Result<(), Error> {
-        let timeout = self.client.settings().request_timeout;
-        match self.connections().find(|(_, at)| at.elapsed() > timeout) {
-            Some((late, _)) => Err(late.timed_out("answer").into()),
-            None => Ok(()),
-        }
     }
 }
 

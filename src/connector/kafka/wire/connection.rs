@@ -24,6 +24,9 @@ use super::stream::{self, Stream};
 /// How much room is made at first for an answer that claims to be longer, in bytes. More is made as it arrives.
 const ROOM_AT_FIRST: usize = 1 << 20;
 
+/// How long a connection may rest and be used again. Brokers close theirs after 10 minutes by default, and load balancers forget them after 4.
+const REST_MAX: Duration = Duration::from_secs(180);
+
 /// How soon a session may be renewed: brokers refuse it within its first second.
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
@@ -97,6 +100,8 @@ pub(crate) struct Connection {
     has_answered: bool,
     /// How long the first answer took.
     round_trip: Duration,
+    /// When something was sent or answered last.
+    used: Instant,
 }
 
 impl fmt::Debug for Connection {
@@ -127,10 +132,17 @@ impl Connection {
             expected: None,
             has_answered: false,
             round_trip: Duration::ZERO,
+            used: Instant::now(),
         };
         connection.ask_versions(deadline)?;
         connection.authenticate(deadline)?;
         Ok(connection)
+    }
+
+    /// Whether it can be used after a rest, in which no answer was awaited: the broker has not closed it, and nothing on the way to the broker
+    /// has had the time to forget it.
+    pub(crate) fn outlasted_rest(&mut self, now: Instant) -> bool {
+        now.saturating_duration_since(self.used) < REST_MAX && matches!(self.next_answer(), Ok(None))
     }
 
     /// How long its first answer took: about what the network takes there and back.
@@ -240,6 +252,7 @@ impl Connection {
         parts.push(IoSlice::new(&head));
         parts.extend_from_slice(body);
         self.write_all(&mut parts)?;
+        self.used = Instant::now();
         self.awaited.push_back(Awaited { correlation: self.correlation, bytes_max: R::ANSWER_BYTES_MAX });
         Ok(self.correlation)
     }
@@ -363,6 +376,7 @@ impl Connection {
         match self.awaited.pop_front() {
             Some(awaited) if awaited.correlation == correlation => {
                 self.has_answered |= !self.versions.of_requests.is_empty();
+                self.used = Instant::now();
                 Ok(Answer { correlation, bytes: whole, address: self.address.clone() })
             }
             _ => Err(self.malformed(format!("an answer to request {correlation}, which was not asked"))),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::socket_error;
+use rustix::net::sockopt::{self, socket_error};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::error::WireError;
@@ -18,6 +18,11 @@ use crate::background::Errand;
 
 /// How long an address of a name is waited for before the next one is tried beside it.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// After how long a rest a connection is probed, how often then, and how many probes may be lost.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 6;
 
 /// Bytes to and from a broker.
 pub(super) enum Stream {
@@ -181,12 +186,21 @@ fn first_connected(connecting: &mut Vec<OwnedFd>, until: Instant) -> io::Result<
             Ok(()) => {
                 let socket = TcpStream::from(socket);
                 socket.set_nodelay(true)?;
+                keep_alive(&socket)?;
                 return Ok(Ok(Some(socket)));
             }
             Err(error) => failed = Some(error),
         }
     }
     Ok(failed.map_or(Ok(None), |error| Err(error.into())))
+}
+
+/// Have the system find out when the other side is gone, and keep what is on the way from forgetting the connection.
+fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(socket, PROBE_EVERY)?;
+    Ok(sockopt::set_tcp_keepcnt(socket, PROBES)?)
 }
 
 /// Wait until one of `fds` is ready. `false` after the deadline.

@@ -1,14 +1,15 @@
 //! What becomes of the answers of brokers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, ProduceRequest, ProduceResponse};
 
-use super::{AGAIN_AFTER, AGAIN_PATIENCE, Asked, Flight, Identity, Kept, Question, Session};
+use super::{AGAIN_AFTER, AGAIN_PATIENCE, Asked, Flight, Identity, Question, Session};
 use crate::connector::Error;
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::sink::Topics;
 use crate::connector::kafka::sink::flow::Mode;
+use crate::connector::kafka::sink::joined::{Kept, Meaning};
 use crate::connector::kafka::sink::outbox::Place;
 
 impl Session {
@@ -21,25 +22,20 @@ impl Session {
                 let Some(flight) = broker.flights.pop_front() else { break };
                 broker.bytes -= flight.bytes;
                 let answer = answer.decode::<ProduceRequest>(flight.version)?;
-                self.take_produced(number, flight, &answer, topics)?;
+                broker.pace.answered(throttle(answer.throttle_time_ms), Instant::now());
+                self.client.windows().learn(number, &broker.pace);
+                self.take_produced(flight, &answer, topics)?;
             }
         }
         self.take_coordinated()
     }
 
-    fn take_produced(
-        &mut self,
-        broker: i32,
-        flight: Flight,
-        answer: &ProduceResponse,
-        topics: &Topics,
-    ) -> Result<(), Error> {
+    fn take_produced(&mut self, flight: Flight, answer: &ProduceResponse, topics: &Topics) -> Result<(), Error> {
         let refused = self.read_produced(flight, answer, topics);
         // It is answered, whatever the answer is.
         let again = self.flow.answered(matches!(refused, Ok(true)));
         if !refused? {
             self.again_since = None;
-            self.brokers.entry(broker).and_modify(|broker| broker.joined = true);
         }
         if again { self.send_refused_again() } else { Ok(()) }
     }
@@ -52,21 +48,18 @@ impl Session {
             let index = index.ok_or_else(|| error::not_asked("Produce"))?;
             for part in &topic.partition_responses {
                 let (place, code) = ((index, part.index as u32), Code(part.error_code));
-                let behind = self.refused.iter().any(|kept| kept.place == place);
-                let again =
-                    code == Code::CONCURRENT_TRANSACTIONS || (behind && code == Code::OUT_OF_ORDER_SEQUENCE_NUMBER);
-                match flight.kept.iter().position(|kept| kept.place == place) {
-                    Some(kept) if again => {
-                        refused = true;
-                        self.refused.push(flight.kept.swap_remove(kept));
+                let kept = flight.kept.iter().position(|kept| kept.place == place);
+                let kept = kept.map(|kept| flight.kept.swap_remove(kept));
+                match self.joined.answered(place, code, kept) {
+                    Meaning::Written => self.acknowledged(place, &flight, part.base_offset),
+                    Meaning::Again => refused = true,
+                    Meaning::Failed(code) => {
+                        let (name, message) = (&topics.list[index].name, part.error_message.as_deref());
+                        if let Some(size) = flight.size(place).filter(|_| code.is_too_large()) {
+                            self.client.limits().refuse(name, size);
+                        }
+                        return Err(error::not_written(name, place.1, code, message));
                     }
-                    // A broker that knows no sequence of ours takes any, even behind one that it refused.
-                    _ if code.0 != 0 || behind => {
-                        let code = if behind { Code::OUT_OF_ORDER_SEQUENCE_NUMBER } else { code };
-                        let message = part.error_message.as_deref();
-                        return Err(error::not_written(&topics.list[index].name, place.1, code, message));
-                    }
-                    _ => self.acknowledged(place, &flight, part.base_offset),
                 }
             }
         }
@@ -77,12 +70,12 @@ impl Session {
     }
 
     fn acknowledged(&mut self, place: Place, flight: &Flight, base_offset: i64) {
-        let records = flight.parts.iter().find(|(other, _)| *other == place).map_or(0, |(_, records)| *records);
+        let records = flight.size(place).map_or(0, |size| size.records);
         self.ledger.acknowledged(place, base_offset, records as i64);
     }
 
     fn send_refused_again(&mut self) -> Result<(), Error> {
-        for Kept { place, sequence, batch } in std::mem::take(&mut self.refused).into_iter().rev() {
+        for Kept { place, sequence, batch } in self.joined.take_refused().into_iter().rev() {
             self.sequences.insert(place, sequence);
             self.sending.put_back(place, batch);
         }
@@ -98,6 +91,7 @@ impl Session {
         match what {
             Question::Register(places) => {
                 let answer = answer.decode::<AddPartitionsToTxnRequest>(version)?;
+                coordinator.listens_from = Instant::now() + throttle(answer.throttle_time_ms);
                 let parts = answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
                 // Where one is refused, the others are said not to have been attempted.
                 let codes = parts.map(|part| Code(part.partition_error_code)).filter(|code| code.0 != 0);
@@ -105,6 +99,7 @@ impl Session {
             }
             Question::End => {
                 let answer = answer.decode::<EndTxnRequest>(version)?;
+                coordinator.listens_from = Instant::now() + throttle(answer.throttle_time_ms);
                 match Code(answer.error_code) {
                     Code(0) => {
                         if self.flow.mode() == Mode::Version2 {
@@ -128,7 +123,7 @@ impl Session {
         match refused {
             None => {
                 self.again_since = None;
-                self.registered.extend(places);
+                self.joined.add(places);
                 self.flow.registered(true);
                 Ok(())
             }
@@ -152,4 +147,9 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// For how long a broker does not listen, as it says.
+fn throttle(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }

@@ -77,6 +77,29 @@ fn serve<T: Send + 'static>(script: impl FnOnce(TcpStream) -> T + Send + 'static
 }
 
 #[test]
+fn a_connection_that_rested_is_of_use_unless_it_is_closed_or_rested_too_long() {
+    let (go_on, told) = channel::<()>();
+    let (address, server) = serve(move |mut stream| {
+        let mut server = Server(&mut stream);
+        server.greet();
+        let asked = server.next();
+        server.0.write_all(&frame(asked, &MetadataResponse::default(), 1)).expect("sent");
+        told.recv().expect("the end");
+    });
+    let mut connection = super::open(&address, &super::settings("", "".as_ref())).expect("a connection");
+    connection.send(1, &MetadataRequest::default()).expect("sent");
+    receive(&mut connection);
+    let now = Instant::now();
+    assert!(connection.outlasted_rest(now));
+    assert!(!connection.outlasted_rest(now + Duration::from_secs(180)), "a load balancer may have forgotten it");
+    assert!(connection.outlasted_rest(now), "it was looked at, and nothing else");
+    go_on.send(()).expect("told");
+    server.join().expect("the script");
+    assert!(wait_readable([&connection].into_iter(), now + PATIENCE).expect("a wait"));
+    assert!(!connection.outlasted_rest(now), "the broker has closed it");
+}
+
+#[test]
 fn a_renewal_goes_between_two_requests_and_keeps_the_answers_before_it() {
     let (address, server) = serve(|mut stream| {
         let mut server = Server(&mut stream);
