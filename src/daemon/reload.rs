@@ -238,6 +238,7 @@ fn renewed(before: &DaemonConfig, now: DaemonConfig) -> (DaemonConfig, Vec<Strin
         metrics_partitions_max: now.metrics_partitions_max,
         limits: now.limits,
         compile_memory: now.compile_memory,
+        shutdown_timeout: now.shutdown_timeout,
         definitions_insecure_plaintext: now.definitions_insecure_plaintext,
     };
     (settings, waiting)
@@ -280,6 +281,7 @@ mod tests {
             ("metrics_partitions_max", "5", false),
             ("limits", "{ time_ms = 77 }", false),
             ("compile_memory", "'2GiB'", false),
+            ("shutdown_timeout", "'7s'", false),
             ("definitions_insecure_plaintext", "true", false),
         ];
         let shown = |settings: &DaemonConfig| format!("{settings:?}");
