@@ -34,7 +34,7 @@ use std::time::Instant;
 
 use crate::api::Access;
 use crate::config::{DaemonConfig, Diagnostic};
-use crate::model::LinkId;
+use crate::model::{LinkId, Repeats};
 use crate::plugin::PluginEngine;
 use crashes::Crashes;
 use definitions::Definitions;
@@ -83,6 +83,8 @@ struct Daemon {
     unhosted: Mutex<BTreeSet<LinkId>>,
     /// Who may use the API.
     access: Arc<Access>,
+    /// What is in the log of failures that last.
+    repeats: Repeats,
     /// Held for the length of a change of the world: one after the other.
     changing: Mutex<()>,
 }

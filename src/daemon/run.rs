@@ -24,6 +24,7 @@ use crate::connector::embedded::EmbeddedCluster;
 use crate::connector::kafka::KafkaCluster;
 use crate::connector::{self, Cluster};
 use crate::files::private;
+use crate::model::Repeats;
 use crate::plugin::PluginEngine;
 use crate::plugin::engine::CALLING_STACK_BYTES;
 use crate::store::{self, Command, Retention, Store};
@@ -180,6 +181,7 @@ fn assemble(
         regions: Arc::default(),
         unhosted: Mutex::default(),
         access,
+        repeats: Repeats::default(),
         changing: Mutex::default(),
     };
     for (link, stages) in config.links.into_values().zip(stages) {
@@ -226,12 +228,18 @@ fn declare(config: &ClusterConfig, cluster: Arc<KafkaCluster>) {
     let (id, topics) = (config.id.clone(), config.topics.clone());
     let cluster_left = Arc::downgrade(&cluster);
     drop(cluster);
+    let repeats = Repeats::default();
     let declare = move || {
         for (name, topic) in topics {
             while let Some(cluster) = cluster_left.upgrade() {
                 match cluster.declare(&name, topic.partitions, topic.retention_ms, topic.retention_bytes) {
                     Ok(()) => break,
-                    Err(error) => tracing::warn!(cluster = &*id, topic = &*name, code = error.code, "{error}"),
+                    Err(error) => {
+                        if let Some(news) = repeats.news(format!("{name}: {error}"), Instant::now()) {
+                            let (code, repeated) = (error.code, news.repeated);
+                            tracing::warn!(cluster = &*id, topic = &*name, code, repeated, "{error}");
+                        }
+                    }
                 }
                 drop(cluster);
                 thread::sleep(DECLARE_AGAIN_AFTER);
@@ -276,7 +284,9 @@ fn enforce_retention(daemon: &Daemon) {
     for running in daemon.clusters() {
         let (id, Some(store)) = (&running.config.id, &running.store) else { continue };
         if let Err(error) = store.enforce_retention(now) {
-            tracing::error!(cluster = &**id, code = error.code(), "retention: {error}");
+            if let Some(news) = daemon.repeats.news(format!("retention of {id}: {error}"), Instant::now()) {
+                tracing::error!(cluster = &**id, code = error.code(), repeated = news.repeated, "retention: {error}");
+            }
         }
     }
 }

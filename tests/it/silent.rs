@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tidegate::api::wire::LinkStatus;
 
-use crate::harness::{Site, wait_until};
+use crate::harness::{LINKS, Site, free_port, wait_until};
 
 /// A daemon with a link that is well, and one whose target says nothing.
 struct Scene {
@@ -57,4 +57,26 @@ fn the_daemon_ends_while_a_target_hangs() {
     site.configure("[clusters.west]\nkind = 'embedded'\n");
     let _daemon = site.start();
     assert_eq!(site.client.records("west", "orders", 0).len(), 2, "each record once");
+}
+
+/// A target that is not there is tried again and again, and the log says so once a minute.
+#[test]
+fn what_lasts_is_logged_once_and_not_at_each_attempt() {
+    let site = Site::new("");
+    site.configure(&format!(
+        "[clusters.east]\nkind = 'embedded'\ntopics.orders = {{}}\n\
+         [clusters.gone]\nkind = 'kafka'\nbrokers = ['127.0.0.1:{}']\n\
+         [links.lost]\nsource = 'east'\ntarget = 'gone'\ntopics = ['orders']\n",
+        free_port()
+    ));
+    let daemon = site.spawn();
+    let attempts = || {
+        let metrics = site.client.get(&format!("{LINKS}/lost/metrics")).ok().filter(|answer| answer.status == 200);
+        metrics.map_or(0, |answer| answer.json()["total_errors"].as_u64().expect("a number"))
+    };
+    wait_until("the target was tried often", || attempts() >= 5);
+    let log = daemon.stderr();
+    let said = |line: &&str| line.contains("cannot connect") && line.contains("tidegate::link::supervisor");
+    let new = log.lines().filter(said).filter(|line| !line.contains("repeated")).count();
+    assert_eq!(new, 1, "{log}");
 }
