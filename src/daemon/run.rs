@@ -283,10 +283,10 @@ fn enforce_retention(daemon: &Daemon) {
     let now = wire::Time::now().0;
     for running in daemon.clusters() {
         let (id, Some(store)) = (&running.config.id, &running.store) else { continue };
-        if let Err(error) = store.enforce_retention(now) {
-            if let Some(news) = daemon.repeats.news(format!("retention of {id}: {error}"), Instant::now()) {
-                tracing::error!(cluster = &**id, code = error.code(), repeated = news.repeated, "retention: {error}");
-            }
+        if let Err(error) = store.enforce_retention(now)
+            && let Some(news) = daemon.repeats.news(format!("retention of {id}: {error}"), Instant::now())
+        {
+            tracing::error!(cluster = &**id, code = error.code(), repeated = news.repeated, "retention: {error}");
         }
     }
 }
