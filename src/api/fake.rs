@@ -16,6 +16,9 @@ use crate::model::{Batch, BatchBuilder, Digest, RevisionNumber, TopicPartition};
 use shapes::{groups, link, plan};
 use tokio::sync::watch;
 
+/// How long requests under way may take after a shutdown.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// The topic of the link's dead letters.
 pub(crate) const DEAD_LETTERS: &str = "orders.dead-letters";
 
@@ -120,6 +123,10 @@ impl Fake {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                let shutdown = async {
+                    shutdown.await;
+                    GRACE
+                };
                 super::serve(listener, Arc::new(access), self, shutdown).await;
             });
         });

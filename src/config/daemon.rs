@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::files::private;
 use crate::model::layout::{LAYOUT_NEWEST, LAYOUT_OLDEST};
@@ -21,6 +22,11 @@ const METRICS_PARTITIONS_MAX: u64 = 1000;
 
 /// How many links may be defined by REST. Each has threads, and all are read again with each change.
 const DEFINITIONS_MAX: u64 = 1000;
+
+/// How long the daemon takes to end at most, and what can be said of that. The default is what
+/// container runtimes wait before they kill.
+const SHUTDOWN_MS: u64 = 10_000;
+const SHUTDOWNS_MS: std::ops::RangeInclusive<u64> = 1000..=3_600_000;
 
 /// What a compilation may have of memory, in bytes: an interpreter of 12 MiB takes less than 1 GiB, and without some 100 MiB not even a small plugin is compiled.
 const COMPILE_MEMORY: u64 = 1 << 30;
@@ -68,6 +74,9 @@ pub struct DaemonConfig {
     pub limits: Limits,
     /// What the process may have that compiles a component, in bytes.
     pub compile_memory: u64,
+    /// How long the daemon may take to end after SIGTERM. Links that have not ended by then are left
+    /// to the fence of their targets.
+    pub shutdown_timeout: Duration,
     /// Whether links that are defined by REST may send passwords and tokens in the clear to other machines.
     pub definitions_insecure_plaintext: bool,
     /// How many links may be defined by REST.
@@ -99,6 +108,7 @@ impl DaemonConfig {
         let otlp = OtlpConfig::read(table.table("otlp"));
         let limits = read_limits(table.table("limits"), &Limits::default());
         let compile_memory = table.size("compile_memory", COMPILE_MEMORY, COMPILE_MEMORIES);
+        let shutdown_timeout = Duration::from_millis(table.duration_ms("shutdown_timeout", SHUTDOWN_MS, SHUTDOWNS_MS));
         let definitions_insecure_plaintext = table.flag("definitions_insecure_plaintext", false);
         let definitions_max = table.integer("definitions_max", DEFINITIONS_MAX, 0..=100_000) as usize;
         let place = data_dir.as_ref().map_or(&table.place, |item| &item.place).clone();
@@ -121,6 +131,7 @@ impl DaemonConfig {
             metrics_partitions_max,
             limits,
             compile_memory,
+            shutdown_timeout,
             definitions_insecure_plaintext,
             definitions_max,
         }

@@ -173,11 +173,12 @@ impl Daemon {
 
     /// Remember why definitions cannot be read, and log it when it is news.
     fn note_trouble(&self, now: Option<ControlError>) {
-        let mut trouble = lock(&self.definitions.trouble);
-        if let Some(error) = now.as_ref().filter(|now| trouble.as_ref() != Some(now)) {
-            tracing::warn!(code = error.code, "{error}");
+        if let Some(error) = &now
+            && let Some(news) = self.repeats.news(format!("definitions: {error}"), Instant::now())
+        {
+            tracing::warn!(code = error.code, repeated = news.repeated, "{error}");
         }
-        *trouble = now;
+        *lock(&self.definitions.trouble) = now;
     }
 
     /// Why it is not known which links are defined, while that is so.

@@ -237,7 +237,10 @@ impl Daemon {
                     if link.failed_over().is_none_or(|over| over.phase == Phase::Over || *over.daemon != *self.name) {
                         break;
                     }
-                    tracing::warn!(link = &**id, code = failure.code, "failing back: {failure}");
+                    if let Some(news) = self.repeats.news(format!("failback of {id}: {failure}"), Instant::now()) {
+                        let (code, repeated) = (failure.code, news.repeated);
+                        tracing::warn!(link = &**id, code, repeated, "failing back: {failure}");
+                    }
                     self.regions.returns.note(id, |progress| progress.warnings = vec![failure.to_string()]);
                     thread::sleep(AGAIN_AFTER);
                 }

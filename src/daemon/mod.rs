@@ -1,6 +1,6 @@
 //! Puts the rooms together: the only room that knows all others.
 //!
-//! `run` starts everything that a configuration names and ends it in order; `world` is what runs; `definitions` are links that come through the API, `reload` is
+//! `run` starts everything that a configuration names and ends it in order, within the time that `ending` shares out; `world` is what runs; `definitions` are links that come through the API, `reload` is
 //! what comes of a changed file, `crashes` what keeps a deadly one from being hosted again; `failover` and `failback` change the places of a link's clusters, `standby` releases what links guarded that are gone, and `webhook` tells somebody about it; [`check`] says what is wrong with a
 //! configuration without starting it; `control` answers the REST API; `view` and
 //! `verification` turn what links know into what the wire shows, and `metrics` into numbers for Prometheus.
@@ -9,6 +9,7 @@ mod check;
 mod control;
 mod crashes;
 mod definitions;
+mod ending;
 mod failback;
 mod failover;
 mod groups;
@@ -33,7 +34,7 @@ use std::time::Instant;
 
 use crate::api::Access;
 use crate::config::{DaemonConfig, Diagnostic};
-use crate::model::LinkId;
+use crate::model::{LinkId, Repeats};
 use crate::plugin::PluginEngine;
 use crashes::Crashes;
 use definitions::Definitions;
@@ -82,6 +83,8 @@ struct Daemon {
     unhosted: Mutex<BTreeSet<LinkId>>,
     /// Who may use the API.
     access: Arc<Access>,
+    /// What is in the log of failures that last.
+    repeats: Repeats,
     /// Held for the length of a change of the world: one after the other.
     changing: Mutex<()>,
 }

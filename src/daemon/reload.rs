@@ -238,6 +238,7 @@ fn renewed(before: &DaemonConfig, now: DaemonConfig) -> (DaemonConfig, Vec<Strin
         metrics_partitions_max: now.metrics_partitions_max,
         limits: now.limits,
         compile_memory: now.compile_memory,
+        shutdown_timeout: now.shutdown_timeout,
         definitions_insecure_plaintext: now.definitions_insecure_plaintext,
         definitions_max: now.definitions_max,
     };
@@ -281,6 +282,7 @@ mod tests {
             ("metrics_partitions_max", "5", false),
             ("limits", "{ time_ms = 77 }", false),
             ("compile_memory", "'2GiB'", false),
+            ("shutdown_timeout", "'7s'", false),
             ("definitions_insecure_plaintext", "true", false),
             ("definitions_max", "1", false),
         ];

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{self, Arc, Mutex, RwLock};
+use std::sync::{self, Arc, Mutex, OnceLock, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::check::{CheckedConfig, with_plugins};
 use super::crashes::Crashes;
 use super::definitions::{self, Definitions, Holds};
+use super::ending::Ending;
 use super::{Daemon, Error, RunningCluster, World, name};
 use crate::api::{self, Access, Prepared, wire};
 use crate::background;
@@ -23,6 +24,7 @@ use crate::connector::embedded::EmbeddedCluster;
 use crate::connector::kafka::KafkaCluster;
 use crate::connector::{self, Cluster};
 use crate::files::private;
+use crate::model::Repeats;
 use crate::plugin::PluginEngine;
 use crate::plugin::engine::CALLING_STACK_BYTES;
 use crate::store::{self, Command, Retention, Store};
@@ -36,8 +38,7 @@ const OWN_STORE: &str = "links.redb";
 /// How long after a failure a declared topic is tried again.
 const DECLARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// How long the end of the daemon waits for a change of links that is under way, and how often it looks.
-const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often the end of the daemon looks whether a change of links that is under way is over.
 const ATTEMPT_EVERY: Duration = Duration::from_millis(10);
 
 /// How often rates are sampled.
@@ -47,7 +48,7 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 const SAMPLES_PER_RETENTION: u32 = 30;
 
 /// Run the daemon that a configuration file describes, until SIGTERM or SIGINT. Links finish their open batch
-/// and commit before this returns. Definitions that `holds` names are not run. `start_log` is told how the file wants the log, and where spans go, before anything is logged.
+/// and commit before this returns, as far as that is possible within `shutdown_timeout`. Definitions that `holds` names are not run. `start_log` is told how the file wants the log, and where spans go, before anything is logged.
 ///
 /// # Errors
 /// What keeps the daemon from starting, all of it at once where that is possible.
@@ -81,40 +82,36 @@ pub fn run(path: &Path, holds: Holds, start_log: impl FnOnce(&DaemonConfig) -> R
     let upkeep = upkeep(daemon.clone(), stopping.clone()).map_err(no_thread)?;
     let following = follow(daemon.clone(), stopping.clone()).map_err(no_thread)?;
     runtime.spawn(reload_on_hangup(daemon.clone()));
-    runtime.block_on(api::serve(listener, access, daemon.clone(), termination()));
+    let ending = Arc::new(OnceLock::new());
+    runtime.block_on(api::serve(listener, access, daemon.clone(), termination(daemon.clone(), ending.clone())));
+    let ending = *ending.get_or_init(|| Ending::new(Instant::now(), daemon.settings().shutdown_timeout));
+    tracing::info!("ending: links commit what they have read");
     stopping.store(true, Ordering::Relaxed);
+    let changes_end = Instant::now() + ending.grace();
     for thread in [upkeep, following] {
         thread.thread().unpark();
-        if within(CHANGE_PATIENCE, || thread.is_finished().then_some(())).is_some() {
+        if within(changes_end, || thread.is_finished().then_some(())).is_some() {
             drop(thread.join());
         }
     }
-    tracing::info!("ending: links commit what they have read");
     // Whoever changes links at the last moment is waited for, but not one who waits for a file or a compiler: a change that is not done by now is done at the next start, or
     // was never written down.
-    let _changing = within(CHANGE_PATIENCE, || match daemon.changing.try_lock() {
+    let _changing = within(changes_end, || match daemon.changing.try_lock() {
         Ok(changing) => Some(changing),
         Err(sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
         Err(sync::TryLockError::WouldBlock) => None,
     });
-    thread::scope(|scope| {
-        for hosted in daemon.links() {
-            // What panics here has been told of in the log, and keeps no other link from its last
-            // commit.
-            scope.spawn(move || background::attempt(|| hosted.end()));
-        }
-    });
+    ending.end_links(daemon.links());
     // Requests that nobody waits for any more may still work.
     runtime.shutdown_background();
     Ok(())
 }
 
-/// What an attempt gives, if it gives something in so much time.
-fn within<T>(patience: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    let begun = Instant::now();
+/// What an attempt gives, if it gives something by then.
+fn within<T>(until: Instant, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     loop {
         match attempt() {
-            None if begun.elapsed() < patience => thread::sleep(ATTEMPT_EVERY),
+            None if Instant::now() < until => thread::sleep(ATTEMPT_EVERY),
             gained => return gained,
         }
     }
@@ -184,6 +181,7 @@ fn assemble(
         regions: Arc::default(),
         unhosted: Mutex::default(),
         access,
+        repeats: Repeats::default(),
         changing: Mutex::default(),
     };
     for (link, stages) in config.links.into_values().zip(stages) {
@@ -230,12 +228,18 @@ fn declare(config: &ClusterConfig, cluster: Arc<KafkaCluster>) {
     let (id, topics) = (config.id.clone(), config.topics.clone());
     let cluster_left = Arc::downgrade(&cluster);
     drop(cluster);
+    let repeats = Repeats::default();
     let declare = move || {
         for (name, topic) in topics {
             while let Some(cluster) = cluster_left.upgrade() {
                 match cluster.declare(&name, topic.partitions, topic.retention_ms, topic.retention_bytes) {
                     Ok(()) => break,
-                    Err(error) => tracing::warn!(cluster = &*id, topic = &*name, code = error.code, "{error}"),
+                    Err(error) => {
+                        if let Some(news) = repeats.news(format!("{name}: {error}"), Instant::now()) {
+                            let (code, repeated) = (error.code, news.repeated);
+                            tracing::warn!(cluster = &*id, topic = &*name, code, repeated, "{error}");
+                        }
+                    }
                 }
                 drop(cluster);
                 thread::sleep(DECLARE_AGAIN_AFTER);
@@ -279,8 +283,10 @@ fn enforce_retention(daemon: &Daemon) {
     let now = wire::Time::now().0;
     for running in daemon.clusters() {
         let (id, Some(store)) = (&running.config.id, &running.store) else { continue };
-        if let Err(error) = store.enforce_retention(now) {
-            tracing::error!(cluster = &**id, code = error.code(), "retention: {error}");
+        if let Err(error) = store.enforce_retention(now)
+            && let Some(news) = daemon.repeats.news(format!("retention of {id}: {error}"), Instant::now())
+        {
+            tracing::error!(cluster = &**id, code = error.code(), repeated = news.repeated, "retention: {error}");
         }
     }
 }
@@ -329,7 +335,14 @@ async fn reload_on_hangup(daemon: Arc<Daemon>) {
     }
 }
 
-async fn termination() {
+/// Wait for the signal to end: how long requests under way may take from then on.
+async fn termination(daemon: Arc<Daemon>, ending: Arc<OnceLock<Ending>>) -> Duration {
+    signal_to_end().await;
+    // What the file says now counts.
+    ending.get_or_init(|| Ending::new(Instant::now(), daemon.settings().shutdown_timeout)).grace()
+}
+
+async fn signal_to_end() {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals cannot be received: end the daemon with SIGKILL");

@@ -1,6 +1,6 @@
 //! What stops a lane, and what the lane does about it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Refused, Writing};
 use crate::connector::{Class, Error};
@@ -123,9 +123,56 @@ impl Backoff {
     }
 }
 
+/// The longest wait before something is tried again that only a person can put right.
+const PERSON_WAIT: Duration = Duration::from_secs(30);
+
+/// Attempts at something that a link does beside its lanes: when the next one is due.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    backoff: Backoff,
+    due: Option<Instant>,
+}
+
+impl Attempts {
+    /// Whether it may be tried now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now)
+    }
+
+    /// It has failed. How long to wait: what may pass by itself is tried again within seconds.
+    pub(super) fn failed(&mut self, class: Class, now: Instant) -> Duration {
+        let wait = self.backoff.after(class).unwrap_or(PERSON_WAIT);
+        self.due = Some(now + wait);
+        wait
+    }
+
+    /// It was done, or it is another thing now: the next attempt is the first.
+    pub(super) fn begin_again(&mut self) {
+        *self = Self::default();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attempts_wait_longer_and_longer_until_one_succeeds() {
+        let (mut attempts, begun) = (Attempts::default(), Instant::now());
+        let mut tried = Vec::new();
+        for tenth in 0..600 {
+            let now = begun + tenth * Duration::from_millis(100);
+            if attempts.is_due(now) {
+                attempts.failed(Class::Reopen, now);
+                tried.push(tenth);
+            }
+        }
+        assert_eq!(tried[..7], [0, 1, 3, 7, 15, 31, 63], "the waits double");
+        assert_eq!(tried[7..10], [113, 163, 213], "the longest wait is five seconds");
+        attempts.begin_again();
+        assert!(attempts.is_due(begun));
+        assert_eq!(attempts.failed(Class::Fatal, begun), PERSON_WAIT);
+    }
 
     #[test]
     fn waits_double_up_to_a_bound_and_start_again_after_a_commit() {

@@ -58,8 +58,10 @@ impl Shared {
     /// Remember why the group cannot be listened to.
     pub(super) fn set_trouble(&self, trouble: Option<Failure>) {
         let mut known = lock(&self.trouble);
-        if let Some(new) = trouble.as_ref().filter(|new| known.as_ref().is_none_or(|old| old.code != new.code)) {
-            tracing::warn!(link = &*self.config.id, code = new.code, "{new}");
+        if let Some(new) = trouble.as_ref().filter(|new| known.as_ref().is_none_or(|old| old.code != new.code))
+            && let Some(news) = self.repeats.news(format!("group: {new}"), Instant::now())
+        {
+            tracing::warn!(link = &*self.config.id, code = new.code, repeated = news.repeated, "{new}");
         }
         *known = trouble;
     }

@@ -109,7 +109,9 @@ impl Lane {
         self.link.blame(&failure);
         let (class, since) = (failure.class, Instant::now());
         let wait = self.backoff.after(class);
-        tracing::error!(code = failure.code, retry = ?wait, "{failure}");
+        if let Some(news) = self.link.repeats.news(format!("lane {number}: {failure}"), since) {
+            tracing::error!(code = failure.code, retry = ?wait, repeated = news.repeated, "{failure}");
+        }
         self.status(|status| {
             status.state = if wait.is_some() { LaneState::Retrying } else { LaneState::Failed };
             status.failure = Some(failure);

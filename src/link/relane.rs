@@ -201,7 +201,10 @@ impl Link {
                 // Somebody else does it, or the daemon ends.
                 return;
             }
-            tracing::error!(link = &*self.config().id, code = failure.code, "the lanes are not others yet: {failure}");
+            if let Some(news) = self.repeats.news(format!("relane: {failure}"), Instant::now()) {
+                let (code, repeated) = (failure.code, news.repeated);
+                tracing::error!(link = &*self.config().id, code, repeated, "the lanes are not others yet: {failure}");
+            }
             self.events.push(Event {
                 code: Some(failure.code.to_owned()),
                 ..Event::new("relane-failed", failure.message.clone())

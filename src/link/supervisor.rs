@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -18,7 +18,7 @@ use super::behind::Past;
 use super::components::{Components, Guard};
 use super::events::{Event, Events};
 use super::failover::Places;
-use super::failure::Failure;
+use super::failure::{Attempts, Failure};
 use super::genesis::{Genesis, of_lanes, only_waits};
 use super::groups::Groups;
 use super::heartbeats::{Heartbeats, Latency};
@@ -38,7 +38,7 @@ use super::watch::Watch;
 use crate::config::{BreakerAction, LinkConfig, Neighbours};
 use crate::connector::{Class, Cluster, LaneGroup, RevisionStart};
 use crate::model::layout::LAYOUT_NEWEST;
-use crate::model::{ClusterId, Culprit, Digest, LinkId, RevisionNumber, TopicPartition};
+use crate::model::{ClusterId, Culprit, Digest, LinkId, Repeats, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
 pub use publish::{NewPlugin, Publication, PublishError};
@@ -61,6 +61,7 @@ pub(super) struct Shared {
     pub(super) lanes: Vec<Mutex<LaneStatus>>,
     pub(super) counters: Arc<Counters>,
     pub(super) events: Arc<Events>,
+    pub(super) repeats: Arc<Repeats>,
     pub(super) alarm: Arc<Alarm>,
     pub(super) topics: Arc<Topics>,
     pub(super) latency: Arc<Latency>,
@@ -156,6 +157,10 @@ pub struct Link {
     pub(super) around: ArcSwap<Around>,
     pub(super) components: Arc<Components>,
     pub(super) events: Arc<Events>,
+    /// What is in the log of failures that last.
+    pub(super) repeats: Arc<Repeats>,
+    /// How often it was tried to do what the desired state says.
+    resuming: Mutex<Attempts>,
     pub(super) alarm: Arc<Alarm>,
     pub(super) topics: Arc<Topics>,
     pub(super) groups: Groups,
@@ -229,6 +234,8 @@ impl Link {
             components: Arc::new(Components::new(engine, target.clone(), configured)),
             target,
             events: Arc::default(),
+            repeats: Arc::default(),
+            resuming: Mutex::default(),
             alarm: Arc::default(),
             topics: Arc::default(),
             groups: Groups::default(),
@@ -369,20 +376,23 @@ impl Link {
         // A link that was stopped shows too that it has failed over.
         let _unreachable = self.see_genesis();
         let outcome = held.and_then(|()| self.desired()).and_then(|desired| self.bring(&mut running, desired));
-        if let Err(failure) = outcome {
-            if !only_waits(failure.code) {
-                tracing::error!(link = &*self.config.id, code = failure.code, "{failure}");
+        let Err(failure) = outcome else { return lock(&self.resuming).begin_again() };
+        if !only_waits(failure.code) {
+            lock(&self.resuming).failed(failure.class, Instant::now());
+            if let Some(news) = self.repeats.news(format!("resuming: {failure}"), Instant::now()) {
+                let repeated = news.repeated;
+                tracing::error!(link = &*self.config.id, code = failure.code, repeated, "{failure}");
             }
-            let again = failure.class == Class::Reopen;
-            self.fail(failure);
-            lock(&self.view).starting = again;
         }
+        let again = failure.class == Class::Reopen;
+        self.fail(failure);
+        lock(&self.view).starting = again;
     }
 
-    /// Whether the link has not been started yet, because a cluster did not answer.
-    pub(super) fn is_to_be_resumed(&self) -> bool {
+    /// Whether the link has not been started yet, because a cluster did not answer, and it is time to try again.
+    pub(super) fn is_to_be_resumed(&self, now: Instant) -> bool {
         let view = lock(&self.view);
-        view.starting && view.failure.is_some()
+        view.starting && view.failure.is_some() && lock(&self.resuming).is_due(now)
     }
 
     /// Change what the link is to do, durably, and wait until it does it.
@@ -536,6 +546,7 @@ impl Link {
             lanes: (0..genesis.lanes).map(|_| Mutex::default()).collect(),
             counters: self.counters.clone(),
             events: self.events.clone(),
+            repeats: self.repeats.clone(),
             alarm: self.alarm.clone(),
             topics: self.topics.clone(),
             latency: self.heartbeats.latency.clone(),

@@ -4,7 +4,7 @@
 //! does anything: a revision that was replaced meanwhile is nobody's trouble any more.
 
 use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::events::Event;
 use super::failure::Failure;
@@ -78,7 +78,7 @@ impl Link {
     }
 
     fn attend(&self) {
-        if self.is_to_be_resumed() {
+        if self.is_to_be_resumed(Instant::now()) {
             self.resume_desired();
         }
         let listened = self.look_elsewhere().and_then(|()| self.follow_others());
@@ -99,7 +99,11 @@ impl Link {
         };
         if let Err(failure) = done {
             // The target does not answer: the lanes wait, and so does the trouble.
-            tracing::error!(link = &*self.config().id, code = failure.code, reason = trouble.reason, "{failure}");
+            let Some(news) = self.repeats.news(format!("{}: {failure}", trouble.reason), Instant::now()) else {
+                return;
+            };
+            let (code, reason, repeated) = (failure.code, trouble.reason, news.repeated);
+            tracing::error!(link = &*self.config().id, code, reason, repeated, "{failure}");
         }
     }
 

@@ -7,7 +7,7 @@
 //! [`json`] is JSON that keeps its digits, and [`json_error`] what is said of text that is not JSON.
 //! [`limits`] and [`policy`] are the settings of a stage that many rooms share, [`builtins`] are a
 //! link's own filter and transform, [`encoding`] is how things become bytes, [`text`] is how text
-//! from outside is shown, and [`time`] is how points in time are written.
+//! from outside is shown, [`repeats`] is what is logged of what happens again and again, and [`time`] is how points in time are written.
 
 pub mod batch;
 pub mod builtins;
@@ -23,6 +23,7 @@ pub mod layout;
 pub mod limits;
 pub mod partition;
 pub mod policy;
+pub mod repeats;
 pub mod standby;
 pub mod state;
 pub mod text;
@@ -42,5 +43,6 @@ pub use ids::{ClusterId, LinkId, RevisionNumber, TopicId, TopicPartition};
 pub use json::{Json, JsonNumber, JsonObject, NotJson};
 pub use limits::Limits;
 pub use policy::OnError;
+pub use repeats::Repeats;
 pub use standby::{Standby, StandbyTopics};
 pub use state::{KeptRow, StateChange, StateHead, StateRow, StoredState, StoredStates};

@@ -20,6 +20,7 @@ for_each_version! {
     nothing_goes_wrong,
     the_daemon_is_killed,
     the_daemon_is_stopped_beyond_the_transaction_timeout,
+    the_daemon_ends_while_its_target_hangs,
 }
 
 at!(upgraded, Upgraded: nothing_goes_wrong);
@@ -80,6 +81,33 @@ fn the_daemon_is_stopped_beyond_the_transaction_timeout(version: Version) {
     commit.release();
     scene.await_progress("SIGSTOP");
     assert!(!scene.codes().is_empty(), "it did not notice");
+    scene.finish();
+    drop(network);
+}
+
+/// The process ends all the same, and what it left open is fenced by the next one.
+fn the_daemon_ends_while_its_target_hangs(version: Version) {
+    let pair = Pair::shared(version);
+    let network = pair.network();
+    let setup = Setup::new("ends", version, pair).with_daemon("shutdown_timeout = \"1s\"\n");
+    let mut scene = setup.proxied(pair).with_plugins(false).begin();
+    let proxy = pair.target.brokers()[0].proxy().expect("a proxy");
+    for side in [Side::Request, Side::Answer] {
+        let commit = proxy.catch(side, END_TXN, Deed::Hold);
+        assert!(commit.await_caught(PATIENCE), "a commit");
+        proxy.stall(Side::Request);
+        proxy.stall(Side::Answer);
+        let mut daemon = scene.daemon.take().expect("a daemon");
+        daemon.signal(Signal::TERM);
+        let status = daemon.await_end();
+        let log = daemon.stderr();
+        assert!(status.success(), "{status}: {log}");
+        assert!(log.contains("shutdown-timed-out"), "it waited for the target: {log}");
+        commit.release();
+        proxy.resume();
+        scene.start();
+        scene.await_progress("an end in spite of a target that hung");
+    }
     scene.finish();
     drop(network);
 }

@@ -218,3 +218,17 @@ fn the_image_is_built_with_the_rust_that_the_program_needs() {
     let [user, entry] = ["\nUSER ", "\nENTRYPOINT"].map(|line| image.rfind(line).expect(line));
     assert!(user < entry && !image.contains("USER root") && !image.contains("USER 0"));
 }
+
+/// Whoever kills the daemon waits longer than it takes to end.
+#[test]
+fn nobody_kills_a_daemon_that_is_ending() {
+    let rows = fs::read_to_string(file("../configuration.md")).expect("the configuration");
+    let row = Regex::new(r#"\| `shutdown_timeout` \|[^|]*\| `"(\d+)s"` \|"#).expect("a pattern");
+    let takes: u32 = row.captures(&rows).expect("the default")[1].parse().expect("seconds");
+    for (name, pattern) in [("tidegate.service", r"TimeoutStopSec=(\d+)s\n"), ("Dockerfile", r"--stop-timeout (\d+) ")]
+    {
+        let text = read(name);
+        let waits = &Regex::new(pattern).expect("a pattern").captures(&text).expect(name)[1];
+        assert!(waits.parse::<u32>().expect("seconds") > takes + 2, "{name} waits for {waits} s");
+    }
+}

@@ -49,6 +49,7 @@ mod same_answer;
 mod secrets;
 mod secured;
 mod set_aside;
+mod silent;
 mod slow;
 mod soak;
 mod spans;

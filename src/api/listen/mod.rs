@@ -25,7 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
@@ -38,9 +38,6 @@ use super::error::ApiError;
 use super::routes::router;
 use super::server::Api;
 use crate::config::ApiLimits;
-
-/// How long requests under way may take to end after a shutdown has begun.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// How often the files of certificates, keys and tokens are looked at.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
@@ -66,19 +63,20 @@ struct House {
     ending: watch::Receiver<bool>,
 }
 
-/// Serve the API on `listener` until `shutdown` is there; then take no new connection, and give requests under way five
-/// seconds.
+/// Serve the API on `listener` until `shutdown` is there; then accept no new connection, and give requests under way the
+/// time that `shutdown` says.
 pub async fn serve(
     listener: TcpListener,
     access: Arc<Access>,
     control: Arc<dyn ControlPlane>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = Duration> + Send + 'static,
 ) {
     let (end, mut ending) = watch::channel(false);
+    let (allow, allowed) = oneshot::channel();
     let router = router(Api::new(control, access.clone(), ending.clone()));
     let house = House { access: access.clone(), router, ending: ending.clone() };
     tokio::spawn(async move {
-        shutdown.await;
+        let _nobody_listens = allow.send(shutdown.await);
         let _nobody_listens = end.send(true);
     });
     let refreshing = tokio::spawn(refresh(access));
@@ -100,7 +98,8 @@ pub async fn serve(
         }
     }
     drop(here);
-    drop(timeout(SHUTDOWN_GRACE, all_gone.recv()).await);
+    let grace = allowed.await.unwrap_or_default();
+    drop(timeout(grace, all_gone.recv()).await);
     refreshing.abort();
 }
 

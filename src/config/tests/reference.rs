@@ -55,6 +55,7 @@ listen = "127.0.0.1:1"
 metadata = "file"
 secrets_dir = "secrets"
 compile_memory = "2GiB"
+shutdown_timeout = "7s"
 definitions_insecure_plaintext = true
 definitions_max = 1
 limits = { time_ms = 1, record_time_ms = 1, memory = "1MiB", table_elements = 1, instances = 1, handles = 1, output_bytes = "1KiB", records_per_input = 1, host_calls_per_record = 1, log_lines_per_s = 1, metric_names = 1, state_bytes = "1KiB", component_bytes = "1KiB" }

@@ -66,7 +66,7 @@ fn the_sample_means_what_it_says() {
 fn every_setting_can_differ_from_its_default() {
     let config = config(
         r#"
-        daemon = { data_dir = "/var/lib/tidegate", layout_max = 1, listen = "[::1]:0", log_format = "json", metrics_partitions_max = 0 }
+        daemon = { data_dir = "/var/lib/tidegate", layout_max = 1, listen = "[::1]:0", log_format = "json", metrics_partitions_max = 0, shutdown_timeout = "1m" }
         [clusters.one]
         kind = "embedded"
         path = "one/file"
@@ -97,6 +97,7 @@ fn every_setting_can_differ_from_its_default() {
     assert_eq!(config.daemon.data_dir.to_str(), Some("/var/lib/tidegate"));
     assert_eq!(config.daemon.layout_max, 1);
     assert_eq!((config.daemon.log_format, config.daemon.metrics_partitions_max), (LogFormat::Json, 0));
+    assert_eq!(config.daemon.shutdown_timeout, Duration::from_secs(60));
     assert_eq!(config.daemon.listen, "[::1]:0".parse().expect("address"));
     let (one, two) = (&config.clusters["one"], &config.clusters["two"]);
     let compression = Compression::with_level(Codec::Gzip, 9).expect("a level");
@@ -172,6 +173,7 @@ fn what_is_left_out_has_its_default() {
     };
     assert_eq!(link.health, health);
     assert_eq!((config.daemon.log_format, config.daemon.metrics_partitions_max), (LogFormat::Text, 1000));
+    assert_eq!(config.daemon.shutdown_timeout, Duration::from_secs(10));
     assert_eq!(link.config.transaction_timeout_ms, 60_000);
     assert_eq!(config.daemon.limits, Limits::default());
     assert!(link.pipeline.is_empty());

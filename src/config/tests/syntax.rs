@@ -10,7 +10,7 @@ fn syntax_errors_come_with_the_others() {
         "# ä\n[daemon]\nlisten = localhost\nport = 1\n[clusters.east]\nkind = \n[links.ä]\nlanes = 1\n[links.l]\nlanes = 0\nname = 'ü\ntopics = 1\n",
         &[
             "3:10 error : string values must be quoted, expected literal string",
-            "4:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, api, metadata, secrets_dir, log_format, metrics_partitions_max, otlp, limits, compile_memory, definitions_insecure_plaintext, definitions_max",
+            "4:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, api, metadata, secrets_dir, log_format, metrics_partitions_max, otlp, limits, compile_memory, shutdown_timeout, definitions_insecure_plaintext, definitions_max",
             "6:8 error : string values must be quoted, expected literal string",
             &format!("7:8 error : invalid unquoted key, expected letters, numbers, `-`, `_` | {HELP}"),
         ],

@@ -281,8 +281,10 @@ impl Link {
         let Ok(_busy) = self.places.busy.try_lock() else { return };
         if let Err(failure) = self.carry_out_failover()
             && failure.code != UNDER_WAY
+            && let Some(news) = self.repeats.news(format!("failover: {failure}"), Instant::now())
         {
-            tracing::error!(link = &*self.config().id, code = failure.code, "it has not failed over yet: {failure}");
+            let (code, repeated) = (failure.code, news.repeated);
+            tracing::error!(link = &*self.config().id, code, repeated, "it has not failed over yet: {failure}");
         }
     }
 

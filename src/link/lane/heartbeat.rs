@@ -26,7 +26,11 @@ impl Session {
         match listening {
             Ok(()) => self.heartbeats = Some(topic),
             Err(failure) => {
-                tracing::warn!(code = failure.code, "no heartbeats: {failure}");
+                if let Some(news) =
+                    self.link.repeats.news(format!("heartbeats of {partition}: {failure}"), Instant::now())
+                {
+                    tracing::warn!(code = failure.code, repeated = news.repeated, "no heartbeats: {failure}");
+                }
             }
         }
     }

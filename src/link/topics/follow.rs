@@ -12,7 +12,7 @@ use crate::config::{LinkConfig, is_internal};
 use crate::connector::{Acl, Cluster, Target, TopicSettings};
 use crate::link::events::Event;
 use crate::link::failover::standby::{guard, guarded_by_others};
-use crate::link::failure::Failure;
+use crate::link::failure::{Attempts, Failure};
 use crate::link::genesis::of_lanes;
 use crate::link::groups::Selected;
 use crate::link::status::lock;
@@ -110,8 +110,7 @@ impl Link {
         let mut followed: Option<Instant> = None;
         let mut guarded: Option<u64> = None;
         let mut wait = AGAIN_AFTER.min(refresh);
-        // What was logged last: a failure that lasts is logged once.
-        let mut told: Option<Failure> = None;
+        let mut attempts = Attempts::default();
         while self.topics.alarm.wait(wait) {
             let Some(shared) = self.at_work() else {
                 // What stands by does so while nothing is copied, too.
@@ -132,20 +131,19 @@ impl Link {
             });
             // A daemon that does not lead yet may do so soon.
             let next = followed.map_or(AGAIN_AFTER.min(refresh), |at| refresh.saturating_sub(at.elapsed()));
-            wait = match done {
-                Ok(true) => next,
-                Ok(false) => next.min(MAKE_AGAIN_AFTER),
-                Err(_) => AGAIN_AFTER.min(refresh),
+            let failure = match done {
+                Ok(is_all_made) => {
+                    attempts.begin_again();
+                    wait = if is_all_made { next } else { next.min(MAKE_AGAIN_AFTER) };
+                    continue;
+                }
+                Err(failure) => failure,
             };
-            let trouble = done.err();
-            if let Some(failure) = trouble.as_ref().filter(|failure| told.as_ref() != Some(failure)) {
-                tracing::warn!(
-                    link = &*self.config().id,
-                    code = failure.code,
-                    "topics are not followed now: {failure}"
-                );
+            wait = attempts.failed(failure.class, Instant::now()).max(AGAIN_AFTER).min(refresh);
+            if let Some(news) = self.repeats.news(format!("topics: {failure}"), Instant::now()) {
+                let (code, repeated) = (failure.code, news.repeated);
+                tracing::warn!(link = &*self.config().id, code, repeated, "topics are not followed now: {failure}");
             }
-            told = trouble;
         }
     }
 
