@@ -68,12 +68,16 @@ fn what_the_target_makes_larger_is_written_in_smaller_batches_or_becomes_a_dead_
         let mut expected = kafka_oracle::read(&east, &topic).expect("the source");
         let large = expected.0.get_mut(&0).and_then(Vec::pop).expect("the large record");
         kafka_oracle::await_copy(&expected, &west, &topic, PATIENCE).expect("a copy");
-        let letters = || kafka_oracle::read(&west, &format!("{topic}.dead-letters")).ok();
-        wait_until("the large record is a dead letter", || letters().is_some_and(|letters| letters.records() == 1));
-        let letters = letters().expect("dead letters");
-        let letter = &letters.0.values().flatten().next().expect("a letter").record;
-        assert_eq!(letter.timestamp, large.record.timestamp, "{topic}");
         wait_until("the link is at the end", || site.client.is_caught_up(&topic));
+        let letters = format!("{topic}.dead-letters");
+        let mut found = Vec::new();
+        wait_until("the large record is a dead letter", || {
+            let read = kafka_oracle::read(&west, &letters).ok();
+            found = read.into_iter().flat_map(|content| content.0.into_values().flatten()).collect();
+            !found.is_empty()
+        });
+        let timestamps: Vec<_> = found.iter().map(|letter| letter.record.timestamp).collect();
+        assert_eq!(timestamps, [large.record.timestamp], "{topic}");
         let events: Vec<Event> = site.client.read(&format!("{LINKS}/{topic}/events"));
         let mut failures = events.into_iter().filter(|event| event.kind == "lane-failed");
         if compression == "uncompressed" {
