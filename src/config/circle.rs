@@ -309,7 +309,10 @@ fn refuse_two_ways(
         if !asked.insert((&step.link.source, topic.clone())) {
             continue;
         }
-        let Some(twice) = net.twice(&step.link.source, topic) else { continue };
+        let source = &step.link.source;
+        // Ways on which all records come are an error, whatever may come on others.
+        let twice = net.twice(source, topic, |link| !chooses(link)).or_else(|| net.twice(source, topic, |_| true));
+        let Some(twice) = twice else { continue };
         let links = || twice.ways.iter().flatten().copied();
         let is_part = |read: &&&ReadLink| links().any(|link| link.id == read.link.id);
         let Some(read) = new.iter().rfind(is_part) else { continue };
@@ -323,6 +326,11 @@ fn refuse_two_ways(
     }
 }
 
+/// Whether a link may leave records out, by what they hold.
+fn chooses(link: &LinkConfig) -> bool {
+    link.builtins.filter.is_some() || !link.pipeline.is_empty()
+}
+
 fn tell_of_two_ways(twice: &Twice<'_>, (cluster, topic): (&ClusterId, &str), place: &Place, report: &Report<'_>) {
     let ways = twice.ways.each_ref().map(|way| {
         let links: Vec<String> = way.iter().map(|link| format!("links.{}", link.id)).collect();
@@ -334,8 +342,7 @@ fn tell_of_two_ways(twice: &Twice<'_>, (cluster, topic): (&ClusterId, &str), pla
         "records of {topic:?} on {cluster} come to {:?} on {target} by {one}, and again by {other}",
         &*twice.topic
     );
-    let selects = |link: &&LinkConfig| link.builtins.filter.is_some() || !link.pipeline.is_empty();
-    match twice.ways.iter().flatten().any(selects) {
+    match twice.ways.iter().flatten().any(|link| chooses(link)) {
         // Each of them may copy another part of the records.
         true => report.warning(place, message, "see that no record passes the filters and stages of both ways"),
         false => {

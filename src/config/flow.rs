@@ -281,9 +281,14 @@ impl<'a> Net<'a> {
         None
     }
 
-    /// Two ways of links that all mark, on which records of a topic come to the same topic
-    /// elsewhere.
-    pub(super) fn twice(&mut self, cluster: &'a str, topic: &Arc<str>) -> Option<Twice<'a>> {
+    /// Two ways of links that all mark and are `among` those asked about, on which records of a
+    /// topic come to the same topic elsewhere.
+    pub(super) fn twice(
+        &mut self,
+        cluster: &'a str,
+        topic: &Arc<str>,
+        among: impl Fn(&LinkConfig) -> bool,
+    ) -> Option<Twice<'a>> {
         let mut ways: Vec<(Arc<str>, Vec<&'a LinkConfig>)> = vec![(topic.clone(), Vec::new())];
         let mut there: HashMap<(&'a str, Arc<str>), usize> = HashMap::from([((cluster, topic.clone()), 0)]);
         let mut at = 0;
@@ -295,7 +300,7 @@ impl<'a> Net<'a> {
                 // What has come through a cluster does not come there again: it names the sources
                 // of the links before.
                 let was_there = way.iter().any(|earlier| earlier.source == link.target);
-                if !marks(link) || was_there {
+                if !marks(link) || !among(link) || was_there {
                     continue;
                 }
                 let target: Arc<str> = link.target_topic(&name).into();

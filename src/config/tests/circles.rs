@@ -292,6 +292,14 @@ fn records_do_not_come_twice_in_a_mesh() {
     let (_, warnings) =
         parse(&mesh("filter = { key_prefix = 'a' }\nreverse.filter = { key_prefix = 'a' }\n")).expect("a mesh");
     assert!(warnings.iter().all(|it| it.message.contains("and again by links.")) && !warnings.is_empty());
+    // A way that may have its part does not hide two that have all.
+    let marked = "provenance = true\n";
+    let all = |id: &str| link(id, "east", "west", "'t'", "") + marked;
+    let part = link("b", "east", "west", "'t'", "") + marked + "filter = { key_prefix = 'a' }\n";
+    for text in [all("a") + &part + &all("c"), all("c") + &part + &all("a")] {
+        let found = parse(&(text + CLUSTERS)).map(|_| ()).expect_err("two ways");
+        assert!(found[0].message.contains("and again by links."), "{}", super::show(&found));
+    }
     // From a cluster to itself both ways do the same.
     let itself = link("l", "east", "east", "'t'", "p.") + "type = 'active-active'\n";
     let found = parse(&(itself + CLUSTERS)).map(|_| ()).expect_err("two ways");
