@@ -93,14 +93,14 @@ fn the_flag_counts_more_than_the_file() {
     assert!(log.lines().any(|line| line.contains("lane{link=\"flow\" lane=0 revision=2}")), "{log}");
 }
 
-/// What a broker calls a topic: another line, an escape sequence, a turn of direction.
+/// What a broker calls itself: another line, an escape sequence, a turn of direction.
 const EVIL: &str = "evil\r\n2026-01-01T00:00:00.000000Z ERROR tidegate::link: forged\u{1b}[2J\u{202e}x";
 
-/// The log of a daemon that copies from a broker with such a topic.
+/// The log of a daemon that copies from a broker of that name.
 fn log_with_evil_names(format: &str) -> String {
     let advertised = Advertised::default();
-    let (port, _logins) = cluster(&advertised, &["orders", EVIL]);
-    *advertised.lock().expect("a lock") = ("127.0.0.1".to_owned(), port.into());
+    let (port, _logins) = cluster(&advertised, &["orders"]);
+    *advertised.lock().expect("a lock") = (EVIL.to_owned(), port.into());
     let site = Site::new("");
     let lines = format!(
         "[daemon]\nlisten = \"127.0.0.1:{}\"\nlog_format = \"{format}\"\n[clusters.evil]\nkind = \"kafka\"\nbrokers = [\"127.0.0.1:{port}\"]\n\
@@ -112,7 +112,7 @@ fn log_with_evil_names(format: &str) -> String {
     command.env("TIDEGATE_LOG", "tidegate=debug");
     let mut daemon = site.spawn_with(command);
     site.await_ready(&mut daemon);
-    wait_until("the topic is named in the log", || daemon.stderr().contains("forged"));
+    wait_until("the broker is named in the log", || daemon.stderr().contains("forged"));
     daemon.signal(rustix::process::Signal::TERM);
     daemon.await_end();
     daemon.stderr()
