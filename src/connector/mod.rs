@@ -15,6 +15,7 @@ pub mod embedded;
 mod groups;
 pub mod kafka;
 mod pieces;
+mod stalled;
 mod standbys;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 pub use self::acl::{Acl, AclTopics, Operation};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
+pub use self::stalled::{Stalled, poll_or_fail};
 pub use self::standbys::Standbys;
 use crate::config::{MirrorMaker, heartbeat_topic, is_heartbeat, is_internal};
 use crate::model::{
@@ -355,15 +357,6 @@ impl Encoded {
     pub fn first_record(&self) -> Result<Option<Batch>, Error> {
         kafka::first_record(self)
     }
-}
-
-/// A partition that a source cannot read at present, and keeps trying to.
-#[derive(Clone, Debug)]
-pub struct Stalled {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// Why it cannot be read.
-    pub why: Error,
 }
 
 /// Reads partitions, each from its own position.

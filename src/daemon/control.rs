@@ -13,7 +13,7 @@ use crate::api::control::{
 use crate::api::exposition::Page;
 use crate::api::wire;
 use crate::config::{self, ClusterKind, Diagnostic, LinkConfig, Severity, THROTTLE_RATES, Writing, may_write};
-use crate::connector::Error;
+use crate::connector::{Error, poll_or_fail};
 use crate::link::genesis::FAILED_OVER;
 use crate::link::reset::{Reset, ResetError, ResetTo};
 use crate::link::sight::Look;
@@ -478,7 +478,7 @@ impl ControlPlane for Daemon {
         source.seek(partition, from).map_err(cluster_error)?;
         // What is there is waited for: a cluster elsewhere needs a moment.
         let wait = if from < range.end { read.wait.max(READ_PATIENCE) } else { read.wait };
-        let batch = source.poll(read.records_max, read.bytes_max, wait).map_err(cluster_error)?;
+        let batch = poll_or_fail(&mut *source, read.records_max, read.bytes_max, wait).map_err(cluster_error)?;
         let range = cluster.range(partition).map_err(cluster_error)?;
         let next_offset = batch.as_ref().map_or(from, |batch| batch.next_offset);
         Ok(ReadAnswer { batch, next_offset, log_start: range.log_start, end: range.end })

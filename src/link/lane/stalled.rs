@@ -66,7 +66,9 @@ impl Session {
         if !self.watch.is_due(now) {
             return;
         }
+        // The topic of heartbeats is read too, and is none of the link's.
         let stalled = self.source.stalled(now).into_iter();
+        let stalled = stalled.filter(|stalled| self.positions.contains_key(&stalled.partition));
         let stalled: BTreeMap<_, _> = stalled.map(|stalled| (stalled.partition, stalled.why.into())).collect();
         let mut status = lock(&self.link.lanes[self.lane as usize]);
         status.stalled.retain(|partition, _| self.positions.contains_key(partition));

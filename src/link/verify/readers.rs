@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connector::{Cluster, Error, Source};
+use crate::connector::{Cluster, Error, Source, poll_or_fail};
 use crate::model::{Batch, TopicPartition};
 
 /// So many partitions of a cluster are open at once: each may hold an answer of a broker.
@@ -45,7 +45,7 @@ impl Readers {
             None => self.open(partition, from)?,
         };
         // A reader that has failed is not used again.
-        let batch = reader.source.poll(RECORDS_MAX, BYTES_MAX, WAIT)?;
+        let batch = poll_or_fail(&mut *reader.source, RECORDS_MAX, BYTES_MAX, WAIT)?;
         if let Some(batch) = &batch {
             reader.next = batch.next_offset;
         }

@@ -386,12 +386,18 @@ impl Session {
         }
     }
 
+    /// Whether records of a partition may go out: a transaction of version 1 has to have it first, or no marker ends what is written there.
+    fn may_be_written(&self, place: Place) -> bool {
+        self.flow.mode() != Mode::Version1 || self.joined.has(place)
+    }
+
     /// Send one request to each broker that has room.
     fn send(&mut self, topics: &Topics) -> Result<(), Error> {
         let mut by_broker: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
         for place in self.sending.ready().collect::<Vec<_>>() {
             let broker = self.leader(place, topics)?;
-            if self.room(broker) > 0 {
+            // A broker may have room now that had none when it was decided that nothing has to be registered.
+            if self.may_be_written(place) && self.room(broker) > 0 {
                 by_broker.entry(broker).or_default().push(place);
             }
         }

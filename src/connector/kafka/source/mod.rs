@@ -140,7 +140,8 @@ impl KafkaSource {
             }
             if let Some(replica) = partition.nearer.filter(|replica| *replica != node) {
                 broker.session.remove(index, &self.positions[index]);
-                self.positions.prefer(index, replica, now);
+                let is_known = self.client.metadata().is_ok_and(|metadata| metadata.brokers.contains_key(&replica));
+                self.positions.prefer(index, replica, is_known, now);
                 continue;
             }
             let (last_stable, high_watermark) = (partition.last_stable, partition.high_watermark);
@@ -223,6 +224,8 @@ impl KafkaSource {
     /// What the cluster says of its leaders, if it was asked for partitions that are due and has answered.
     fn leaders(&mut self, now: Instant) -> Option<Arc<Metadata>> {
         if self.positions.due(now).is_none_or(|due| due > now) {
+            // Nobody wants to know any more.
+            self.asking = None;
             return None;
         }
         let client = &self.client;
@@ -319,6 +322,10 @@ fn take_partition(
         code => return Err(Trouble::Again(index, faults::not_fetched(&position.place, code))),
     }
     if let Some(end) = answer.diverges_at {
+        // A replica may have more than was ever committed, or less than the leader.
+        if position.is_nearer() {
+            return Err(Trouble::Again(index, faults::diverged(&position.place, from, end)));
+        }
         return Err(Trouble::Fatal(faults::diverged(&position.place, from, end)));
     }
     let place = &position.place;

@@ -55,6 +55,8 @@ pub(super) struct Position {
     pub(super) broker: Option<i32>,
     /// A replica that is nearer than the leader, as the leader said, and until when that is believed.
     nearer: Option<(i32, Instant)>,
+    /// Until when the leader is not asked for a nearer replica: there was none to read from.
+    leader_until: Option<Instant>,
     /// Why it cannot be read, if it cannot.
     trouble: Option<Trouble>,
     /// The open transaction that all other records wait for, if there are any.
@@ -96,6 +98,11 @@ impl Position {
     /// The leader epoch of what was fetched, if it goes up to `offset`: what ends before says nothing of who led then.
     pub(super) fn epoch_up_to(&self, offset: i64) -> Option<i32> {
         (self.has_read() && self.next >= offset).then_some(self.tail_epoch)
+    }
+
+    /// Whether its leader is to give its records itself.
+    pub(super) fn wants_leader(&self) -> bool {
+        self.leader_until.is_some()
     }
 
     /// Whether it is fetched from another replica than the leader, which may have less.
@@ -195,6 +202,7 @@ impl Positions {
             leader_epoch: -1,
             broker: None,
             nearer: None,
+            leader_until: None,
             trouble: None,
             withheld: None,
         });
@@ -236,7 +244,9 @@ impl Positions {
     pub(super) fn unsettle(&mut self, index: Index, now: Instant, why: Error) {
         let position = &mut self.all[index];
         // Only the leader knows all.
-        position.nearer = None;
+        if position.nearer.take().is_some() {
+            position.leader_until = Some(now + NEARER_FOR);
+        }
         if position.broker.take().is_some() {
             self.homeless.push(index);
         }
@@ -258,14 +268,22 @@ impl Positions {
         }
     }
 
-    /// Fetch a partition from a replica that its leader calls nearer.
-    pub(super) fn prefer(&mut self, index: Index, replica: i32, now: Instant) {
-        self.all[index].nearer = Some((replica, now + NEARER_FOR));
+    /// Fetch a partition from a replica that its leader calls nearer, if it `is_known` where that is.
+    pub(super) fn prefer(&mut self, index: Index, replica: i32, is_known: bool, now: Instant) {
+        let (position, until) = (&mut self.all[index], now + NEARER_FOR);
+        if is_known {
+            position.nearer = Some((replica, until));
+        } else {
+            position.leader_until = Some(until);
+        }
         self.move_away(index);
     }
 
     /// Take partitions from replicas that were nearer for long enough to ask their leaders again, and answer which.
     pub(super) fn ask_leaders_again(&mut self, now: Instant) -> Vec<(i32, Index)> {
+        for position in &mut self.all {
+            position.leader_until = position.leader_until.filter(|until| *until > now);
+        }
         let is_over = |position: &Position| position.nearer.is_some_and(|(_, until)| until <= now);
         let over = (0..self.all.len()).filter(|index| is_over(&self.all[*index]));
         let over: Vec<_> = over.filter_map(|index| Some((self.all[index].broker?, index))).collect();

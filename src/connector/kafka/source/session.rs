@@ -158,13 +158,19 @@ impl Session {
             .with_min_bytes(1)
             .with_max_bytes(self.limits.all)
             .with_isolation_level(Isolation::ReadCommitted as i8)
-            .with_rack_id(if self.version >= RACKS { self.rack.clone() } else { StrBytes::default() })
+            .with_rack_id(self.rack(positions))
             .with_topics(self.topics(positions));
         if self.version < SESSIONS {
             return request;
         }
         let leaving = std::mem::take(&mut self.leaving);
         request.with_session_id(self.id).with_session_epoch(self.epoch).with_forgotten_topics_data(forgotten(leaving))
+    }
+
+    /// Where we are, unless that would have the leader of a partition send us away in vain.
+    fn rack(&self, positions: &Positions) -> StrBytes {
+        let is_told = self.version >= RACKS && !self.members.iter().any(|index| positions[*index].wants_leader());
+        if is_told { self.rack.clone() } else { StrBytes::default() }
     }
 
     /// What was asked for, each run of partitions of a topic together: the order is the order of turns.

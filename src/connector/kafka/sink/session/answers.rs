@@ -12,6 +12,9 @@ use crate::connector::kafka::sink::flow::Mode;
 use crate::connector::kafka::sink::joined::{Kept, Meaning};
 use crate::connector::kafka::sink::outbox::Place;
 
+/// The longest that a broker is believed not to listen: longer than the windows of quotas are.
+const THROTTLE_MAX: Duration = Duration::from_secs(60);
+
 impl Session {
     /// Take in every answer that has arrived.
     pub(super) fn take_answers(&mut self, topics: &Topics) -> Result<(), Error> {
@@ -150,6 +153,7 @@ impl Session {
 }
 
 /// For how long a broker does not listen, as it says.
+/// How long a broker says that it does not listen. It is not believed without a bound: a lane that waits does nothing else.
 fn throttle(ms: i32) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(THROTTLE_MAX)
 }

@@ -383,7 +383,7 @@ fn a_nearer_replica_is_fetched_from_until_it_fails_or_the_leader_is_asked_again(
     let mut positions = positions(1);
     let settled = |positions: &mut Positions, now| positions.settle(&leaders, now).expect("settled");
     assert_eq!(settled(&mut positions, now), [(1, 0)]);
-    positions.prefer(0, 2, now);
+    positions.prefer(0, 2, true, now);
     assert_eq!(settled(&mut positions, now), [(2, 0)]);
     assert!(positions.follow(&leaders).is_empty(), "the leader is the same");
     assert!(positions.ask_leaders_again(now).is_empty());
@@ -391,13 +391,29 @@ fn a_nearer_replica_is_fetched_from_until_it_fails_or_the_leader_is_asked_again(
     assert_eq!(positions.ask_leaders_again(later), [(2, 0)]);
     assert_eq!(settled(&mut positions, later), [(1, 0)]);
 
-    positions.prefer(0, 2, later);
+    positions.prefer(0, 2, true, later);
     settled(&mut positions, later);
     positions.unsettle(0, later, faults::not_fetched(&place(0), Code::OFFSET_OUT_OF_RANGE));
     assert_eq!(settled(&mut positions, later + Duration::from_secs(1)), [(1, 0)], "the leader knows better");
+    assert!(positions[0].wants_leader(), "or it would send us there again");
+    assert_eq!(session(17, 1).request(&positions).rack_id.as_str(), "");
+    let much_later = later + Duration::from_secs(3_600);
+    positions.ask_leaders_again(much_later);
+    assert!(!positions[0].wants_leader());
     // A broker that nobody has heard of is none to fetch from.
-    positions.prefer(0, 9, later);
-    assert_eq!(settled(&mut positions, later + Duration::from_secs(1)), [(1, 0)]);
+    positions.prefer(0, 9, false, much_later);
+    assert_eq!(settled(&mut positions, much_later), [(1, 0)]);
+    assert!(positions[0].wants_leader());
+}
+
+/// Another replica than the leader may have more than was committed: nothing is lost by that.
+#[test]
+fn a_nearer_replica_that_differs_is_left_for_the_leader() {
+    let now = Instant::now();
+    let mut positions = positions(1);
+    positions.prefer(0, 2, true, now);
+    let diverges = PartitionAnswer { diverges_at: Some(4), ..partition_answer(Code::NONE, Bytes::new()) };
+    assert!(matches!(take_partition(&mut positions, 0, diverges), Err(Trouble::Again(0, _))));
 }
 
 #[test]
