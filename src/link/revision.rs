@@ -226,13 +226,19 @@ impl History {
         self.revisions.last()
     }
 
-    /// The revision that has changed a stage since the revision `basis` was the newest, if one has: by another plugin, by another configuration, or by
-    /// going back.
+    /// The revision by which somebody has changed a stage since the revision `basis` was the newest, if one has: by another plugin, by another
+    /// configuration, or by going back.
     pub(super) fn changed_since(&self, basis: RevisionNumber, stage: &str) -> Option<RevisionNumber> {
         let spec = |revision: &RevisionRecord| revision.stages.iter().find(|spec| spec.name == stage).cloned();
         let before = spec(self.get(basis)?);
+        let is_change = |revision: &&RevisionRecord| match revision.origin {
+            // Nobody has asked for it, and whoever publishes meanwhile may be about to mend what it is because of.
+            Origin::Automatic => false,
+            Origin::Rollback => true,
+            Origin::Toml | Origin::Publish => spec(revision) != before,
+        };
         let since = self.revisions.iter().filter(|revision| revision.number > basis);
-        since.filter(|revision| revision.origin.goes_back() || spec(revision) != before).map(|it| it.number).next_back()
+        since.filter(is_change).map(|revision| revision.number).next_back()
     }
 
     /// The revision of this number.

@@ -53,6 +53,9 @@ fn whoever_publishes_hears_who_has_changed_the_stage_since() {
     let changed = |basis, stage: &str| before.changed_since(RevisionNumber(basis), stage).map(|by| by.0);
     assert_eq!((changed(3, "a"), changed(3, "b")), (Some(4), None), "another stage is none of its");
     assert_eq!((changed(2, "b"), changed(1, "b")), (None, Some(4)));
+    let mut automatic = History { revisions: history.revisions[3..].to_vec(), ..History::default() };
+    automatic.revisions[1].origin = Origin::Automatic;
+    assert_eq!(automatic.changed_since(RevisionNumber(4), "a"), None, "nobody has asked for that");
 }
 
 /// The number of what a rollback goes back to.
