@@ -77,7 +77,7 @@ pub fn begin<T: Send + 'static>(
     drop(culprit::spawn(name, move || in_flight.run(work)));
 }
 
-/// Something that is done on a thread of its own, for somebody who looks now and then whether it is done.
+/// Work on a thread of its own, for a caller that polls for its result.
 #[derive(Debug)]
 pub struct Errand<T>(Receiver<Result<T, Unfinished>>);
 
@@ -85,7 +85,7 @@ impl<T: Send + 'static> Errand<T> {
     /// Begin it.
     pub fn begin(name: &'static str, work: impl FnOnce() -> T + Send + 'static) -> Self {
         let (tell, told) = channel();
-        // Who began it may not want to know any more.
+        // The caller may have dropped the errand.
         begin(name, work, move |result| drop(tell.send(result)));
         Self(told)
     }
@@ -118,7 +118,7 @@ pub fn first_of<T: Send + 'static, E: Send + 'static>(
         let has_more = more.is_some();
         if let Some(way) = more {
             let tell = tell.clone();
-            // The one who asked may have the answer by then.
+            // The caller may have returned with another answer.
             begin(name, way, move |result| drop(tell.send(result)));
             under_way += 1;
         }

@@ -310,7 +310,7 @@ fn refuse_two_ways(
             continue;
         }
         let source = &step.link.source;
-        // Ways on which all records come are an error, whatever may come on others.
+        // Two ways that pass all records are an error, also beside one that chooses.
         let twice = net.twice(source, topic, |link| !chooses(link)).or_else(|| net.twice(source, topic, |_| true));
         let Some(twice) = twice else { continue };
         let links = || twice.ways.iter().flatten().copied();

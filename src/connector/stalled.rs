@@ -14,7 +14,7 @@ pub struct Stalled {
     pub why: Error,
 }
 
-/// Read what comes next, for whoever reads nothing else meanwhile.
+/// Read what comes next, for a caller that reads nothing else meanwhile.
 ///
 /// # Errors
 /// Those of [`Source::poll`], and why nothing can be read.

@@ -473,7 +473,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&two.relaned()).expect("text"), done);
     }
 
-    /// Whoever waits compares what it sees: a step in which no lane was copied shows all the same.
+    /// Daemons that wait compare the record: a step in which no lane was copied shows as well.
     #[test]
     fn each_step_of_a_relane_shows() {
         let tried = genesis().upgraded(2).to_be_relaned(12, "a", 9).tried_by("b", 10).expect("tried");

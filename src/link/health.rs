@@ -153,7 +153,7 @@ fn judge_state(facts: &Facts, issues: &mut Vec<String>, warnings: &mut Vec<Strin
             warnings.push(format!("the link has failed over: {because}"));
         }
         (LinkState::Starting, None) => warnings.push("the link is starting; wait a moment".to_owned()),
-        // A partition that stands still is told for itself.
+        // A partition that stands still has an issue of its own.
         (LinkState::Degraded, Some(_)) if facts.failure.as_ref() == facts.stalled.first().map(|(_, why)| why) => {}
         // What is tried again by itself is wrong only if that goes on.
         (LinkState::Starting | LinkState::Active | LinkState::Degraded, Some(because)) => {

@@ -35,7 +35,7 @@ use crate::connector::{Class, Commit, LaneSettings, Opened, Polled, RevisionStar
 pub(super) use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, LastRecord, RevisionNumber, TopicId, TopicPartition};
 use past::{Doubted, Read, checkpoint, looked_at_again};
-use stalled::Watch;
+use stalled::Looks;
 use transaction::Transaction;
 use unnamed::Unnamed;
 
@@ -199,7 +199,7 @@ struct Session {
     doubted: Vec<Doubted>,
     unnamed: Unnamed,
     /// When partitions that stand still are looked for.
-    watch: Watch,
+    looks: Looks,
     transaction: Transaction,
     /// What the commit under way stands for.
     committing: Option<Transaction>,
@@ -238,7 +238,7 @@ impl Session {
             positions: BTreeMap::new(),
             doubted: Vec::new(),
             unnamed: Unnamed::new(Instant::now()),
-            watch: Watch::new(Instant::now()),
+            looks: Looks::new(Instant::now()),
             transaction,
             committing: None,
             commit_begun: Instant::now(),

@@ -18,13 +18,13 @@ const TRIES: Duration = Duration::from_secs(20);
 
 /// When a lane looks.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Looks {
     look_at: Instant,
     /// Until then, what stood still when the lane was open the last time is not said to go on.
     remembers_until: Instant,
 }
 
-impl Watch {
+impl Looks {
     /// That of a lane that has opened at `now`.
     pub(super) fn new(now: Instant) -> Self {
         Self { look_at: now, remembers_until: now + TRIES }
@@ -63,7 +63,7 @@ fn changes(
 impl Session {
     /// Say which partitions stand still, and which go on again.
     pub(super) fn note_stalled(&mut self, now: Instant) {
-        if !self.watch.is_due(now) {
+        if !self.looks.is_due(now) {
             return;
         }
         // The topic of heartbeats is read too, and is none of the link's.
@@ -72,7 +72,7 @@ impl Session {
         let stalled: BTreeMap<_, _> = stalled.map(|stalled| (stalled.partition, stalled.why.into())).collect();
         let mut status = lock(&self.link.lanes[self.lane as usize]);
         status.stalled.retain(|partition, _| self.positions.contains_key(partition));
-        let Changes { goes_on, stands } = changes(&status.stalled, &stalled, now < self.watch.remembers_until);
+        let Changes { goes_on, stands } = changes(&status.stalled, &stalled, now < self.looks.remembers_until);
         for partition in &goes_on {
             status.stalled.remove(partition);
         }
@@ -121,15 +121,15 @@ mod tests {
     fn a_lane_that_opens_again_does_not_say_that_partitions_go_on() {
         assert_eq!(news(&[(1, "a")], &[], true), (vec![], vec![]));
         let now = Instant::now();
-        assert!(Watch::new(now).remembers_until > now);
+        assert!(Looks::new(now).remembers_until > now);
     }
 
     #[test]
     fn it_is_looked_once_in_a_while() {
         let now = Instant::now();
-        let mut watch = Watch::new(now);
-        assert!(watch.is_due(now));
-        assert!(!watch.is_due(now + LOOK_EVERY / 2));
-        assert!(watch.is_due(now + LOOK_EVERY));
+        let mut looks = Looks::new(now);
+        assert!(looks.is_due(now));
+        assert!(!looks.is_due(now + LOOK_EVERY / 2));
+        assert!(looks.is_due(now + LOOK_EVERY));
     }
 }

@@ -167,7 +167,7 @@ impl Session {
         request.with_session_id(self.id).with_session_epoch(self.epoch).with_forgotten_topics_data(forgotten(leaving))
     }
 
-    /// Where we are, unless that would have the leader of a partition send us away in vain.
+    /// The rack, unless the leader of a partition is to give its records itself.
     fn rack(&self, positions: &Positions) -> StrBytes {
         let is_told = self.version >= RACKS && !self.members.iter().any(|index| positions[*index].wants_leader());
         if is_told { self.rack.clone() } else { StrBytes::default() }
@@ -199,7 +199,7 @@ impl Session {
 
     /// What an answer says of the session.
     pub(super) fn answered(&mut self, answer: &FetchAnswer) -> Outcome {
-        // Who is told everything needs to remember nothing.
+        // A request that names all partitions needs no session.
         let needs_session = self.epoch != 0;
         if needs_session && faults::is_session_lost(answer.code) {
             self.begin_anew(answer);
