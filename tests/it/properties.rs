@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use kafka_brokers::output;
 use serde_json::{Value, json};
 use tidegate::api::openapi;
 
@@ -59,26 +60,18 @@ fn number(variable: &str) -> Option<u64> {
 /// The program, which is installed if it is not there.
 fn schemathesis() -> PathBuf {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/schemathesis").join(VERSION);
-    let program = home.join("bin/schemathesis");
-    if program.exists() {
-        return program;
+    kafka_brokers::once(&home, VERSION.as_bytes(), || install(&home)).expect("schemathesis from PyPI");
+    home.join("bin/schemathesis")
+}
+
+fn install(home: &Path) -> kafka_brokers::Result<()> {
+    let make = |clear: &[&str]| output(Command::new("python3").args(["-m", "venv"]).args(clear).arg(home));
+    if make(&[]).is_err() {
+        kafka_brokers::install("python3-venv", "the venv of Python, for a client that tries the REST API")?;
+        make(&["--clear"])?;
     }
-    let _half_an_installation = fs::remove_dir_all(&home);
-    let make = || Command::new("python3").args(["-m", "venv"]).arg(&home).output();
-    if !make().is_ok_and(|made| made.status.success()) {
-        kafka_brokers::install("python3-venv", "the venv of Python, for a client that tries the REST API")
-            .expect("Python");
-        let made = make().expect("python3 runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    }
-    let pip = home.join("bin/pip");
     let wanted = format!("schemathesis=={VERSION}");
-    let done = Command::new(&pip).args(["install", "--quiet", &wanted]).output().expect("pip runs");
-    if !done.status.success() {
-        let _it_would_look_installed = fs::remove_dir_all(&home);
-        panic!("`{} install {wanted}` failed: {}", pip.display(), String::from_utf8_lossy(&done.stderr));
-    }
-    program
+    output(Command::new(home.join("bin/pip")).args(["install", "--quiet", &wanted])).map(drop)
 }
 
 /// The description, with names that mean something here, and without long waits. Where nobody is asked who they are, nothing is said of that.

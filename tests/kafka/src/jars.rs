@@ -1,14 +1,11 @@
 //! The programs of Apache Kafka: resolved once by Maven into `target/kafka/RELEASE`.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::brought::{alone, once};
 use crate::{Release, Result};
-
-/// A copy of the pom beside the jars says that they are all there, and that they are those of this pom.
-const RESOLVED: &str = "pom.xml";
 
 /// The programs of a release of Apache Kafka, all there and able to run.
 #[derive(Clone, Debug)]
@@ -34,7 +31,6 @@ impl Jars {
     pub fn find(release: Release) -> Result<Self> {
         need_java(release)?;
         let dir = home().join(release.number());
-        fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
         resolve(release, &dir)?;
         Ok(Self { release, dir })
     }
@@ -58,24 +54,18 @@ impl Jars {
     }
 }
 
-/// Let Maven bring the jars unless they are there. Whoever comes at the same time waits for the first.
+/// Let Maven bring the jars of the pom unless they are there.
 fn resolve(release: Release, dir: &Path) -> Result<()> {
-    let cannot = |error: io::Error| format!("cannot write to {}: {error}", dir.display());
-    let lock = File::create(dir.join("lock")).map_err(cannot)?;
-    lock.lock().map_err(cannot)?;
     let pom = crate_dir().join("pom.xml");
     let wanted = fs::read(&pom).map_err(|error| format!("cannot read {}: {error}", pom.display()))?;
-    let resolved = dir.join(RESOLVED);
-    if fs::read(&resolved).is_ok_and(|there| there == wanted) {
-        return Ok(());
-    }
-    need_maven()?;
-    let mut maven = Command::new("mvn");
-    maven.args(["-q", "-B", "-f"]).arg(&pom).arg(format!("-Dkafka.version={}", release.number()));
-    maven.args(release.profile().iter().flat_map(|profile| ["-P", profile]));
-    maven.arg("dependency:copy-dependencies").arg(format!("-DoutputDirectory={}", dir.display()));
-    output(&mut maven)?;
-    fs::write(resolved, wanted).map_err(cannot)
+    once(dir, &wanted, || {
+        need_maven()?;
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "-f"]).arg(&pom).arg(format!("-Dkafka.version={}", release.number()));
+        maven.args(release.profile().iter().flat_map(|profile| ["-P", profile]));
+        maven.arg("dependency:copy-dependencies").arg(format!("-DoutputDirectory={}", dir.display()));
+        output(&mut maven).map(drop)
+    })
 }
 
 /// A Java that is new enough, installed if it is missing.
@@ -122,6 +112,7 @@ pub fn install(package: &str, what: &str) -> Result<()> {
              `apt-get update && apt-get install --no-install-recommends {package}`"
         ));
     }
+    let _one_at_a_time = alone(&home().join("apt-get"))?;
     let mut apt = Command::new("apt-get");
     output(apt.args(["-qq", "update"]))?;
     let mut apt = Command::new("apt-get");
@@ -130,7 +121,10 @@ pub fn install(package: &str, what: &str) -> Result<()> {
 }
 
 /// Run a command, and answer what it says on standard output.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+///
+/// # Errors
+/// The command cannot be run, or fails: with what it says.
+pub fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("cannot run {program}: {error}"))?;
     if output.status.success() {
