@@ -1,5 +1,6 @@
 //! `groups` of a link: which consumer groups go along to the target.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use super::reader::{Item, Table};
 use super::selectors::{Room, entries, room};
 use super::topics::TopicPattern;
 use super::words::words;
+use crate::model::TopicPartition;
 
 /// How often groups are moved when nobody says otherwise, in milliseconds.
 const INTERVAL_MS: u64 = 60_000;
@@ -28,6 +30,8 @@ pub struct GroupSync {
     pub groups: GroupSelection,
     /// How often.
     pub interval: Duration,
+    /// Offsets of the target behind which no group goes on, whoever moves it: nobody has read what is there. Only failback links have any.
+    pub unread: BTreeMap<TopicPartition, i64>,
 }
 
 /// Groups that are chosen.
@@ -103,7 +107,11 @@ impl fmt::Display for GroupSelector {
 
 impl Default for GroupSync {
     fn default() -> Self {
-        Self { groups: GroupSelection::default(), interval: Duration::from_millis(INTERVAL_MS) }
+        Self {
+            groups: GroupSelection::default(),
+            interval: Duration::from_millis(INTERVAL_MS),
+            unread: BTreeMap::new(),
+        }
     }
 }
 
@@ -118,7 +126,7 @@ impl GroupSync {
         }
         let [included, excluded] = lists.map(|item| item.map_or_else(Vec::new, |item| selectors(&item)));
         let groups = if both_kafka { GroupSelection { included, excluded } } else { GroupSelection::default() };
-        Self { groups, interval }
+        Self { groups, interval, ..Self::default() }
     }
 }
 

@@ -208,7 +208,7 @@ impl Daemon {
                     daemon = over.daemon,
                     "goes on with a failback whose daemon is gone"
                 );
-                if let Err(error) = link.begin_return(over.reason, &over.by) {
+                if let Err(error) = link.begin_return_of(&over, over.reason, &over.by) {
                     tracing::warn!(link = &*link.config().id, "failing back: {error}");
                 }
                 heard = Instant::now();
@@ -236,6 +236,10 @@ impl Daemon {
                     // Called off, done, or taken over by another daemon.
                     if link.failed_over().is_none_or(|over| over.phase == Phase::Over || *over.daemon != *self.name) {
                         break;
+                    }
+                    // Others may write to the target until it can be closed, be it that one of them has to be stopped first or that the source is gone again.
+                    if let Err(failure) = link.turn_return(Phase::Returning) {
+                        tracing::debug!(link = &**id, code = failure.code, "{failure}");
                     }
                     if let Some(news) = self.repeats.news(format!("failback of {id}: {failure}"), Instant::now()) {
                         let (code, repeated) = (failure.code, news.repeated);
@@ -312,18 +316,13 @@ impl Daemon {
             return Ok(Looked::GoesOn);
         }
         link.turn_return(Phase::Closing)?;
-        if let Err(failure) = self.close(link, back) {
-            // Whoever writes to the target has to be stopped first, and may go on until then.
-            link.turn_return(Phase::Returning)?;
-            back.order(Desired::Running)?;
-            return Err(failure);
-        }
+        self.close(link, back)?;
         Ok(Looked::Done)
     }
 
     /// Nobody may write to the target now. Let what came last go back, and give the source its place.
     fn close(&self, link: &Link, back: &Link) -> Result<(), Failure> {
-        let ends = ends_of(back)?;
+        let ends = ends_now(back)?;
         let begun = Instant::now();
         while backlog_of(back)?.left > 0 {
             if begun.elapsed() > CLOSING_PATIENCE || link.is_dismissed() {
@@ -332,14 +331,14 @@ impl Daemon {
             thread::sleep(LOOK_EVERY);
         }
         thread::sleep(QUIET);
-        if ends_of(back)? != ends {
+        if ends_now(back)? != ends {
             return Err(still_written(link));
         }
         back.order(Desired::Stopped)?;
         let over = link.failed_over().ok_or_else(gone)?;
-        let (groups_moved, warnings) = back.move_groups(&link.unread_at_source(over.epoch)?);
+        let (groups_moved, warnings) = back.move_groups();
         let shut_out = back.shut_out(&over)?;
-        if ends_of(back)? != ends {
+        if ends_now(back)? != ends {
             return Err(still_written(link));
         }
         link.end_return(shut_out, groups_moved, warnings)?;
@@ -363,6 +362,12 @@ fn ends_of(back: &Link) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
         .collect();
     let ends = back.source().log_ends(&partitions)?;
     Ok(partitions.into_iter().zip(ends).collect())
+}
+
+/// The same, of topics and partitions as they are at this moment: what nobody may write to any more is decided with it.
+fn ends_now(back: &Link) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+    back.source().look(Duration::ZERO)?;
+    ends_of(back)
 }
 
 /// How far the way back is. A record counts as not copied until its checkpoint is committed.

@@ -108,7 +108,7 @@ impl Daemon {
         let epoch = event.id.rsplit('-').next().and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
         let positions = match event.direction {
             wire::FailoverType::Failover => link.positions(epoch),
-            wire::FailoverType::Failback => link.written_at_source(epoch),
+            wire::FailoverType::Failback => link.unreplicated(epoch),
         };
         let (partitions, target_partitions) = places(&positions.map_err(failure_error)?.unwrap_or_default());
         Ok(wire::FailoverDetails { event, partitions, target_partitions })
@@ -140,15 +140,14 @@ impl Daemon {
         Some(wire::FailoverEvent { success: None, phase: Some(phase), records_left, records_at_source: None, ..event })
     }
 
-    /// Look after links that fail over or back by themselves, or are about to; and say what has happened.
+    /// Look after links that fail over or back by themselves, or are about to; and say what has happened. It waits for no cluster.
     pub(super) fn attend_regions(self: &Arc<Self>) {
         for hosted in self.links().into_iter().filter(|hosted| hosted.managed_by != ManagedBy::Failback) {
-            let over = hosted.link().failed_over();
-            match over.as_ref().map(|over| over.phase) {
+            match hosted.link().failed_over() {
                 None => self.fall_if_due(&hosted),
-                Some(Phase::Fencing) => {}
-                Some(Phase::Over) => self.return_if_due(&hosted, over.as_ref()),
-                Some(Phase::Returning | Phase::Closing) => self.go_back(&hosted),
+                Some(FailedOver { phase: Phase::Fencing, .. }) => {}
+                Some(over @ FailedOver { phase: Phase::Over, .. }) => self.return_if_due(&hosted, &over),
+                Some(FailedOver { phase: Phase::Returning | Phase::Closing, .. }) => self.go_back(&hosted),
             }
             webhook::tell_news(&hosted);
         }
@@ -180,24 +179,23 @@ impl Daemon {
         });
     }
 
-    fn return_if_due(&self, hosted: &Arc<Hosted>, over: Option<&FailedOver>) {
+    fn return_if_due(&self, hosted: &Arc<Hosted>, over: &FailedOver) {
         let link = &hosted.link();
         let config = &link.config().failover;
         // A person who has failed it over, or has called a failback off, decides about the rest, too.
         // And a source that was only too fast is no better for being there: it would go to and fro.
-        let is_ours =
-            over.is_some_and(|over| *over.daemon == *self.name && !matches!(over.reason, Reason::Manual | Reason::Lag));
+        let is_ours = *over.daemon == *self.name && !matches!(over.reason, Reason::Manual | Reason::Lag);
         if !(config.enabled && config.auto_failback && is_ours) {
             return;
         }
         let id = link.config().id.clone();
         if lock(&self.regions.triggers).entry(id.clone()).or_default().is_back(signs(link), config, Instant::now()) {
             lock(&self.regions.triggers).remove(&id);
-            let hosted = hosted.clone();
+            let (hosted, over) = (hosted.clone(), over.clone());
             // The source may hang once more.
             let begin = move || {
                 let link = hosted.link();
-                if let Err(error) = link.begin_return(Reason::SourceBack, BY_ITSELF) {
+                if let Err(error) = link.begin_return_of(&over, Reason::SourceBack, BY_ITSELF) {
                     tracing::error!(link = &*link.config().id, "it could not fail back: {error}");
                 }
             };

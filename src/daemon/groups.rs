@@ -35,7 +35,7 @@ pub(super) fn sync(link: &Link, request: &wire::GroupsRequest) -> Result<Vec<wir
             "name groups, or \"/.*/\" for all of them",
         ));
     }
-    let selected = Selected { groups: Some(groups), rewinds: request.rewind, ceilings: None };
+    let selected = Selected { groups: Some(groups), rewinds: request.rewind };
     let done = if request.dry_run { link.plan_groups(selected) } else { link.sync_groups(selected) };
     Ok(done.map_err(refused)?.iter().map(group).collect())
 }

@@ -72,6 +72,11 @@ fn await_event(site: &Site, link: &str, id: &str) -> FailoverEvent {
 
 /// A daemon that is not started yet. Several of one link have names of their own. Its transactions outlive all that is done here: what one leaves open is there until somebody fences it.
 fn site(link: &str, daemon: &str, pair: &Pair, more: &str) -> Site {
+    site_with(link, daemon, "", pair, more)
+}
+
+/// The same with more about the daemon.
+fn site_with(link: &str, daemon: &str, about: &str, pair: &Pair, more: &str) -> Site {
     let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
     let cluster = |id: &str, brokers: &str| {
         format!(
@@ -79,7 +84,7 @@ fn site(link: &str, daemon: &str, pair: &Pair, more: &str) -> Site {
         )
     };
     let text = format!(
-        "name = \"{link}-{daemon}\"\n{}{}[links.{link}]\nsource = \"east\"\ntarget = \"west\"\ntopics = [{link:?}]\nlanes = 4\n\
+        "name = \"{link}-{daemon}\"\n{about}{}{}[links.{link}]\nsource = \"east\"\ntarget = \"west\"\ntopics = [{link:?}]\nlanes = 4\n\
          {more}[links.{link}.config]\ntransaction_timeout_ms = 120000\n",
         cluster("east", &source),
         cluster("west", &target)
@@ -92,7 +97,8 @@ fn a_daemon_that_stood_still_cannot_write_into_the_new_source(version: Version) 
     let pair = Pair::shared(version);
     let link = format!("region-{}", version.name());
     let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
-    let groups = format!("groups = [\"/{link}-g.*/\"]\ngroup_sync_interval = \"1h\"\n");
+    // The failback link moves groups again and again, while it is on its way.
+    let groups = format!("groups = [\"/{link}-g.*/\"]\ngroup_sync_interval = \"1s\"\n");
     let [first, second] = ["first", "second"].map(|daemon| site(&link, daemon, pair, &groups));
     kafka_oracle::create(&source, &link, PARTITIONS, &[]).expect("a topic");
     let writer = Writer::start(plan(&source, &link, 1));
@@ -105,7 +111,7 @@ fn a_daemon_that_stood_still_cannot_write_into_the_new_source(version: Version) 
 
     still.signal(Signal::STOP);
     let event = post(&second, &link, "failover?drain_timeout=1s");
-    assert_eq!((event.success, &event.groups_moved), (Some(true), &vec![group.clone()]), "{:?}", event.warnings);
+    assert_eq!(event.success, Some(true), "{:?}", event.warnings);
     let moved = kafka_oracle::committed(&target, &group, &link, PARTITIONS).expect("a group");
     assert_eq!(moved.len(), PARTITIONS as usize);
     let there = kafka_oracle::count(&target, &link).expect("a topic");
@@ -134,8 +140,7 @@ fn a_daemon_that_stood_still_cannot_write_into_the_new_source(version: Version) 
         other.kill();
     });
     writer.stop().expect("the writer");
-    let event = await_event(&first, &link, "failback-1");
-    assert!(event.groups_moved.contains(&late), "{event:?}");
+    await_event(&first, &link, "failback-1");
     let back = kafka_oracle::committed(&source, &late, &link, PARTITIONS).expect("a group");
     let details: FailoverDetails = first.client.read(&format!("{LINKS}/{link}/failovers/failback-1"));
     let beside = details.partitions.iter().filter(|at| at.source_end > Some(at.next_offset)).collect::<Vec<_>>();
@@ -196,20 +201,22 @@ fn a_daemon_that_stood_still_leaves_out_what_has_come_back(version: Version) {
     assert!(at_source == at_target && at_target.values().all(|count| *count == 1), "nothing is there twice");
 }
 
-/// Nobody says a word: the target takes its place, and gives it back.
+/// Nobody says a word: the target takes its place, and gives it back. Definitions are in the cluster that hangs.
 fn the_source_goes_away_and_comes_back(version: Version) {
     let mut pair = Pair::start(version, [1, 1]);
     let link = format!("gone-{}", version.name());
     let config = "health = { interval = \"1s\" }\n\
         failover_config = { enabled = true, failover_timeout_ms = 2000, max_consecutive_failures = 1000000, auto_failback = true }\n";
-    let site = site(&link, "only", &pair, config);
+    let brokers = pair.source.bootstrap();
+    let about = format!("metadata = \"home\"\n[clusters.home]\nkind = \"kafka\"\nbrokers = [{brokers:?}]\n");
+    let site = site_with(&link, "only", &about, &pair, config);
     let (source, target) = (pair.source.bootstrap(), pair.target.bootstrap());
     kafka_oracle::create(&source, &link, PARTITIONS, &[]).expect("a topic");
     let _daemon = site.start();
     write(&source, &link, 1, 2_000);
     wait_until("it is copied", || kafka_oracle::count(&target, &link).ok() == kafka_oracle::count(&source, &link).ok());
     let first = kafka_oracle::count(&target, &link).expect("a topic");
-    pair.source.brokers_mut()[0].stop().expect("stopped");
+    pair.source.brokers_mut()[0].pause().expect("stands still");
     let event = await_event(&site, &link, "failover-1");
     assert_eq!(
         (event.reason, &*event.by, event.drained),
@@ -218,7 +225,7 @@ fn the_source_goes_away_and_comes_back(version: Version) {
     );
     write(&target, &link, 2, 1_000);
     assert!(kafka_oracle::count(&target, &link).expect("a topic") > first);
-    pair.source.brokers_mut()[0].start().expect("started");
+    pair.source.brokers_mut()[0].resume().expect("goes on");
     let event = await_event(&site, &link, "failback-1");
     assert_eq!(event.reason, FailoverReason::SourceBack, "{event:?}");
     wait_until("the link runs again", || site.client.link(&link).status == LinkStatus::Active);

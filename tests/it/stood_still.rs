@@ -260,3 +260,53 @@ fn a_target_refuses_others_only_where_it_has_guards() {
     assert!(!refuses(enabled, &["t", "other"]), "one of them is not guarded");
     assert!(!refuses("", &["t"]), "without failover nothing is");
 }
+
+/// Who takes a failback over, or begins one by itself, has decided that on what it has seen: a person may have decided otherwise since.
+#[test]
+fn a_failback_that_was_called_off_is_not_begun_again_by_who_takes_it_over() {
+    let scene = Scene::new("");
+    let (first, second) = (scene.link("a"), scene.link("b"));
+    write(&scene.east, "first");
+    first.order(Desired::Running).expect("runs");
+    wait_until("it is copied", || is_at(&scene.west, "first"));
+    let over = fail_over(&first);
+    let seen = first.begin_return(Reason::Manual, "ann").expect("begun");
+    second.begin_return_of(&over, Reason::SourceBack, "tidegate").expect("nothing to do");
+    let phase = || second.failovers().expect("readable").1.map(|over| (over.phase, over.daemon));
+    assert_eq!(phase(), Some((Phase::Returning, "a".to_owned())), "it has begun already");
+    first.call_off_return().expect("called off");
+    second.begin_return_of(&seen, seen.reason, &seen.by).expect("nothing to do");
+    assert_eq!(phase(), Some((Phase::Over, "a".to_owned())), "it is called off");
+    let seen = first.begin_return(Reason::Manual, "ann").expect("begun");
+    second.begin_return_of(&seen, seen.reason, &seen.by).expect("taken over");
+    assert_eq!(phase(), Some((Phase::Returning, "b".to_owned())));
+    [&first, &second].iter().for_each(|link| link.halt());
+}
+
+/// Consumer groups that come back have had nothing of what the source has beside: they go on before that, whoever moves them and whenever.
+#[test]
+fn groups_that_come_back_go_on_before_what_the_source_has_beside() {
+    for beside in [true, false] {
+        let scene = Scene::new("");
+        let link = scene.link("a");
+        write(&scene.east, "first");
+        link.order(Desired::Running).expect("runs");
+        wait_until("it is copied", || is_at(&scene.west, "first"));
+        let over = fail_over(&link);
+        let unread = || {
+            link.begin_return(Reason::Manual, "ann").expect("begun");
+            let unread = scene.back("a", &link, &over).config().groups.unread.clone();
+            link.call_off_return().expect("called off");
+            unread.into_iter().map(|(at, offset)| (at.partition, offset)).collect::<Vec<_>>()
+        };
+        if beside {
+            write(&scene.east, "beside");
+        }
+        let expected = vec![(0, 1), (1, 1)];
+        assert_eq!(unread(), if beside { expected.clone() } else { Vec::new() });
+        // What is written between two failbacks is beside, too.
+        write(&scene.east, "later");
+        assert_eq!(unread(), expected, "{beside}");
+        link.halt();
+    }
+}

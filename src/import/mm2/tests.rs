@@ -244,7 +244,7 @@ fn groups_go_along_if_they_did() {
     let more = "groups = billing, audit-.*\nsync.group.offsets.interval.seconds = 20\n";
     assert_eq!(link(more).groups, GroupSync::default());
     let followed = link(&format!("{more}sync.group.offsets.enabled = true"));
-    let GroupSync { groups, interval } = &followed.groups;
+    let GroupSync { groups, interval, .. } = &followed.groups;
     assert_eq!(interval.as_secs(), 20);
     for (group, follows) in [("billing", true), ("audit-7", true), ("other", false)] {
         assert_eq!(groups.selects(group), follows, "{group}");

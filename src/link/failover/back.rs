@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions, overtaken};
-use crate::config::{LinkConfig, Rename, Start, TopicSelector, Topology, failback_id};
+use crate::config::{GroupSync, LinkConfig, Rename, Start, TopicSelector, Topology, failback_id};
 use crate::link::events::Event;
 use crate::link::failure::Failure;
 use crate::link::genesis::{GENESIS, Stored};
@@ -84,33 +84,52 @@ impl Link {
         Ok(Some(over))
     }
 
-    /// Begin to give the source its place back, or go on with it here instead of at another daemon.
+    /// Begin to give the source its place back, or go on with it here instead of at another daemon: a person wants it.
     ///
     /// # Errors
     /// See [`ReturnError`].
     pub fn begin_return(&self, reason: Reason, by: &str) -> Result<FailedOver, ReturnError> {
         loop {
             let stored = self.see_genesis()?.ok_or(ReturnError::NotOver)?;
-            let over = stored.genesis.failover.clone().ok_or(ReturnError::NotOver)?;
-            let next = match over.phase {
-                Phase::Fencing => return Err(ReturnError::Fencing),
-                Phase::Over => {
-                    self.note_what_source_has(&over)?;
-                    let back = self.claim_way_back(&over)?;
-                    let (by, since_ms) = (by.to_owned(), now_ms());
-                    let next = FailedOver { phase: Phase::Returning, back, by, reason, since_ms, ..over };
-                    FailedOver { because: None, drained: None, ..next }
-                }
-                Phase::Returning | Phase::Closing if *over.daemon == **self.daemon() => return Ok(over),
-                Phase::Returning | Phase::Closing => over,
-            };
-            let next = FailedOver { daemon: self.daemon().to_string(), ..next };
-            if self.replace_genesis(&stored, stored.genesis.failing_over(next.clone()))?.is_some() {
-                self.see_genesis()?;
-                self.events.push(Event::new("failing-back", format!("the source is given its place back, says {by}")));
-                return Ok(next);
+            if let Some(begun) = self.try_return(&stored, reason, by)? {
+                return Ok(begun);
             }
         }
+    }
+
+    /// The same, because of what was `seen`. If it has changed since, nothing is done: a person may have decided otherwise.
+    ///
+    /// # Errors
+    /// See [`ReturnError`].
+    pub fn begin_return_of(&self, seen: &FailedOver, reason: Reason, by: &str) -> Result<(), ReturnError> {
+        match self.see_genesis()?.filter(|stored| stored.genesis.failover.as_ref() == Some(seen)) {
+            Some(stored) => self.try_return(&stored, reason, by).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Begin it, if `stored` is what stands there still.
+    fn try_return(&self, stored: &Stored, reason: Reason, by: &str) -> Result<Option<FailedOver>, ReturnError> {
+        let over = stored.genesis.failover.clone().ok_or(ReturnError::NotOver)?;
+        let next = match over.phase {
+            Phase::Fencing => return Err(ReturnError::Fencing),
+            Phase::Over => {
+                self.note_what_source_has(&over)?;
+                let back = self.claim_way_back(&over)?;
+                let (by, since_ms) = (by.to_owned(), now_ms());
+                let next = FailedOver { phase: Phase::Returning, back, by, reason, since_ms, ..over };
+                FailedOver { because: None, drained: None, ..next }
+            }
+            Phase::Returning | Phase::Closing if *over.daemon == **self.daemon() => return Ok(Some(over)),
+            Phase::Returning | Phase::Closing => over,
+        };
+        let next = FailedOver { daemon: self.daemon().to_string(), ..next };
+        if self.replace_genesis(stored, stored.genesis.failing_over(next.clone()))?.is_none() {
+            return Ok(None);
+        }
+        self.see_genesis()?;
+        self.events.push(Event::new("failing-back", format!("the source is given its place back, says {by}")));
+        Ok(Some(next))
     }
 
     /// The number of the failback link of a failover: the first one that no other failover has used at the source. It
@@ -230,7 +249,7 @@ impl Link {
             begun_ms: over.since_ms,
             done_ms: now_ms(),
             drained: Some(true),
-            left: self.written_at_source(over.epoch)?.and_then(|written| written.left()),
+            left: self.unreplicated(over.epoch)?.and_then(|written| written.left()),
             groups_moved,
             warnings,
         };
@@ -253,15 +272,22 @@ impl Link {
     /// Note what the source has that was not replicated, before anything goes back to it; and where all partitions end
     /// that the link reads, those included that it had not begun to read; and what the failback is to put on records.
     /// Whoever goes on with it puts the same there, and the link leaves that out: see [`super::returned_to_source`].
+    ///
+    /// After a failback that was called off, what was written since the first one began counts as not replicated, too.
     fn note_what_source_has(&self, over: &FailedOver) -> Result<(), Failure> {
         let known = self.positions(over.epoch)?.unwrap_or_default();
         let mut now = self.source_now(&known)?.topics;
-        for (partition, end) in self.ends_of_all()? {
+        for (partition, range) in self.ranges_of_all()? {
             let topic = now.entry(partition.topic.to_string()).or_default();
-            topic.source_ends.entry(partition.partition).or_insert(end);
+            topic.source_ends.entry(partition.partition).or_insert(range.end);
+            topic.next.entry(partition.partition).or_insert(range.log_start);
         }
-        let begun = Positions::new(now).returning(over.id.clone());
-        self.put_written_at_source(over.epoch, begun).map(drop)
+        let now = Positions::new(now).returning(over.id.clone());
+        let first = self.put_written_at_source(over.epoch, now.clone())?;
+        if first != now {
+            self.put_written_since(over.epoch, &now.since(&first))?;
+        }
+        Ok(())
     }
 
     /// Where the source ends now in the partitions that were known at a failover.
@@ -283,20 +309,6 @@ impl Link {
         // What has gone back is before these.
         self.fill_source_ends(&mut topics)?;
         Ok(Positions::new(topics))
-    }
-
-    /// Offsets of the source behind which no group may go on that comes back: what is there nobody has read at the target.
-    ///
-    /// # Errors
-    /// The target does not answer.
-    pub fn unread_at_source(&self, epoch: u32) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
-        let written = self.written_at_source(epoch)?.unwrap_or_default();
-        let unread = |(name, topic): (String, TopicPositions)| {
-            let TopicPositions { next, source_ends, .. } = topic;
-            let behind = next.into_iter().filter(move |(number, next)| source_ends.get(number) > Some(next));
-            behind.map(move |(number, next)| (TopicPartition::new(&*name, number), next))
-        };
-        Ok(written.topics.into_iter().flat_map(unread).collect())
     }
 
     /// A link that copies back what was written to the target since a failover.
@@ -327,6 +339,7 @@ impl Link {
             let ends = (0..).zip(&topic.target_ends);
             start.extend(ends.map(|(number, end)| (TopicPartition::new(topic.target.as_str(), number), *end)));
         }
+        let unread = self.unreplicated(over.epoch)?.unwrap_or_default().unread();
         let (leave_out, mark) = (forward.source.to_string(), Some(forward.target.to_string()));
         let provenance = Provenance { leave_out, mark, returned: begun.failover };
         Ok(LinkConfig {
@@ -345,6 +358,7 @@ impl Link {
             start: Start::Offsets(start),
             start_is_said: true,
             builtins: Builtins { provenance: Some(provenance), ..Builtins::default() },
+            groups: GroupSync { unread, ..forward.groups.clone() },
             pipeline: Vec::new(),
             failover: crate::config::FailoverConfig::default(),
             following: forward.following.making_only(),

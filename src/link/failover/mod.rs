@@ -37,7 +37,7 @@ use super::orders::Desired;
 use super::status::lock;
 use super::supervisor::{Link, stop_lanes};
 use super::trace;
-use crate::connector::{Class, Error};
+use crate::connector::{Class, Error, PartitionRange};
 use crate::model::TopicPartition;
 use crate::model::layout::LAYOUT_OF_FAILOVER;
 
@@ -313,7 +313,7 @@ impl Link {
                 "at most {left} records of the source are not at the target: they come after a failback"
             ));
         }
-        let (groups_moved, of_groups) = trace::step("groups").in_scope(|| self.move_groups(&BTreeMap::new()));
+        let (groups_moved, of_groups) = trace::step("groups").in_scope(|| self.move_groups());
         warnings.extend(of_groups);
         let record = FailoverRecord {
             direction: Direction::Failover,
@@ -372,7 +372,7 @@ impl Link {
         if !self.source_answers() {
             return None;
         }
-        let ends = self.ends_of_all().ok()?;
+        let ends: Vec<_> = self.ranges_of_all().ok()?.into_iter().map(|(at, range)| (at, range.end)).collect();
         // Lanes may not have heard of a topic that was just made.
         self.topics.alarm.ring();
         let begun = Instant::now();
@@ -394,14 +394,14 @@ impl Link {
         }
     }
 
-    /// Where the source ends now, in all its topics that the link reads.
-    fn ends_of_all(&self) -> Result<Vec<(TopicPartition, i64)>, Failure> {
+    /// What the source has now, in all its topics that the link reads.
+    fn ranges_of_all(&self) -> Result<Vec<(TopicPartition, PartitionRange)>, Failure> {
         self.source().look(Duration::ZERO)?;
         let mut partitions: BTreeSet<TopicPartition> = self.committed()?.into_keys().collect();
         for topic in self.source().topics()?.into_iter().filter(|topic| self.config().selects(&topic.name)) {
             partitions.extend((0..topic.partitions).map(|number| TopicPartition::new(topic.name.clone(), number)));
         }
-        self.ends_at_source(partitions.into_iter())
+        self.ranges_at_source(partitions.into_iter())
     }
 
     /// The next offset of each partition: as lanes say, or the target where none run.
@@ -513,7 +513,7 @@ impl Link {
             .iter()
             .flat_map(|(name, topic)| topic.next.keys().map(|number| TopicPartition::new(name.as_str(), *number)))
             .collect();
-        for (partition, end) in self.ends_at_source(known.into_iter())? {
+        for (partition, PartitionRange { end, .. }) in self.ranges_at_source(known.into_iter())? {
             if let Some(topic) = topics.get_mut(&*partition.topic) {
                 topic.source_ends.insert(partition.partition, end);
             }
@@ -522,10 +522,10 @@ impl Link {
     }
 
     /// Where the source ends in those of these partitions that it has.
-    fn ends_at_source(
+    fn ranges_at_source(
         &self,
         partitions: impl Iterator<Item = TopicPartition>,
-    ) -> Result<Vec<(TopicPartition, i64)>, Failure> {
+    ) -> Result<Vec<(TopicPartition, PartitionRange)>, Failure> {
         let there: BTreeMap<Arc<str>, u32> =
             self.source().topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
         let is_there = |partition: &TopicPartition| {
@@ -533,11 +533,11 @@ impl Link {
         };
         let asked: Vec<TopicPartition> = partitions.filter(is_there).collect();
         let ranges = self.source().ranges_of(&asked)?;
-        Ok(asked.into_iter().zip(ranges.into_iter().map(|range| range.end)).collect())
+        Ok(asked.into_iter().zip(ranges).collect())
     }
 
-    /// Have the groups that go along go on at the target, but not behind `ceilings`: their names, and what a person should look at.
-    pub fn move_groups(&self, ceilings: &BTreeMap<TopicPartition, i64>) -> (Vec<String>, Vec<String>) {
+    /// Have the groups that go along go on at the target: their names, and what a person should look at.
+    pub fn move_groups(&self) -> (Vec<String>, Vec<String>) {
         let groups = &self.config().groups.groups;
         if groups.is_empty() {
             return (Vec::new(), Vec::new());
@@ -546,11 +546,7 @@ impl Link {
             let warning = "groups are where they were moved to last: the source does not answer";
             return (Vec::new(), vec![warning.to_owned()]);
         }
-        let plans = match self.sync_groups(Selected {
-            groups: Some(groups),
-            ceilings: Some(ceilings),
-            ..Selected::default()
-        }) {
+        let plans = match self.sync_groups(Selected { groups: Some(groups), ..Selected::default() }) {
             Ok(plans) => plans,
             Err(failure) => return (Vec::new(), vec![format!("groups were not moved: {failure}")]),
         };

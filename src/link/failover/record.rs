@@ -210,6 +210,29 @@ impl Positions {
         Self { failover, ..self }
     }
 
+    /// What the source has now that was not replicated, after it was seen at the `first` failback: nobody can tell what came between from what that one brought.
+    pub(super) fn since(self, first: &Self) -> Self {
+        let since = |(name, mut topic): (String, TopicPositions)| {
+            let before = first.topics.get(&name);
+            let end_then = |number| before.and_then(|before| before.source_ends.get(number));
+            for (number, next) in &mut topic.next {
+                *next = end_then(number).map_or(*next, |end| *end.min(next));
+            }
+            (name, topic)
+        };
+        Self { topics: self.topics.into_iter().map(since).collect(), ..self }
+    }
+
+    /// The first offset of each partition of the source that was not replicated, where there is one.
+    pub(super) fn unread(self) -> BTreeMap<TopicPartition, i64> {
+        let of_topic = |(name, topic): (String, TopicPositions)| {
+            let TopicPositions { next, source_ends, .. } = topic;
+            let unread = next.into_iter().filter(move |(number, next)| source_ends.get(number) > Some(next));
+            unread.map(move |(number, next)| (TopicPartition::new(&*name, number), next))
+        };
+        self.topics.into_iter().flat_map(of_topic).collect()
+    }
+
     /// How many records the source had that were not replicated, at most; `None` if it could not be asked. A topic that it had not any more has none.
     pub fn left(&self) -> Option<u64> {
         let of = |topic: &TopicPositions| {
@@ -234,6 +257,10 @@ fn positions_key(epoch: u32) -> String {
 
 fn ahead_key(epoch: u32) -> String {
     format!("failback-{epoch}")
+}
+
+fn since_key(epoch: u32) -> String {
+    format!("failback-{epoch}-since")
 }
 
 fn returned_key(epoch: u32) -> String {
@@ -333,7 +360,19 @@ impl Link {
         positions_of(&**self.target(), &self.config().id, epoch)
     }
 
-    /// What the source had at a failback, by topic and partition, that was not replicated before the failover: from one offset to the one behind the last.
+    /// What the source had at the last failback, by topic and partition, that was not replicated: from one offset to the one behind the last. After one that was
+    /// called off, what that one has brought is among it.
+    ///
+    /// # Errors
+    /// The target cannot be read.
+    pub fn unreplicated(&self, epoch: u32) -> Result<Option<Positions>, Failure> {
+        match self.read_json(&since_key(epoch), |positions: &Positions| positions.v)? {
+            Some(since) => Ok(Some(since)),
+            None => self.written_at_source(epoch),
+        }
+    }
+
+    /// The same at the first of the failbacks.
     ///
     /// # Errors
     /// The target cannot be read.
@@ -349,6 +388,11 @@ impl Link {
     /// The same for what the source has: who does it first does it before anything has gone back.
     pub(super) fn put_written_at_source(&self, epoch: u32, positions: Positions) -> Result<Positions, Failure> {
         self.put_first(&ahead_key(epoch), positions)
+    }
+
+    /// The same at a failback after one that was called off. Whoever does it last is right.
+    pub(super) fn put_written_since(&self, epoch: u32, positions: &Positions) -> Result<(), Failure> {
+        self.store(&since_key(epoch), &encode("the positions of a failback", positions)?)
     }
 
     /// Write down where the target ends. Whoever does it last is right: the target can be written to until then.
@@ -458,6 +502,18 @@ mod tests {
         assert_eq!(first(&[&[5, 7], &[9, 3]]), [(0, 5), (1, 3)], "it was rebuilt");
         assert_eq!(first(&[&[5, 7], &[9]]), [(0, 5)], "it lacked a partition");
         assert_eq!(first(&[&[5], &[9, 3]]), [(0, 5)], "a partition came later");
+    }
+
+    #[test]
+    fn what_is_written_after_a_failback_that_was_called_off_is_unread_too() {
+        let at = |next: &[i64], ends: &[i64]| Positions::new([("t".to_owned(), topic(next, ends))].into());
+        let unread = |positions: Positions| {
+            positions.unread().into_iter().map(|(partition, from)| (partition.partition, from)).collect::<Vec<_>>()
+        };
+        let first = at(&[3, 5, 9], &[7, 5, 4]);
+        assert_eq!(unread(first.clone()), [(0, 3)]);
+        assert_eq!(unread(at(&[3, 5, 9], &[7, 5, 4]).since(&first)), [(0, 3)], "nothing was written");
+        assert_eq!(unread(at(&[3, 5, 9, 2], &[8, 6, 5, 3]).since(&first)), [(0, 3), (1, 5), (2, 4), (3, 2)]);
     }
 
     #[test]

@@ -98,8 +98,6 @@ pub struct Selected<'a> {
     pub groups: Option<&'a GroupSelection>,
     /// Whether a group may also be moved back.
     pub rewinds: bool,
-    /// Offsets of the target behind which no group goes on.
-    pub ceilings: Option<&'a BTreeMap<TopicPartition, i64>>,
 }
 
 /// What the last round of moving groups has done.
@@ -175,7 +173,7 @@ impl Link {
             }
             let mut translations = known.translate(&offsets, &feeders);
             for (target, translation) in &mut translations {
-                translation.keep_below(selected.ceilings.and_then(|ceilings| ceilings.get(target)));
+                translation.keep_below(self.config().groups.unread.get(target));
             }
             plan.partitions = moves(translations, &here, selected.rewinds);
             plan.fate = match plan.partitions.values().any(|partition| partition.moves) {
