@@ -81,6 +81,7 @@ pub fn run(path: &Path, holds: Holds, start_log: impl FnOnce(&DaemonConfig) -> R
     let no_thread = |error| Error::new(format!("no thread: {error}"), "raise the limit of processes");
     let upkeep = upkeep(daemon.clone(), stopping.clone()).map_err(no_thread)?;
     let following = follow(daemon.clone(), stopping.clone()).map_err(no_thread)?;
+    let attending = attend(daemon.clone(), stopping.clone()).map_err(no_thread)?;
     runtime.spawn(reload_on_hangup(daemon.clone()));
     let ending = Arc::new(OnceLock::new());
     runtime.block_on(api::serve(listener, access, daemon.clone(), termination(daemon.clone(), ending.clone())));
@@ -88,7 +89,7 @@ pub fn run(path: &Path, holds: Holds, start_log: impl FnOnce(&DaemonConfig) -> R
     tracing::info!("ending: links commit what they have read");
     stopping.store(true, Ordering::Relaxed);
     let changes_end = Instant::now() + ending.grace();
-    for thread in [upkeep, following] {
+    for thread in [upkeep, following, attending] {
         thread.thread().unpark();
         if within(changes_end, || thread.is_finished().then_some(())).is_some() {
             drop(thread.join());
@@ -291,12 +292,15 @@ fn enforce_retention(daemon: &Daemon) {
     }
 }
 
-/// Do what other daemons say of links, and look after those that change places, until the daemon ends.
+/// Do what other daemons say of links, until the daemon ends.
 fn follow(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> io::Result<thread::JoinHandle<()>> {
-    keep_on("follow", stopping, definitions::LOOK_EVERY, move || {
-        daemon.follow_definitions();
-        daemon.attend_regions();
-    })
+    keep_on("follow", stopping, definitions::LOOK_EVERY, move || daemon.follow_definitions())
+}
+
+/// Look after links that change places, until the daemon ends. On a thread of its own: when one is due is counted in seconds, and definitions may be in a cluster that
+/// hangs.
+fn attend(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> io::Result<thread::JoinHandle<()>> {
+    keep_on("regions", stopping, definitions::LOOK_EVERY, move || daemon.attend_regions())
 }
 
 /// Do something every `interval` until the daemon ends, whatever comes of it.
