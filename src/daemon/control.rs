@@ -539,7 +539,10 @@ fn publish_error(error: PublishError) -> ControlError {
             let remedy = "nothing has changed; `tidegate plugin inspect` shows what a component is";
             ControlError::new(ErrorKind::Invalid, "plugin-refused", message, remedy)
         }
-        PublishError::Overtaken | PublishError::Superseded { .. } | PublishError::Withdrawn => {
+        PublishError::Overtaken
+        | PublishError::Superseded { .. }
+        | PublishError::Left { .. }
+        | PublishError::Withdrawn => {
             let remedy = "look at `tidegate plugin history`, then publish again";
             ControlError::new(ErrorKind::Conflict, "overtaken", error.to_string(), remedy)
         }

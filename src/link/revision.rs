@@ -226,19 +226,27 @@ impl History {
         self.revisions.last()
     }
 
-    /// The revision by which somebody has changed a stage since the revision `basis` was the newest, if one has: by another plugin, by another
-    /// configuration, or by going back.
-    pub(super) fn changed_since(&self, basis: RevisionNumber, stage: &str) -> Option<RevisionNumber> {
+    /// The revision that a publish of a stage changes, which was asked for when `basis` was the newest: the newest now, with what others have made of other stages
+    /// since. After a rollback that nobody has asked for it is `basis`: whoever publishes then may be about to mend what that was because of.
+    ///
+    /// Errors: the revision by which somebody has changed the stage since, by another plugin, by another configuration, or by going back.
+    pub(super) fn to_change(&self, basis: RevisionNumber, stage: &str) -> Result<&RevisionRecord, RevisionNumber> {
         let spec = |revision: &RevisionRecord| revision.stages.iter().find(|spec| spec.name == stage).cloned();
-        let before = spec(self.get(basis)?);
+        let (Some(before), Some(last)) = (self.get(basis), self.last()) else { return Err(basis) };
+        let since = || self.revisions.iter().filter(|revision| revision.number > basis);
+        let is_automatic = |revision: &RevisionRecord| revision.origin == Origin::Automatic;
         let is_change = |revision: &&RevisionRecord| match revision.origin {
-            // Nobody has asked for it, and whoever publishes meanwhile may be about to mend what it is because of.
             Origin::Automatic => false,
             Origin::Rollback => true,
-            Origin::Toml | Origin::Publish => spec(revision) != before,
+            Origin::Toml | Origin::Publish => spec(revision) != spec(before),
         };
-        let since = self.revisions.iter().filter(|revision| revision.number > basis);
-        since.filter(is_change).map(|revision| revision.number).next_back()
+        match (since().rfind(is_change), since().any(is_automatic)) {
+            (Some(by), _) => Err(by.number),
+            (None, false) => Ok(last),
+            (None, true) if since().all(is_automatic) => Ok(before),
+            // Somebody else has built on what came back: the two do not go together.
+            (None, true) => Err(last.number),
+        }
     }
 
     /// The revision of this number.

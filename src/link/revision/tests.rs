@@ -46,16 +46,22 @@ fn whoever_publishes_hears_who_has_changed_the_stage_since() {
     push(Origin::Publish, &[("a", 1), ("b", 2)]);
     push(Origin::Publish, &[("a", 2), ("b", 2)]);
     push(Origin::Rollback, &[("a", 2), ("b", 2)]);
-    let changed = |basis, stage: &str| history.changed_since(RevisionNumber(basis), stage).map(|by| by.0);
-    assert_eq!((changed(5, "a"), changed(5, "b")), (None, None), "nothing came after it");
-    assert_eq!((changed(4, "a"), changed(4, "b")), (Some(5), Some(5)), "somebody has gone back");
+    let to_change = |history: &History, basis, stage: &str| {
+        history.to_change(RevisionNumber(basis), stage).map(|revision| revision.number.0).map_err(|by| by.0)
+    };
+    let of = |stage: &'static str| move |history: &History, basis| to_change(history, basis, stage);
+    let (a, b) = (of("a"), of("b"));
+    assert_eq!((a(&history, 5), b(&history, 5)), (Ok(5), Ok(5)), "nothing came after it");
+    assert_eq!((a(&history, 4), b(&history, 4)), (Err(5), Err(5)), "somebody has gone back");
     let before = History { revisions: history.revisions[..4].to_vec(), ..History::default() };
-    let changed = |basis, stage: &str| before.changed_since(RevisionNumber(basis), stage).map(|by| by.0);
-    assert_eq!((changed(3, "a"), changed(3, "b")), (Some(4), None), "another stage is none of its");
-    assert_eq!((changed(2, "b"), changed(1, "b")), (None, Some(4)));
-    let mut automatic = History { revisions: history.revisions[3..].to_vec(), ..History::default() };
-    automatic.revisions[1].origin = Origin::Automatic;
-    assert_eq!(automatic.changed_since(RevisionNumber(4), "a"), None, "nobody has asked for that");
+    assert_eq!((a(&before, 3), b(&before, 3)), (Err(4), Ok(4)), "another stage is none of its");
+    assert_eq!((b(&before, 2), b(&before, 1)), (Ok(4), Err(4)));
+    assert_eq!(a(&before, 0), Err(0), "what it was like is forgotten");
+    let mut automatic = History { revisions: history.revisions[2..].to_vec(), ..History::default() };
+    automatic.revisions[2].origin = Origin::Automatic;
+    assert_eq!(b(&automatic, 4), Ok(4), "nobody has asked for that: what is mended is what was published");
+    assert_eq!(b(&automatic, 3), Err(5), "somebody has published in between");
+    assert_eq!(b(&automatic, 5), Ok(5));
 }
 
 /// The number of what a rollback goes back to.

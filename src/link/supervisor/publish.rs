@@ -73,6 +73,12 @@ pub enum PublishError {
         /// The stage.
         stage: String,
     },
+    /// The revision that was to be left has been left already.
+    #[error("revision {by} has come since this rollback was asked for")]
+    Left {
+        /// The revision that is there now.
+        by: RevisionNumber,
+    },
     /// Whoever asked for it does not wait for it any more.
     #[error("whoever asked for this publish has gone before the plugin was compiled")]
     Withdrawn,
@@ -88,7 +94,8 @@ impl Link {
     /// The component or its configuration is refused, somebody else has changed the stage meanwhile, or the target cannot store it. Then nothing has changed.
     pub fn publish(&self, new: NewPlugin<'_>) -> Result<Publication, PublishError> {
         let _told = trace::publish(self.config(), new.stage).entered();
-        let basis = self.history().map_err(PublishError::Failed)?.last().map(|last| last.number);
+        // What the file says comes first, or it would replace what is published at the next start.
+        let (_, RevisionRecord { number: basis, .. }) = self.history_to_run().map_err(PublishError::Failed)?;
         // Compiling may take seconds: before the lock.
         let plugin = self
             .components
@@ -104,19 +111,17 @@ impl Link {
         running: Option<&Running>,
         plugin: &Arc<Plugin>,
         new: NewPlugin<'_>,
-        basis: Option<RevisionNumber>,
+        basis: RevisionNumber,
     ) -> Result<Publication, PublishError> {
         let NewPlugin { stage, component, config, by, others, is_wanted } = new;
         if !is_wanted() {
             return Err(PublishError::Withdrawn);
         }
-        // What the file says comes first, or it would replace what is published at the next start. What is changed is of the very history that is replaced, or what
-        // somebody else has published in between would be undone.
-        let (mut history, last) = self.history_to_run().map_err(PublishError::Failed)?;
-        if let Some(by) = basis.and_then(|basis| history.changed_since(basis, stage)) {
-            return Err(PublishError::Superseded { by, stage: stage.to_owned() });
-        }
-        let mut content = last.content();
+        // What is changed is of the very history that is replaced, or what somebody else has published in between would be undone.
+        let (mut history, _) = self.history_to_run().map_err(PublishError::Failed)?;
+        let changed = history.to_change(basis, stage);
+        let superseded = |by| PublishError::Superseded { by, stage: stage.to_owned() };
+        let mut content = changed.map_err(superseded)?.content();
         let spec = content.stages.iter_mut().find(|spec| spec.name == stage);
         let spec = spec.ok_or_else(|| PublishError::NoStage(stage.to_owned()))?;
         self.check_world(spec, plugin)?;
@@ -141,19 +146,23 @@ impl Link {
     /// # Errors
     /// As [`Link::publish`].
     pub fn rollback(&self, to: Option<RevisionNumber>, by: &str) -> Result<Publication, PublishError> {
+        let (_, RevisionRecord { number: left, .. }) = self.history_to_run().map_err(PublishError::Failed)?;
         let running = lock(&self.running);
-        until_first(|| self.roll_back_once(running.as_ref(), to, by))
+        until_first(|| self.roll_back_once(running.as_ref(), left, to, by))
     }
 
     fn roll_back_once(
         &self,
         running: Option<&Running>,
+        left: RevisionNumber,
         to: Option<RevisionNumber>,
         by: &str,
     ) -> Result<Publication, PublishError> {
-        let (mut history, _) = self.history_to_run().map_err(PublishError::Failed)?;
+        let (mut history, last) = self.history_to_run().map_err(PublishError::Failed)?;
         let old = match to {
             Some(number) => history.get(number),
+            // The one before another one than was to be left is not what is wanted.
+            None if last.number != left => return Err(PublishError::Left { by: last.number }),
             None => history.previous(),
         };
         let old = old.ok_or(PublishError::NoRevision)?;
