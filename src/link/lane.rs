@@ -106,7 +106,7 @@ impl Lane {
             return;
         }
         self.link.counters.add_failure();
-        self.link.blame(&failure);
+        self.link.blame(&failure, self.number);
         let (class, since) = (failure.class, Instant::now());
         let wait = self.backoff.after(class);
         if let Some(news) = self.link.repeats.news(format!("lane {number}: {failure}"), since) {
@@ -220,6 +220,7 @@ impl Session {
         let mut sink = link.target.sink(&settings(&link.config, &link.genesis, lane))?;
         let Opened { checkpoints, revision, states_lost } = sink.open(&|| link.confirm())?;
         let pipeline = link.pipeline_after(revision)?;
+        lock(&link.lanes[lane as usize]).runs = Some(pipeline.number());
         check_revision(revision, &pipeline)?;
         let run = Run::new(&link.config, &pipeline)?;
         let record_bytes_max = link.target.record_bytes_max(&link.config.dead_letters)?;
@@ -526,11 +527,10 @@ impl Session {
         if pipeline.number() == self.transaction.revision {
             return Ok(());
         }
-        let pipeline = Arc::clone(&pipeline);
-        let begun = Instant::now();
+        let (pipeline, begun) = (Arc::clone(&pipeline), Instant::now());
+        lock(&self.link.lanes[self.lane as usize]).runs = Some(pipeline.number());
         // The old instances live until the new ones stand.
-        let run = Run::new(&self.link.config, &pipeline);
-        let run = self.settle(run)?;
+        let run = self.settle(Run::new(&self.link.config, &pipeline))?;
         let old = self.run.pipeline().clone();
         let migrates = memory::migrates(&old, &pipeline);
         if migrates {

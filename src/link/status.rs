@@ -34,6 +34,8 @@ pub struct LaneStatus {
     pub state: LaneState,
     /// The revision that it last committed under.
     pub revision: Option<RevisionNumber>,
+    /// The revision that it runs, or has tried to run last.
+    pub runs: Option<RevisionNumber>,
     /// The next source offset of each of its partitions, as committed.
     pub committed: BTreeMap<TopicPartition, Progress>,
     /// When it last committed, in milliseconds since 1970-01-01 UTC.

@@ -123,16 +123,16 @@ impl Shared {
         self.components.stage(spec)
     }
 
-    /// A lane cannot go on. If it is the plugins' fault, a revision on probation has not passed.
-    pub(super) fn blame(&self, failure: &Failure) {
+    /// A lane cannot go on. If it is the plugins' fault, a revision on probation has not passed: the one that the lane ran, for another one may just have come.
+    pub(super) fn blame(&self, failure: &Failure, lane: u32) {
         self.events.push(Event {
             code: Some(failure.code.to_owned()),
             stage: failure.stage.clone(),
             ..Event::new("lane-failed", failure.message.clone())
         });
-        let watch = &self.slot.load().watch;
-        if failure.stage.is_some() && watch.is_on_probation() {
-            watch.raise(BreakerAction::Rollback, failure.message.clone());
+        let (present, ran) = (self.slot.load(), lock(&self.lanes[lane as usize]).runs);
+        if failure.stage.is_some() && ran == Some(present.number()) && present.watch.is_on_probation() {
+            present.watch.raise(BreakerAction::Rollback, failure.message.clone());
             self.alarm.ring();
         }
     }
@@ -371,11 +371,9 @@ impl Link {
         if let Ok(Some(order)) = self.stored_order() {
             *lock(&self.told) = Some(order);
         }
-        // Before anything moves: what is held back must not run free until the warden looks.
-        let held = self.follow_throttle();
-        // A link that was stopped shows too that it has failed over.
-        let _unreachable = self.see_genesis();
-        let outcome = held.and_then(|()| self.desired()).and_then(|desired| self.bring(&mut running, desired));
+        // A link that was stopped shows too that it has failed over, and how fast it is to be.
+        let _unreachable = (self.see_genesis(), self.follow_throttle());
+        let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
         let Err(failure) = outcome else { return lock(&self.resuming).begin_again() };
         if !only_waits(failure.code) {
             lock(&self.resuming).failed(failure.class, Instant::now());
@@ -514,6 +512,8 @@ impl Link {
         let membership = self.target.membership(&group);
         let ours = if membership.is_some() { Ours::Unknown } else { Ours::All };
         let shared = Arc::new(self.shared(Orders::new(desired, ours), genesis)?);
+        // Before anything moves: what is held back must not run free until the warden looks.
+        self.follow_throttle()?;
         let threads = threads::spawn_threads(&shared, membership, group)?;
         let view = View { shared: Some(shared.clone()), started_ms: Some(now_ms()), ..View::default() };
         *lock(&self.view) = view;

@@ -11,9 +11,9 @@ use tidegate::connector::{
     Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic,
     TopicSettings,
 };
-use tidegate::link::supervisor::NewPlugin;
-use tidegate::link::{Link, StageSpec};
-use tidegate::model::{Batch, Checkpoint, Digest, Json, LinkId, OnError, TopicPartition};
+use tidegate::link::supervisor::{NewPlugin, PublishError};
+use tidegate::link::{Desired, Link, StageSpec};
+use tidegate::model::{Batch, Checkpoint, Digest, Json, LinkId, OnError, RevisionNumber, TopicPartition};
 use tidegate::plugin::PluginEngine;
 use tidegate::store::{Options, Store};
 
@@ -108,6 +108,69 @@ fn what_another_daemon_publishes_at_the_same_time_is_not_undone() {
         let found: Vec<_> = last.stages.iter().map(|stage| stage.config.get("at_least").map(Json::to_string)).collect();
         assert_eq!(found, [Some("1".to_owned()), Some("1".to_owned())], "somebody published before read {read}");
     }
+}
+
+/// Somebody goes back from what runs, and another daemon has published just before that is looked at again: what is before the new one is not what was wanted.
+#[test]
+fn a_rollback_leaves_the_revision_that_ran_when_it_was_asked_for() {
+    let engine = PluginEngine::new(None).expect("an engine");
+    let text = format!("{CLUSTERS}[links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n");
+    let site = Site::new(CLUSTERS);
+    let (config, _) = Config::parse(&text, "test", &site.path("")).expect("a configuration");
+    let config: LinkConfig = config.links.into_values().next().expect("a link");
+    let (east, west) = (open(&site, "east.redb"), open(&site, "west.redb"));
+    let link = |daemon: &str, target: Arc<dyn Cluster>| {
+        let stages = vec![stage("one"), stage("two")];
+        Link::new(config.clone(), daemon.into(), east.clone(), target, engine.clone(), stages)
+    };
+    publish(&link("a", west.clone()), "one", "a");
+    let other = link("b", west.clone());
+    let then = Box::new(move || publish(&other, "two", "b"));
+    let meanwhile = Arc::new(Meanwhile { cluster: west, reads_left: AtomicU32::new(2), then });
+    let one = link("a", meanwhile);
+    let refused = one.rollback(None, "a").expect_err("another one runs");
+    assert!(matches!(refused, PublishError::Left { by: RevisionNumber(3) }), "{refused}");
+    assert_eq!(one.rollback(None, "a").expect("it is seen now").record.restores, Some(RevisionNumber(2)));
+}
+
+/// Somebody starts a link before its daemon has looked at what was said of it: it is as slow as it was made all the same.
+#[test]
+fn a_link_that_is_started_at_once_is_as_slow_as_it_was_made() {
+    let engine = PluginEngine::new(None).expect("an engine");
+    let text = format!("{CLUSTERS}[links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n");
+    let site = Site::new(CLUSTERS);
+    let (config, _) = Config::parse(&text, "test", &site.path("")).expect("a configuration");
+    let config: LinkConfig = config.links.into_values().next().expect("a link");
+    let (east, west) = (open(&site, "east.redb"), open(&site, "west.redb"));
+    let link = || Link::new(config.clone(), "a".into(), east.clone(), west.clone(), engine.clone(), Vec::new());
+    link().set_throttle(Some(Some(1_000)), "ann").expect("set");
+    let again = link();
+    again.order(Desired::Running).expect("runs");
+    assert_eq!(again.throttle().rate(), Some(1_000));
+    again.halt();
+}
+
+/// A stopped link takes what its file says by now as the ground of a publish: the publish is not in its own way.
+#[test]
+fn a_publish_to_a_link_whose_file_has_changed_is_in_nobodys_way() {
+    let engine = PluginEngine::new(None).expect("an engine");
+    let text = format!("{CLUSTERS}[links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n");
+    let site = Site::new(CLUSTERS);
+    let (config, _) = Config::parse(&text, "test", &site.path("")).expect("a configuration");
+    let config: LinkConfig = config.links.into_values().next().expect("a link");
+    let (east, west) = (open(&site, "east.redb"), open(&site, "west.redb"));
+    let link = |at_least: u32| {
+        let (mut spec, bytes) = stage("one");
+        spec.config = Json::parse(&format!(r#"{{"pointer":"/n","at_least":{at_least}}}"#)).expect("JSON");
+        Link::new(config.clone(), "a".into(), east.clone(), west.clone(), engine.clone(), vec![(spec, bytes)])
+    };
+    publish(&link(5), "one", "a");
+    let changed = link(6);
+    publish(&changed, "one", "a");
+    let history = changed.history().expect("readable");
+    let at_least = |config: &Json| config.get("at_least").map(Json::to_string);
+    let found: Vec<_> = history.revisions().iter().filter_map(|record| at_least(&record.stages[0].config)).collect();
+    assert_eq!(found, ["5", "1", "6", "1"]);
 }
 
 impl Cluster for Meanwhile {
