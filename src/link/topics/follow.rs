@@ -38,8 +38,9 @@ impl Shared {
     /// finds it: it keeps no other topic from being copied.
     pub(in crate::link) fn find_topics(&self) -> Result<Looked, Failure> {
         let mut names = lock(&self.topics.names);
-        let copied = || copied(&self.config, &*self.target, self.topics.found().topics.keys());
-        let mut selection = select(&self.config, self.source.topics()?, &mut names, copied)?;
+        let read = self.topics.found();
+        let copied = || copied(&self.config, &*self.target, read.topics.keys());
+        let mut selection = select(&self.config, self.source.topics()?, &mut names, &read, copied)?;
         guard(&self.config, &*self.target, selection.chosen.iter().map(|chosen| chosen.topic.name.clone()))?;
         selection.leave_to(&self.config, &guarded_by_others(&*self.target, &self.config.id)?);
         let Selection { mut chosen, refused, left_out } = selection;
@@ -243,8 +244,9 @@ impl Link {
         target.look(Duration::ZERO)?;
         let topics = source.topics()?;
         let there: BTreeSet<Arc<str>> = topics.iter().map(|topic| topic.name.clone()).collect();
-        let copied = || copied(config, target, self.topics.found().topics.keys());
-        let mut selection = select(config, topics, &mut Names::default(), copied)?;
+        let read = self.topics.found();
+        let copied = || copied(config, target, read.topics.keys());
+        let mut selection = select(config, topics, &mut Names::default(), &read, copied)?;
         selection.leave_to(config, &guarded_by_others(target, &config.id)?);
         let Selection { chosen, refused, left_out: not_copied } = selection;
         let targets = targets(target)?;

@@ -74,12 +74,13 @@ impl Names {
     }
 }
 
-/// Choose from the topics of a source. Names that are known are not matched again. `copied`: the topics that the link has copied before; it is asked
-/// only where two topics would become one.
+/// Choose from the topics of a source. Names that are known are not matched again. `read`: what lanes read now. `copied`: the topics that the link has copied before,
+/// whether the source has them now or not; it is asked only where a topic may become what another one has become already.
 pub(super) fn select(
     config: &LinkConfig,
     topics: Vec<Topic>,
     names: &mut Names,
+    read: &Found,
     copied: impl FnOnce() -> Result<BTreeSet<Arc<str>>, Failure>,
 ) -> Result<Selection, Failure> {
     let mut known = names.take(config.kept.now());
@@ -95,22 +96,31 @@ pub(super) fn select(
             Err(refused) => selection.left_out.push(left_out(config, &topic.name, &refused)),
         }
     }
-    let is_shared = by_target.values().any(|topics| topics.len() > 1);
-    let copied = if is_shared { copied()? } else { BTreeSet::new() };
+    let is_new = |topic: &Topic| !read.topics.contains_key(&topic.name);
+    // Only renaming makes one name of two.
+    let may_collide = !config.rename.is_empty() && by_target.values().flatten().any(is_new);
+    let mut before: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
+    for topic in if may_collide { copied()? } else { BTreeSet::new() } {
+        if let Ok(Some(copy)) = config.copy_of(&topic) {
+            before.entry(copy.into()).or_default().insert(topic);
+        }
+    }
     for (target, topics) in by_target {
-        selection.choose(&target, topics, &copied);
+        let before = before.remove(&target).unwrap_or_default();
+        selection.choose(&target, topics, &before);
     }
     selection.chosen.sort_by(|one, other| one.topic.name.cmp(&other.topic.name));
     Ok(selection)
 }
 
 impl Selection {
-    /// Choose one of the topics that would become `target`: the only one, or the only one that was copied before.
-    fn choose(&mut self, target: &Arc<str>, mut topics: Vec<Topic>, copied: &BTreeSet<Arc<str>>) {
-        if topics.len() > 1 {
-            let (before, others): (Vec<_>, Vec<_>) = topics.into_iter().partition(|topic| copied.contains(&topic.name));
-            let failure = collision(target, &before, &others);
-            topics = before;
+    /// Choose one of the topics that would become `target`: the one that was copied `before`, or the only one if none was.
+    fn choose(&mut self, target: &Arc<str>, mut topics: Vec<Topic>, before: &BTreeSet<Arc<str>>) {
+        let is_hidden = |name: &Arc<str>| topics.iter().all(|topic| topic.name != *name);
+        if topics.len() > 1 || before.iter().any(is_hidden) {
+            let (copied, others): (Vec<_>, Vec<_>) = topics.into_iter().partition(|topic| before.contains(&topic.name));
+            let failure = collision(target, before, &others);
+            topics = copied;
             if topics.len() > 1 {
                 self.refused.get_or_insert(failure);
                 return;
@@ -132,23 +142,21 @@ impl Selection {
 }
 
 /// Topics would become one: those that were copied `before`, and `others`.
-fn collision(target: &str, before: &[Topic], others: &[Topic]) -> Failure {
-    let names = |topics: &[Topic]| topics.iter().map(|topic| &*topic.name).collect::<Vec<_>>().join(", ");
-    let (message, remedy) = match before {
-        [] => (
-            format!("{} would all become {target}: none of them is copied", names(others)),
+fn collision(target: &str, before: &BTreeSet<Arc<str>>, others: &[Topic]) -> Failure {
+    let names = |names: &mut dyn Iterator<Item = &Arc<str>>| names.map(|name| &**name).collect::<Vec<_>>().join(", ");
+    let others = names(&mut others.iter().map(|topic| &topic.name));
+    let copied = names(&mut before.iter());
+    let (message, remedy) = match before.len() {
+        0 => (
+            format!("{others} would all become {target}: none of them is copied"),
             "change `rename`, so that each topic has a name of its own, or leave all but one out with topics_exclude",
         ),
-        [one] => (
-            format!(
-                "{} would become {target}, as {} does, which was copied first: only that is copied",
-                names(others),
-                one.name
-            ),
-            "change `rename`, so that each topic has a name of its own, or leave the newer one out with topics_exclude",
+        1 => (
+            format!("{others} would become {target}, as {copied} does, which was copied first: only that is copied"),
+            "change `rename`, so that each topic has a name of its own, or leave one of them out with topics_exclude",
         ),
         _ => (
-            format!("{} were copied, and would all become {target}", names(before)),
+            format!("{copied} were copied, and would all become {target}"),
             "change `rename`, so that each topic has a name of its own, or narrow the link's topics",
         ),
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::notices::{About, Notice, Notices};
 use super::owner::{Owner, Owners};
 use super::plan::{Action, SettingChange, Survey, TopicPlan, plan};
-use super::{Chosen, Names, Selection, select};
+use super::{Chosen, Found, Names, Selection, select};
 use crate::config::{Config, Kept, LinkConfig};
 use crate::connector::{Acl, AclTopics, Operation, Topic, TopicSettings};
 use crate::link::events::Events;
@@ -34,7 +34,7 @@ fn targets(selection: &Selection) -> Vec<&str> {
 
 /// What is chosen by a link that has copied nothing.
 fn select_new(config: &LinkConfig, topics: Vec<Topic>, names: &mut Names) -> Selection {
-    select(config, topics, names, || Ok(BTreeSet::new())).expect("nothing fails")
+    select(config, topics, names, &Found::default(), || Ok(BTreeSet::new())).expect("nothing fails")
 }
 
 fn codes(selection: &Selection) -> Vec<(&str, &str)> {
@@ -77,13 +77,13 @@ fn a_name_is_matched_once() {
 #[test]
 fn of_two_topics_that_would_become_one_only_what_was_copied_goes_on() {
     let collides = link("topics = ['/.*/']\nrename = [{ match = 'a.*', to = 'a' }]");
-    let there = || topics(&["a-1", "a-2", "a-3", "b"]);
-    let selected = |copied: &[&str]| {
+    let of = |there: &[&str], copied: &[&str]| {
         let copied = copied.iter().map(|name| Arc::from(*name)).collect();
-        select(&collides, there(), &mut Names::default(), || Ok(copied)).expect("nothing fails")
+        select(&collides, topics(there), &mut Names::default(), &Found::default(), || Ok(copied)).expect("chosen")
     };
+    let selected = |copied: &[&str]| of(&["a-1", "a-2", "a-3", "b"], copied);
     let newer =
-        "change `rename`, so that each topic has a name of its own, or leave the newer one out with topics_exclude";
+        "change `rename`, so that each topic has a name of its own, or leave one of them out with topics_exclude";
     for (copied, chosen, left, said) in [
         (&[][..], &["b"][..], &["a-1", "a-2", "a-3"][..], "a-1, a-2, a-3 would all become a: none of them is copied"),
         (&["b"], &["b"], &["a-1", "a-2", "a-3"], "a-1, a-2, a-3 would all become a: none of them is copied"),
@@ -103,9 +103,29 @@ fn of_two_topics_that_would_become_one_only_what_was_copied_goes_on() {
     }
     let both = selected(&["a-1", "a-3"]);
     assert_eq!(codes(&both), [("topics-collide", "a-1, a-3 were copied, and would all become a")]);
-    let alone = topics(&["a-1", "b"]);
-    let asked = || panic!("nothing collides, so nobody needs to know");
-    assert_eq!(targets(&select(&collides, alone, &mut Names::default(), asked).expect("chosen")), ["a", "b"]);
+    // One that is not seen for a moment has its copy still.
+    let hidden = of(&["a-1", "b"], &["a-2"]);
+    let said = "a-1 would become a, as a-2 does, which was copied first: only that is copied";
+    assert_eq!((targets(&hidden), left_out(&hidden)), (vec!["b"], vec![("a-1", "topics-collide", said)]));
+    assert_eq!(targets(&of(&["a-1", "b"], &["a-1", "b"])), ["a", "b"]);
+    let excluded = link("topics = ['/.*/']\ntopics_exclude = ['a-2']\nrename = [{ match = 'a.*', to = 'a' }]");
+    let copied = || Ok(BTreeSet::from(["a-2".into()]));
+    let left = select(&excluded, topics(&["a-1"]), &mut Names::default(), &Found::default(), copied).expect("chosen");
+    assert_eq!(targets(&left), ["a"], "a person has let go of it");
+}
+
+/// Checkpoints are read from the target: not where no two names can become one, nor for what is read already.
+#[test]
+fn what_was_copied_is_asked_only_where_topics_may_become_one() {
+    let asked = || panic!("nobody needs to know");
+    let plain = link("topics = ['/.*/']\ntopic_prefix = 'dr.'");
+    let chosen = select(&plain, topics(&["a", "b"]), &mut Names::default(), &Found::default(), asked).expect("chosen");
+    assert_eq!(targets(&chosen), ["dr.a", "dr.b"]);
+    let renames = link("topics = ['/.*/']\nrename = [{ match = 'a.*', to = 'a' }]");
+    let read = topics(&["a-1", "b"]).into_iter().map(|topic| (topic.name.clone(), Chosen { topic, target: "".into() }));
+    let read = Found { topics: read.collect(), ..Found::default() };
+    let chosen = select(&renames, topics(&["a-1", "b"]), &mut Names::default(), &read, asked).expect("chosen");
+    assert_eq!(targets(&chosen), ["a", "b"]);
 }
 
 #[test]
