@@ -211,6 +211,16 @@ impl KafkaSource {
         self.brokers.retain(|_, broker| !broker.session.is_empty());
     }
 
+    /// Go back to the record batches that could not be decoded.
+    fn fetch_again(&mut self, now: Instant) {
+        for (index, offset, why) in self.ready.to_fetch_again() {
+            if let Some(broker) = self.positions[index].broker.and_then(|node| self.brokers.get_mut(&node)) {
+                broker.session.remove(index, &self.positions[index]);
+            }
+            self.positions.go_back(index, offset, now, why);
+        }
+    }
+
     /// Find the leaders of partitions that have none, and fetch from them.
     fn settle(&mut self, now: Instant) -> Result<(), Error> {
         self.take_joined(now);
@@ -385,7 +395,12 @@ fn range(client: &Client, partition: &TopicPartition) -> Result<PartitionRange, 
 
 impl Source for KafkaSource {
     fn stalled(&self, now: Instant) -> Vec<Stalled> {
-        self.positions.stalled(now)
+        let mut stalled = self.positions.stalled(now);
+        // What is wrong with a record batch is known while it is fetched again, too.
+        let undecodable: Vec<Stalled> = self.ready.stalled(now).collect();
+        stalled.retain(|it| undecodable.iter().all(|known| known.partition != it.partition));
+        stalled.extend(undecodable);
+        stalled
     }
 
     fn leader_epoch(&self, partition: &TopicPartition, next_offset: i64) -> Option<i32> {
@@ -453,6 +468,7 @@ impl KafkaSource {
                 return Ok(Some(polled));
             }
             let now = Instant::now();
+            self.fetch_again(now);
             self.take_answers(now);
             self.look_around(now);
             if let Err(error) = self.settle(now) {

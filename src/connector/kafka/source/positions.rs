@@ -261,6 +261,13 @@ impl Positions {
         position.trouble = Some(Trouble { since, due: now + wait, attempts, why });
     }
 
+    /// What was fetched from `offset` on is of no use: fetch it again after a wait.
+    pub(super) fn go_back(&mut self, index: Index, offset: i64, now: Instant, why: Error) {
+        let position = &mut self.all[index];
+        (position.next, position.tail_epoch, position.withheld) = (offset, -1, None);
+        self.unsettle(index, now, why);
+    }
+
     /// Another broker leads a partition: look for it at once.
     fn move_away(&mut self, index: Index) {
         if self.all[index].broker.take().is_some() {

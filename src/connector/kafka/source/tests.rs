@@ -5,4 +5,4 @@ mod reading;
 mod scripted;
 mod sessions;
 mod speed;
-mod stage;
+pub(super) mod stage;

@@ -1,7 +1,7 @@
 //! A broker that does one thing for ever: whatever that is, the partitions that it is not done to are read, and the others are
 //! named.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,7 +19,7 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
 use super::stage::{PATIENCE, Plain, encoded, source_of};
 use crate::connector::kafka::client::{Client, topic_name};
-use crate::connector::kafka::records::Stamp;
+use crate::connector::kafka::records::{HEADER_BYTES, Stamp};
 use crate::connector::kafka::source::positions;
 use crate::connector::kafka::wire::Settings;
 use crate::connector::{Error, Source};
@@ -236,6 +236,23 @@ fn a_broker_that_refuses_all_fetches_has_all_its_partitions_named() {
     }
 }
 
+/// A record batch that is sound but for what is in it.
+fn batch_of(codec: Codec, body: &[u8]) -> Vec<u8> {
+    let mut bytes = records()[..HEADER_BYTES].to_vec();
+    bytes.extend(body);
+    let length = (bytes.len() - 12) as i32;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    bytes[22] = codec as u8;
+    let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[21..]) as u32;
+    bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+    bytes
+}
+
+/// A few kilobytes that become more than any record batch may be.
+fn bomb() -> Vec<u8> {
+    zstd::encode_all(io::repeat(0).take(257 << 20), 1).expect("compressed")
+}
+
 #[test]
 fn what_is_no_whole_record_batch_is_named() {
     let good = records();
@@ -257,6 +274,8 @@ fn what_is_no_whole_record_batch_is_named() {
         (old(34, 1), "old-format"),
         (old(200, 1), "old-format"),
         (old(200, 9), "corrupt-batch"),
+        (batch_of(Codec::Zstd, &good[HEADER_BYTES..]), "corrupt-batch"),
+        (batch_of(Codec::Zstd, &bomb()), "batch-too-large"),
     ] {
         let what = format!("{} bytes", records.len());
         let broker = Scripted::start(Script { records: records.into(), ..Script::default() });

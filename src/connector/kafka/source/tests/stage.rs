@@ -143,7 +143,7 @@ pub(super) fn delete_records(client: &Client, place: &TopicPartition, offset: i6
 
 /// A record as a test wants to compare it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Plain {
+pub(in crate::connector::kafka::source) struct Plain {
     pub(super) offset: i64,
     pub(super) timestamp: i64,
     pub(super) key: Option<Vec<u8>>,
@@ -152,7 +152,7 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    pub(super) fn new(key: Option<&str>, value: Option<&str>) -> Self {
+    pub(in crate::connector::kafka::source) fn new(key: Option<&str>, value: Option<&str>) -> Self {
         let bytes = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec());
         Self { offset: 0, timestamp: 1_700_000_000_000, key: bytes(key), value: bytes(value), headers: Vec::new() }
     }
@@ -169,7 +169,7 @@ pub(super) fn plain(batch: &Batch) -> impl Iterator<Item = Plain> {
     })
 }
 
-pub(super) fn encoded(codec: Codec, stamp: Stamp, records: &[Plain]) -> Bytes {
+pub(in crate::connector::kafka::source) fn encoded(codec: Codec, stamp: Stamp, records: &[Plain]) -> Bytes {
     let mut builder = BatchBuilder::new();
     for record in records {
         let headers = record.headers.iter().map(|(name, value)| HeaderRef { name, value: value.as_deref() });
