@@ -291,15 +291,19 @@ impl Link {
         }
         let offsets: Vec<(&TopicPartition, i64)> =
             groups.flatten().map(|(partition, at)| (partition, at.offset)).collect();
-        // Of a partition without a checkpoint the link record says where the link is going to begin.
-        for (partition, _) in offsets.iter().filter(|(partition, _)| !checkpoints.contains_key(*partition)) {
-            let start = genesis.as_ref().filter(|genesis| !genesis.is_taken_over(partition));
-            let start = start.and_then(|genesis| genesis.start_of(partition, &config.start));
-            if let Some(start) = start.filter(|_| !came_from_target(partition)) {
+        known.next = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.next_offset)).collect();
+        // Of a partition without a checkpoint the link record says where the link is going to begin: at its first record, unless it says where. What MirrorMaker 2 has
+        // copied is not known before there is such a record.
+        let is_known = genesis.is_some() || !matches!(config.start, Start::MirrorMaker(_));
+        let without = offsets.iter().filter(|(partition, _)| is_known && !checkpoints.contains_key(*partition));
+        for (partition, _) in without {
+            let start = genesis.as_ref().and_then(|genesis| genesis.start_of(partition, &config.start));
+            known.next.insert((*partition).clone(), start.unwrap_or(0));
+            let is_taken_over = genesis.as_ref().is_some_and(|genesis| genesis.is_taken_over(partition));
+            if let Some(start) = start.filter(|_| !is_taken_over && !came_from_target(partition)) {
                 known.begins.insert((*partition).clone(), start);
             }
         }
-        known.next = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.next_offset)).collect();
         known.epochs = checkpoints.iter().map(|(partition, at)| (partition.clone(), at.link_epoch)).collect();
         known.shows_early = !target.is_atomic(config.config.enable_exactly_once);
         known.returned = returned(&**target, &config.id)?;

@@ -75,7 +75,7 @@ pub struct Known {
     pub ranges: BTreeMap<TopicPartition, PartitionRange>,
     /// Where the link begins with source partitions, if it has never been told to go on elsewhere.
     pub begins: BTreeMap<TopicPartition, i64>,
-    /// The next offset that the link copies.
+    /// The next offset that the link copies. Of a partition that is not here nobody knows what is in the target.
     pub next: BTreeMap<TopicPartition, i64>,
     /// Which partition of the target each source partition keeps to unless a plugin says otherwise.
     pub usual: BTreeMap<TopicPartition, TopicPartition>,
@@ -192,7 +192,7 @@ impl Known {
         range: PartitionRange,
     ) -> (i64, Certainty) {
         let Some(at) = at else { return (range.log_start, Certainty::Uncommitted) };
-        let known = self.known(source);
+        let Some(known) = self.known(source) else { return (range.log_start, Certainty::Forgotten) };
         let sought = self.sought(source, at);
         if sought >= known.end && self.shows_early {
             let last = self.copied.get(source).and_then(|copied| copied.last.get(target));
@@ -211,13 +211,11 @@ impl Known {
         (first.map_or(range.end, |first| *first.min(&range.end)), Certainty::Exact)
     }
 
-    /// The source offsets of which is known where their records are, up to where the link has come.
-    fn known(&self, source: &TopicPartition) -> Range<i64> {
-        self.copied.get(source).map(|copied| copied.known.clone()).unwrap_or_else(|| {
-            // Nothing was copied lately.
-            let next = self.next.get(source).copied().unwrap_or(0);
-            next..next
-        })
+    /// The source offsets of which is known where their records are, up to where the link has come; `None`: that is not known.
+    fn known(&self, source: &TopicPartition) -> Option<Range<i64>> {
+        let copied = self.copied.get(source).map(|copied| copied.known.clone());
+        // Nothing was copied lately.
+        copied.or_else(|| self.next.get(source).map(|next| *next..*next))
     }
 
     /// Whether a group at this offset has not had records that the link never copies.
@@ -237,7 +235,7 @@ impl Known {
 
     /// Whether it is not known exactly where a group goes on that is at this offset.
     pub fn is_forgotten(&self, source: &TopicPartition, at: i64) -> bool {
-        self.sought(source, at) < self.known(source).start
+        self.known(source).is_none_or(|known| self.sought(source, at) < known.start)
     }
 }
 
@@ -512,6 +510,29 @@ mod tests {
         translation.to.offset = 9;
         translation.keep_below(Some(&3));
         assert_eq!((translation.to.offset, translation.certainty), (3, Certainty::BeforeBeginning));
+    }
+
+    /// Somebody else has copied it, or it is not known who: a group is never put behind what it has not had.
+    #[test]
+    fn a_group_goes_on_at_the_beginning_where_it_is_not_known_what_was_copied() {
+        let range = PartitionRange { log_start: 3, end: 90 };
+        let known = |next: Option<i64>| Known {
+            next: next.map(|next| (source(0), next)).into_iter().collect(),
+            usual: [(source(0), target(0))].into(),
+            counts: [("out".into(), 1)].into(),
+            ranges: [(target(0), range)].into(),
+            ..Known::default()
+        };
+        let place = |next: Option<i64>, offset: i64| {
+            let known = known(next);
+            let groups: GroupOffsets = [(source(0), at(offset))].into();
+            let translation = known.translate(&groups, &known.feeders())[&target(0)].clone();
+            (translation.to.offset, translation.certainty)
+        };
+        assert_eq!(place(None, 500), (3, Certainty::Forgotten));
+        assert_eq!(place(Some(1000), 500), (3, Certainty::Forgotten), "MirrorMaker 2 has come to 1000");
+        assert_eq!(place(Some(1000), 1000), (90, Certainty::Exact));
+        assert_eq!(place(Some(0), 500), (90, Certainty::Ahead), "the link has not begun");
     }
 
     #[test]

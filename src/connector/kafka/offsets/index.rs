@@ -142,6 +142,11 @@ impl Index {
 
     fn add(&mut self, log: u32, at: i64, of: TopicPartition, copies: Copies, bytes: usize) {
         let current = &mut self.logs[log as usize];
+        if at < current.next {
+            // It was added before something behind it could not be read.
+            return;
+        }
+        current.next = at + 1;
         if current.bytes > PIECE_BYTES {
             current.piece += 1;
             current.bytes = 0;
@@ -376,6 +381,22 @@ mod tests {
         index.add(0, 6, source(), copies(0, 30..40, &[(30, 120, 10)]), 10);
         assert_eq!(index.of(&source()).map(Known::range), Some(0..40));
         assert_eq!(pieces(&index), [(0..20, 100), (30..40, 120)]);
+    }
+
+    /// A read that fails is done again from its beginning.
+    #[test]
+    fn what_is_read_twice_is_known_once() {
+        let mut index = index();
+        for _ in 0..3 {
+            for number in 0..4 {
+                let range = number * 10..number * 10 + 10;
+                index.add(0, number, source(), copies(0, range, &[(number * 10, number * 10, 10)]), PIECE_BYTES / 5);
+            }
+        }
+        let known = index.of(&source()).expect("known");
+        let pieces: Vec<_> =
+            known.targets[&target(0)].iter().map(|piece| (piece.at..piece.end, piece.source.clone())).collect();
+        assert_eq!(pieces, [(0..4, 0..40)]);
     }
 
     #[test]
