@@ -8,11 +8,16 @@
 use bytes::Bytes;
 
 use crate::model::batch::HeaderSpan;
-use crate::model::{Batch, HeaderRef, RecordRef, Span, is_reserved_header};
+use crate::model::{Batch, HeaderRef, RETURNED_HEADER, RecordRef, Span, VIA_HEADER, is_reserved_header};
 
-/// The most headers with reserved names that a record keeps. Each output of a record gets them again,
-/// outside of all limits of plugins, and no net of clusters needs as many.
+/// The most marks that a record keeps, and the most headers with other reserved names. Each output of a
+/// record gets them again, outside of all limits of plugins, and no net of clusters needs as many.
 const KEPT_MAX: usize = 256;
+
+/// Whether a header ends circles. Of those the last ones count: a link puts its own behind all others.
+fn is_mark(name: &[u8]) -> bool {
+    [VIA_HEADER, RETURNED_HEADER].iter().any(|mark| mark.as_bytes() == name)
+}
 
 /// The headers with reserved names of a batch, as it was read.
 #[derive(Debug, Default)]
@@ -28,9 +33,7 @@ impl Kept {
         let mut records = Vec::new();
         if !batch.headers.is_empty() {
             for (index, offset) in batch.offsets.iter().enumerate() {
-                let is_kept = |header: &&HeaderSpan| header.name.get(&batch.arena).is_some_and(is_reserved_header);
-                let kept: Vec<HeaderSpan> =
-                    batch.header_spans(index).iter().filter(is_kept).take(KEPT_MAX).copied().collect();
+                let kept = kept_of(&batch.arena, batch.header_spans(index));
                 if !kept.is_empty() {
                     records.push((*offset, kept));
                 }
@@ -97,6 +100,26 @@ impl Kept {
     }
 }
 
+/// The headers of a record that it keeps, in their order: its last marks, and the first of the others with reserved names.
+fn kept_of(arena: &[u8], headers: &[HeaderSpan]) -> Vec<HeaderSpan> {
+    let name = |header: &HeaderSpan| header.name.get(arena).filter(|name| is_reserved_header(name));
+    let reserved = || headers.iter().filter_map(|header| Some((header, is_mark(name(header)?))));
+    let marks = reserved().filter(|(_, is_mark)| *is_mark).count();
+    let (mut marks_to_skip, mut others) = (marks.saturating_sub(KEPT_MAX), 0);
+    let mut is_kept = |is_mark: bool| match is_mark {
+        true if marks_to_skip > 0 => {
+            marks_to_skip -= 1;
+            false
+        }
+        true => true,
+        false => {
+            others += 1;
+            others <= KEPT_MAX
+        }
+    };
+    reserved().filter(|(_, is_mark)| is_kept(*is_mark)).map(|(header, _)| *header).collect()
+}
+
 /// What is put behind the arena of a batch.
 struct More {
     /// The bytes of the arena before.
@@ -121,7 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{BatchBuilder, RETURNED_HEADER, VIA_HEADER};
+    use crate::model::BatchBuilder;
 
     /// A name, and a value or null.
     type Header = (&'static str, Option<&'static str>);
@@ -172,6 +195,22 @@ mod tests {
         Kept::of(&read).seal(&marks(&[(VIA_HEADER, "east")]), &mut made);
         let counts: Vec<usize> = made.records().map(|record| record.headers().count()).collect();
         assert_eq!(counts, [KEPT_MAX + 1, KEPT_MAX + 2, 4]);
+    }
+
+    /// A ring of links, and a record that brings more headers than are kept: it is known when it comes back.
+    #[test]
+    fn what_ends_a_circle_is_kept_whatever_else_a_record_brings() {
+        for brought in ["tidegate.x", VIA_HEADER, RETURNED_HEADER] {
+            let mut record = batch(&[(0, vec![(brought, Some("foreign")); 2 * KEPT_MAX])]);
+            for cluster in ["east", "north", "west"] {
+                let read = record.clone();
+                Kept::of(&read).seal(&marks(&[(VIA_HEADER, cluster)]), &mut record);
+            }
+            for cluster in ["east", "north", "west"] {
+                let mark = (VIA_HEADER.to_owned(), Some(cluster.to_owned()));
+                assert!(headers(&record)[0].contains(&mark), "{brought}: {cluster}");
+            }
+        }
     }
 
     proptest! {
