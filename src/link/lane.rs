@@ -208,8 +208,6 @@ struct Session {
     committed_once: bool,
     /// Whether state was migrated that is to be committed before the next record.
     migrated: bool,
-    /// The largest record that the target takes, in bytes.
-    record_bytes_max: usize,
     /// What stands in each line of the log.
     journal: EnteredSpan,
 }
@@ -223,7 +221,6 @@ impl Session {
         lock(&link.lanes[lane as usize]).runs = Some(pipeline.number());
         check_revision(revision, &pipeline)?;
         let run = Run::new(&link.config, &pipeline)?;
-        let record_bytes_max = link.target.record_bytes_max(&link.config.dead_letters)?;
         let transaction = Transaction { revision: pipeline.number(), ..Transaction::default() };
         let said = journal::of_lane(&link, lane, pipeline.number());
         let mut session = Self {
@@ -245,7 +242,6 @@ impl Session {
             commit_begun: Instant::now(),
             committed_once: false,
             migrated: false,
-            record_bytes_max,
             journal: said,
         };
         if let Some(why) = states_lost {
@@ -392,7 +388,7 @@ impl Session {
         let search = patience.map(|patience| Search { deadline: Instant::now() + patience, interrupted: &interrupted });
         let states = self.memory.of(partition);
         let clock = WallClock(now_ms());
-        let processed = self.run.process(batch, states, self.record_bytes_max, &clock, search);
+        let processed = self.run.process(batch, states, &clock, search);
         match processed {
             Ok(processed) => {
                 self.transaction.state_changes = memory::accept(states);

@@ -30,6 +30,9 @@ use crate::plugin::state::State;
 /// may have seen; without a deadline, a slow plugin that rejects everything in this way would hold the lane for hours.
 const UNDONE_MAX: u32 = 64;
 
+/// How much may come of a batch that is searched, beside as much as came in: what so many calls may answer.
+const CALLS_KEPT: usize = 4;
+
 /// A lane's instances of a pipeline.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -176,12 +179,12 @@ struct Work<'s> {
     search: Option<Search<'s>>,
     /// What timestamps are held against.
     clock: &'s dyn Clock,
-    /// The largest record that the target takes, in bytes.
-    record_bytes_max: usize,
     /// Whether plugins have told the truth about what they were working on.
     trusts_hints: bool,
     /// How many calls were undone because of rejects.
     undone: u32,
+    /// How many bytes what comes of the batch may still take while it is searched.
+    room: usize,
     /// What is to be done; the last is the next.
     tasks: Vec<Task>,
 }
@@ -219,14 +222,12 @@ impl Run {
         self.instances.iter().flatten().flat_map(|instance| instance.routes())
     }
 
-    /// Let a batch go through the built-ins and all stages, to a target that takes records of
-    /// `record_bytes_max` bytes. If it is to search, look for the records that a plugin traps on.
-    /// `clock` says which timestamps cannot be true.
+    /// Let a batch go through the built-ins and all stages. If it is to search, look for the records
+    /// that a plugin traps on. `clock` says which timestamps cannot be true.
     pub(super) fn process(
         &mut self,
         mut batch: Batch,
         states: &mut [Option<State>],
-        record_bytes_max: usize,
         clock: &dyn Clock,
         search: Option<Search<'_>>,
     ) -> Result<Processed, Stop> {
@@ -245,6 +246,7 @@ impl Run {
         if has_builtins {
             done.builtins = self.pipeline.builtins.apply(&mut batch, now_ms);
         }
+        let room = search.map_or(usize::MAX, |_| self.room(&batch));
         let siblings = vec![(i64::MIN, 0); stages];
         let mut work = Work {
             states,
@@ -253,9 +255,9 @@ impl Run {
             paces: vec![Pace::FULL; stages],
             search,
             clock,
-            record_bytes_max,
             trusts_hints: true,
             undone: 0,
+            room,
             tasks: vec![Task::Flow { stage: 0, batch: Rc::new(batch) }],
         };
         while let Some(task) = work.tasks.pop() {
@@ -274,12 +276,18 @@ impl Run {
         Ok(done)
     }
 
+    /// How many bytes may come of a batch that is searched.
+    fn room(&self, batch: &Batch) -> usize {
+        let of_a_call = self.pipeline.stages.iter().map(|stage| stage.spec.limits.output_bytes).max().unwrap_or(0);
+        usize::try_from(of_a_call)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(CALLS_KEPT)
+            .saturating_add(batch.payload_bytes())
+    }
+
     fn turn(&mut self, task: Task, work: &mut Work<'_>) -> Result<(), Stop> {
         match task {
-            Task::Flow { stage, batch } => {
-                self.flow(stage, Rc::unwrap_or_clone(batch), work);
-                Ok(())
-            }
+            Task::Flow { stage, batch } => self.flow(stage, Rc::unwrap_or_clone(batch), work),
             Task::Part(part) => self.part(part, work),
             Task::PutAside { stage, batch, index, cause } => {
                 self.put_aside(stage, batch.slice(index..index + 1), cause, work)
@@ -293,11 +301,16 @@ impl Run {
     }
 
     /// Hand a batch to a stage.
-    fn flow(&self, stage: usize, mut batch: Batch, work: &mut Work<'_>) {
-        let Some((first, last)) = batch.offsets.first().copied().zip(batch.offsets.last().copied()) else { return };
+    fn flow(&self, stage: usize, mut batch: Batch, work: &mut Work<'_>) -> Result<(), Stop> {
+        let Some((first, last)) = batch.offsets.first().copied().zip(batch.offsets.last().copied()) else {
+            return Ok(());
+        };
         if stage == self.pipeline.stages.len() {
+            if work.search.is_some() {
+                work.room = work.room.checked_sub(batch.payload_bytes()).ok_or_else(too_much)?;
+            }
             work.done.outputs.push(batch);
-            return;
+            return Ok(());
         }
         let (offset, count) = work.siblings[stage];
         batch.first_ordinal = if offset == first { count } else { 0 };
@@ -305,6 +318,7 @@ impl Run {
         batch.compact_if_sparse();
         let range = 0..batch.len();
         work.tasks.push(Task::Part(Part { stage, batch: Rc::new(batch), range, handled: false }));
+        Ok(())
     }
 
     /// Let a stage work on a part of a batch, or on as much of it as it is given at once.
@@ -407,13 +421,7 @@ impl Run {
             Ok((instance, verdict)) => {
                 at.stats.add_call(verdict.cpu_time, instance.memory_bytes());
                 self.instances[stage] = Some(instance);
-                match verdict.larger_than(work.record_bytes_max) {
-                    Some(too_large) => {
-                        work.undo(stage, &verdict);
-                        Ok(Err(too_large))
-                    }
-                    None => Ok(Ok(verdict)),
-                }
+                Ok(Ok(verdict))
             }
             Err(trapped) => {
                 at.stats.add_trap(trapped.trap.kind);
@@ -548,6 +556,12 @@ impl Run {
         let partition = TopicPartition::new(record.topic.clone(), record.partition);
         ahead::hint(&self.link, &partition, time, guard.most_ms, now_ms())
     }
+}
+
+/// Limits hold for a call, and a search makes many: together they have one, too.
+fn too_much() -> Stop {
+    let reason = "makes more of the records of one batch than goes into memory: lower the link's batch_size";
+    Stop::Breaker(reason.to_owned())
 }
 
 /// The CPU time for a part: its share of the whole, but never less than a record that is alone.

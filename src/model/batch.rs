@@ -179,15 +179,6 @@ impl Batch {
         length(self.keys[index]) + length(self.values[index]) + headers + RECORD_OVERHEAD
     }
 
-    /// Whether some record takes more than `bytes_max`, as [`Batch::record_bytes`] counts: the size of the largest.
-    pub fn has_larger_than(&self, bytes_max: usize) -> Option<usize> {
-        let all = self.payload_bytes() + self.len() * RECORD_OVERHEAD + self.headers.len() * HEADER_OVERHEAD;
-        if all <= bytes_max {
-            return None;
-        }
-        (0..self.len()).map(|index| self.record_bytes(index)).max().filter(|largest| *largest > bytes_max)
-    }
-
     /// The bytes this batch keeps in memory.
     pub fn memory_bytes(&self) -> usize {
         self.arena.len() + self.len() * (2 * size_of::<Span>() + 20) + self.headers.len() * size_of::<HeaderSpan>()

@@ -159,14 +159,6 @@ pub struct Done {
 }
 
 impl Verdict {
-    /// What is wrong if a record that was made is larger than the target takes: that is like a trap, and nothing of the verdict counts.
-    pub fn larger_than(&self, record_bytes_max: usize) -> Option<Trapped> {
-        let Product::Made { batch, .. } = &self.product else { return None };
-        let bytes = batch.has_larger_than(record_bytes_max)?;
-        let message = format!("makes a record of {bytes} bytes, and the target takes {record_bytes_max}");
-        Some(Trapped { trap: Trap { kind: TrapKind::Output, message }, hint: None })
-    }
-
     /// Apply it to the batch that it is about.
     pub fn apply(self, mut batch: Batch) -> Done {
         let count = batch.len() - self.rejects.len();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{find, retention, too_large};
+use super::{find, retention};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, Sink, Target, Topic, check_target};
 use crate::model::partition::partition_of_key;
 use crate::model::time::now_ms;
@@ -61,13 +61,17 @@ impl EmbeddedSink {
         find(&self.store, name)
     }
 
-    fn write_all(&mut self, batch: &Batch, topic: &StoredTopic) -> Result<(), Error> {
+    /// Answers the indices of the records that are too large for a store.
+    fn write_all(&mut self, batch: &Batch, topic: &StoredTopic) -> Vec<usize> {
         let place = (topic.id, batch.partition % topic.partitions);
         let packer = self.pending.entry(place).or_insert_with(|| Packer::new(now_ms()));
-        batch.records().try_for_each(|record| packer.push(record, &mut self.compressor)).map_err(too_large)
+        let records = batch.records().enumerate();
+        records.filter_map(|(index, record)| packer.push(record, &mut self.compressor).err().map(|_| index)).collect()
     }
 
-    fn write_placed(&mut self, batch: &Batch, target: &StoredTopic) -> Result<(), Error> {
+    /// The same for records that say where they go.
+    fn write_placed(&mut self, batch: &Batch, target: &StoredTopic) -> Result<Vec<usize>, Error> {
+        let mut left_out = Vec::new();
         let routed: Vec<_> = batch.topics.iter().map(|topic| self.target(topic)).collect::<Result<_, _>>()?;
         for (index, record) in batch.records().enumerate() {
             let placement = batch.placement(index);
@@ -77,9 +81,11 @@ impl EmbeddedSink {
                 None => batch.partition % topic.partitions,
             };
             let packer = self.pending.entry((topic.id, partition)).or_insert_with(|| Packer::new(now_ms()));
-            packer.push(record, &mut self.compressor).map_err(too_large)?;
+            if packer.push(record, &mut self.compressor).is_err() {
+                left_out.push(index);
+            }
         }
-        Ok(())
+        Ok(left_out)
     }
 
     fn take_appends(&mut self) -> Vec<Append> {
@@ -130,9 +136,13 @@ impl Sink for EmbeddedSink {
             return Ok(Vec::new());
         }
         let written = self.target(target).and_then(|topic| {
-            if batch.placements.is_empty() { self.write_all(batch, &topic) } else { self.write_placed(batch, &topic) }
+            if batch.placements.is_empty() {
+                Ok(self.write_all(batch, &topic))
+            } else {
+                self.write_placed(batch, &topic)
+            }
         });
-        written.map(|()| Vec::new()).map_err(|error| self.failed(error))
+        written.map_err(|error| self.failed(error))
     }
 
     fn pending_bytes(&self) -> usize {

@@ -450,3 +450,20 @@ fn settings_are_retention_and_nothing_else() {
         settings(&[("retention.bytes", "5")])
     );
 }
+
+#[test]
+fn a_record_that_is_too_large_for_a_store_is_left_out_and_the_others_are_written() {
+    let home = home();
+    let mut sink = home.cluster.sink(&lane("link", 0)).expect("a sink");
+    sink.open(&anybody).expect("opened");
+    home.cluster.create_topic("t", 1).expect("a topic");
+    let mut builder = BatchBuilder::new();
+    for value in [&b"small"[..], &vec![0; stored::RECORD_BYTES_MAX], b"next"] {
+        builder.push(0, 0, None, Some(value), []);
+    }
+    let left_out = sink.write(&builder.finish("t", 0), &"t".into()).expect("written");
+    assert_eq!(left_out, [1]);
+    sink.begin_commit(Commit::default()).expect("begun");
+    assert!(sink.finish_commit(LONG).expect("committed"));
+    assert_eq!(all(&home.cluster, "t", 0), ["small", "next"]);
+}

@@ -115,10 +115,10 @@ impl Bench {
     /// Let a batch go through, as a lane does.
     fn process(&mut self, batch: Batch) -> Result<(), Stop> {
         let search = Search { deadline: Instant::now() + Duration::from_secs(3600), interrupted: &|| false };
-        let processed = match self.run.process(batch, &mut self.states, 1 << 20, &CLOCK, None) {
+        let processed = match self.run.process(batch, &mut self.states, &CLOCK, None) {
             Err(Stop::Poisoned(batch)) => {
                 memory::undo(&mut self.states);
-                self.run.process(*batch, &mut self.states, 1 << 20, &CLOCK, Some(search))?
+                self.run.process(*batch, &mut self.states, &CLOCK, Some(search))?
             }
             done => done?,
         };
@@ -238,12 +238,12 @@ fn a_plugin_that_rejects_what_it_had_handled_gets_one_record_at_a_time() {
 fn rejects_that_would_take_for_ever_are_given_a_deadline() {
     let mut bench = Bench::new(&[OnError::DeadLetter]);
     let records = vec![(2, 0); 2 * UNDONE_MAX as usize];
-    let stop = bench.run.process(batch(0, &records), &mut bench.states, 1 << 20, &CLOCK, None);
+    let stop = bench.run.process(batch(0, &records), &mut bench.states, &CLOCK, None);
     assert!(matches!(stop, Err(Stop::Poisoned(batch)) if batch.len() == records.len()));
     memory::undo(&mut bench.states);
     let search = Search { deadline: Instant::now(), interrupted: &|| false };
     thread::sleep(Duration::from_millis(1));
-    let stop = bench.run.process(batch(0, &records), &mut bench.states, 1 << 20, &CLOCK, Some(search));
+    let stop = bench.run.process(batch(0, &records), &mut bench.states, &CLOCK, Some(search));
     assert!(matches!(stop, Err(Stop::Late(batch)) if batch.len() == records.len()));
 }
 

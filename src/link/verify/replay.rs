@@ -146,8 +146,6 @@ impl<'v> Stage<'v> {
             let Halt::Because(message) = halt else { return Stop::Interrupted };
             Stop::Failed(Box::new(Failure::fatal("not-replayed", message, "")))
         };
-        let dead_letters: Arc<str> = self.config.dead_letters.as_str().into();
-        let bytes_max = self.bytes_max(&dead_letters).map_err(failed)?;
         let cancelled = self.cancelled;
         let judged = self.judged.clone();
         let clock = ReplayClock { judged: &judged, published_ms: pipeline.record.at_ms };
@@ -156,11 +154,11 @@ impl<'v> Stage<'v> {
         let next_offset = batch.next_offset;
         let states = memory.of(&partition);
         run.forget_windows();
-        let processed = match run.process(batch, states, bytes_max, &clock, None) {
+        let processed = match run.process(batch, states, &clock, None) {
             Err(Stop::Poisoned(batch)) => {
                 memory::undo(states);
                 let search = Search { deadline: Instant::now() + SEARCH_PATIENCE, interrupted: &cancelled };
-                run.process(*batch, states, bytes_max, &clock, Some(search))
+                run.process(*batch, states, &clock, Some(search))
             }
             done => done,
         };
