@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::failure::Failure;
 use super::genesis::Genesis;
 use super::orders::{Desired, Turn};
+use super::revision::Origin;
 use super::status::{LaneState, LaneStatus, Progress, lock};
 use super::supervisor::{Link, Running, Shared};
 use crate::connector::{Class, Membership, Standing};
@@ -98,7 +99,7 @@ impl Link {
         self.follow_throttle()?;
         self.follow_genesis(&mut running)?;
         let heard_all = self.follow_order(&mut running)?;
-        self.follow_history(running.as_ref())?;
+        self.follow_history(&mut running)?;
         *lock(&self.followed) = heard_all.then_some(version);
         Ok(())
     }
@@ -116,12 +117,12 @@ impl Link {
         tracing::info!(link = &*self.config().id, desired = ?order.desired, "told by another daemon");
         let desired = order.desired;
         *lock(&self.told) = Some(order);
-        self.bring(running, desired).inspect_err(|failure| self.fail(failure.clone()))?;
+        self.bring_or_retry(running, desired)?;
         Ok(true)
     }
 
     /// Take over what another daemon has published.
-    fn follow_history(&self, running: Option<&Running>) -> Result<(), Failure> {
+    fn follow_history(&self, running: &mut Option<Running>) -> Result<(), Failure> {
         let Some(Running { shared, .. }) = running else { return Ok(()) };
         let history = self.history()?;
         let Some(newest) = history.last().filter(|newest| newest.number > shared.slot.load().number()) else {
@@ -133,7 +134,8 @@ impl Link {
         self.announce(newest);
         shared.take_over(pipeline);
         shared.orders.notify();
-        Ok(())
+        // Who has brought it back has only opened lanes there.
+        if newest.origin == Origin::Automatic { self.restart_failed(running) } else { Ok(()) }
     }
 
     /// Look how far the lanes have come that run elsewhere, and where.

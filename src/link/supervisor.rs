@@ -374,7 +374,19 @@ impl Link {
         // A link that was stopped shows too that it has failed over, and how fast it is to be.
         let _unreachable = (self.see_genesis(), self.follow_throttle());
         let outcome = self.desired().and_then(|desired| self.bring(&mut running, desired));
-        let Err(failure) = outcome else { return lock(&self.resuming).begin_again() };
+        match outcome {
+            Ok(()) => lock(&self.resuming).begin_again(),
+            Err(failure) => self.fail_for_now(failure),
+        }
+    }
+
+    /// Bring the lanes up or down. The warden tries again what has failed for a reason that passes.
+    pub(super) fn bring_or_retry(&self, running: &mut Option<Running>, desired: Desired) -> Result<(), Failure> {
+        self.bring(running, desired).inspect_err(|failure| self.fail_for_now(failure.clone()))
+    }
+
+    /// The lanes could not be brought up or down.
+    fn fail_for_now(&self, failure: Failure) {
         if !only_waits(failure.code) {
             lock(&self.resuming).failed(failure.class, Instant::now());
             if let Some(news) = self.repeats.news(format!("resuming: {failure}"), Instant::now()) {

@@ -81,9 +81,14 @@ impl Link {
         if self.is_to_be_resumed(Instant::now()) {
             self.resume_desired();
         }
-        let listened = self.look_elsewhere().and_then(|()| self.follow_others());
-        if let Err(failure) = listened {
+        if let Err(failure) = self.look_elsewhere() {
             tracing::debug!(link = &*self.config().id, code = failure.code, "{failure}");
+        }
+        if let Err(failure) = self.follow_others()
+            && let Some(news) = self.repeats.news(format!("orders: {failure}"), Instant::now())
+        {
+            let (code, repeated) = (failure.code, news.repeated);
+            tracing::warn!(link = &*self.config().id, code, repeated, "what other daemons say is not heard: {failure}");
         }
         self.attend_relane();
         self.attend_failover();
@@ -149,10 +154,10 @@ impl Link {
     }
 
     /// Lanes that a bad revision has stopped go on under the one that took its place.
-    fn restart_failed(&self, running: &mut Option<Running>) -> Result<(), Failure> {
+    pub(super) fn restart_failed(&self, running: &mut Option<Running>) -> Result<(), Failure> {
         let Some(up) = &*running else { return Ok(()) };
         let failed = up.shared.lanes.iter().any(|lane| lock(lane).state == LaneState::Failed);
         let desired = up.shared.orders.desired();
-        if failed { self.bring(running, desired) } else { Ok(()) }
+        if failed { self.bring_or_retry(running, desired) } else { Ok(()) }
     }
 }
