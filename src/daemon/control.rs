@@ -558,6 +558,9 @@ fn reset_error(error: ResetError) -> ControlError {
         ResetError::Invalid(_) => {
             (ErrorKind::Invalid, "offset-not-there", "choose one of them, or say earliest or latest")
         }
+        ResetError::Runs(_) => {
+            (ErrorKind::Conflict, "link-running", "stop the link at all daemons, reset it, and start it again")
+        }
         ResetError::Failed(failure) => return failure_error(failure.clone()),
     };
     ControlError::new(kind, code, error.to_string(), remedy)

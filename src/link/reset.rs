@@ -104,6 +104,9 @@ pub enum ResetError {
     /// The offset is not there.
     #[error("{0}")]
     Invalid(String),
+    /// Its lanes would go on where they are: without transactions nobody fences them.
+    #[error("link {0} runs, and with enable_exactly_once = false its lanes would commit over the reset")]
+    Runs(LinkId),
     /// A cluster does not answer, or the link is not what it was.
     #[error("{0}")]
     Failed(Failure),
@@ -131,6 +134,9 @@ impl Link {
     /// See [`ResetError`]. After a failure of the target a part of the partitions may go on at the new place: the history says what was to be done.
     pub fn reset(&self, wanted: &Reset) -> Result<ResetRecord, ResetError> {
         let mut running = lock(&self.running);
+        if !self.target().is_atomic(self.config().config.enable_exactly_once) && self.desired()? != Desired::Stopped {
+            return Err(ResetError::Runs(self.config().id.clone()));
+        }
         let genesis = self.genesis()?;
         let topic = self.source_topic(&wanted.topic)?;
         let places = self.places(wanted, &topic)?;

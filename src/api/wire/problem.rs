@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Appended;
 
 /// The codes of requests that are refused: those with a status below 500. What the daemon or a cluster cannot do now has the code of the link's or cluster's trouble.
-pub const CODES: [&str; 70] = [
+pub const CODES: [&str; 71] = [
     "active-active",
     "api-exposed",
     "audit-file",
@@ -43,6 +43,7 @@ pub const CODES: [&str; 70] = [
     "link-in-file",
     "link-not-found",
     "link-not-made",
+    "link-running",
     "method-not-allowed",
     "no-consumer-groups",
     "no-groups-named",
