@@ -11,6 +11,7 @@ use crate::connector::kafka::sink::Topics;
 use crate::connector::kafka::sink::flow::Mode;
 use crate::connector::kafka::sink::joined::{Kept, Meaning};
 use crate::connector::kafka::sink::outbox::Place;
+use crate::model::TopicPartition;
 
 /// The longest that a broker is believed not to listen: longer than the windows of quotas are.
 const THROTTLE_MAX: Duration = Duration::from_secs(60);
@@ -54,7 +55,7 @@ impl Session {
                 let kept = flight.kept.iter().position(|kept| kept.place == place);
                 let kept = kept.map(|kept| flight.kept.swap_remove(kept));
                 match self.joined.answered(place, code, kept) {
-                    Meaning::Written => self.acknowledged(place, &flight, part.base_offset),
+                    Meaning::Written => self.acknowledged(place, &flight, part.base_offset, topics)?,
                     Meaning::Again => refused = true,
                     Meaning::Failed(code) => {
                         let (name, message) = (&topics.list[index].name, part.error_message.as_deref());
@@ -72,9 +73,14 @@ impl Session {
         Ok(refused)
     }
 
-    fn acknowledged(&mut self, place: Place, flight: &Flight, base_offset: i64) {
-        let records = flight.size(place).map_or(0, |size| size.records);
-        self.ledger.acknowledged(place, base_offset, records as i64);
+    fn acknowledged(&mut self, place: Place, flight: &Flight, base: i64, topics: &Topics) -> Result<(), Error> {
+        let records = flight.size(place).map_or(0, |size| size.records) as i64;
+        if base < 0 || base.checked_add(records).is_none() {
+            let partition = TopicPartition::new(topics.list[place.0].name.clone(), place.1);
+            return Err(error::impossible(&partition, &format!("{records} records begin at offset {base}")));
+        }
+        self.ledger.acknowledged(place, base, records);
+        Ok(())
     }
 
     fn send_refused_again(&mut self) -> Result<(), Error> {
