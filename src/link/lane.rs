@@ -3,6 +3,7 @@
 //! It opens (fence, read the checkpoints, seek), then reads, transforms and writes batches, and commits at intervals. After
 //! any doubt it drops what it has in memory and opens again: that is the only recovery there is.
 
+mod awaited;
 mod heartbeat;
 mod output;
 mod past;
@@ -34,6 +35,7 @@ use crate::config::LinkConfig;
 use crate::connector::{Class, Commit, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
 pub(super) use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, LastRecord, RevisionNumber, TopicId, TopicPartition};
+use awaited::Awaited;
 use past::{Doubted, Read, checkpoint, looked_at_again};
 use stalled::Looks;
 use transaction::Transaction;
@@ -75,6 +77,7 @@ impl Lane {
                     return self.status(|status| {
                         status.state = LaneState::Stopped;
                         status.stalled.clear();
+                        status.open_transactions.clear();
                     });
                 }
                 Turn::Here => self.work(),
@@ -85,6 +88,7 @@ impl Lane {
                         status.state = LaneState::Elsewhere;
                         status.failure = None;
                         status.stalled.clear();
+                        status.open_transactions.clear();
                     });
                     self.link.orders.wait_turn(self.number, turn, None);
                 }
@@ -195,6 +199,8 @@ struct Session {
     heartbeats: Option<Arc<str>>,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     positions: BTreeMap<TopicPartition, Position>,
+    /// Partitions that are not read yet.
+    awaited: Awaited,
     /// Losses that were found, and are not all stored.
     doubted: Vec<Doubted>,
     unnamed: Unnamed,
@@ -236,6 +242,7 @@ impl Session {
             memory: Memory::default(),
             checkpoints,
             positions: BTreeMap::new(),
+            awaited: Awaited::default(),
             doubted: Vec::new(),
             unnamed: Unnamed::new(Instant::now()),
             looks: Looks::new(Instant::now()),
