@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub use self::back::{ReturnError, ReturnPreview, ShutOut};
 pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
 pub(super) use self::record::{places_of_all, returned_to_source};
-pub use self::trigger::{Signs, Trigger};
+pub use self::trigger::{Partitions, Signs, Trigger, is_nothing_read};
 use super::events::Event;
 use super::failure::Failure;
 use super::genesis::{Genesis, Stored, UNDER_WAY, read};
