@@ -113,7 +113,8 @@ pub struct PartitionRange {
     pub end: i64,
 }
 
-/// An answer for each of many partitions, in the order in which they were asked for: what is not known of one keeps nobody from hearing of the others.
+/// An answer for each of many partitions, in the order in which they were asked for: what is not
+/// known of one keeps nobody from hearing of the others.
 pub type Each<T> = Vec<Result<T, Error>>;
 
 /// How long what a cluster does not say at once is waited for.
@@ -125,7 +126,8 @@ pub enum Patience {
     Long,
 }
 
-/// Where the records end that a partition got from the leader of an epoch, or of the last one before it.
+/// Where the records end that a partition got from the leader of an epoch, or of the last one
+/// before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EpochEnd {
     /// Here.
@@ -396,7 +398,8 @@ pub trait Source: Send {
         Vec::new()
     }
 
-    /// Whether a partition has been read without an error since it was sought, so that [`Source::stalled`] says how it is now.
+    /// Whether a partition has been read without an error since it was sought, so that
+    /// [`Source::stalled`] says how it is now.
     fn is_read(&self, _partition: &TopicPartition) -> bool {
         true
     }
@@ -406,7 +409,8 @@ pub trait Source: Send {
         BTreeMap::new()
     }
 
-    /// Take over what a reader before this one has seen of a partition that was sought: if the transaction is still the one that is open, it is as old as that.
+    /// Take over what a reader before this one has seen of a partition that was sought: if the
+    /// transaction is still the one that is open, it is as old as that.
     fn recall(&mut self, _partition: &TopicPartition, _seen: OpenTransaction) {}
 
     /// The epoch of the leader that had the record before `next_offset` of a partition, or one that was read ahead, where the cluster has such. `None` as well

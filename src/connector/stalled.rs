@@ -14,7 +14,8 @@ pub struct Stalled {
     pub why: Error,
 }
 
-/// The code of a partition whose records wait for a transaction that does not end. It can be read, and there is nothing to read.
+/// The code of a partition whose records wait for a transaction that does not end. It can be read,
+/// and there is nothing to read.
 pub const HANGING_TRANSACTION: &str = "hanging-transaction";
 
 /// A transaction of a source partition that is open: nothing behind its first record is given out.
@@ -26,8 +27,9 @@ pub struct OpenTransaction {
     pub since: Instant,
 }
 
-/// How long a partition may not be readable before somebody hears of it: longer than the brokers of a cluster need to see that one of them
-/// is dead and to elect another leader, which took up to 13 s when it was measured.
+/// How long a partition may not be readable before somebody hears of it: longer than the brokers of
+/// a cluster need to see that one of them is dead and to elect another leader, which took up to 13
+/// s when it was measured.
 pub const STALLED_AFTER: Duration = Duration::from_secs(15);
 
 /// How long what cannot be read waits before it is tried again.
@@ -66,7 +68,8 @@ impl Trouble {
         self.due
     }
 
-    /// Why the partition stands still at `now`, if people should hear of it: it lasts, or will until a person helps.
+    /// Why the partition stands still at `now`, if people should hear of it: it lasts, or will
+    /// until a person helps.
     pub fn told(&self, now: Instant) -> Option<&Error> {
         let lasts = self.why.class == Class::Fatal || now.saturating_duration_since(self.since) >= STALLED_AFTER;
         lasts.then_some(&self.why)

@@ -47,7 +47,8 @@ pub(super) struct View {
 /// What is known of a source partition.
 struct PartitionView {
     lane: u32,
-    /// How far the link has come; `None`: it has not begun, since the partition could not be read yet.
+    /// How far the link has come; `None`: it has not begun, since the partition could not be read
+    /// yet.
     progress: Option<Progress>,
     end: Option<i64>,
     lag: Option<u64>,

@@ -267,7 +267,8 @@ fn past_of(config: &LinkConfig, source: &dyn Cluster, link: &LinkId) -> Result<O
     loop {
         let history = history_of(source, link)?;
         if history.revisions().iter().all(RevisionRecord::marks) {
-            // Nothing is asked of partitions then: one that cannot be read would keep all others from being copied.
+            // Nothing is asked of partitions then: one that cannot be read would keep all others
+            // from being copied.
             return Ok(None);
         }
         // In this order: what is copied after a revision that marks was stored is not taken for

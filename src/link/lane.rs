@@ -26,7 +26,6 @@ use super::genesis::Genesis;
 use super::journal;
 use super::memory::{self, Memory};
 use super::orders::{Desired, Turn};
-use super::pipeline::Pipeline;
 use super::run::{Processed, Run, Search, Stop};
 use super::status::{LaneState, LaneStatus, Progress, lock};
 use super::supervisor::Shared;
@@ -36,7 +35,7 @@ use crate::connector::{Class, Commit, LaneSettings, Opened, Polled, RevisionStar
 pub(super) use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, LastRecord, RevisionNumber, TopicId, TopicPartition};
 use awaited::Awaited;
-use past::{Doubted, Read, checkpoint, looked_at_again};
+use past::{Doubted, Read, check_revision, checkpoint, looked_at_again};
 use stalled::Looks;
 use transaction::Transaction;
 use unnamed::Unnamed;
@@ -587,17 +586,6 @@ pub(super) fn settings(config: &LinkConfig, genesis: &Genesis, lane: u32) -> Lan
         transaction_timeout: Duration::from_millis(config.config.transaction_timeout_ms),
         exactly_once: config.config.enable_exactly_once,
         compression: config.config.compression,
-    }
-}
-
-fn check_revision(committed: Option<RevisionNumber>, pipeline: &Pipeline) -> Result<(), Failure> {
-    match committed {
-        Some(committed) if committed > pipeline.number() => Err(Failure::fatal(
-            "revision-unknown",
-            format!("the target was written under revision {committed}, and {} is the newest known", pipeline.number()),
-            "the link's history in the target is damaged: restore the target",
-        )),
-        _ => Ok(()),
     }
 }
 

@@ -137,7 +137,8 @@ fn a_broker_that_is_dead_when_the_daemon_starts_keeps_nothing_else_from_beginnin
     daemon.terminate();
 }
 
-/// A transaction may be open for as long as brokers let it: what waits behind it is no lag, and nothing is wrong with the link.
+/// A transaction may be open for as long as brokers let it: what waits behind it is no lag, and
+/// nothing is wrong with the link.
 #[test]
 fn a_transaction_that_is_open_is_no_illness() {
     let (pair, topic) = (Pair::shared(Version::Two), "open-transaction");

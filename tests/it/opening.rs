@@ -1,4 +1,5 @@
-//! Links that open although a partition of their source cannot be read: the others are copied, it is named, and nothing of it is copied twice when it is back.
+//! Links that open although a partition of their source cannot be read: the others are copied, it
+//! is named, and nothing of it is copied twice when it is back.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ enum Fault {
     LeaderSilent,
 }
 
-/// Codes of each kind: what goes away by itself, what only a person can put right, and what nobody knows.
+/// Codes of each kind: what goes away by itself, what only a person can put right, and what nobody
+/// knows.
 const CODES: [i16; 10] = [-1, 3, 5, 6, 9, 29, 56, 74, 87, 134];
 
 fn faults() -> Vec<Fault> {
@@ -225,7 +227,8 @@ impl Scene {
         Self { site: Site::new(&text), sources }
     }
 
-    /// Break partition 1 of all sources, or mend it. Either way there are more records then, in both partitions.
+    /// Break partition 1 of all sources, or mend it. Either way there are more records then, in
+    /// both partitions.
     fn change(&self, is_broken: bool, end: i64) {
         for (_, source) in &self.sources {
             source.is_broken.store(is_broken, Relaxed);

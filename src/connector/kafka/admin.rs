@@ -84,7 +84,8 @@ impl Admin {
             refused.extend(self.widen(&narrow)?);
         }
         let wanted = |target: &Target| if widens { target.partitions as usize } else { 1 };
-        // One that is as it should be is not waited for: which of its partitions nobody leads now shows when they are asked for, and concerns no other.
+        // One that is as it should be is not waited for: which of its partitions nobody leads now
+        // shows when they are asked for, and concerns no other.
         let is_there = |target: &&Target| widens && has(target).is_some_and(|has| has >= wanted(target));
         let (there, awaited): (Vec<&Target>, Vec<&Target>) = targets.iter().partition(is_there);
         let mut made = self.await_made(awaited, &refused, wanted)?;

@@ -1,4 +1,5 @@
-//! What all lanes of a cluster share: where its brokers are, and which of them leads a partition. What leaders are asked is in [`leaders`](super::leaders).
+//! What all lanes of a cluster share: where its brokers are, and which of them leads a partition.
+//! What leaders are asked is in [`leaders`](super::leaders).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -26,7 +27,8 @@ const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
 /// How soon it may be asked again, however many lanes want to.
 const METADATA_AGE_MIN: Duration = Duration::from_millis(25);
 
-/// How many connections are kept for requests that any broker answers: more are seldom asked at once.
+/// How many connections are kept for requests that any broker answers: more are seldom asked at
+/// once.
 const ANY_KEPT: usize = 4;
 
 /// How long a broker is waited for before the next one is asked beside it: longer than an answer takes over any distance.
@@ -251,7 +253,8 @@ impl Client {
         R: Call + Clone + Send + 'static,
         R::Answer: Send + 'static,
     {
-        // Nobody holds the lock while a broker is asked: one that hangs would keep all others waiting.
+        // Nobody holds the lock while a broker is asked: one that hangs would keep all others
+        // waiting.
         let kept = lock(&self.any).pop();
         let kept = kept.and_then(usable).map(Asking::On).into_iter();
         let ways = kept.chain(self.addresses().into_iter().map(Asking::At)).map(|asking| {

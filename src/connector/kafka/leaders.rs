@@ -1,9 +1,11 @@
-//! What the leaders of partitions say of them: where they begin, where they end, and where the records of an epoch end.
+//! What the leaders of partitions say of them: where they begin, where they end, and where the
+//! records of an epoch end.
 //!
 //! Each leader is asked on a thread of its own, and each partition has an answer of its own.
 //!
 //! Invariants
-//! - A broker that does not answer keeps nobody from hearing of the partitions of the others, and is waited for once by all callers that ask again.
+//! - A broker that does not answer keeps nobody from hearing of the partitions of the others, and
+//!   is waited for once by all callers that ask again.
 //! - A partition that was not asked for is never answered.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +23,8 @@ use crate::background::Errand;
 use crate::connector::{Each, EpochEnd, Error, PartitionRange, Patience};
 use crate::model::TopicPartition;
 
-/// How long leaders are waited for by a caller that asks again by itself: longer than a connection with TLS and a login takes over any distance.
+/// How long leaders are waited for by a caller that asks again by itself: longer than a connection
+/// with TLS and a login takes over any distance.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a partition that was just made, or moves, is waited for by all other callers.
@@ -60,7 +63,8 @@ impl Unsaid {
     }
 }
 
-/// Brokers that have not answered in time, and may yet. **Invariant:** of those that are waited for by callers which ask again, one thread waits for each.
+/// Brokers that have not answered in time, and may yet. **Invariant:** of those that are waited for
+/// by callers which ask again, one thread waits for each.
 #[derive(Debug, Default)]
 pub(super) struct Late(Mutex<BTreeMap<i32, Arc<AtomicBool>>>);
 
@@ -107,14 +111,16 @@ impl Client {
         all_of(partitions, self.ranges_of(partitions, isolation, Patience::Long))
     }
 
-    /// Where partitions begin and where they end. `isolation` decides whether records of open transactions count at the end.
+    /// Where partitions begin and where they end. `isolation` decides whether records of open
+    /// transactions count at the end.
     pub(super) fn ranges_of(
         &self,
         partitions: &[TopicPartition],
         isolation: Isolation,
         patience: Patience,
     ) -> Each<PartitionRange> {
-        // In this order: a partition may lose records at its start between the two, but it only grows at its end.
+        // In this order: a partition may lose records at its start between the two, but it only
+        // grows at its end.
         let starts = self.offsets_of(partitions, EARLIEST, Isolation::ReadUncommitted, patience);
         let begun = partitions.iter().zip(&starts).filter(|(_, start)| start.is_ok());
         let begun: Vec<TopicPartition> = begun.map(|(partition, _)| partition.clone()).collect();
@@ -143,7 +149,8 @@ impl Client {
         all_of(partitions, self.offsets_of(partitions, at, isolation, Patience::Long))
     }
 
-    /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]). `isolation` decides whether open transactions count.
+    /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]). `isolation` decides whether open
+    /// transactions count.
     pub(super) fn offsets_of(
         &self,
         partitions: &[TopicPartition],
@@ -163,7 +170,8 @@ impl Client {
         self.ask_leaders("the end of an epoch", &partitions, patience, ask)
     }
 
-    /// Ask the leaders of partitions; `what` is asked for. A partition that moves is asked for again and again if the caller has the patience.
+    /// Ask the leaders of partitions; `what` is asked for. A partition that moves is asked for
+    /// again and again if the caller has the patience.
     fn ask_leaders<A: Clone + Send + 'static>(
         &self,
         what: &str,
@@ -196,7 +204,8 @@ impl Client {
         partitions.iter().map(said).collect()
     }
 
-    /// The same once. What a broker says that was waited for long enough is for nobody, but its connection is kept.
+    /// The same once. What a broker says that was waited for long enough is for nobody, but its
+    /// connection is kept.
     fn ask_leaders_once<A: Send + 'static>(
         &self,
         partitions: &BTreeSet<TopicPartition>,

@@ -37,7 +37,8 @@ impl Partitions {
     pub fn of(lane: &LaneStatus) -> Self {
         let is_here = lane.state != LaneState::Elsewhere && lane.daemon.is_none();
         let not_begun = lane.stalled.keys().filter(|partition| !lane.committed.contains_key(*partition)).count();
-        // What only a person can put right (an ACL, damaged records) is not put right by another cluster's taking over.
+        // What only a person can put right (an ACL, damaged records) is not put right by another
+        // cluster's taking over.
         let is_unreadable = |why: &&Failure| why.class != Class::Fatal && why.code != HANGING_TRANSACTION;
         Self {
             all: is_here.then(|| lane.committed.len() + not_begun),
@@ -46,8 +47,9 @@ impl Partitions {
     }
 }
 
-/// Whether no partition of any lane can be read, or the source `is_silent` about where all of them end: then it is as good as gone, although no
-/// lane fails. One partition or broker that is gone among others is no reason, and a daemon does not judge by its own lanes alone.
+/// Whether no partition of any lane can be read, or the source `is_silent` about where all of them
+/// end: then it is as good as gone, although no lane fails. One partition or broker that is gone
+/// among others is no reason, and a daemon does not judge by its own lanes alone.
 pub fn is_nothing_read(lanes: &[Partitions], is_silent: bool) -> bool {
     let all: Option<usize> = lanes.iter().map(|lane| lane.all).sum();
     let unreadable: usize = lanes.iter().map(|lane| lane.unreadable).sum();
@@ -197,7 +199,8 @@ mod tests {
         }
     }
 
-    /// Whether lanes fail or all of their partitions stand, a source that gives nothing is gone; one that gives anything is not.
+    /// Whether lanes fail or all of their partitions stand, a source that gives nothing is gone;
+    /// one that gives anything is not.
     #[test]
     fn a_source_is_gone_if_nothing_of_it_can_be_read() {
         let gone = |number| (number, Class::Reopen, "cannot-connect");

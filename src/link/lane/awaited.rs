@@ -1,9 +1,12 @@
 //! Partitions that are to be read, and of which it is not known yet where they begin and end.
 //!
-//! A lane asks both clusters before it reads a partition, and compares what they say with the checkpoint. Each partition has an answer of its own: one that
-//! its cluster says nothing of waits here, stands still like one that cannot be fetched, and is asked for again. The others are read meanwhile.
+//! A lane asks both clusters before it reads a partition, and compares what they say with the
+//! checkpoint. Each partition has an answer of its own: one that its cluster says nothing of waits
+//! here, stands still like one that cannot be fetched, and is asked for again. The others are read
+//! meanwhile.
 //!
-//! **Invariant:** a partition leaves only with an answer of its source and of its target, or with a loss. So none is read before its past was compared.
+//! **Invariant:** a partition leaves only with an answer of its source and of its target, or with a
+//! loss. So none is read before its past was compared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +21,8 @@ use crate::connector::{
 use crate::link::failure::Failure;
 use crate::model::{TopicId, TopicPartition};
 
-/// How long a partition waits before its clusters are asked again. Most often its leader moves, which takes a moment; one that is gone may be for days.
+/// How long a partition waits before its clusters are asked again. Most often its leader moves,
+/// which takes a moment; one that is gone may be for days.
 const WAITS: Waits =
     Waits { first: Duration::from_millis(50), longest: Duration::from_secs(30), for_help: Duration::from_secs(30) };
 
@@ -42,7 +46,8 @@ impl Waiting {
         self.trouble.as_ref().is_none_or(|trouble| trouble.due() <= now)
     }
 
-    /// The partition of the target that its records go to: where the target has fewer, several of the source share one.
+    /// The partition of the target that its records go to: where the target has fewer, several of
+    /// the source share one.
     fn written(&self, partition: u32) -> TopicPartition {
         TopicPartition::new(self.target.name.clone(), partition % self.target.partitions.max(1))
     }
@@ -160,7 +165,8 @@ fn ask_source(source: &dyn Cluster, inquiries: &[Inquiry]) -> Each<Said> {
     let ranges = source.ranges_of(&partitions, Patience::Short).into_iter();
     let said = |range: PartitionRange| Said { range, log_end: range.end, epoch_end: EpochEnd::Unsaid };
     let mut all: Each<Said> = ranges.map(|range| range.map(said)).collect();
-    // A link may begin amid a transaction that is still open: what readers do not see yet is not lost.
+    // A link may begin amid a transaction that is still open: what readers do not see yet is not
+    // lost.
     let beyond = |inquiry: &Inquiry, said: &Said| {
         inquiry.next.filter(|next| *next > said.range.end).map(|_| inquiry.partition.clone())
     };
@@ -173,7 +179,8 @@ fn ask_source(source: &dyn Cluster, inquiries: &[Inquiry]) -> Each<Said> {
     all
 }
 
-/// Ask for more of those partitions of which something is known already. What is not answered takes the place of what is known.
+/// Ask for more of those partitions of which something is known already. What is not answered takes
+/// the place of what is known.
 fn ask_more<Q, A>(
     inquiries: &[Inquiry],
     all: &mut Each<Said>,
@@ -199,20 +206,19 @@ fn ask_more<Q, A>(
 }
 
 impl Session {
-    /// Ask for all partitions that wait and are due, and wait for what is answered: no records could be read meanwhile.
+    /// Ask for all partitions that wait and are due, and wait for what is answered: no records
+    /// could be read meanwhile.
     pub(super) fn ask_now(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
-        loop {
-            let inquiries = self.inquiries(now);
-            if inquiries.is_empty() {
-                return Ok(());
-            }
-            let answers = ask(&*self.link.source, &*self.link.target, inquiries);
+        for _ in 0..self.awaited.partitions.len().div_ceil(ASKED_AT_ONCE) {
+            let answers = ask(&*self.link.source, &*self.link.target, self.inquiries(now));
             self.take_answers(answers)?;
         }
+        Ok(())
     }
 
-    /// Take what was answered of partitions that wait, and ask for those that are due. Nobody is waited for.
+    /// Take what was answered of partitions that wait, and ask for those that are due. Nobody is
+    /// waited for.
     pub(super) fn follow_awaited(&mut self, now: Instant) -> Result<(), Failure> {
         if let Some((_, errand)) = &self.awaited.asking {
             let Some(done) = errand.done() else { return Ok(()) };
@@ -261,7 +267,8 @@ impl Session {
         Ok(())
     }
 
-    /// Read a partition if all is known of it. Otherwise it goes on waiting; what is known is compared all the same, before anything is written.
+    /// Read a partition if all is known of it. Otherwise it goes on waiting; what is known is
+    /// compared all the same, before anything is written.
     fn take_answer(&mut self, answer: Answer) -> Result<(), Failure> {
         let Answer { partition, topic, source, target_end } = answer;
         // It may have gone meanwhile.
@@ -292,7 +299,8 @@ impl Session {
         Ok(())
     }
 
-    /// Compare what is known of a partition that still waits with its checkpoint. Later the lane may have written to its partition of the target.
+    /// Compare what is known of a partition that still waits with its checkpoint. Later the lane
+    /// may have written to its partition of the target.
     fn compare_early(&mut self, partition: &TopicPartition) {
         let (waiting, checkpoint) = (self.awaited.partitions.get(partition), self.checkpoints.get(partition));
         let (Some(waiting), Some(checkpoint)) = (waiting, checkpoint) else { return };

@@ -10,6 +10,7 @@ use super::trial::is_on_trial;
 use super::{COMMIT_PATIENCE, Position, Session, now_ms};
 use crate::connector::{Class, Commit, Encoded, EpochEnd, Error, PartitionRange, Topic};
 use crate::link::failure::{Failure, Lost, Place};
+use crate::link::pipeline::Pipeline;
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::{Batch, Checkpoint, Doubt, LastRecord, Loss, RevisionNumber, TopicPartition};
 
@@ -108,8 +109,8 @@ fn failure(partition: &TopicPartition, next: i64, doubt: &Doubt) -> Failure {
 pub(super) struct Ranges {
     /// What a reader can see.
     pub(super) source: PartitionRange,
-    /// Where it ends with what open transactions have written: a reader of uncommitted records has copied that too. Known where
-    /// the lane goes on behind what a reader can see.
+    /// Where it ends with what open transactions have written: a reader of uncommitted records has
+    /// copied that too. Known where the lane goes on behind what a reader can see.
     pub(super) log_end: i64,
     /// Where its log ends up to the leader that the checkpoint names.
     pub(super) epoch_end: EpochEnd,
@@ -183,6 +184,18 @@ fn check_target(
     let (had, has) = (checkpoint.target_end_offset, target_end?);
     let message = || format!("the target partition of {partition} ended at {had} and ends at {has} now");
     (had > has).then(|| doubt(Loss::TargetTruncated, message(), Some((has, had))))
+}
+
+/// Refuse a pipeline that is older than what the target was written under.
+pub(super) fn check_revision(committed: Option<RevisionNumber>, pipeline: &Pipeline) -> Result<(), Failure> {
+    match committed {
+        Some(committed) if committed > pipeline.number() => Err(Failure::fatal(
+            "revision-unknown",
+            format!("the target was written under revision {committed}, and {} is the newest known", pipeline.number()),
+            "the link's history in the target is damaged: restore the target",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The failure of a source. Whether anything is lost that was copied, and what, shows when the lane opens: what was read ahead is not.
@@ -440,7 +453,8 @@ mod tests {
         assert_eq!(checked(|_, ranges, _, _| ranges.target_end = 29), Some(Loss::TargetTruncated));
     }
 
-    /// Where a leader is missing, what the others of the lane write later must not hide what the target has lost.
+    /// Where a leader is missing, what the others of the lane write later must not hide what the
+    /// target has lost.
     #[test]
     fn what_is_known_without_the_source_is_compared() {
         let partition = TopicPartition::new("orders", 0);

@@ -40,7 +40,8 @@ struct Changes {
     stands: Vec<(TopicPartition, Failure)>,
 }
 
-/// Compare what stands still now with what stood still `before`, which may have been before the lane was opened again. A partition goes on only if it `is_read`.
+/// Compare what stands still now with what stood still `before`, which may have been before the
+/// lane was opened again. A partition goes on only if it `is_read`.
 fn changes(
     before: &BTreeMap<TopicPartition, Failure>,
     now: &BTreeMap<TopicPartition, Failure>,
@@ -120,7 +121,8 @@ mod tests {
         assert_eq!(news(&[(1, "a"), (2, "a")], &[(2, "a")], &[]), (vec![1], vec![]));
     }
 
-    /// However often a lane opens again, and however long its source takes to name what stands still.
+    /// However often a lane opens again, and however long its source takes to name what stands
+    /// still.
     #[test]
     fn nothing_goes_on_that_is_not_read() {
         assert_eq!(news(&[(1, "a"), (2, "a")], &[], &[1]), (vec![2], vec![]));

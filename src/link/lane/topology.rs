@@ -38,7 +38,8 @@ pub(super) struct Topology {
 }
 
 impl Session {
-    /// Take in all topics that there are. Records do not wait for it: none are read yet. What cannot be read goes on waiting, and the lane opens all the same.
+    /// Take in all topics that there are. Records do not wait for it: none are read yet. What
+    /// cannot be read goes on waiting, and the lane opens all the same.
     pub(super) fn take_in_all(&mut self) -> Result<(), Failure> {
         self.topology.told = Some(self.link.source.topology_version());
         let Looked { found, .. } = self.link.find_topics()?;
@@ -133,7 +134,8 @@ impl Session {
         Ok(())
     }
 
-    /// Take in topics: all of them with a few requests. Their partitions are read once both clusters have said where they begin and end.
+    /// Take in topics: all of them with a few requests. Their partitions are read once both
+    /// clusters have said where they begin and end.
     fn take_in(&mut self, topics: &[Chosen]) -> Result<(), Failure> {
         let topics = topics.iter().map(|chosen| (chosen, self.mine(&chosen.topic)));
         let topics: Vec<_> = topics.filter(|(_, mine)| !mine.is_empty()).collect();
@@ -151,7 +153,8 @@ impl Session {
         Ok(())
     }
 
-    /// Have a partition wait until it is known where it begins and ends. A loss that is stored is known already.
+    /// Have a partition wait until it is known where it begins and ends. A loss that is stored is
+    /// known already.
     fn await_partition(&mut self, partition: TopicPartition, topic: &Topic, target: &Topic) {
         if let Some(checkpoint) = self.checkpoints.get(&partition) {
             if let Some(doubted) = Doubted::stored(&partition, checkpoint) {

@@ -293,7 +293,8 @@ impl KafkaSource {
         }
     }
 
-    /// Find out what it means that partitions had nothing at their offsets, where their leaders have said what they have.
+    /// Find out what it means that partitions had nothing at their offsets, where their leaders
+    /// have said what they have.
     fn take_ranges(&mut self, now: Instant) {
         for Ranging { index, place, offset, range } in std::mem::take(&mut self.ranging) {
             let Some(done) = range.done() else {

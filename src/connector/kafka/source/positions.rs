@@ -16,7 +16,8 @@ use crate::model::TopicPartition;
 /// A partition's place in [`Positions`], for as long as the source lives.
 pub(super) type Index = usize;
 
-/// How long a partition waits when something was wrong with it. An election takes longer than the first wait, and its end is to be seen soon.
+/// How long a partition waits when something was wrong with it. An election takes longer than the
+/// first wait, and its end is to be seen soon.
 const WAITS: Waits =
     Waits { first: Duration::from_millis(20), longest: Duration::from_secs(1), for_help: Duration::from_secs(10) };
 
@@ -84,7 +85,8 @@ impl Position {
         self.tail_epoch = tail.leader_epoch;
     }
 
-    /// The first open transaction begins at `last_stable`, and there are records up to `high_watermark`. Both are negative where that is not known.
+    /// The first open transaction begins at `last_stable`, and there are records up to
+    /// `high_watermark`. Both are negative where that is not known.
     pub(super) fn note_open_transaction(&mut self, last_stable: i64, high_watermark: i64, now: Instant) {
         let is_open = (0..high_watermark).contains(&last_stable);
         let before = self.withheld.filter(|(before, _)| before.from == last_stable);
@@ -102,7 +104,8 @@ impl Position {
         if let Some(why) = self.trouble.as_ref().and_then(|trouble| trouble.told(now)) {
             return Some(why.clone());
         }
-        // What comes before it is to be read first, and one that another reader has seen may have ended.
+        // What comes before it is to be read first, and one that another reader has seen may have
+        // ended.
         let hangs = |(it, to): &(OpenTransaction, i64)| {
             (it.from..*to).contains(&self.next) && now.saturating_duration_since(it.since) >= TRANSACTION_AGE_MAX
         };

@@ -1,7 +1,7 @@
 //! The addresses of names.
 //!
-//! The system takes as long as it likes for a name, and cannot be told to stop. **Invariant:** one thread looks a name up, however many connections wait for
-//! it and however often they give up.
+//! The system takes as long as it likes for a name, and cannot be told to stop. **Invariant:** one
+//! thread looks a name up, however many connections wait for it and however often they give up.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

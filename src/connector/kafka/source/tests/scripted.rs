@@ -390,13 +390,13 @@ fn each_partition_has_an_answer_of_its_own_whatever_is_said_of_another() {
 #[test]
 fn a_leader_that_is_not_there_keeps_nobody_from_hearing_of_other_partitions() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let silent = silent.local_addr().map(|address| (silent, address.port())).expect("an address");
+    let port = silent.local_addr().expect("an address").port();
     let dead = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr()).expect("a port").port();
     for (leader, others, code) in [
         (-1, vec![], "no-leader"),
         (7, vec![], "broker-gone"),
         (2, vec![(2, dead)], "cannot-connect"),
-        (2, vec![(2, silent.1)], "broker-timeout"),
+        (2, vec![(2, port)], "broker-timeout"),
     ] {
         let broker = Scripted::start(Script { leader, others, ..Script::default() });
         let client = broker.client_that_waits(Duration::from_secs(3_600));
@@ -405,6 +405,9 @@ fn a_leader_that_is_not_there_keeps_nobody_from_hearing_of_other_partitions() {
         let codes = [ranges[1].as_ref().err(), ends[1].as_ref().err()].map(|why| why.map(|why| why.code));
         assert_eq!(codes, [Some(code); 2]);
     }
+    // It is waited for still, so nobody has asked it once more.
+    silent.set_nonblocking(true).expect("set");
+    assert_eq!(std::iter::from_fn(|| silent.accept().ok()).count(), 1);
 }
 
 /// A target too: what of it can be written to is no matter of the whole topic.
@@ -417,7 +420,8 @@ fn a_topic_whose_partition_nobody_leads_is_there() {
     assert!(matches!(&made[..], [Ok(topic)] if topic.partitions == 2), "{made:?}");
 }
 
-/// A partition that is named twice, as where copies share one of the target, is asked for once: brokers refuse the other.
+/// A partition that is named twice, as where copies share one of the target, is asked for once:
+/// brokers refuse the other.
 #[test]
 fn who_asks_twice_has_two_answers() {
     let broker = Scripted::start(Script::default());
@@ -426,7 +430,8 @@ fn who_asks_twice_has_two_answers() {
     assert!(ranges.len() == 2 && ranges.iter().all(Result::is_ok), "{ranges:?}");
 }
 
-/// What is there where nothing is at an offset is asked aside: a leader that does not say so holds up no other partition.
+/// What is there where nothing is at an offset is asked aside: a leader that does not say so holds
+/// up no other partition.
 #[test]
 fn an_offset_that_is_not_there_holds_up_no_other_partition() {
     let out_of_range = 1;
