@@ -11,6 +11,7 @@
 //! - Nothing retries inside: an [`Error`] says by its [`Class`] what the lane may do.
 
 mod acl;
+mod each;
 pub mod embedded;
 mod groups;
 pub mod kafka;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::acl::{Acl, AclTopics, Operation};
+pub use self::each::{Each, EpochEnd, Patience};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
 pub use self::stalled::{HANGING_TRANSACTION, OpenTransaction, STALLED_AFTER, Stalled, Trouble, Waits, poll_or_fail};
@@ -111,31 +113,6 @@ pub struct PartitionRange {
     pub log_start: i64,
     /// The offset that the next record will get.
     pub end: i64,
-}
-
-/// An answer for each of many partitions, in the order in which they were asked for: what is not
-/// known of one keeps nobody from hearing of the others.
-pub type Each<T> = Vec<Result<T, Error>>;
-
-/// How long what a cluster does not say at once is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// For some seconds, and a partition that moves not at all: the caller asks again.
-    Short,
-    /// For as long as it usually takes.
-    Long,
-}
-
-/// Where the records end that a partition got from the leader of an epoch, or of the last one
-/// before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EpochEnd {
-    /// Here.
-    At(i64),
-    /// The cluster is another one than it was, or an older copy of it: it knows no such epoch.
-    Unknown,
-    /// Nothing can be said of it.
-    Unsaid,
 }
 
 /// Something that holds topics.

@@ -119,7 +119,9 @@ mod tests {
         let waits = thread::spawn(move || one.resolve("hangs:1", patient));
         let waits_too = thread::spawn(move || other.resolve("hangs:1", patient));
         // The thread that looks it up and the list know the name, and so do those who wait.
+        let begun_to_wait = Instant::now();
         while lock(&resolver.under_way).get("hangs:1").is_none_or(|name| Arc::strong_count(name) < 4) {
+            assert!(begun_to_wait.elapsed() < Duration::from_secs(60), "they wait for other threads");
             thread::yield_now();
         }
         drop(go);
