@@ -11,6 +11,7 @@
 //! - Nothing retries inside: an [`Error`] says by its [`Class`] what the lane may do.
 
 mod acl;
+mod each;
 pub mod embedded;
 mod groups;
 pub mod kafka;
@@ -23,9 +24,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::acl::{Acl, AclTopics, Operation};
+pub use self::each::{Each, EpochEnd, Patience};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
-pub use self::stalled::{Stalled, poll_or_fail};
+pub use self::stalled::{HANGING_TRANSACTION, OpenTransaction, STALLED_AFTER, Stalled, Trouble, Waits, poll_or_fail};
 pub use self::standbys::Standbys;
 use crate::config::{MirrorMaker, heartbeat_topic, is_heartbeat, is_internal};
 use crate::model::{
@@ -124,14 +126,14 @@ pub trait Cluster: Send + Sync {
     /// What is in each partition of a topic.
     fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error>;
 
-    /// What is in each of many partitions, in their order. Asked at once, whatever topics they are of.
-    fn ranges_of(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
+    /// What is in each of many partitions. Asked at once, whatever topics they are of.
+    fn ranges_of(&self, partitions: &[TopicPartition], _patience: Patience) -> Each<PartitionRange> {
         partitions.iter().map(|partition| self.range(partition)).collect()
     }
 
-    /// Where partitions end, with what open transactions have written, in their order.
-    fn log_ends(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>, Error> {
-        Ok(self.ranges_of(partitions)?.into_iter().map(|range| range.end).collect())
+    /// Where partitions end, with what open transactions have written.
+    fn log_ends(&self, partitions: &[TopicPartition], patience: Patience) -> Each<i64> {
+        self.ranges_of(partitions, patience).into_iter().map(|range| Ok(range?.end)).collect()
     }
 
     /// How often in a row a lane may fail here before its link is called degraded.
@@ -163,13 +165,9 @@ pub trait Cluster: Send + Sync {
     /// Make a topic. One that exists gets more partitions if it has fewer, and keeps them otherwise.
     fn create_topic(&self, name: &str, partitions: u32) -> Result<Topic, Error>;
 
-    /// Where the records end that a partition got from the leader of an epoch, or of the last one before it that it knows. Partitions are left out of which nothing can
-    /// be said; `None`: the cluster is another one than it was, or an older copy of it, since it knows no such epoch.
-    fn ends_of_epochs(
-        &self,
-        _epochs: &[(TopicPartition, i32)],
-    ) -> Result<BTreeMap<TopicPartition, Option<i64>>, Error> {
-        Ok(BTreeMap::new())
+    /// Where the records end that partitions got from the leaders of these epochs.
+    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)], _patience: Patience) -> Each<EpochEnd> {
+        epochs.iter().map(|_| Ok(EpochEnd::Unsaid)).collect()
     }
 
     /// Make topics, or give them more partitions if they have fewer, and wait until all of them can be used. Answers each topic as it is, or why it
@@ -376,6 +374,21 @@ pub trait Source: Send {
     fn stalled(&self, _now: Instant) -> Vec<Stalled> {
         Vec::new()
     }
+
+    /// Whether a partition has been read without an error since it was sought, so that
+    /// [`Source::stalled`] says how it is now.
+    fn is_read(&self, _partition: &TopicPartition) -> bool {
+        true
+    }
+
+    /// The transactions that are open, by partition.
+    fn open_transactions(&self) -> BTreeMap<TopicPartition, OpenTransaction> {
+        BTreeMap::new()
+    }
+
+    /// Take over what a reader before this one has seen of a partition that was sought: if the
+    /// transaction is still the one that is open, it is as old as that.
+    fn recall(&mut self, _partition: &TopicPartition, _seen: OpenTransaction) {}
 
     /// The epoch of the leader that had the record before `next_offset` of a partition, or one that was read ahead, where the cluster has such. `None` as well
     /// while no record up to there was read since the partition was sought: an epoch that ended before `next_offset` would make what was copied look lost.

@@ -17,7 +17,7 @@ use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::background;
 use crate::config::failback_of;
-use crate::connector::Class;
+use crate::connector::{Class, Patience};
 use crate::link::failover::{FailedOver, Phase, Reason, ReturnError};
 use crate::link::supervisor::LinkState;
 use crate::link::{Desired, Failure, Link};
@@ -360,8 +360,8 @@ fn ends_of(back: &Link) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
         .filter(|topic| back.config().selects(&topic.name))
         .flat_map(|topic| (0..topic.partitions).map(|number| TopicPartition::new(topic.name.clone(), number)))
         .collect();
-    let ends = back.source().log_ends(&partitions)?;
-    Ok(partitions.into_iter().zip(ends).collect())
+    let ends = back.source().log_ends(&partitions, Patience::Long);
+    partitions.into_iter().zip(ends).map(|(partition, end)| Ok((partition, end?))).collect()
 }
 
 /// The same, of topics and partitions as they are at this moment: what nobody may write to any more is decided with it.

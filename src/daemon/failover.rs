@@ -13,7 +13,8 @@ use crate::api::control::{ControlError, ErrorKind};
 use crate::api::wire;
 use crate::background::{self, UnderWay};
 use crate::link::failover::{
-    Direction, FailedOver, FailoverError, FailoverRecord, Phase, Positions, Preview, Reason, Signs, Trigger, Wanted,
+    Direction, FailedOver, FailoverError, FailoverRecord, Partitions, Phase, Positions, Preview, Reason, Signs,
+    Trigger, Wanted, is_nothing_read,
 };
 use crate::link::supervisor::LinkState;
 use crate::link::{Failure, Link};
@@ -212,10 +213,12 @@ pub(super) fn way_back(id: &str) -> ControlError {
 }
 
 fn signs(link: &Link) -> Signs {
+    let (lags, partitions) = (link.lags(), link.each_lane(|_, lane| Partitions::of(lane)));
     Signs {
         source_answers: link.source_answer().map(|answer| answer.is_reachable()),
         target_answers: link.target_answer().map(|answer| answer.is_reachable()),
-        lag_records: link.lags().map(|lags| lags.partitions.values().map(|lag| lag.records).sum()),
+        nothing_is_read: is_nothing_read(&partitions, lags.as_ref().is_some_and(|lags| lags.is_silent)),
+        lag_records: lags.map(|lags| lags.partitions.values().map(|lag| lag.records).sum()),
         consecutive_failures: link.counters().consecutive_failures.load(std::sync::atomic::Ordering::Relaxed),
     }
 }

@@ -47,7 +47,9 @@ pub(super) struct View {
 /// What is known of a source partition.
 struct PartitionView {
     lane: u32,
-    progress: Progress,
+    /// How far the link has come; `None`: it has not begun, since the partition could not be read
+    /// yet.
+    progress: Option<Progress>,
     end: Option<i64>,
     lag: Option<u64>,
     lag_ms: Option<u64>,
@@ -66,6 +68,8 @@ impl View {
                 let end = ends.get(partition).copied();
                 partitions.insert(partition.clone(), PartitionView::new(number as u32, *progress, end, lag_ms));
             }
+            let not_begun = lane.stalled.keys().filter(|partition| !lane.committed.contains_key(partition));
+            partitions.extend(not_begun.map(|it| (it.clone(), PartitionView::not_begun(number as u32))));
         }
         let health = link.health();
         Self { link, at_target, state, failure, lanes, partitions, health }
@@ -217,7 +221,15 @@ impl PartitionView {
         let end = end.map(|end| end.max(progress.next_offset));
         let lag = end.map(|end| end.saturating_sub(progress.next_offset).unsigned_abs());
         let lag_ms = if lag == Some(0) { Some(0) } else { lag_ms.filter(|_| lag.is_some()) };
-        Self { lane, progress, end, lag, lag_ms }
+        Self { lane, progress: Some(progress), end, lag, lag_ms }
+    }
+
+    fn not_begun(lane: u32) -> Self {
+        Self { lane, progress: None, end: None, lag: None, lag_ms: None }
+    }
+
+    fn target_offset(&self) -> Option<i64> {
+        self.progress.map(|progress| progress.next_offset)
     }
 
     fn metrics(&self, name: &TopicPartition) -> wire::PartitionMetrics {
@@ -225,11 +237,11 @@ impl PartitionView {
             topic: name.topic.to_string(),
             partition: name.partition,
             source_offset: self.end,
-            target_offset: Some(self.progress.next_offset),
+            target_offset: self.target_offset(),
             lag: self.lag,
             lag_ms: self.lag_ms,
-            messages_replicated: self.progress.records_out,
-            bytes_replicated: self.progress.bytes_out,
+            messages_replicated: self.progress.map_or(0, |progress| progress.records_out),
+            bytes_replicated: self.progress.map_or(0, |progress| progress.bytes_out),
         }
     }
 
@@ -238,7 +250,7 @@ impl PartitionView {
             topic: name.topic.to_string(),
             partition: name.partition,
             source_offset: self.end,
-            target_offset: Some(self.progress.next_offset),
+            target_offset: self.target_offset(),
             lag: self.lag,
             lag_ms: self.lag_ms,
             error: stalled.map(trouble),

@@ -25,7 +25,7 @@ use super::reset::resets_of;
 use super::revision::{Content, History, RevisionRecord};
 use super::supervisor::{Link, Shared, history_of};
 use crate::config::{LinkConfig, Start};
-use crate::connector::{Class, Cluster, PartitionRange, RevisionStart};
+use crate::connector::{Class, Cluster, PartitionRange, Patience, RevisionStart};
 use crate::model::json_error::without_values;
 use crate::model::partition::lane_of;
 use crate::model::{Builtins, Checkpoint, LinkId, RevisionNumber, TopicId, TopicPartition, encode};
@@ -266,6 +266,11 @@ fn pasts(config: &LinkConfig, source: &dyn Cluster) -> Result<Vec<Past>, Failure
 fn past_of(config: &LinkConfig, source: &dyn Cluster, link: &LinkId) -> Result<Option<Past>, Failure> {
     loop {
         let history = history_of(source, link)?;
+        if history.revisions().iter().all(RevisionRecord::marks) {
+            // Nothing is asked of partitions then: one that cannot be read would keep all others
+            // from being copied.
+            return Ok(None);
+        }
         // In this order: what is copied after a revision that marks was stored is not taken for
         // unmarked.
         let mut copied = copied_by(source, link)?;
@@ -368,8 +373,8 @@ fn copied_by(cluster: &dyn Cluster, link: &LinkId) -> Result<Vec<Copied>, Failur
     if !cluster.knows_target_ends() {
         // Records of clients that came behind the last commit cannot be told from those of the commit.
         let partitions: Vec<TopicPartition> = copied.iter().map(|it| it.to.clone()).collect();
-        for (copied, end) in copied.iter_mut().zip(cluster.log_ends(&partitions)?) {
-            copied.end = end.max(copied.end);
+        for (copied, end) in copied.iter_mut().zip(cluster.log_ends(&partitions, Patience::Long)) {
+            copied.end = end?.max(copied.end);
         }
     }
     Ok(copied)

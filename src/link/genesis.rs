@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::lane::now_ms;
 use super::supervisor::{Link, Shared};
 use crate::config::{LANES_MAX, LinkConfig, Start};
-use crate::connector::{Class, Cluster, Error, Topic};
+use crate::connector::{Class, Cluster, Error, Patience, Topic};
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST, LAYOUT_OF_FAILOVER};
 use crate::model::{LinkId, TopicPartition, encode};
 
@@ -431,8 +431,8 @@ impl Link {
         let of =
             |topic: Topic| (0..topic.partitions).map(move |number| TopicPartition::new(topic.name.clone(), number));
         let partitions: Vec<TopicPartition> = topics.flat_map(of).collect();
-        let ranges = self.source().ranges_of(&partitions)?;
-        Ok(partitions.iter().map(ToString::to_string).zip(ranges.into_iter().map(|range| range.end)).collect())
+        let ranges = self.source().ranges_of(&partitions, Patience::Long);
+        partitions.iter().zip(ranges).map(|(partition, range)| Ok((partition.to_string(), range?.end))).collect()
     }
 }
 

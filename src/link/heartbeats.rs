@@ -17,7 +17,7 @@ use super::supervisor::{Link, Shared};
 use super::topics::notices::{About, Notice};
 use super::warden::Alarm;
 use crate::config::{LinkConfig, heartbeat_topic};
-use crate::connector::{Cluster, Target};
+use crate::connector::{Cluster, Patience, Target};
 use crate::model::{BatchBuilder, TopicPartition};
 
 /// How many heartbeats the quantiles are of.
@@ -132,7 +132,9 @@ impl Link {
 /// Make the topic of heartbeats in the source, and answer where its partition of a lane ends.
 pub(super) fn listen(source: &dyn Cluster, config: &LinkConfig, partition: &TopicPartition) -> Result<i64, Failure> {
     source.make_topics(&[target(config)])?.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(source.range(partition)?.end)
+    // No lane waits for that.
+    let range = source.ranges_of(std::slice::from_ref(partition), Patience::Short).pop();
+    Ok(range.transpose()?.ok_or_else(|| Failure::fatal("internal", "no answer came", "report this"))?.end)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::lane::now_ms;
 use super::observer::Aside;
 use super::status::lock;
-use crate::connector::Cluster;
+use crate::connector::{Cluster, Error, PartitionRange, Patience};
 use crate::model::TopicPartition;
 use crate::model::time::age_ms;
 
@@ -46,6 +46,8 @@ pub struct Lags {
     elsewhere: BTreeMap<TopicPartition, Lag>,
     /// How many more this daemon's lanes have.
     pub unknown: usize,
+    /// Whether the source says of no partition where it ends, whoever has its lane.
+    pub is_silent: bool,
     /// Since when each lane that is at work has had something to commit, and has not. Lanes that have nothing are left out.
     waiting: BTreeMap<u32, Instant>,
     /// Since when each partition of this daemon's lanes that are at work has had records, and has not moved.
@@ -64,6 +66,7 @@ impl Lags {
             partitions: (0..).zip(lags).map(name).collect(),
             elsewhere: BTreeMap::new(),
             unknown,
+            is_silent: false,
             waiting,
             standing: since.map(|since| (TopicPartition::new("t", 0), since)).into_iter().collect(),
         }
@@ -130,13 +133,12 @@ impl LagBoard {
     pub(super) fn measure(self: &Arc<Self>, source: &Arc<dyn Cluster>, lanes: Vec<LaneView>) {
         let (me, source) = (self.clone(), source.clone());
         let measure = move || {
-            // A source that does not answer would be asked topic by topic, and each would have to be waited for.
             if source.probe().is_ok() {
                 let partitions = lanes.iter().flat_map(|lane| &lane.committed).map(|(partition, _)| partition);
-                let ends = ends_of(&*source, partitions);
+                let Ends { known: ends, is_silent } = ends_of(&*source, partitions);
                 let written = |partition: &_, offset| source.timestamp_at(partition, offset).ok().flatten();
                 let lags = lock(&me.memory).measure(&lanes, &ends, written);
-                *lock(&me.last) = Some(Arc::new(lags));
+                *lock(&me.last) = Some(Arc::new(Lags { is_silent, ..lags }));
             }
         };
         // After a panic the last lags get old, and are not known then.
@@ -207,7 +209,8 @@ impl Memory {
         let (partitions, elsewhere): (BTreeMap<_, _>, BTreeMap<_, _>) =
             behind.iter().map(lag).partition(|(partition, _)| is_here.contains(partition));
         let unknown = here().count() - partitions.len();
-        Lags { at: Instant::now(), at_ms: now, unknown, partitions, elsewhere, waiting, standing }
+        let at = Instant::now();
+        Lags { at, at_ms: now, unknown, is_silent: false, partitions, elsewhere, waiting, standing }
     }
 
     /// Find out when the next records of some partitions were written: of those first that were asked for longest ago. Who has not come on since then
@@ -281,28 +284,42 @@ impl Known {
     }
 }
 
-/// Where source partitions end, as far as that is known. All are asked for at once; only if that fails, topic by topic.
-pub fn ends_of<'a>(
-    source: &dyn Cluster,
-    partitions: impl Iterator<Item = &'a TopicPartition>,
-) -> BTreeMap<TopicPartition, i64> {
+/// What a source says of where its partitions end.
+#[derive(Debug)]
+pub struct Ends {
+    /// As far as it is known.
+    pub known: BTreeMap<TopicPartition, i64>,
+    /// Whether it says nothing of all that it was asked for.
+    pub is_silent: bool,
+}
+
+impl Ends {
+    fn of(answers: impl Iterator<Item = (TopicPartition, Result<PartitionRange, Error>)>) -> Self {
+        let (mut known, mut unsaid) = (BTreeMap::new(), 0_usize);
+        for (partition, range) in answers {
+            match range {
+                Ok(range) => drop(known.insert(partition, range.end)),
+                Err(_) => unsaid += 1,
+            }
+        }
+        Self { is_silent: known.is_empty() && unsaid > 0, known }
+    }
+}
+
+/// Ask a source where those of these partitions end that it has.
+pub fn ends_of<'a>(source: &dyn Cluster, partitions: impl Iterator<Item = &'a TopicPartition>) -> Ends {
     let there = source.topics().unwrap_or_default().into_iter();
     let there: BTreeMap<_, _> = there.map(|topic| (topic.name, topic.partitions)).collect();
     let is_there = |partition: &&TopicPartition| there.get(&partition.topic) > Some(&partition.partition);
     let asked: Vec<TopicPartition> = partitions.filter(is_there).cloned().collect();
-    let ends = |asked: &[TopicPartition]| -> Option<BTreeMap<TopicPartition, i64>> {
-        let ranges = source.ranges_of(asked).ok()?;
-        Some(asked.iter().cloned().zip(ranges.into_iter().map(|range| range.end)).collect())
-    };
-    ends(&asked).unwrap_or_else(|| {
-        let topics = asked.chunk_by(|one, other| one.topic == other.topic);
-        topics.filter_map(ends).flatten().collect()
-    })
+    let ranges = source.ranges_of(&asked, Patience::Short);
+    Ends::of(asked.into_iter().zip(ranges))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::{Class, Each};
     use crate::link::double::Panics;
 
     fn partition(number: u32) -> TopicPartition {
@@ -341,6 +358,24 @@ mod tests {
         assert_eq!((lags.partitions.len(), lags.unknown), (2, 1), "where partition 2 ends is not known");
         assert!(!lags.are_all_known());
         assert_eq!(lags.worst_ms(), behind.ms);
+    }
+
+    #[test]
+    fn a_source_is_silent_if_it_says_nothing_of_what_it_is_asked() {
+        let range = |end| Ok(PartitionRange { log_start: 0, end });
+        let no_leader = || {
+            Err(Error {
+                class: Class::Reopen,
+                code: "no-leader",
+                message: "nobody leads it".to_owned(),
+                remedy: "wait",
+            })
+        };
+        let ends = |answers: Each<PartitionRange>| Ends::of((0..).map(partition).zip(answers));
+        let some = ends(vec![no_leader(), range(7)]);
+        assert_eq!((some.known, some.is_silent), (BTreeMap::from([(partition(1), 7)]), false));
+        assert!(ends(vec![no_leader(), no_leader()]).is_silent);
+        assert!(!ends(Vec::new()).is_silent, "it was asked for nothing");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It opens (fence, read the checkpoints, seek), then reads, transforms and writes batches, and commits at intervals. After
 //! any doubt it drops what it has in memory and opens again: that is the only recovery there is.
 
+mod awaited;
 mod heartbeat;
 mod output;
 mod past;
@@ -25,7 +26,6 @@ use super::genesis::Genesis;
 use super::journal;
 use super::memory::{self, Memory};
 use super::orders::{Desired, Turn};
-use super::pipeline::Pipeline;
 use super::run::{Processed, Run, Search, Stop};
 use super::status::{LaneState, LaneStatus, Progress, lock};
 use super::supervisor::Shared;
@@ -34,7 +34,8 @@ use crate::config::LinkConfig;
 use crate::connector::{Class, Commit, LaneSettings, Opened, Polled, RevisionStart, Sink, Source};
 pub(super) use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, LastRecord, RevisionNumber, TopicId, TopicPartition};
-use past::{Doubted, Read, checkpoint, looked_at_again};
+use awaited::Awaited;
+use past::{Doubted, Read, check_revision, checkpoint, looked_at_again};
 use stalled::Looks;
 use transaction::Transaction;
 use unnamed::Unnamed;
@@ -75,6 +76,7 @@ impl Lane {
                     return self.status(|status| {
                         status.state = LaneState::Stopped;
                         status.stalled.clear();
+                        status.open_transactions.clear();
                     });
                 }
                 Turn::Here => self.work(),
@@ -85,6 +87,7 @@ impl Lane {
                         status.state = LaneState::Elsewhere;
                         status.failure = None;
                         status.stalled.clear();
+                        status.open_transactions.clear();
                     });
                     self.link.orders.wait_turn(self.number, turn, None);
                 }
@@ -195,6 +198,8 @@ struct Session {
     heartbeats: Option<Arc<str>>,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     positions: BTreeMap<TopicPartition, Position>,
+    /// Partitions that are not read yet.
+    awaited: Awaited,
     /// Losses that were found, and are not all stored.
     doubted: Vec<Doubted>,
     unnamed: Unnamed,
@@ -234,6 +239,7 @@ impl Session {
             memory: Memory::default(),
             checkpoints,
             positions: BTreeMap::new(),
+            awaited: Awaited::default(),
             doubted: Vec::new(),
             unnamed: Unnamed::new(Instant::now()),
             looks: Looks::new(Instant::now()),
@@ -576,17 +582,6 @@ pub(super) fn settings(config: &LinkConfig, genesis: &Genesis, lane: u32) -> Lan
         transaction_timeout: Duration::from_millis(config.config.transaction_timeout_ms),
         exactly_once: config.config.enable_exactly_once,
         compression: config.config.compression,
-    }
-}
-
-fn check_revision(committed: Option<RevisionNumber>, pipeline: &Pipeline) -> Result<(), Failure> {
-    match committed {
-        Some(committed) if committed > pipeline.number() => Err(Failure::fatal(
-            "revision-unknown",
-            format!("the target was written under revision {committed}, and {} is the newest known", pipeline.number()),
-            "the link's history in the target is damaged: restore the target",
-        )),
-        _ => Ok(()),
     }
 }
 

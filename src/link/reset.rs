@@ -17,7 +17,7 @@ use super::memory::{DROPS_OF_COMMIT, Drops};
 use super::orders::{Desired, Order};
 use super::status::lock;
 use super::supervisor::Link;
-use crate::connector::{Class, Cluster, Commit, Error, Opened, Sink, Target, Topic};
+use crate::connector::{Class, Cluster, Commit, Error, Opened, Patience, Sink, Target, Topic};
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::partition::lane_of;
 use crate::model::{
@@ -213,7 +213,7 @@ impl Link {
         let ranges = self.source().ranges(&topic.name)?;
         let ends: Vec<_> =
             (0..target.partitions).map(|number| TopicPartition::new(target.name.clone(), number)).collect();
-        let ends = self.target().log_ends(&ends)?;
+        let ends: Vec<i64> = self.target().log_ends(&ends, Patience::Long).into_iter().collect::<Result<_, _>>()?;
         let place = |number: u32| {
             let partition = TopicPartition::new(topic.name.clone(), number);
             let range = *ranges.get(number as usize).ok_or_else(|| gone(&partition))?;

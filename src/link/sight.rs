@@ -126,7 +126,7 @@ impl Link {
         if lanes.is_empty() {
             lanes = self.lanes_in_target().unwrap_or_default();
         }
-        ends_of(&**self.source(), lanes.iter().flat_map(|lane| lane.committed.keys()))
+        ends_of(&**self.source(), lanes.iter().flat_map(|lane| lane.committed.keys())).known
     }
 }
 

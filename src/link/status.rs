@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use super::histogram::Timings;
+use crate::connector::OpenTransaction;
 use crate::model::{RevisionNumber, TopicPartition};
 
 /// How far back rates look.
@@ -48,6 +49,9 @@ pub struct LaneStatus {
     pub failure: Option<Failure>,
     /// Why some of its partitions stand still while it reads the others.
     pub stalled: BTreeMap<TopicPartition, Failure>,
+    /// The transactions that are open in its partitions of the source: a lane that opens again
+    /// knows how old they are.
+    pub open_transactions: BTreeMap<TopicPartition, OpenTransaction>,
     /// The daemon that has it, if that is another one and known.
     pub daemon: Option<Arc<str>>,
 }

@@ -33,6 +33,7 @@ mod left_out;
 mod log;
 mod lying;
 mod metrics;
+mod opening;
 mod oracle;
 mod owner;
 mod past;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidegate::api::wire::{FailoverEvent, LinkStatus, Verification};
 use tidegate::config::{Config, LinkConfig};
 use tidegate::connector::embedded::EmbeddedCluster;
-use tidegate::connector::{Cluster, Source};
+use tidegate::connector::{Cluster, Patience, Source};
 use tidegate::link::failover::{Phase, Reason, Wanted};
 use tidegate::link::{Desired, Link};
 use tidegate::model::{BatchBuilder, LinkId, TopicPartition};
@@ -212,9 +212,9 @@ impl Net {
         let link = &self.links[id];
         let partitions: Vec<TopicPartition> = topics.iter().map(|topic| TopicPartition::new(*topic, 0)).collect();
         wait_until(&format!("{id} has copied everything"), || {
-            let (ends, at) = (link.source().log_ends(&partitions).expect("known"), link.committed().expect("known"));
-            let is_over = |(partition, end): (&TopicPartition, &i64)| at.get(partition).copied().unwrap_or(0) >= *end;
-            partitions.iter().zip(&ends).all(is_over)
+            let (ends, at) = (link.source().log_ends(&partitions, Patience::Long), link.committed().expect("known"));
+            let mut ends = partitions.iter().zip(ends).map(|(partition, end)| (partition, end.expect("known")));
+            ends.all(|(partition, end)| at.get(partition).copied().unwrap_or(0) >= end)
         });
     }
 

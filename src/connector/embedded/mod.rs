@@ -13,12 +13,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Class, Cluster, Copying, Error, LaneSettings, PartitionRange, RevisionStart, SettingChanges, Sink, Source,
-    Standbys, Target, Topic, TopicSettings, check_name,
+    Class, Cluster, Copying, Each, EpochEnd, Error, LaneSettings, PartitionRange, Patience, RevisionStart,
+    SettingChanges, Sink, Source, Standbys, Target, Topic, TopicSettings, check_name,
 };
 use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, Digest, LinkId, Standby, StandbyTopics, TopicPartition};
-use crate::store::{Append, Command, EpochEnd, Outcome, Packer, Replacement, Retention, Store, StoredTopic, stored};
+use crate::store::{
+    Append, Command, EpochEnd as StoredEpochEnd, Outcome, Packer, Replacement, Retention, Store, StoredTopic, stored,
+};
 use sink::EmbeddedSink;
 use source::EmbeddedSource;
 
@@ -121,18 +123,14 @@ impl Cluster for EmbeddedCluster {
         Ok(self.store.timestamp_at(topic.id, partition.partition, offset)?)
     }
 
-    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, Option<i64>>, Error> {
+    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)], _patience: Patience) -> Each<EpochEnd> {
         let end = |(partition, epoch): &(TopicPartition, i32)| {
             let topic = find(&self.store, &partition.topic)?;
-            let known = match u32::try_from(*epoch) {
-                Ok(epoch) => self.store.end_of_epoch(topic.id, partition.partition, epoch)?,
-                Err(_) => EpochEnd::Unknown,
-            };
-            let end = match known {
-                EpochEnd::At(end) => Some(end),
-                EpochEnd::Unknown => None,
-            };
-            Ok((partition.clone(), end))
+            let Ok(epoch) = u32::try_from(*epoch) else { return Ok(EpochEnd::Unknown) };
+            Ok(match self.store.end_of_epoch(topic.id, partition.partition, epoch)? {
+                StoredEpochEnd::At(end) => EpochEnd::At(end),
+                StoredEpochEnd::Unknown => EpochEnd::Unknown,
+            })
         };
         epochs.iter().map(end).collect()
     }

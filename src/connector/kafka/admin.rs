@@ -14,6 +14,7 @@ use super::client::{Client, Isolation, LATEST, topic_name};
 use super::error::{self, Code};
 use super::limits::Limit;
 use super::meta::Meta;
+use super::metadata::TopicMetadata;
 use super::topic_id;
 use super::wire::Call;
 use crate::connector::{Error, Target, Topic, TopicSettings};
@@ -32,6 +33,10 @@ pub(super) struct Admin {
     meta: Meta,
     /// The replicas of topics that are made; -1 is the broker's default.
     replication_factor: i16,
+}
+
+fn described(name: &Arc<str>, topic: &TopicMetadata) -> Topic {
+    Topic { name: name.clone(), id: topic_id(topic.id), partitions: topic.leaders.len() as u32 }
 }
 
 impl Admin {
@@ -79,7 +84,15 @@ impl Admin {
             refused.extend(self.widen(&narrow)?);
         }
         let wanted = |target: &Target| if widens { target.partitions as usize } else { 1 };
-        let made = self.await_made(targets, &refused, wanted)?;
+        // One that is as it should be is not waited for: which of its partitions nobody leads now
+        // shows when they are asked for, and concerns no other.
+        let is_there = |target: &&Target| widens && has(target).is_some_and(|has| has >= wanted(target));
+        let (there, awaited): (Vec<&Target>, Vec<&Target>) = targets.iter().partition(is_there);
+        let mut made = self.await_made(awaited, &refused, wanted)?;
+        made.extend(there.into_iter().filter_map(|target| {
+            let (name, topic) = known.topics.get_key_value(&target.topic)?;
+            Some((name.clone(), described(name, topic)))
+        }));
         let changed = missing.into_iter().chain(narrow).filter(|target| !refused.contains_key(&target.topic));
         self.await_served(changed.filter(|target| made.contains_key(&target.topic)))?;
         let result = |target: &Target| match (refused.get(&target.topic), made.get(&target.topic)) {
@@ -93,12 +106,12 @@ impl Admin {
     /// Wait until the topics are there, each with as many partitions as are wanted, and with leaders. What is not there in the end is left out.
     fn await_made(
         &self,
-        targets: &[Target],
+        mut awaited: Vec<&Target>,
         refused: &HashMap<Arc<str>, Error>,
         wanted: impl Fn(&Target) -> usize,
     ) -> Result<HashMap<Arc<str>, Topic>, Error> {
         let mut made = HashMap::new();
-        let mut awaited: Vec<&Target> = targets.iter().filter(|target| !refused.contains_key(&target.topic)).collect();
+        awaited.retain(|target| !refused.contains_key(&target.topic));
         let deadline = Instant::now() + CREATE_PATIENCE;
         loop {
             let metadata = self.client.recent()?;
@@ -107,8 +120,7 @@ impl Admin {
                 let ready =
                     topic.leaders.len() >= wanted(target) && topic.leaders.iter().all(|leader| leader.broker.is_some());
                 if ready {
-                    let (name, partitions) = (target.topic.clone(), topic.leaders.len() as u32);
-                    made.insert(name.clone(), Topic { name, id: topic_id(topic.id), partitions });
+                    made.insert(target.topic.clone(), described(&target.topic, topic));
                 }
                 !ready
             });
@@ -205,6 +217,7 @@ impl Admin {
         }
         let stated = self.stated(&unknown)?;
         let (mut limits, now) = (self.client.limits(), Instant::now());
+        limits.keep(|topic| there.topics.contains_key(topic));
         stated.into_iter().for_each(|(name, stated)| limits.learn(name, stated, now));
         Ok(())
     }

@@ -1,4 +1,5 @@
 //! What all lanes of a cluster share: where its brokers are, and which of them leads a partition.
+//! What leaders are asked is in [`leaders`](super::leaders).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -7,21 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
-use kafka_protocol::messages::{
-    FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, TopicName,
-};
+use kafka_protocol::messages::{FindCoordinatorRequest, MetadataRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use super::error::{self, Code};
+pub(super) use super::leaders::LATEST;
+use super::leaders::Late;
 use super::limits::Limits;
 pub(super) use super::metadata::Metadata;
 use super::pace::Windows;
 use super::wire::{Call, Connection, Settings, WireError};
 use crate::background;
-use crate::connector::{Error, PartitionRange};
-use crate::model::TopicPartition;
+use crate::connector::Error;
 
 /// How old what is known of a cluster may be before it is asked again.
 const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
@@ -29,8 +27,9 @@ const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
 /// How soon it may be asked again, however many lanes want to.
 const METADATA_AGE_MIN: Duration = Duration::from_millis(25);
 
-/// How long a partition that was just made, or moves, is waited for.
-const MOVE_PATIENCE: Duration = Duration::from_secs(15);
+/// How many connections are kept for requests that any broker answers: more are seldom asked at
+/// once.
+const ANY_KEPT: usize = 4;
 
 /// How long a broker is waited for before the next one is asked beside it: longer than an answer takes over any distance.
 const ASK_NEXT_AFTER: Duration = Duration::from_secs(1);
@@ -50,10 +49,11 @@ pub(super) struct Client {
     me: Weak<Client>,
     /// Grows with each change of the topics or of their numbers of partitions.
     topology: AtomicU64,
-    /// For requests that any broker answers. Nobody holds it for longer than a request takes.
-    any: Mutex<Option<Connection>>,
+    /// For requests that any broker answers, when nobody uses them.
+    any: Mutex<Vec<Connection>>,
     /// For requests to one broker, when nobody uses them.
     idle: Mutex<BTreeMap<i32, Connection>>,
+    late: Late,
     limits: Mutex<Limits>,
     windows: Mutex<Windows>,
 }
@@ -102,8 +102,9 @@ impl Client {
             asks_aside: AtomicBool::new(false),
             me: me.clone(),
             topology: AtomicU64::new(0),
-            any: Mutex::new(None),
+            any: Mutex::default(),
             idle: Mutex::default(),
+            late: Late::default(),
             limits: Mutex::default(),
             windows: Mutex::default(),
         })
@@ -111,6 +112,16 @@ impl Client {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Itself, for work on another thread.
+    pub(super) fn shared(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    /// The brokers that have not answered in time.
+    pub(super) fn late(&self) -> &Late {
+        &self.late
     }
 
     /// How large the record batches may be that topics take, as far as it is known.
@@ -242,8 +253,10 @@ impl Client {
         R: Call + Clone + Send + 'static,
         R::Answer: Send + 'static,
     {
-        let mut any = lock(&self.any);
-        let kept = any.take().and_then(usable).map(Asking::On).into_iter();
+        // Nobody holds the lock while a broker is asked: one that hangs would keep all others
+        // waiting.
+        let kept = lock(&self.any).pop();
+        let kept = kept.and_then(usable).map(Asking::On).into_iter();
         let ways = kept.chain(self.addresses().into_iter().map(Asking::At)).map(|asking| {
             let (settings, request) = (self.settings.clone(), request.clone());
             move || asking.ask(&settings, &request)
@@ -251,7 +264,10 @@ impl Client {
         let deadline = Instant::now() + self.settings.connect_timeout + self.settings.request_timeout;
         match background::first_of("ask", ways, ASK_NEXT_AFTER, deadline) {
             Some(Ok((answer, connection))) => {
-                *any = Some(connection);
+                let mut any = lock(&self.any);
+                if any.len() < ANY_KEPT {
+                    any.push(connection);
+                }
                 Ok(answer)
             }
             Some(Err(error)) => Err(error.into()),
@@ -315,201 +331,12 @@ impl Client {
         let found = answer.coordinators.first().ok_or_else(|| error::not_asked("FindCoordinator"))?;
         Ok(Code(found.error_code).check().map(|()| found.node_id.0))
     }
-
-    /// [`Client::ranges`] of one partition.
-    ///
-    /// # Errors
-    /// As those of [`Client::ranges`].
-    pub(super) fn range(&self, partition: &TopicPartition, isolation: Isolation) -> Result<PartitionRange, Error> {
-        let found = self.ranges(std::slice::from_ref(partition), isolation)?;
-        found.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"))
-    }
-
-    /// Where partitions begin and where they end. `isolation` decides whether records of open transactions count at the end. A partition that was just made or
-    /// moves is waited for.
-    ///
-    /// # Errors
-    /// As those of [`Client::offsets`]; or a partition ends before it begins.
-    pub(super) fn ranges(
-        &self,
-        partitions: &[TopicPartition],
-        isolation: Isolation,
-    ) -> Result<BTreeMap<TopicPartition, PartitionRange>, Error> {
-        // In this order: a partition may lose records at its start between the two, but it only grows at its end.
-        let starts = self.offsets(partitions, EARLIEST, Isolation::ReadUncommitted)?;
-        let ends = self.offsets(partitions, LATEST, isolation)?;
-        let range = |(partition, log_start): (TopicPartition, i64)| {
-            let end = *ends.get(&partition).ok_or_else(|| error::not_asked("ListOffsets"))?;
-            if end < log_start {
-                return Err(error::impossible(&partition, &format!("it begins at {log_start} and ends at {end}")));
-            }
-            Ok((partition, PartitionRange { log_start, end }))
-        };
-        starts.into_iter().map(range).collect()
-    }
-
-    /// Where partitions begin ([`EARLIEST`]) or end ([`LATEST`]): all that were asked for, and no other. `isolation` decides whether open transactions count. A partition that
-    /// was just made or moves is waited for.
-    ///
-    /// # Errors
-    /// One of them is not known, or a broker does not answer.
-    pub(super) fn offsets(
-        &self,
-        partitions: &[TopicPartition],
-        at: i64,
-        isolation: Isolation,
-    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        let mut found = BTreeMap::new();
-        let mut asked = partitions.to_vec();
-        self.until_settled("the offsets", || {
-            let refused = self.offsets_now(&asked, at, isolation, &mut found)?;
-            asked = refused.keys().cloned().collect();
-            Ok(refused)
-        })?;
-        Ok(found)
-    }
-
-    /// Ask again and again as long as partitions are refused because they move. `ask` answers those whose brokers refuse to say; `what` is asked for.
-    fn until_settled(
-        &self,
-        what: &str,
-        mut ask: impl FnMut() -> Result<BTreeMap<TopicPartition, Code>, Error>,
-    ) -> Result<(), Error> {
-        let deadline = Instant::now() + MOVE_PATIENCE;
-        loop {
-            let refused = ask()?;
-            let Some((place, code)) = refused.first_key_value() else { return Ok(()) };
-            if !refused.values().all(|code| code.is_moving()) || Instant::now() > deadline {
-                self.refresh()?;
-                return Err(code.error(&format!("{what} of {place}")));
-            }
-            self.refresh_in_a_moment()?;
-        }
-    }
-
-    /// The same without waiting. Answers the partitions whose brokers refuse to say.
-    fn offsets_now(
-        &self,
-        partitions: &[TopicPartition],
-        at: i64,
-        isolation: Isolation,
-        found: &mut BTreeMap<TopicPartition, i64>,
-    ) -> Result<BTreeMap<TopicPartition, Code>, Error> {
-        let metadata = self.metadata()?;
-        let mut by_broker: BTreeMap<i32, BTreeMap<Arc<str>, Vec<ListOffsetsPartition>>> = BTreeMap::new();
-        for partition in partitions {
-            let (broker, leader) = metadata.leader(partition).inspect_err(|_| drop(self.refresh()))?;
-            let wanted = ListOffsetsPartition::default()
-                .with_partition_index(partition.partition as i32)
-                .with_current_leader_epoch(leader.epoch)
-                .with_timestamp(at);
-            by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
-        }
-        let asked: BTreeSet<&TopicPartition> = partitions.iter().collect();
-        let mut refused = BTreeMap::new();
-        for (broker, topics) in by_broker {
-            let topics = topics.into_iter().map(|(name, partitions)| {
-                ListOffsetsTopic::default().with_name(topic_name(&name)).with_partitions(partitions)
-            });
-            let request = ListOffsetsRequest::default()
-                .with_replica_id((-1).into())
-                .with_isolation_level(isolation as i8)
-                .with_topics(topics.collect());
-            let answer = self.call_broker(broker, &request)?;
-            for topic in answer.topics {
-                for partition in topic.partitions {
-                    let place = TopicPartition::new(topic.name.0.as_str(), partition.partition_index as u32);
-                    match Code(partition.error_code) {
-                        _ if !asked.contains(&place) => return Err(error::not_asked("ListOffsets")),
-                        Code(0) if partition.offset < 0 => {
-                            return Err(error::impossible(
-                                &place,
-                                &format!("it has an offset of {}", partition.offset),
-                            ));
-                        }
-                        Code(0) => drop(found.insert(place, partition.offset)),
-                        code => drop(refused.insert(place, code)),
-                    }
-                }
-            }
-        }
-        Ok(refused)
-    }
-}
-
-impl Client {
-    /// Where the records end that partitions have of leaders up to an epoch. Partitions are left out whose leaders know nothing of it; one that moves is waited for, since what
-    /// was lost when it moved is found out by this.
-    ///
-    /// # Errors
-    /// A partition is not known, or a broker does not answer.
-    pub(super) fn ends_of_epochs(
-        &self,
-        epochs: &[(TopicPartition, i32)],
-    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-        let mut found = BTreeMap::new();
-        let mut asked = epochs.to_vec();
-        self.until_settled("the end of an epoch", || {
-            let refused = self.ends_of_epochs_now(&asked, &mut found)?;
-            asked.retain(|(partition, _)| refused.contains_key(partition));
-            Ok(refused)
-        })?;
-        Ok(found)
-    }
-
-    /// The same without waiting. Answers the partitions whose brokers refuse to say.
-    fn ends_of_epochs_now(
-        &self,
-        epochs: &[(TopicPartition, i32)],
-        found: &mut BTreeMap<TopicPartition, i64>,
-    ) -> Result<BTreeMap<TopicPartition, Code>, Error> {
-        let metadata = self.metadata()?;
-        let mut by_broker: BTreeMap<i32, BTreeMap<Arc<str>, Vec<OffsetForLeaderPartition>>> = BTreeMap::new();
-        for (partition, epoch) in epochs {
-            let (broker, leader) = metadata.leader(partition).inspect_err(|_| drop(self.refresh()))?;
-            let wanted = OffsetForLeaderPartition::default()
-                .with_partition(partition.partition as i32)
-                .with_current_leader_epoch(leader.epoch)
-                .with_leader_epoch(*epoch);
-            by_broker.entry(broker).or_default().entry(partition.topic.clone()).or_default().push(wanted);
-        }
-        let asked: BTreeMap<&TopicPartition, i32> = epochs.iter().map(|(place, epoch)| (place, *epoch)).collect();
-        let mut refused = BTreeMap::new();
-        for (broker, topics) in by_broker {
-            let topics = topics.into_iter().map(|(name, partitions)| {
-                OffsetForLeaderTopic::default().with_topic(topic_name(&name)).with_partitions(partitions)
-            });
-            let request =
-                OffsetForLeaderEpochRequest::default().with_replica_id((-1).into()).with_topics(topics.collect());
-            for topic in self.call_broker(broker, &request)?.topics {
-                for partition in topic.partitions {
-                    let place = TopicPartition::new(topic.topic.0.as_str(), partition.partition as u32);
-                    let epoch = *asked.get(&place).ok_or_else(|| error::not_asked("OffsetForLeaderEpoch"))?;
-                    match Code(partition.error_code) {
-                        Code(0) if partition.end_offset < 0 => {}
-                        Code(0) if partition.leader_epoch > epoch => {
-                            let found = partition.leader_epoch;
-                            return Err(error::impossible(&place, &format!("epoch {epoch} or one before is {found}")));
-                        }
-                        Code(0) => drop(found.insert(place, partition.end_offset)),
-                        code => drop(refused.insert(place, code)),
-                    }
-                }
-            }
-        }
-        Ok(refused)
-    }
 }
 
 /// A connection that was kept, if it is still of use.
 fn usable(mut connection: Connection) -> Option<Connection> {
     connection.outlasted_rest(Instant::now()).then_some(connection)
 }
-
-/// Asks [`Client::offsets`] for the first offset.
-pub(super) const EARLIEST: i64 = -2;
-/// Asks [`Client::offsets`] for the offset after the last one.
-pub(super) const LATEST: i64 = -1;
 
 /// What a coordinator is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,8 +22,9 @@ use super::wire::Settings;
 use crate::config::{KafkaConfig, MirrorMaker};
 
 use crate::connector::{
-    Acl, Cluster, Colleague, Copied, CopiedPartition, Copying, Error, Group, GroupOffsets, LaneGroup, LaneSettings,
-    Membership, PartitionRange, RevisionStart, SettingChanges, Sink, Source, Target, Topic, TopicSettings, check_name,
+    Acl, Cluster, Colleague, Copied, CopiedPartition, Copying, Each, EpochEnd, Error, Group, GroupOffsets, LaneGroup,
+    LaneSettings, Membership, PartitionRange, Patience, RevisionStart, SettingChanges, Sink, Source, Target, Topic,
+    TopicSettings, check_name,
 };
 use crate::model::{Batch, Checkpoint, Compression, Digest, LinkId, TopicId, TopicPartition};
 
@@ -78,13 +79,6 @@ impl KafkaCluster {
         let name: Arc<str> = topic.into();
         let (_, partitions) = self.admin.find(&name)?.ok_or_else(|| error::unknown_topic(topic))?;
         Ok((0..partitions).map(|partition| TopicPartition::new(name.clone(), partition)).collect())
-    }
-
-    fn ask_ranges(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
-        // What a reader can see: nothing behind the first open transaction.
-        let found = self.client.ranges(partitions, Isolation::ReadCommitted)?;
-        let range = |partition| found.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"));
-        partitions.iter().map(range).collect()
     }
 
     /// Every record that the lanes of a link have written of themselves and that still counts.
@@ -145,27 +139,24 @@ impl Cluster for KafkaCluster {
     }
 
     fn ranges(&self, topic: &str) -> Result<Vec<PartitionRange>, Error> {
-        self.ask_ranges(&self.partitions_of(topic)?)
+        self.ranges_of(&self.partitions_of(topic)?, Patience::Long).into_iter().collect()
     }
 
-    fn ranges_of(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
-        self.ask_ranges(partitions)
+    /// What a reader can see: nothing behind the first open transaction.
+    fn ranges_of(&self, partitions: &[TopicPartition], patience: Patience) -> Each<PartitionRange> {
+        self.client.ranges_of(partitions, Isolation::ReadCommitted, patience)
     }
 
-    fn log_ends(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>, Error> {
-        let ends = self.client.offsets(partitions, LATEST, Isolation::ReadUncommitted)?;
-        let end = |partition| ends.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"));
-        partitions.iter().map(end).collect()
+    fn log_ends(&self, partitions: &[TopicPartition], patience: Patience) -> Each<i64> {
+        self.client.offsets_of(partitions, LATEST, Isolation::ReadUncommitted, patience)
     }
 
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error> {
-        let found = self.ask_ranges(std::slice::from_ref(partition))?;
-        found.first().copied().ok_or_else(|| error::not_asked("ListOffsets"))
+        self.client.range(partition, Isolation::ReadCommitted)
     }
 
-    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)]) -> Result<BTreeMap<TopicPartition, Option<i64>>, Error> {
-        let ends = self.client.ends_of_epochs(epochs)?;
-        Ok(ends.into_iter().map(|(partition, end)| (partition, Some(end))).collect())
+    fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)], patience: Patience) -> Each<EpochEnd> {
+        self.client.ends_of_epochs(epochs, patience)
     }
 
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
@@ -345,7 +336,7 @@ impl Cluster for KafkaCluster {
         };
         let targets: Vec<TopicPartition> = targets.into_iter().filter(is_there).collect();
         // The ends come first: what is below them has been written by now, so it is in what is read next.
-        let ranges = targets.iter().cloned().zip(self.ask_ranges(&targets)?).collect();
+        let ranges = self.client.ranges(&targets, Isolation::ReadCommitted)?;
         index.follow(&self.client, &self.admin)?;
         let mut copied = Copied { ranges, ..Copied::default() };
         let mut inside = BTreeMap::new();

@@ -1,6 +1,7 @@
 //! What brokers answer when something is wrong, in words.
 
 use std::fmt;
+use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 
@@ -122,6 +123,26 @@ impl fmt::Display for Code {
 
 /// What helps where a record batch will never be read.
 const SKIP: &str = "skip the record batch: `tidegate link reset LINK --topic TOPIC --partition PARTITION --to OFFSET`, with the offset behind it";
+
+/// The error that a leader does not say `what` was asked of a partition.
+pub(super) fn not_said(what: &str, partition: &TopicPartition, code: Code) -> Error {
+    let error = code.error(&format!("{what} of {partition}"));
+    match code {
+        Code::TOPIC_AUTHORIZATION_FAILED => Error {
+            message: format!(
+                "we may not ask for {what} of {partition}: the ACL that is missing is Describe on its topic"
+            ),
+            ..error
+        },
+        _ => error,
+    }
+}
+
+/// The error that a broker has not answered by now.
+pub(super) fn silent(broker: i32, waited: Duration) -> Error {
+    let message = format!("broker {broker} has not answered for {} s", waited.as_secs());
+    again("broker-timeout", message, "look at the broker and at the network")
+}
 
 /// Record batches that cannot be read, whoever reads them: that does not go away by itself.
 pub(super) fn undecodable(partition: &TopicPartition, error: &records::Error) -> Error {

@@ -191,6 +191,11 @@ impl Limits {
         self.topics.insert(topic, Known { limit: Limit { stated, bounds }, asked: Some(now) });
     }
 
+    /// Forget topics that are not there any more.
+    pub(super) fn keep(&mut self, is_there: impl Fn(&Arc<str>) -> bool) {
+        self.topics.retain(|topic, _| is_there(topic));
+    }
+
     /// Topics may have other settings by now. What was refused is remembered.
     pub(super) fn ask_again(&mut self) {
         self.topics.values_mut().for_each(|known| known.asked = None);

@@ -1,7 +1,7 @@
 //! Kafka clusters: the data path of lanes on Kafka's own wire protocol.
 //!
 //! Reading order: [`KafkaCluster`] (what links see), `source` and `sink` (the data path), `layout` (what is kept in a target), `admin`, `settings`, `limits` and `acls` (topics and what belongs to them), `mirrormaker` (what it has left), then what all
-//! of them stand on: `client` knows where brokers and leaders are (`metadata`), `pace` how much they take, `wire` are the connections, [`records`] is the format of what topics
+//! of them stand on: `client` knows where brokers and leaders are (`metadata`), `leaders` is what these are asked of partitions, `pace` how much they take, `wire` are the connections, [`records`] is the format of what topics
 //! hold, without any IO, `error` says in words what brokers answer.
 
 mod acls;
@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod group;
 mod groups;
 mod layout;
+mod leaders;
 mod limits;
 mod log;
 mod meta;

@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub use self::back::{ReturnError, ReturnPreview, ShutOut};
 pub use self::record::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions};
 pub(super) use self::record::{places_of_all, returned_to_source};
-pub use self::trigger::{Signs, Trigger};
+pub use self::trigger::{Partitions, Signs, Trigger, is_nothing_read};
 use super::events::Event;
 use super::failure::Failure;
 use super::genesis::{Genesis, Stored, UNDER_WAY, read};
@@ -37,7 +37,7 @@ use super::orders::Desired;
 use super::status::lock;
 use super::supervisor::{Link, stop_lanes};
 use super::trace;
-use crate::connector::{Class, Error, PartitionRange};
+use crate::connector::{Class, Error, PartitionRange, Patience};
 use crate::model::TopicPartition;
 use crate::model::layout::LAYOUT_OF_FAILOVER;
 
@@ -496,9 +496,11 @@ impl Link {
                 (0..topic.target_ends.len() as u32).map(|number| TopicPartition::new(&*topic.target, number))
             })
             .collect();
-        let mut ends = self.target().log_ends(&partitions)?.into_iter();
+        let mut ends = self.target().log_ends(&partitions, Patience::Long).into_iter();
         for topic in topics.values_mut() {
-            topic.target_ends.iter_mut().zip(&mut ends).for_each(|(at, end)| *at = end);
+            for (at, end) in topic.target_ends.iter_mut().zip(&mut ends) {
+                *at = end?;
+            }
         }
         Ok(())
     }
@@ -532,8 +534,8 @@ impl Link {
             there.get(&partition.topic).is_some_and(|partitions| partition.partition < *partitions)
         };
         let asked: Vec<TopicPartition> = partitions.filter(is_there).collect();
-        let ranges = self.source().ranges_of(&asked)?;
-        Ok(asked.into_iter().zip(ranges).collect())
+        let ranges = self.source().ranges_of(&asked, Patience::Long);
+        asked.into_iter().zip(ranges).map(|(partition, range)| Ok((partition, range?))).collect()
     }
 
     /// Have the groups that go along go on at the target: their names, and what a person should look at.

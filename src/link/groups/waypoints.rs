@@ -17,6 +17,7 @@ use super::super::failure::Failure;
 use super::super::genesis::of_lanes;
 use super::super::lane::now_ms;
 use super::super::supervisor::Link;
+use crate::connector::Patience;
 use crate::model::{TopicId, TopicPartition, encode};
 
 /// How long a period is, in milliseconds.
@@ -132,7 +133,8 @@ impl Link {
         let usual: BTreeSet<TopicPartition> = self.usual(&topics, &self.partition_counts()?)?.into_values().collect();
         let usual: Vec<TopicPartition> = usual.into_iter().collect();
         let ranges = if config.groups.groups.is_empty() {
-            usual.iter().cloned().zip(target.ranges_of(&usual)?).collect()
+            let ranges: Result<Vec<_>, _> = target.ranges_of(&usual, Patience::Long).into_iter().collect();
+            usual.iter().cloned().zip(ranges?).collect()
         } else {
             target.copied(&config.id, &usual, &BTreeMap::new())?.ranges
         };

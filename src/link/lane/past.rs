@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::trial::is_on_trial;
 use super::{COMMIT_PATIENCE, Position, Session, now_ms};
-use crate::connector::{Class, Commit, Encoded, Error, PartitionRange, Topic};
+use crate::connector::{Class, Commit, Encoded, EpochEnd, Error, PartitionRange, Topic};
 use crate::link::failure::{Failure, Lost, Place};
+use crate::link::pipeline::Pipeline;
 use crate::model::checkpoint::CHECKPOINT_VERSION;
 use crate::model::{Batch, Checkpoint, Doubt, LastRecord, Loss, RevisionNumber, TopicPartition};
 
@@ -106,9 +107,13 @@ fn failure(partition: &TopicPartition, next: i64, doubt: &Doubt) -> Failure {
 /// Where a source partition and its target begin and end.
 #[derive(Clone, Copy)]
 pub(super) struct Ranges {
+    /// What a reader can see.
     pub(super) source: PartitionRange,
-    /// Where its log ends up to the leader that the checkpoint names; the inner `None`: it knows no such leader.
-    pub(super) epoch_end: Option<Option<i64>>,
+    /// Where it ends with what open transactions have written: a reader of uncommitted records has
+    /// copied that too. Known where the lane goes on behind what a reader can see.
+    pub(super) log_end: i64,
+    /// Where its log ends up to the leader that the checkpoint names.
+    pub(super) epoch_end: EpochEnd,
     pub(super) target_end: i64,
 }
 
@@ -120,11 +125,14 @@ pub(super) fn check(
     topic: &Topic,
     target: &Topic,
 ) -> Option<Doubt> {
-    let Ranges { source, epoch_end, target_end } = ranges;
+    let Ranges { source, log_end, epoch_end, target_end } = ranges;
     let next = checkpoint.next_offset;
-    let source_end = epoch_end.flatten().map_or(source.end, |end| end.min(source.end));
-    let (loss, message, lost) = if checkpoint.source_topic_id.is_another(topic.id) {
-        (Loss::SourceRecreated, format!("the source topic of {partition} was deleted and made again"), None)
+    let source_end = match epoch_end {
+        EpochEnd::At(end) => end.min(log_end),
+        EpochEnd::Unknown | EpochEnd::Unsaid => log_end,
+    };
+    let (loss, message, lost) = if let Some(recreated) = check_source_id(partition, checkpoint, topic) {
+        return Some(recreated);
     } else if next < source.log_start {
         let start = source.log_start;
         let message = format!("{partition}: records {next} to {} are gone from the source", start - 1);
@@ -135,22 +143,59 @@ pub(super) fn check(
             "{partition}: records {source_end} to {last} were copied, and the source does not have them any more"
         );
         (Loss::SourceTruncated, message, Some((source_end, next)))
-    } else if epoch_end == Some(None) {
+    } else if epoch_end == EpochEnd::Unknown {
         let message = format!(
             "the source of {partition} is not the one that was copied, or was restored from a copy that is older"
         );
         (Loss::SourceTruncated, message, None)
-    } else if checkpoint.target_topic_id.is_another(target.id) {
-        let name = &target.name;
-        (Loss::TargetRecreated, format!("the target topic {name} of {partition} was deleted and made again"), None)
-    } else if checkpoint.target_end_offset > target_end {
-        let (had, has) = (checkpoint.target_end_offset, target_end);
-        let message = format!("the target partition of {partition} ended at {had} and ends at {has} now");
-        (Loss::TargetTruncated, message, Some((has, had)))
     } else {
-        return None;
+        return check_target(partition, checkpoint, target, Some(target_end));
     };
     Some(doubt(loss, message, lost))
+}
+
+/// The same for a partition of which the source says nothing yet: as much of it as is known.
+pub(super) fn check_without_source(
+    partition: &TopicPartition,
+    checkpoint: &Checkpoint,
+    topic: &Topic,
+    target: &Topic,
+    target_end: Option<i64>,
+) -> Option<Doubt> {
+    check_source_id(partition, checkpoint, topic).or_else(|| check_target(partition, checkpoint, target, target_end))
+}
+
+fn check_source_id(partition: &TopicPartition, checkpoint: &Checkpoint, topic: &Topic) -> Option<Doubt> {
+    let message = || format!("the source topic of {partition} was deleted and made again");
+    let is_another = checkpoint.source_topic_id.is_another(topic.id);
+    is_another.then(|| doubt(Loss::SourceRecreated, message(), None))
+}
+
+fn check_target(
+    partition: &TopicPartition,
+    checkpoint: &Checkpoint,
+    target: &Topic,
+    target_end: Option<i64>,
+) -> Option<Doubt> {
+    if checkpoint.target_topic_id.is_another(target.id) {
+        let message = format!("the target topic {} of {partition} was deleted and made again", target.name);
+        return Some(doubt(Loss::TargetRecreated, message, None));
+    }
+    let (had, has) = (checkpoint.target_end_offset, target_end?);
+    let message = || format!("the target partition of {partition} ended at {had} and ends at {has} now");
+    (had > has).then(|| doubt(Loss::TargetTruncated, message(), Some((has, had))))
+}
+
+/// Refuse a pipeline that is older than what the target was written under.
+pub(super) fn check_revision(committed: Option<RevisionNumber>, pipeline: &Pipeline) -> Result<(), Failure> {
+    match committed {
+        Some(committed) if committed > pipeline.number() => Err(Failure::fatal(
+            "revision-unknown",
+            format!("the target was written under revision {committed}, and {} is the newest known", pipeline.number()),
+            "the link's history in the target is damaged: restore the target",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The failure of a source. Whether anything is lost that was copied, and what, shows when the lane opens: what was read ahead is not.
@@ -359,11 +404,13 @@ mod tests {
 
     const NEXT: i64 = 20;
 
-    fn checked(change: impl FnOnce(&mut Checkpoint, &mut Ranges, &mut Topic, &mut Topic)) -> Option<Loss> {
-        let topic = |id| Topic { name: "orders".into(), id: TopicId(id), partitions: 1 };
-        let (mut source, mut target) = (topic(1), topic(2));
-        let mut ranges = Ranges { source: PartitionRange { log_start: 5, end: NEXT }, epoch_end: None, target_end: 30 };
-        let mut checkpoint = Checkpoint {
+    fn topic(id: u64) -> Topic {
+        Topic { name: "orders".into(), id: TopicId(id), partitions: 1 }
+    }
+
+    /// All up to [`NEXT`] was copied, and the target ended at 30 then.
+    fn checkpoint_of(source: &Topic, target: &Topic) -> Checkpoint {
+        Checkpoint {
             v: CHECKPOINT_VERSION,
             next_offset: NEXT,
             source_topic_id: source.id,
@@ -375,7 +422,14 @@ mod tests {
             revision: RevisionNumber(1),
             last: None,
             doubt: None,
-        };
+        }
+    }
+
+    fn checked(change: impl FnOnce(&mut Checkpoint, &mut Ranges, &mut Topic, &mut Topic)) -> Option<Loss> {
+        let (mut source, mut target) = (topic(1), topic(2));
+        let source_range = PartitionRange { log_start: 5, end: NEXT };
+        let mut ranges = Ranges { source: source_range, log_end: NEXT, epoch_end: EpochEnd::Unsaid, target_end: 30 };
+        let mut checkpoint = checkpoint_of(&source, &target);
         change(&mut checkpoint, &mut ranges, &mut source, &mut target);
         let partition = TopicPartition::new("orders", 0);
         check(&partition, &checkpoint, ranges, &source, &target).map(|doubt| doubt.code)
@@ -391,12 +445,29 @@ mod tests {
         );
         assert_eq!(checked(|_, _, source, _| source.id = TopicId(9)), Some(Loss::SourceRecreated));
         assert_eq!(checked(|_, ranges, _, _| ranges.source.log_start = NEXT + 1), Some(Loss::DataLost));
-        assert_eq!(checked(|_, ranges, _, _| ranges.source.end = NEXT - 1), Some(Loss::SourceTruncated));
-        assert_eq!(checked(|_, ranges, _, _| ranges.epoch_end = Some(Some(NEXT))), None);
-        assert_eq!(checked(|_, ranges, _, _| ranges.epoch_end = Some(Some(NEXT - 1))), Some(Loss::SourceTruncated));
-        assert_eq!(checked(|_, ranges, _, _| ranges.epoch_end = Some(None)), Some(Loss::SourceTruncated));
+        assert_eq!(checked(|_, ranges, _, _| ranges.log_end = NEXT - 1), Some(Loss::SourceTruncated));
+        assert_eq!(checked(|_, ranges, _, _| ranges.epoch_end = EpochEnd::At(NEXT)), None);
+        assert_eq!(checked(|_, ranges, _, _| ranges.epoch_end = EpochEnd::At(NEXT - 1)), Some(Loss::SourceTruncated));
+        assert_eq!(checked(|_, ranges, _, _| ranges.epoch_end = EpochEnd::Unknown), Some(Loss::SourceTruncated));
         assert_eq!(checked(|_, _, _, target| target.id = TopicId(9)), Some(Loss::TargetRecreated));
         assert_eq!(checked(|_, ranges, _, _| ranges.target_end = 29), Some(Loss::TargetTruncated));
+    }
+
+    /// Where a leader is missing, what the others of the lane write later must not hide what the
+    /// target has lost.
+    #[test]
+    fn what_is_known_without_the_source_is_compared() {
+        let partition = TopicPartition::new("orders", 0);
+        let (source, target) = (topic(1), topic(2));
+        let checkpoint = checkpoint_of(&source, &target);
+        let early = |source: &Topic, target: &Topic, target_end| {
+            check_without_source(&partition, &checkpoint, source, target, target_end).map(|doubt| doubt.code)
+        };
+        assert_eq!(early(&source, &target, Some(30)), None);
+        assert_eq!(early(&source, &target, None), None, "nobody has said where it ends");
+        assert_eq!(early(&source, &target, Some(29)), Some(Loss::TargetTruncated));
+        assert_eq!(early(&topic(9), &target, None), Some(Loss::SourceRecreated));
+        assert_eq!(early(&source, &topic(9), None), Some(Loss::TargetRecreated));
     }
 
     /// Old clusters have no topic ids, and get them when they are upgraded.

@@ -12,22 +12,16 @@ use crate::model::TopicPartition;
 /// How often is looked which partitions stand still.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a lane that has just opened waits before it believes that a partition goes on which stood still before: longer than a
-/// source takes to name it.
-const TRIES: Duration = Duration::from_secs(20);
-
 /// When a lane looks.
 #[derive(Debug)]
 pub(super) struct Looks {
     look_at: Instant,
-    /// Until then, what stood still when the lane was open the last time is not said to go on.
-    remembers_until: Instant,
 }
 
 impl Looks {
     /// That of a lane that has opened at `now`.
     pub(super) fn new(now: Instant) -> Self {
-        Self { look_at: now, remembers_until: now + TRIES }
+        Self { look_at: now }
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
@@ -46,13 +40,14 @@ struct Changes {
     stands: Vec<(TopicPartition, Failure)>,
 }
 
-/// Compare what stands still now with what stood still `before`. If `remembers`, nothing goes on yet.
+/// Compare what stands still now with what stood still `before`, which may have been before the
+/// lane was opened again. A partition goes on only if it `is_read`.
 fn changes(
     before: &BTreeMap<TopicPartition, Failure>,
     now: &BTreeMap<TopicPartition, Failure>,
-    remembers: bool,
+    is_read: impl Fn(&TopicPartition) -> bool,
 ) -> Changes {
-    let goes_on = before.keys().filter(|partition| !remembers && !now.contains_key(*partition));
+    let goes_on = before.keys().filter(|partition| !now.contains_key(*partition) && is_read(partition));
     let is_news = |(partition, why): &(&TopicPartition, &Failure)| {
         before.get(*partition).is_none_or(|before| before.code != why.code)
     };
@@ -69,10 +64,17 @@ impl Session {
         // The topic of heartbeats is read too, and is none of the link's.
         let stalled = self.source.stalled(now).into_iter();
         let stalled = stalled.filter(|stalled| self.positions.contains_key(&stalled.partition));
+        let stalled = stalled.chain(self.awaited.stalled(now));
         let stalled: BTreeMap<_, _> = stalled.map(|stalled| (stalled.partition, stalled.why.into())).collect();
         let mut status = lock(&self.link.lanes[self.lane as usize]);
-        status.stalled.retain(|partition, _| self.positions.contains_key(partition));
-        let Changes { goes_on, stands } = changes(&status.stalled, &stalled, now < self.looks.remembers_until);
+        let is_ours = |partition: &_| self.positions.contains_key(partition) || self.awaited.contains(partition);
+        status.stalled.retain(|partition, _| is_ours(partition));
+        // One that waits to be read at all says nothing of how it is.
+        let is_read = |partition: &_| self.positions.contains_key(partition) && self.source.is_read(partition);
+        // Of what is not read it is known what was seen before.
+        status.open_transactions.retain(|partition, _| is_ours(partition) && !is_read(partition));
+        status.open_transactions.extend(self.source.open_transactions());
+        let Changes { goes_on, stands } = changes(&status.stalled, &stalled, is_read);
         for partition in &goes_on {
             status.stalled.remove(partition);
         }
@@ -103,25 +105,28 @@ mod tests {
         partitions.iter().map(name).collect()
     }
 
-    fn news(before: &[(u32, &'static str)], now: &[(u32, &'static str)], remembers: bool) -> (Vec<u32>, Vec<u32>) {
-        let changes = changes(&stands(before), &stands(now), remembers);
+    /// What is told if all partitions but these are read.
+    fn news(before: &[(u32, &'static str)], now: &[(u32, &'static str)], not_read: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        let is_read = |partition: &TopicPartition| !not_read.contains(&partition.partition);
+        let changes = changes(&stands(before), &stands(now), is_read);
         let goes_on = changes.goes_on.iter().map(|partition| partition.partition).collect();
         (goes_on, changes.stands.iter().map(|(partition, _)| partition.partition).collect())
     }
 
     #[test]
     fn each_change_is_told_once() {
-        assert_eq!(news(&[], &[(1, "a")], false), (vec![], vec![1]));
-        assert_eq!(news(&[(1, "a")], &[(1, "a")], false), (vec![], vec![]));
-        assert_eq!(news(&[(1, "a")], &[(1, "b")], false), (vec![], vec![1]), "for another reason");
-        assert_eq!(news(&[(1, "a"), (2, "a")], &[(2, "a")], false), (vec![1], vec![]));
+        assert_eq!(news(&[], &[(1, "a")], &[]), (vec![], vec![1]));
+        assert_eq!(news(&[(1, "a")], &[(1, "a")], &[]), (vec![], vec![]));
+        assert_eq!(news(&[(1, "a")], &[(1, "b")], &[]), (vec![], vec![1]), "for another reason");
+        assert_eq!(news(&[(1, "a"), (2, "a")], &[(2, "a")], &[]), (vec![1], vec![]));
     }
 
+    /// However often a lane opens again, and however long its source takes to name what stands
+    /// still.
     #[test]
-    fn a_lane_that_opens_again_does_not_say_that_partitions_go_on() {
-        assert_eq!(news(&[(1, "a")], &[], true), (vec![], vec![]));
-        let now = Instant::now();
-        assert!(Looks::new(now).remembers_until > now);
+    fn nothing_goes_on_that_is_not_read() {
+        assert_eq!(news(&[(1, "a"), (2, "a")], &[], &[1]), (vec![2], vec![]));
+        assert_eq!(news(&[(1, "a")], &[(1, "b")], &[1]), (vec![], vec![1]), "it is news why");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::past::{Doubted, Ranges, check, doubt};
 use super::trial::is_on_trial;
 use super::{Position, Progress, Session, lock};
 use crate::config::Writing;
-use crate::connector::{Class, PartitionRange, Target, Topic, TopicSettings};
+use crate::connector::{Class, Error, PartitionRange, Target, Topic, TopicSettings};
 use crate::link::failure::Failure;
 use crate::link::memory::{Heir, Writer};
 use crate::link::pipeline::check_routes;
@@ -37,7 +38,8 @@ pub(super) struct Topology {
 }
 
 impl Session {
-    /// Take in all topics that there are. Records do not wait for it: none are read yet.
+    /// Take in all topics that there are. Records do not wait for it: none are read yet. What
+    /// cannot be read goes on waiting, and the lane opens all the same.
     pub(super) fn take_in_all(&mut self) -> Result<(), Failure> {
         self.topology.told = Some(self.link.source.topology_version());
         let Looked { found, .. } = self.link.find_topics()?;
@@ -45,7 +47,7 @@ impl Session {
         self.take_stock(&found)?;
         let mut taken = Ok(());
         while taken.is_ok() && !self.topology.waiting.is_empty() {
-            taken = self.take_in_some();
+            taken = self.take_in_some().and_then(|()| self.ask_now());
         }
         // All losses are found before any is told, and none is forgotten for another failure.
         self.store_doubts().and(taken)
@@ -62,10 +64,8 @@ impl Session {
             let found = self.link.topics.found();
             self.take_stock(&found)?;
         }
-        if self.topology.waiting.is_empty() {
-            return Ok(());
-        }
-        let taken = self.take_in_some();
+        let taken = if self.topology.waiting.is_empty() { Ok(()) } else { self.take_in_some() };
+        let taken = taken.and_then(|()| self.follow_awaited(Instant::now()));
         self.store_doubts().and(taken)
     }
 
@@ -104,8 +104,8 @@ impl Session {
     /// Topics are not there any more, or cannot be copied any more: what was read of them is committed, and they are read no further.
     fn let_go(&mut self, topics: &[Arc<str>], found: &Found) -> Result<(), Failure> {
         self.drain()?;
-        let gone: Vec<TopicPartition> =
-            self.positions.keys().filter(|partition| topics.contains(&partition.topic)).cloned().collect();
+        let mut gone = self.awaited.forget(topics);
+        gone.extend(self.positions.keys().filter(|partition| topics.contains(&partition.topic)).cloned());
         let mut status = lock(&self.link.lanes[self.lane as usize]);
         for partition in gone {
             self.source.forget(&partition);
@@ -131,48 +131,40 @@ impl Session {
             self.topology.taken.insert(chosen.topic.name.clone(), chosen.topic.partitions);
             self.link.topics.notices.source_is_there(&chosen.topic.name);
         }
-        self.name_revision();
-        if std::mem::take(&mut self.migrated) {
-            self.commit()?;
-        }
         Ok(())
     }
 
-    /// Take in topics: all of them with a few requests.
+    /// Take in topics: all of them with a few requests. Their partitions are read once both
+    /// clusters have said where they begin and end.
     fn take_in(&mut self, topics: &[Chosen]) -> Result<(), Failure> {
         let topics = topics.iter().map(|chosen| (chosen, self.mine(&chosen.topic)));
         let topics: Vec<_> = topics.filter(|(_, mine)| !mine.is_empty()).collect();
         // Also where none of this lane's partitions are new: their number decides where a key goes.
         let targets: Vec<Target> = topics.iter().map(|(chosen, _)| self.target(&chosen.target, chosen)).collect();
         let prepared = self.sink.prepare(&targets)?;
-        let mut news = Vec::new();
-        for ((chosen, mine), target) in topics.iter().zip(&prepared) {
-            let new = mine.iter().filter(|partition| !self.positions.contains_key(partition));
-            news.extend(new.map(|partition| (partition.clone(), &chosen.topic, target)));
-        }
-        let sources: Vec<_> = news.iter().map(|(partition, ..)| partition.clone()).collect();
-        // Where the target has fewer partitions, several source partitions share one.
-        let written = |(partition, _, target): &(TopicPartition, &Topic, &Topic)| {
-            TopicPartition::new(target.name.clone(), partition.partition % target.partitions.max(1))
-        };
-        let written: Vec<_> = news.iter().map(written).collect();
-        let ranges = self.link.source.ranges_of(&sources)?;
-        // A foreign transaction that hangs hides what is behind it: that is no loss.
-        let ends = self.link.target.log_ends(&written)?;
-        let epochs = self.ends_of_epochs(&sources)?;
-        for ((partition, topic, target), (source, target_end)) in news.into_iter().zip(ranges.into_iter().zip(ends)) {
-            let epoch_end = epochs.get(&partition).copied();
-            self.follow_partition(partition, Ranges { source, epoch_end, target_end }, topic, target)?;
+        for ((chosen, mine), target) in topics.into_iter().zip(&prepared) {
+            self.awaited.retarget(&chosen.topic.name, target);
+            for partition in mine {
+                if !self.positions.contains_key(&partition) && !self.awaited.contains(&partition) {
+                    self.await_partition(partition, &chosen.topic, target);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Where the log of each partition ends up to the leader that had what was copied last: another leader may have a shorter one, and have gone on.
-    fn ends_of_epochs(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Option<i64>>, Failure> {
-        let epoch = |partition: &TopicPartition| self.checkpoints.get(partition)?.source_leader_epoch;
-        let epochs = partitions.iter().filter_map(|partition| Some((partition.clone(), epoch(partition)?)));
-        let epochs: Vec<_> = epochs.collect();
-        if epochs.is_empty() { Ok(BTreeMap::new()) } else { Ok(self.link.source.ends_of_epochs(&epochs)?) }
+    /// Have a partition wait until it is known where it begins and ends. A loss that is stored is
+    /// known already.
+    fn await_partition(&mut self, partition: TopicPartition, topic: &Topic, target: &Topic) {
+        if let Some(checkpoint) = self.checkpoints.get(&partition) {
+            if let Some(doubted) = Doubted::stored(&partition, checkpoint) {
+                self.doubted.push(doubted);
+                return;
+            }
+            let progress = Progress { next_offset: checkpoint.next_offset, ..self.progress_before(&partition) };
+            lock(&self.link.lanes[self.lane as usize]).committed.insert(partition.clone(), progress);
+        }
+        self.awaited.add(partition, topic.clone(), target.clone());
     }
 
     /// The partitions of a topic that are this lane's.
@@ -189,51 +181,46 @@ impl Session {
         Target { topic, partitions, settings, replication_factor: self.link.config.following.replication_factor }
     }
 
-    fn follow_partition(
+    /// Read a partition, unless something was lost. The inner error: why it cannot be read now.
+    pub(super) fn follow_partition(
         &mut self,
-        partition: TopicPartition,
+        partition: &TopicPartition,
         ranges: Ranges,
         topic: &Topic,
         target: &Topic,
-    ) -> Result<(), Failure> {
-        let checkpoint = self.checkpoints.get(&partition);
-        if let Some(doubted) = checkpoint.and_then(|checkpoint| Doubted::stored(&partition, checkpoint)) {
-            self.doubted.push(doubted);
-            return Ok(());
-        }
-        let range = ranges.source;
-        // A link may begin amid a transaction that is still open: what readers do not see yet is not lost.
-        let log_end = match checkpoint {
-            Some(checkpoint) if checkpoint.next_offset > range.end => self.log_end(&partition)?,
-            _ => range.end,
-        };
-        let ranges = Ranges { source: PartitionRange { end: log_end, ..range }, ..ranges };
+    ) -> Result<Option<Error>, Failure> {
+        let (checkpoint, range) = (self.checkpoints.get(partition), ranges.source);
         let (next, doubt) = match checkpoint {
-            Some(checkpoint) => (checkpoint.next_offset, check(&partition, checkpoint, ranges, topic, target)),
-            None => match self.link.genesis_start(&partition) {
-                Some(start) => (start, self.check_beginning(&partition, start, range)?),
+            Some(checkpoint) => (checkpoint.next_offset, check(partition, checkpoint, ranges, topic, target)),
+            None => match self.link.genesis_start(partition) {
+                Some(start) => (start, check_beginning(partition, start, ranges)),
                 None => (range.log_start, None),
             },
         };
         if let Some(doubt) = doubt {
             let begin = || self.beginning(next, ranges, topic, target);
             let checkpoint = checkpoint.cloned().unwrap_or_else(begin);
-            self.doubted.push(Doubted::found(&partition, checkpoint, doubt));
-            return Ok(());
+            self.doubted.push(Doubted::found(partition, checkpoint, doubt));
+            return Ok(None);
         }
-        self.link.check_behind(&partition, next, PartitionRange { end: log_end, ..range })?;
+        self.link.check_behind(partition, next, PartitionRange { end: ranges.log_end, ..range })?;
         let last = checkpoint.and_then(|checkpoint| checkpoint.last);
         // Where retention took the record, nothing can be compared.
         let awaited = last.filter(|last| last.offset >= range.log_start && last.offset < next);
-        self.remember(&partition)?;
-        let checkpoint = self.checkpoints.get(&partition);
         // One record more is read, to be compared or to be named, and no request more is made.
         let from = match last {
             None => (next - 1).max(range.log_start),
             Some(_) => awaited.map_or(next, |last| last.offset),
         };
-        self.source.seek(&partition, from.min(next))?;
-        let progress = Progress { next_offset: next, ..self.progress_before(&partition) };
+        match self.source.seek(partition, from.min(next)) {
+            Err(why) if why.class == Class::Reopen => return Ok(Some(why)),
+            sought => sought?,
+        }
+        let seen = lock(&self.link.lanes[self.lane as usize]).open_transactions.get(partition).copied();
+        seen.into_iter().for_each(|seen| self.source.recall(partition, seen));
+        self.remember(partition)?;
+        let checkpoint = self.checkpoints.get(partition);
+        let progress = Progress { next_offset: next, ..self.progress_before(partition) };
         let position = Position {
             next,
             source_id: topic.id,
@@ -248,31 +235,8 @@ impl Session {
             progress,
         };
         lock(&self.link.lanes[self.lane as usize]).committed.insert(partition.clone(), progress);
-        self.positions.insert(partition, position);
-        Ok(())
-    }
-
-    /// Why a partition cannot begin where the genesis has it begin, if it cannot.
-    fn check_beginning(
-        &self,
-        partition: &TopicPartition,
-        start: i64,
-        range: PartitionRange,
-    ) -> Result<Option<Doubt>, Failure> {
-        if start < range.log_start {
-            let last = range.log_start - 1;
-            let message =
-                format!("{partition}: records {start} to {last} were to be copied first, and are gone from the source");
-            return Ok(Some(doubt(Loss::DataLost, message, Some((start, range.log_start)))));
-        }
-        if start <= range.end || start <= self.log_end(partition)? {
-            return Ok(None);
-        }
-        let end = range.end;
-        let message = format!(
-            "{partition} was to begin at {start}, and ends at {end}: it lost records, or is another topic under the old name"
-        );
-        Ok(Some(doubt(Loss::SourceTruncated, message, Some((end, start)))))
+        self.positions.insert(partition.clone(), position);
+        Ok(None)
     }
 
     /// The checkpoint of a partition of which nothing was copied.
@@ -290,12 +254,6 @@ impl Session {
             last: None,
             doubt: None,
         }
-    }
-
-    /// Where a source partition ends, with what open transactions have written: whoever reads uncommitted has copied that too.
-    fn log_end(&self, partition: &TopicPartition) -> Result<i64, Failure> {
-        let ends = self.link.source.log_ends(std::slice::from_ref(partition))?;
-        Ok(ends.first().copied().unwrap_or_default())
     }
 
     /// Take in what the stages remember of a partition.
@@ -360,6 +318,24 @@ impl Session {
         let mut settings = self.link.source.topic_settings(std::slice::from_ref(source))?;
         Ok(settings.remove(source).transpose()?.unwrap_or_default())
     }
+}
+
+/// Why a partition cannot begin where the genesis has it begin, if it cannot.
+fn check_beginning(partition: &TopicPartition, start: i64, ranges: Ranges) -> Option<Doubt> {
+    let Ranges { source: PartitionRange { log_start, end }, log_end, .. } = ranges;
+    if start < log_start {
+        let last = log_start - 1;
+        let message =
+            format!("{partition}: records {start} to {last} were to be copied first, and are gone from the source");
+        return Some(doubt(Loss::DataLost, message, Some((start, log_start))));
+    }
+    if start <= log_end {
+        return None;
+    }
+    let message = format!(
+        "{partition} was to begin at {start}, and ends at {end}: it lost records, or is another topic under the old name"
+    );
+    Some(doubt(Loss::SourceTruncated, message, Some((end, start))))
 }
 
 /// Kafka's name of the largest record batch that a topic takes.

@@ -14,7 +14,7 @@ use super::report::{NotCovered, Side};
 use super::terms::Terms;
 use super::writers::Writers;
 use crate::config::LinkConfig;
-use crate::connector::{Cluster, PartitionRange, RevisionStart, Topic};
+use crate::connector::{Cluster, PartitionRange, Patience, RevisionStart, Topic};
 use crate::link::components::{Components, Guard};
 use crate::link::failover::others::{Others, written_by_others};
 use crate::link::failure::Failure;
@@ -120,10 +120,11 @@ impl Survey<'_> {
         plan.writers.find_links(self.target, &self.target.topics()?)?;
         for (topic, ranges) in &ranges {
             let partitions = (0..ranges.len() as u32).map(|number| TopicPartition::new(topic.clone(), number));
-            let ends = self.target.log_ends(&partitions.collect::<Vec<_>>())?;
+            let ends = self.target.log_ends(&partitions.collect::<Vec<_>>(), Patience::Long);
             let porous = is_compacted(self.target, topic)?;
             stage.partitions.insert(topic.clone(), ranges.len() as u32);
             for (partition, (range, end)) in (0..).zip(ranges.iter().zip(ends)) {
+                let end = end?;
                 let first = first_ends.get(topic).and_then(|ranges| ranges.get(partition as usize));
                 let scope_end = first.map_or(range.log_start, |first| first.end);
                 let floor_end = if is_shown && exactly_once { scope_end } else { i64::MIN };

@@ -56,6 +56,15 @@ fn a_record_alone_is_as_large_as_it_is_stored() {
 }
 
 #[test]
+fn topics_that_are_gone_are_forgotten() {
+    let mut limits = limits(stated(7, "producer"));
+    limits.keep(|topic| **topic == *TOPIC);
+    assert_eq!(limits.of(TOPIC).bytes_max(), 7);
+    limits.keep(|_| false);
+    assert_eq!(limits.of(TOPIC), Limit::default());
+}
+
+#[test]
 fn what_was_refused_is_remembered_until_the_topic_has_other_settings() {
     let before = stated(1000, "lz4");
     let mut limits = limits(before);

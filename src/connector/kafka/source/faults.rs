@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::records;
-use crate::connector::{Class, Error, PartitionRange};
+use crate::connector::{Class, Error, HANGING_TRANSACTION, PartitionRange};
 use crate::model::TopicPartition;
 
 const LOST: &str = "restore the source, or copy into a new link with another target topic";
@@ -79,7 +79,7 @@ pub(super) fn open_transaction(partition: &TopicPartition, from: i64, to: i64, a
         age.as_secs() / 60
     );
     let remedy = "have its producer end it; if there is none any more, find it with `kafka-transactions.sh find-hanging` and end it with `kafka-transactions.sh abort`";
-    Error { class: Class::Reopen, code: "hanging-transaction", message, remedy }
+    Error { class: Class::Reopen, code: HANGING_TRANSACTION, message, remedy }
 }
 
 /// A broker answers again and again with what has been read.

@@ -43,7 +43,7 @@ use super::error::{self, Code};
 use super::records::{self, Fetched, Passing};
 use super::wire::wait_readable;
 use crate::background::Errand;
-use crate::connector::{Class, Error, PartitionRange, Polled, Source, Stalled};
+use crate::connector::{Class, Error, OpenTransaction, PartitionRange, Polled, Source, Stalled};
 use crate::model::{Batch, TopicPartition};
 
 pub(super) use timestamp::timestamp_at;
@@ -77,6 +77,18 @@ pub(super) struct KafkaSource {
     asking: Option<Errand<Result<Arc<Metadata>, Error>>>,
     /// Brokers that are being connected to, and the partitions that wait for it.
     joining: BTreeMap<i32, Joining>,
+    /// Partitions that had nothing at their offset, and whose leaders are asked what they have.
+    ranging: Vec<Ranging>,
+}
+
+/// A partition that had nothing at its offset.
+#[derive(Debug)]
+struct Ranging {
+    index: Index,
+    place: TopicPartition,
+    /// Where it was read.
+    offset: i64,
+    range: Errand<Result<PartitionRange, Error>>,
 }
 
 /// A broker that is being connected to.
@@ -99,6 +111,7 @@ impl KafkaSource {
             look_at: Instant::now(),
             asking: None,
             joining: BTreeMap::new(),
+            ranging: Vec::new(),
         }
     }
 
@@ -155,7 +168,8 @@ impl KafkaSource {
                 }
                 Err(trouble) => {
                     broker.session.remove(index, &self.positions[index]);
-                    trouble.settle(&self.client, &mut self.positions, &mut self.ready, now);
+                    let asked = trouble.settle(&self.client, &mut self.positions, &mut self.ready, now);
+                    self.ranging.extend(asked);
                 }
             }
         }
@@ -224,6 +238,7 @@ impl KafkaSource {
     /// Find the leaders of partitions that have none, and fetch from them.
     fn settle(&mut self, now: Instant) -> Result<(), Error> {
         self.take_joined(now);
+        self.take_ranges(now);
         let Some(metadata) = self.leaders(now) else { return Ok(()) };
         for (node, index) in self.positions.settle(&metadata, now)? {
             self.join(node, index, now);
@@ -288,10 +303,40 @@ impl KafkaSource {
         }
     }
 
+    /// Find out what it means that partitions had nothing at their offsets, where their leaders
+    /// have said what they have.
+    fn take_ranges(&mut self, now: Instant) {
+        for Ranging { index, place, offset, range } in std::mem::take(&mut self.ranging) {
+            let Some(done) = range.done() else {
+                self.ranging.push(Ranging { index, place, offset, range });
+                continue;
+            };
+            // It may be read no more, or elsewhere.
+            if self.positions.place(&place) != Some(index) || !self.positions.release(index) {
+                continue;
+            }
+            let position = &mut self.positions[index];
+            if position.next != offset {
+                continue;
+            }
+            let range = done.map_err(|unfinished| error::not_done("asking where a partition begins", &unfinished));
+            match range.flatten().map(|range| faults::out_of_range(&place, offset, position.has_read(), range)) {
+                Ok(Some(lost)) => self.ready.fail(lost),
+                // By now it is there; or the broker knows too little of epochs to compare them.
+                Ok(None) => {
+                    position.tail_epoch = -1;
+                    self.positions.unsettle(index, now, faults::not_fetched(&place, Code::OFFSET_OUT_OF_RANGE));
+                }
+                Err(error) => self.positions.unsettle(index, now, error),
+            }
+        }
+    }
+
     /// Wait for an answer, or for something else to do.
     fn wait(&self, now: Instant, deadline: Instant) -> Result<(), Error> {
         let answers = self.brokers.values().filter_map(Broker::awaited);
-        let aside = (self.asking.is_some() || !self.joining.is_empty()).then(|| now + ERRAND_LOOK_EVERY);
+        let is_any_aside = self.asking.is_some() || !self.joining.is_empty() || !self.ranging.is_empty();
+        let aside = is_any_aside.then(|| now + ERRAND_LOOK_EVERY);
         let due = self.positions.due(now).filter(|_| self.asking.is_none());
         let until = answers.chain(due).chain(aside).chain([self.look_at, deadline]).min().unwrap_or(deadline);
         let readable = wait_readable(self.brokers.values().map(|broker| &broker.connection), until);
@@ -360,7 +405,14 @@ fn take_partition(
 }
 
 impl Trouble {
-    fn settle(self, client: &Client, positions: &mut Positions, ready: &mut Ready, now: Instant) {
+    /// Answers what is asked aside, if something has to be.
+    fn settle(
+        self,
+        client: &Arc<Client>,
+        positions: &mut Positions,
+        ready: &mut Ready,
+        now: Instant,
+    ) -> Option<Ranging> {
         match self {
             Self::Again(index, error) => positions.unsettle(index, now, error),
             Self::Fatal(error) => ready.fail(error),
@@ -370,27 +422,15 @@ impl Trouble {
                 positions.unsettle(index, now, error);
             }
             Self::OutOfRange(index) => {
-                let position = &mut positions[index];
-                let lost = range(client, &position.place)
-                    .map(|range| faults::out_of_range(&position.place, position.next, position.has_read(), range));
-                match lost {
-                    Ok(Some(error)) => ready.fail(error),
-                    // By now it is there; or the broker knows too little of epochs to compare them.
-                    Ok(None) => {
-                        position.tail_epoch = -1;
-                        let error = faults::not_fetched(&position.place, Code::OFFSET_OUT_OF_RANGE);
-                        positions.unsettle(index, now, error);
-                    }
-                    Err(error) => positions.unsettle(index, now, error),
-                }
+                positions.hold(index);
+                let (place, offset) = (positions[index].place.clone(), positions[index].next);
+                let (client, of) = (client.clone(), place.clone());
+                let range = Errand::begin("range", move || client.range(&of, Isolation::ReadUncommitted));
+                return Some(Ranging { index, place, offset, range });
             }
         }
+        None
     }
-}
-
-/// What is in a partition, open transactions included.
-fn range(client: &Client, partition: &TopicPartition) -> Result<PartitionRange, Error> {
-    client.range(partition, Isolation::ReadUncommitted)
 }
 
 impl Source for KafkaSource {
@@ -401,6 +441,20 @@ impl Source for KafkaSource {
         stalled.retain(|it| undecodable.iter().all(|known| known.partition != it.partition));
         stalled.extend(undecodable);
         stalled
+    }
+
+    fn is_read(&self, partition: &TopicPartition) -> bool {
+        self.positions.place(partition).is_some_and(|index| self.positions[index].is_read())
+    }
+
+    fn open_transactions(&self) -> BTreeMap<TopicPartition, OpenTransaction> {
+        self.positions.open_transactions()
+    }
+
+    fn recall(&mut self, partition: &TopicPartition, seen: OpenTransaction) {
+        if let Some(index) = self.positions.place(partition) {
+            self.positions[index].recall(seen);
+        }
     }
 
     fn leader_epoch(&self, partition: &TopicPartition, next_offset: i64) -> Option<i32> {

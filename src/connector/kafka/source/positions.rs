@@ -1,6 +1,6 @@
 //! Where each partition is read, and what keeps one from being read. No IO, no clock of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::TopicName;
@@ -10,23 +10,16 @@ use super::answer::TopicKey;
 use super::faults;
 use crate::connector::kafka::client::{Metadata, topic_name};
 use crate::connector::kafka::records::Tail;
-use crate::connector::{Class, Error, Stalled};
+use crate::connector::{Class, Error, OpenTransaction, Stalled, Trouble, Waits};
 use crate::model::TopicPartition;
 
 /// A partition's place in [`Positions`], for as long as the source lives.
 pub(super) type Index = usize;
 
-/// How long a partition waits after the first time that something was wrong with it. Doubles up to [`WAIT_MAX`].
-const WAIT_MIN: Duration = Duration::from_millis(20);
-/// See [`WAIT_MIN`]. An election takes longer than this, and its end is to be seen soon.
-const WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// How long a partition waits if only a person can help.
-const WAIT_FOR_HELP: Duration = Duration::from_secs(10);
-
-/// How long a partition may not be readable before somebody hears of it: longer than the brokers need to see that one of them
-/// is dead and to elect another leader, which took up to 13 s when it was measured.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a partition waits when something was wrong with it. An election takes longer than the
+/// first wait, and its end is to be seen soon.
+const WAITS: Waits =
+    Waits { first: Duration::from_millis(20), longest: Duration::from_secs(1), for_help: Duration::from_secs(10) };
 
 /// How long a transaction of the source may be open before somebody hears of it: as long as brokers let one be by default
 /// (`transaction.max.timeout.ms`). One that is open for longer hangs.
@@ -59,34 +52,10 @@ pub(super) struct Position {
     leader_until: Option<Instant>,
     /// Why it cannot be read, if it cannot.
     trouble: Option<Trouble>,
-    /// The open transaction that all other records wait for, if there are any.
-    withheld: Option<Withheld>,
-}
-
-/// Records that are not given out before a transaction has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Withheld {
-    /// Where the transaction begins.
-    from: i64,
-    /// Where the records end.
-    to: i64,
-    since: Instant,
-}
-
-#[derive(Debug)]
-struct Trouble {
-    since: Instant,
-    /// When it is tried again.
-    due: Instant,
-    attempts: u32,
-    why: Error,
-}
-
-impl Trouble {
-    /// Whether people should hear of it: it lasts, or will until a person helps.
-    fn is_to_be_told(&self, now: Instant) -> bool {
-        self.why.class == Class::Fatal || now.saturating_duration_since(self.since) >= PATIENCE
-    }
+    /// The open transaction that records wait for, and where these end, if there are any.
+    withheld: Option<(OpenTransaction, i64)>,
+    /// Whether it was fetched without an error since it was sought first, or since it was not.
+    is_read: bool,
 }
 
 impl Position {
@@ -116,30 +85,42 @@ impl Position {
         self.tail_epoch = tail.leader_epoch;
     }
 
-    /// Everything was read up to where the first open transaction begins, at `last_stable`, and there are records up to
+    /// The first open transaction begins at `last_stable`, and there are records up to
     /// `high_watermark`. Both are negative where that is not known.
     pub(super) fn note_open_transaction(&mut self, last_stable: i64, high_watermark: i64, now: Instant) {
-        let waits = (0..high_watermark).contains(&last_stable) && self.next >= last_stable;
-        let before = self.withheld.filter(|before| before.from == last_stable);
-        let since = before.map_or(now, |before| before.since);
-        self.withheld = waits.then_some(Withheld { from: last_stable, to: high_watermark, since });
+        let is_open = (0..high_watermark).contains(&last_stable);
+        let before = self.withheld.filter(|(before, _)| before.from == last_stable);
+        let since = before.map_or(now, |(before, _)| before.since);
+        self.withheld = is_open.then_some((OpenTransaction { from: last_stable, since }, high_watermark));
+    }
+
+    /// Another reader has seen this transaction of it.
+    pub(super) fn recall(&mut self, seen: OpenTransaction) {
+        self.withheld = Some((seen, seen.from));
     }
 
     /// Why it stands still at `now`, if people should hear of it.
     fn stalled(&self, now: Instant) -> Option<Error> {
-        if let Some(trouble) = &self.trouble
-            && trouble.is_to_be_told(now)
-        {
-            return Some(trouble.why.clone());
+        if let Some(why) = self.trouble.as_ref().and_then(|trouble| trouble.told(now)) {
+            return Some(why.clone());
         }
-        let hangs = |it: &Withheld| now.saturating_duration_since(it.since) >= TRANSACTION_AGE_MAX;
-        let Withheld { from, to, .. } = self.withheld.filter(hangs)?;
+        // What comes before it is to be read first, and one that another reader has seen may have
+        // ended.
+        let hangs = |(it, to): &(OpenTransaction, i64)| {
+            (it.from..*to).contains(&self.next) && now.saturating_duration_since(it.since) >= TRANSACTION_AGE_MAX
+        };
+        let (OpenTransaction { from, .. }, to) = self.withheld.filter(hangs)?;
         Some(faults::open_transaction(&self.place, from, to, TRANSACTION_AGE_MAX))
+    }
+
+    /// Whether it has been fetched without an error since anything was wrong with it.
+    pub(super) fn is_read(&self) -> bool {
+        self.is_read
     }
 
     /// It is fetched from a broker without an error.
     pub(super) fn recovered(&mut self) {
-        self.trouble = None;
+        (self.trouble, self.is_read) = (None, true);
     }
 
     /// Who leads it, as the cluster says, or the nearer replica that it is fetched from.
@@ -168,6 +149,8 @@ pub(super) struct Positions {
     by_topic: HashMap<(Uuid, u32), Index>,
     /// Those without a broker.
     homeless: Vec<Index>,
+    /// The places of those that are read no more.
+    free: Vec<Index>,
 }
 
 impl std::ops::Index<Index> for Positions {
@@ -189,11 +172,10 @@ impl Positions {
     pub(super) fn seek(&mut self, place: &TopicPartition, topic: Uuid, offset: i64) -> Index {
         if let Some(&index) = self.by_place.get(place) {
             let position = &mut self.all[index];
-            (position.next, position.tail_epoch, position.withheld) = (offset, -1, None);
+            (position.next, position.tail_epoch) = (offset, -1);
             return index;
         }
-        let index = self.all.len();
-        self.all.push(Position {
+        let position = Position {
             place: place.clone(),
             name: topic_name(&place.topic),
             topic,
@@ -205,7 +187,18 @@ impl Positions {
             leader_until: None,
             trouble: None,
             withheld: None,
-        });
+            is_read: false,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.all[index] = position;
+                index
+            }
+            None => {
+                self.all.push(position);
+                self.all.len() - 1
+            }
+        };
         self.by_place.insert(place.clone(), index);
         self.by_topic.insert((topic, place.partition), index);
         self.homeless.push(index);
@@ -217,9 +210,36 @@ impl Positions {
         let index = self.by_place.remove(place)?;
         self.by_topic.retain(|_, known| *known != index);
         self.homeless.retain(|homeless| *homeless != index);
+        self.free.push(index);
         let position = &mut self.all[index];
-        (position.trouble, position.withheld) = (None, None);
+        (position.trouble, position.withheld, position.nearer, position.leader_until) = (None, None, None, None);
         Some((index, position.broker.take()))
+    }
+
+    /// The partitions that are read.
+    fn read(&self) -> impl Iterator<Item = &Position> {
+        self.by_place.values().map(|index| &self.all[*index])
+    }
+
+    /// The transactions that are open.
+    pub(super) fn open_transactions(&self) -> BTreeMap<TopicPartition, OpenTransaction> {
+        let of = |position: &Position| Some((position.place.clone(), position.withheld?.0));
+        self.read().filter_map(of).collect()
+    }
+
+    /// A partition waits for what is asked of its leader: no broker is looked for meanwhile.
+    pub(super) fn hold(&mut self, index: Index) {
+        self.all[index].broker = None;
+        self.homeless.retain(|homeless| *homeless != index);
+    }
+
+    /// It waits no more. Whether it did.
+    pub(super) fn release(&mut self, index: Index) -> bool {
+        let is_held = self.all[index].broker.is_none() && !self.homeless.contains(&index);
+        if is_held {
+            self.homeless.push(index);
+        }
+        is_held
     }
 
     /// The partition that an answer names.
@@ -230,13 +250,14 @@ impl Positions {
         }
     }
 
-    /// Whether every topic has an id.
+    /// Where a partition is that is read.
     pub(super) fn place(&self, place: &TopicPartition) -> Option<Index> {
         self.by_place.get(place).copied()
     }
 
+    /// Whether every topic has an id.
     pub(super) fn have_ids(&self) -> bool {
-        self.all.iter().all(|position| !position.topic.is_nil())
+        self.read().all(|position| !position.topic.is_nil())
     }
 
     /// Something is wrong with a partition: look for its broker again after a wait. What is wrong is known until the partition
@@ -250,15 +271,8 @@ impl Positions {
         if position.broker.take().is_some() {
             self.homeless.push(index);
         }
-        let (since, attempts) = match &position.trouble {
-            Some(before) => (before.since, before.attempts.saturating_add(1)),
-            None => (now, 0),
-        };
-        let wait = match why.class {
-            Class::Fatal => WAIT_FOR_HELP,
-            Class::Reopen | Class::Fenced => WAIT_MIN.saturating_mul(1 << attempts.min(16)).min(WAIT_MAX),
-        };
-        position.trouble = Some(Trouble { since, due: now + wait, attempts, why });
+        position.is_read = false;
+        position.trouble = Some(Trouble::after(position.trouble.as_ref(), why, now, WAITS));
     }
 
     /// What was fetched from `offset` on is of no use: fetch it again after a wait.
@@ -317,7 +331,7 @@ impl Positions {
 
     /// When the first partition without a broker is to be looked at again.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        self.homeless.iter().map(|index| self.all[*index].trouble.as_ref().map_or(now, |trouble| trouble.due)).min()
+        self.homeless.iter().map(|index| self.all[*index].trouble.as_ref().map_or(now, Trouble::due)).min()
     }
 
     /// Find the leader of each partition without a broker that is due. What has no leader waits again.
@@ -353,7 +367,7 @@ impl Positions {
 
     fn take_due(&mut self, now: Instant) -> Vec<Index> {
         let all = &self.all;
-        let is_due = |index: &Index| all[*index].trouble.as_ref().is_none_or(|trouble| trouble.due <= now);
+        let is_due = |index: &Index| all[*index].trouble.as_ref().is_none_or(|trouble| trouble.due() <= now);
         let (due, later) = self.homeless.iter().partition(|index| is_due(index));
         self.homeless = later;
         due
@@ -361,10 +375,10 @@ impl Positions {
 
     /// The partitions that could not be read for so long that people should hear of it, wherever they are tried just now.
     pub(super) fn stalled(&self, now: Instant) -> Vec<Stalled> {
-        let stalled = self
-            .all
-            .iter()
-            .filter_map(|position| Some(Stalled { partition: position.place.clone(), why: position.stalled(now)? }));
-        stalled.collect()
+        let stalled =
+            |position: &Position| Some(Stalled { partition: position.place.clone(), why: position.stalled(now)? });
+        let mut stalled: Vec<Stalled> = self.read().filter_map(stalled).collect();
+        stalled.sort_by(|one, other| one.partition.cmp(&other.partition));
+        stalled
     }
 }

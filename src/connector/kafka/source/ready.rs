@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::faults;
-use super::positions::{Index, PATIENCE};
+use super::positions::Index;
 use crate::connector::kafka::records::{Bounds, Decoder, Fetched, Passing, Piece};
 use crate::connector::pieces::Pieces;
-use crate::connector::{Class, Encoded, Error, Polled, Stalled};
+use crate::connector::{Class, Encoded, Error, Polled, STALLED_AFTER, Stalled};
 use crate::model::{BatchBuilder, TopicPartition};
 
 /// Small record batches are put together until a batch has so many bytes: what comes after has its costs for each batch.
@@ -89,7 +89,7 @@ impl Ready {
     /// The partitions whose next record batch cannot be decoded, if people should hear of it.
     pub(super) fn stalled(&self, now: Instant) -> impl Iterator<Item = Stalled> {
         let is_to_be_told = move |known: &&Undecodable| {
-            known.why.class == Class::Fatal || now.saturating_duration_since(known.since) >= PATIENCE
+            known.why.class == Class::Fatal || now.saturating_duration_since(known.since) >= STALLED_AFTER
         };
         let told = self.undecodable.values().filter(is_to_be_told);
         told.map(|known| Stalled { partition: known.place.clone(), why: known.why.clone() })

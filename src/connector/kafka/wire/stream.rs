@@ -1,7 +1,7 @@
 //! A socket that never blocks, with or without TLS, and waits with a deadline.
 
 use std::io::{self, IoSlice, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use rustix::net::sockopt::{self, socket_error};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::error::WireError;
+use super::resolve::resolve;
 use super::settings::Settings;
 use super::tls::{Handshake, Tls, TlsStream};
-use crate::background::Errand;
 
 /// How long an address of a name is waited for before the next one is tried beside it.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -144,20 +144,6 @@ fn connect_to(candidates: Vec<SocketAddr>, deadline: Instant) -> io::Result<TcpS
         if Instant::now() >= deadline {
             return Err(io::ErrorKind::TimedOut.into());
         }
-    }
-}
-
-/// The addresses of `host:port`. The system gives a name as long as it likes, so it is waited for aside.
-fn resolve(address: &str, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = address.parse() {
-        return Ok(vec![address]);
-    }
-    let name = address.to_owned();
-    let addresses = Errand::begin("resolve", move || name.to_socket_addrs().map(Iterator::collect));
-    match addresses.done_by(deadline) {
-        Some(Ok(addresses)) => addresses,
-        Some(Err(unfinished)) => Err(io::Error::other(format!("looking up the name {unfinished}"))),
-        None => Err(io::Error::new(io::ErrorKind::TimedOut, "the name was not looked up in time")),
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::stage::*;
 use crate::connector::kafka::client::Isolation;
 use crate::connector::kafka::log;
-use crate::connector::kafka::source::{KafkaSource, positions, timestamp_at};
-use crate::connector::{Class, Source};
+use crate::connector::kafka::source::{KafkaSource, timestamp_at};
+use crate::connector::{Class, STALLED_AFTER, Source};
 use crate::model::Codec;
 use crate::model::TopicPartition;
 
@@ -240,7 +240,7 @@ fn a_topic_that_is_gone_is_named_until_nobody_reads_it() {
             source.poll(1000, usize::MAX, Duration::from_millis(20)).expect("polled").map(|batch| batch.len()),
             None
         );
-        source.stalled(Instant::now() + positions::PATIENCE)
+        source.stalled(Instant::now() + STALLED_AFTER)
     };
     let named =
         eventually("a name", || stalled(&mut source).pop().filter(|it| it.why.code == "unknown-topic").ok_or(()));

@@ -3,29 +3,36 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::{ApiVersionsResponse, FetchResponse, MetadataResponse, ResponseHeader};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::{
+    ApiVersionsResponse, FetchResponse, ListOffsetsResponse, MetadataResponse, OffsetForLeaderEpochResponse,
+    ResponseHeader,
+};
 use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
 use super::stage::{PATIENCE, Plain, encoded, source_of};
-use crate::connector::kafka::client::{Client, topic_name};
+use crate::connector::kafka::admin::Admin;
+use crate::connector::kafka::client::{Client, Isolation, topic_name};
 use crate::connector::kafka::records::{HEADER_BYTES, Stamp};
-use crate::connector::kafka::source::positions;
 use crate::connector::kafka::wire::Settings;
-use crate::connector::{Error, Source};
+use crate::connector::{Each, EpochEnd, Error, PartitionRange, Patience, STALLED_AFTER, Source, Target, TopicSettings};
 use crate::model::{Codec, TopicPartition};
 
 const FETCH: (i16, i16) = (1, 12);
+const LIST_OFFSETS: (i16, i16) = (2, 7);
+const END_OF_EPOCH: (i16, i16) = (23, 4);
 const METADATA: (i16, i16) = (3, 8);
 const API_VERSIONS: (i16, i16) = (18, 3);
 
@@ -63,6 +70,18 @@ struct Scripted {
     is_silent: AtomicBool,
     /// Whether it hangs up on everybody.
     is_gone: AtomicBool,
+    /// What it is not asked in vain for, but of partition 1, and with which code it refuses.
+    refused: Mutex<Option<(Question, i16)>>,
+    /// Whether it says nothing of where partitions begin and end.
+    hides_offsets: AtomicBool,
+}
+
+/// What a leader is asked of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    First,
+    Last,
+    EndOfEpoch,
 }
 
 impl Scripted {
@@ -75,6 +94,8 @@ impl Scripted {
             has_given: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
+            refused: Mutex::default(),
+            hides_offsets: AtomicBool::new(false),
         });
         let it = me.clone();
         thread::spawn(move || {
@@ -88,11 +109,15 @@ impl Scripted {
     }
 
     fn client(&self) -> Arc<Client> {
+        self.client_that_waits(Duration::from_secs(30))
+    }
+
+    fn client_that_waits(&self, request_timeout: Duration) -> Arc<Client> {
         let settings = Settings {
             client_id: "test".into(),
             client_rack: None,
             connect_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(30),
+            request_timeout,
             tls: None,
             certificate: None,
             sasl: None,
@@ -111,7 +136,7 @@ impl Scripted {
             if self.is_gone.load(Relaxed) {
                 return None;
             }
-            if self.is_silent.load(Relaxed) {
+            if self.is_silent.load(Relaxed) || key == LIST_OFFSETS.0 && self.hides_offsets.load(Relaxed) {
                 continue;
             }
             let correlation = i32::from_be_bytes(frame[4..8].try_into().expect("four"));
@@ -119,6 +144,12 @@ impl Scripted {
                 18 => framed(correlation, version, &versions()),
                 3 => framed(correlation, version, &self.metadata()),
                 1 => framed(correlation, version, &self.fetch()),
+                // The timestamp that asks for the earliest offset is -2, for the latest -1.
+                2 if frame.windows(8).any(|part| part == (-2_i64).to_be_bytes()) => {
+                    framed(correlation, version, &self.offsets(Question::First, 0))
+                }
+                2 => framed(correlation, version, &self.offsets(Question::Last, 3)),
+                23 => framed(correlation, version, &self.end_of_epoch()),
                 other => panic!("request {other} was not offered"),
             };
             stream.write_all(&answer).ok()?;
@@ -144,6 +175,32 @@ impl Scripted {
             .with_topics(vec![topic])
     }
 
+    /// The code of partition 1.
+    fn refusal(&self, question: Question) -> i16 {
+        let refused = *self.refused.lock().expect("nobody panics with it");
+        refused.filter(|(refused, _)| *refused == question).map_or(0, |(_, code)| code)
+    }
+
+    fn offsets(&self, question: Question, offset: i64) -> ListOffsetsResponse {
+        let partition = |(index, code): (i32, i16)| {
+            let partition = ListOffsetsPartitionResponse::default().with_partition_index(index);
+            partition.with_error_code(code).with_offset(offset)
+        };
+        let partitions = [(0, 0), (1, self.refusal(question))].map(partition).to_vec();
+        let topic = ListOffsetsTopicResponse::default().with_name(topic_name("t")).with_partitions(partitions);
+        ListOffsetsResponse::default().with_topics(vec![topic])
+    }
+
+    fn end_of_epoch(&self) -> OffsetForLeaderEpochResponse {
+        let partition = |(index, code): (i32, i16)| {
+            let partition = EpochEndOffset::default().with_partition(index).with_error_code(code);
+            partition.with_leader_epoch(1).with_end_offset(3)
+        };
+        let partitions = [(0, 0), (1, self.refusal(Question::EndOfEpoch))].map(partition).to_vec();
+        let topic = OffsetForLeaderTopicResult::default().with_topic(topic_name("t")).with_partitions(partitions);
+        OffsetForLeaderEpochResponse::default().with_topics(vec![topic])
+    }
+
     /// It has no sessions, so it is asked for everything each time. What it is not asked for is passed over.
     fn fetch(&self) -> FetchResponse {
         // A real one waits for records.
@@ -167,7 +224,8 @@ impl Scripted {
 
 fn versions() -> ApiVersionsResponse {
     let api = |(key, max)| ApiVersion::default().with_api_key(key).with_min_version(0).with_max_version(max);
-    ApiVersionsResponse::default().with_api_keys([FETCH, METADATA, API_VERSIONS].map(api).to_vec())
+    ApiVersionsResponse::default()
+        .with_api_keys([FETCH, LIST_OFFSETS, END_OF_EPOCH, METADATA, API_VERSIONS].map(api).to_vec())
 }
 
 fn framed<R: Encodable + HeaderVersion>(correlation: i32, version: i16, answer: &R) -> Vec<u8> {
@@ -207,7 +265,7 @@ fn read(broker: &Scripted, enough: impl Fn(&Outcome) -> bool) -> Outcome {
             Ok(_) => {}
             Err(error) => outcome.failure = Some(error),
         }
-        let stalled = source.stalled(Instant::now() + positions::PATIENCE);
+        let stalled = source.stalled(Instant::now() + STALLED_AFTER);
         outcome.stalled = stalled.iter().map(|stalled| (stalled.partition.partition, stalled.why.code)).collect();
     }
     outcome
@@ -311,6 +369,102 @@ fn a_broker_that_is_not_there_any_more_is_named_and_the_others_are_read() {
     let broker = Scripted::start(Script { leader: 2, others: vec![(2, port)], ..Script::default() });
     let outcome = read(&broker, |outcome| outcome.records == 3 && !outcome.stalled.is_empty());
     assert_eq!(outcome.stalled, [(1, "cannot-connect")]);
+}
+
+fn places() -> [TopicPartition; 2] {
+    [0, 1].map(|partition| TopicPartition::new("t", partition))
+}
+
+fn ranges(client: &Client) -> Each<PartitionRange> {
+    client.ranges_of(&places(), Isolation::ReadCommitted, Patience::Short)
+}
+
+fn ends_of_epochs(client: &Client) -> Each<EpochEnd> {
+    client.ends_of_epochs(&places().map(|place| (place, 1)), Patience::Short)
+}
+
+/// A lane that opens asks this.
+#[test]
+fn each_partition_has_an_answer_of_its_own_whatever_is_said_of_another() {
+    let broker = Scripted::start(Script::default());
+    let client = broker.client();
+    let range = PartitionRange { log_start: 0, end: 3 };
+    for question in [Question::First, Question::Last, Question::EndOfEpoch] {
+        for code in codes() {
+            *broker.refused.lock().expect("nobody panics with it") = Some((question, code));
+            let (ranges, ends) = (ranges(&client), ends_of_epochs(&client));
+            let what = format!("{question:?} {code}: {ranges:?} {ends:?}");
+            assert!(matches!(ranges[0], Ok(said) if said == range), "{what}");
+            assert!(matches!(ends[0], Ok(EpochEnd::At(3))), "{what}");
+            let of_epoch = question == Question::EndOfEpoch;
+            assert_eq!((ranges[1].is_err(), ends[1].is_err()), (!of_epoch, of_epoch), "{what}");
+            let why = ranges[1].as_ref().err().or(ends[1].as_ref().err()).expect("an error");
+            assert!(why.message.contains("t-1"), "{why:?}");
+        }
+    }
+    *broker.refused.lock().expect("nobody panics with it") = None;
+    assert!(ranges(&client).iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_leader_that_is_not_there_keeps_nobody_from_hearing_of_other_partitions() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let dead = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr()).expect("a port").port();
+    for (leader, others, code) in [
+        (-1, vec![], "no-leader"),
+        (7, vec![], "broker-gone"),
+        (2, vec![(2, dead)], "cannot-connect"),
+        (2, vec![(2, port)], "broker-timeout"),
+    ] {
+        let broker = Scripted::start(Script { leader, others, ..Script::default() });
+        let client = broker.client_that_waits(Duration::from_secs(3_600));
+        let (ranges, ends) = (ranges(&client), ends_of_epochs(&client));
+        assert!(ranges[0].is_ok() && ends[0].is_ok(), "{code}: {ranges:?} {ends:?}");
+        let codes = [ranges[1].as_ref().err(), ends[1].as_ref().err()].map(|why| why.map(|why| why.code));
+        assert_eq!(codes, [Some(code); 2]);
+    }
+    // It is waited for still, so nobody has asked it once more.
+    silent.set_nonblocking(true).expect("set");
+    assert_eq!(std::iter::from_fn(|| silent.accept().ok()).count(), 1);
+}
+
+/// A target too: what of it can be written to is no matter of the whole topic.
+#[test]
+fn a_topic_whose_partition_nobody_leads_is_there() {
+    let broker = Scripted::start(Script { leader: -1, ..Script::default() });
+    let admin = Admin::new(broker.client(), None);
+    let target = Target { topic: "t".into(), partitions: 2, settings: TopicSettings::new(), replication_factor: None };
+    let made = admin.ensure_all(&[target]).expect("answered");
+    assert!(matches!(&made[..], [Ok(topic)] if topic.partitions == 2), "{made:?}");
+}
+
+/// A partition that is named twice, as where copies share one of the target, is asked for once:
+/// brokers refuse the other.
+#[test]
+fn who_asks_twice_has_two_answers() {
+    let broker = Scripted::start(Script::default());
+    let [place, _] = places();
+    let ranges = broker.client().ranges_of(&[place.clone(), place], Isolation::ReadCommitted, Patience::Short);
+    assert!(ranges.len() == 2 && ranges.iter().all(Result::is_ok), "{ranges:?}");
+}
+
+/// What is there where nothing is at an offset is asked aside: a leader that does not say so holds
+/// up no other partition.
+#[test]
+fn an_offset_that_is_not_there_holds_up_no_other_partition() {
+    let out_of_range = 1;
+    let broker = Scripted::start(Script { code: out_of_range, ..Script::default() });
+    broker.hides_offsets.store(true, Relaxed);
+    let mut source = source_of(&broker.client_that_waits(Duration::from_secs(120)), &places());
+    let (begun, mut records) = (Instant::now(), 0);
+    while records < 3 {
+        assert!(begun.elapsed() < PATIENCE, "{records} records");
+        let polled = source.poll(100, usize::MAX, Duration::from_millis(2)).expect("polled");
+        records += polled.map_or(0, |batch| batch.len());
+    }
+    let stalled = source.stalled(Instant::now() + STALLED_AFTER);
+    assert!(stalled.is_empty(), "the leader was waited for before that: {stalled:?}");
 }
 
 /// What a client knows of a cluster is no worse than what its configuration says, and neither is the other way round.

@@ -11,10 +11,10 @@ use crate::connector::kafka::metadata::{Leader, Metadata, TopicMetadata};
 use crate::connector::kafka::records::Tail;
 use crate::connector::kafka::source::answer::{FetchAnswer, PartitionAnswer, TopicKey};
 use crate::connector::kafka::source::faults;
-use crate::connector::kafka::source::positions::{Index, PATIENCE, Positions, TRANSACTION_AGE_MAX};
+use crate::connector::kafka::source::positions::{Index, Positions, TRANSACTION_AGE_MAX};
 use crate::connector::kafka::source::session::{Limits, Outcome, Session};
 use crate::connector::kafka::source::{Trouble, take_partition};
-use crate::connector::{Class, PartitionRange, Stalled};
+use crate::connector::{Class, PartitionRange, STALLED_AFTER, Stalled};
 use crate::model::TopicPartition;
 
 const LIMITS: Limits = Limits { all: 1000, partition: 100 };
@@ -318,7 +318,7 @@ fn waits_double_and_what_lasts_is_named_wherever_it_is_tried() {
         now = due;
     }
     assert_eq!(waits[..8], [20, 40, 80, 160, 320, 640, 1000, 1000]);
-    assert_eq!(codes(&positions.stalled(begun + PATIENCE / 2)), []);
+    assert_eq!(codes(&positions.stalled(begun + STALLED_AFTER / 2)), []);
     let both = [(0, "broker-gone"), (1, "no-leader")];
     assert_eq!(codes(&positions.stalled(now)), both);
     // While it is tried it is with a broker.
@@ -355,6 +355,66 @@ fn a_transaction_that_does_not_end_is_named() {
     for unknown in [(-1, 12), (-1, -1), (10, -1)] {
         assert_eq!(named(&[(10, unknown.0, unknown.1, begun)]), None, "{unknown:?}");
     }
+}
+
+/// A lane opens again after each hiccup of a broker, and its source begins with nothing.
+#[test]
+fn a_transaction_is_as_old_as_readers_before_have_seen_it() {
+    let begun = Instant::now();
+    let late = begun + TRANSACTION_AGE_MAX;
+    let mut first = positions(1);
+    first[0].next = 10;
+    first[0].note_open_transaction(10, 12, begun);
+    let seen = first.open_transactions()[&place(0)];
+    let read_again = |last_stable| {
+        let mut positions = positions(1);
+        positions[0].recall(seen);
+        assert_eq!(codes(&positions.stalled(late)), [], "it may have ended");
+        // The record before it is read once more.
+        positions[0].next = 9;
+        positions[0].note_open_transaction(last_stable, 12, late);
+        positions[0].next = 10;
+        positions[0].note_open_transaction(last_stable, 12, late);
+        codes(&positions.stalled(late))
+    };
+    assert_eq!(read_again(10), [(0, "hanging-transaction")]);
+    assert_eq!(read_again(11), [], "another one is open");
+    assert_eq!(read_again(12), [], "none is open");
+}
+
+#[test]
+fn a_partition_is_read_when_it_was_fetched_and_nothing_was_wrong_since() {
+    let mut positions = positions(1);
+    assert!(!positions[0].is_read(), "nothing is known of it");
+    positions[0].recovered();
+    assert!(positions[0].is_read());
+    positions.unsettle(0, Instant::now(), error::broker_gone(1));
+    assert!(!positions[0].is_read());
+}
+
+/// Topics come and go for as long as a lane is open.
+#[test]
+fn what_is_read_no_more_takes_no_room() {
+    let mut positions = positions(1);
+    let now = Instant::now();
+    positions.unsettle(0, now, faults::not_fetched(&place(0), Code::TOPIC_AUTHORIZATION_FAILED));
+    for number in 1..100 {
+        let (index, _) = positions.forget(&place(number - 1)).expect("it was read");
+        assert_eq!(positions.seek(&place(number), topic(), 5), index);
+        assert_eq!(positions.find(&TopicKey::Id(topic()), number - 1), None);
+        assert_eq!((positions[index].next, codes(&positions.stalled(now))), (5, vec![]));
+    }
+}
+
+/// While its leader is asked what it has, no broker is looked for.
+#[test]
+fn a_partition_that_is_held_waits_for_what_is_asked() {
+    let (mut positions, now) = (positions(1), Instant::now());
+    positions.settle(&metadata(topic(), &[(Some(1), 3)]), now).expect("settled");
+    positions.hold(0);
+    assert_eq!(positions.due(now), None);
+    assert!(positions.release(0) && positions.due(now).is_some());
+    assert!(!positions.release(0), "it was released");
 }
 
 #[test]
