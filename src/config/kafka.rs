@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::credential::{Bound, Credential, Recipients, is_near};
+use super::credential::{Bound, Recipients};
 use super::daemon::path;
 use super::diagnostic::Place;
 use super::reader::{Item, Table};
-use super::report::{Files, Within};
-use super::secret::{allowed_file, is_reference};
+use super::report::Files;
+use super::sasl::{Peers, SaslConfig, read_sasl};
+use super::secret::allowed_file;
 use super::words::words;
 use crate::files::given;
 use crate::model::{Codec, Compression};
@@ -19,9 +20,6 @@ const TIMES_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
 
 /// What brokers take as a client id in the name of a metric.
 const NAME_BYTES_MAX: usize = 249;
-
-/// The most bytes of the name that brokers know us by. That of a service account has some 100.
-const USERNAME_BYTES_MAX: usize = 1_024;
 
 /// A Kafka cluster.
 #[derive(Clone, Debug)]
@@ -77,31 +75,6 @@ pub struct TlsIdentity {
     pub key_file: PathBuf,
     /// Which brokers may see it; `None`: all of the cluster, since the operator's own file names both.
     pub bound: Option<Bound>,
-}
-
-/// `[clusters.NAME.security.sasl]`: how we say who we are.
-#[derive(Clone, Debug)]
-pub enum SaslConfig {
-    /// The password itself.
-    Plain(Login),
-    /// A proof that we know the password, with SHA-256.
-    ScramSha256(Login),
-    /// The same with SHA-512.
-    ScramSha512(Login),
-    /// A token from elsewhere.
-    OAuthBearer {
-        /// The token.
-        token: Credential,
-    },
-}
-
-/// A name and its password.
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// The name.
-    pub username: Arc<str>,
-    /// The password.
-    pub password: Credential,
 }
 
 /// The keys that only a Kafka cluster has.
@@ -281,95 +254,4 @@ fn server_name_of(item: &Item<'_>) -> Option<Arc<str>> {
     let text = item.text()?;
     let valid = is_host(text) || text.parse::<std::net::IpAddr>().is_ok();
     item.parsed(if valid { Ok(text.into()) } else { Err(format!("{text:?} is not a name of a host")) })
-}
-
-#[derive(Clone, Copy)]
-enum Mechanism {
-    Plain,
-    ScramSha256,
-    ScramSha512,
-    OAuthBearer,
-}
-
-/// Whom a secret goes to.
-struct Peers<'a> {
-    recipients: Recipients<'a>,
-    /// What the paths of secrets are relative to.
-    base_dir: &'a Path,
-    is_in_the_clear: bool,
-}
-
-impl Peers<'_> {
-    /// Say that a secret would travel in the clear: of a definition that is an error, unless it does not leave this machine.
-    fn refuse_clear_text(&self, mechanism: &Item<'_>) {
-        let (report, place) = (mechanism.report, &mechanism.place);
-        match report.files() {
-            Files::Within(Within { sends_in_the_clear: false, .. })
-                if !self.recipients.addresses.iter().all(|broker| is_near(broker)) =>
-            {
-                let message = "a definition sends no password and no token in the clear to another machine";
-                let help = "write enable_tls = true under \"security\"; the daemon's file can allow it with definitions_insecure_plaintext in [daemon]";
-                report.error_with_help(place, message, help);
-            }
-            _ => {
-                let message = "without TLS, everybody between here and the brokers can read the secret";
-                report.warning(place, message, "write enable_tls = true under \"security\"");
-            }
-        }
-    }
-}
-
-fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig> {
-    let mechanisms = [
-        ("PLAIN", Mechanism::Plain),
-        ("SCRAM-SHA-256", Mechanism::ScramSha256),
-        ("SCRAM-SHA-512", Mechanism::ScramSha512),
-        ("OAUTHBEARER", Mechanism::OAuthBearer),
-    ];
-    let mut table = item.table()?;
-    let help = "write mechanism = \"SCRAM-SHA-512\", or another one that the brokers have";
-    let written = table.required("mechanism", help);
-    let mechanism = written.as_ref().and_then(|item| item.choice(&mechanisms));
-    if let (Some(written), Some(Mechanism::Plain | Mechanism::OAuthBearer), true) =
-        (&written, mechanism, peers.is_in_the_clear)
-    {
-        peers.refuse_clear_text(written);
-    }
-    let sasl = match mechanism {
-        Some(Mechanism::OAuthBearer) => {
-            table.misplaced(
-                &[("username", "the token says who we are"), ("password", "write it as \"token\"")],
-                "OAUTHBEARER",
-            );
-            let token = table.required("token", "write token = \"${file:PATH}\"");
-            token
-                .and_then(|item| Credential::parse(&item, peers.base_dir, peers.recipients))
-                .map(|token| SaslConfig::OAuthBearer { token })
-        }
-        Some(mechanism) => {
-            table.misplaced(&[("token", "write \"username\" and \"password\"")], "a mechanism with passwords");
-            read_login(&mut table, peers).map(|login| match mechanism {
-                Mechanism::ScramSha256 => SaslConfig::ScramSha256(login),
-                Mechanism::ScramSha512 => SaslConfig::ScramSha512(login),
-                Mechanism::Plain | Mechanism::OAuthBearer => SaslConfig::Plain(login),
-            })
-        }
-        None => return None,
-    };
-    table.finish();
-    sasl
-}
-
-fn read_login(table: &mut Table<'_>, peers: &Peers<'_>) -> Option<Login> {
-    let username = table.required("username", "write username = \"the name that the brokers know\"");
-    let password = table.required("password", "write password = \"${env:NAME}\" or \"${file:PATH}\"");
-    let password = password.and_then(|item| Credential::parse(&item, peers.base_dir, peers.recipients));
-    let username = username?;
-    let text = username.text()?;
-    let text = username.parsed(match text {
-        _ if is_reference(text) => Err("only secrets can come from elsewhere: write the name itself".to_owned()),
-        "" => Err("a name has one character at least".to_owned()),
-        text => words(text, USERNAME_BYTES_MAX),
-    })?;
-    Some(Login { username: text.into(), password: password? })
 }

@@ -11,7 +11,7 @@
 //!   diagnostic shows. One that leaves the process is a [`Credential`], which can be read only for
 //!   the peer that gets it.
 //!
-//! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`], [`secret`] and [`credential`], [`link`] with [`topics`], [`both_ways`], `names`, [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
+//! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`] and [`sasl`], [`secret`] and [`credential`], [`link`] with [`topics`], [`both_ways`], `names`, [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
 //! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together (`flow` follows what they copy, `overlap` and `sample` find names that expressions match), and [`writing`] says who may write to which topic; `rules` has the settings that do not fit each other. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
@@ -46,6 +46,7 @@ pub mod rename;
 mod report;
 mod rules;
 mod sample;
+pub mod sasl;
 pub mod secret;
 pub mod selectors;
 pub mod stage;
@@ -80,13 +81,14 @@ pub use following::Following;
 pub use groups::{GroupSelection, GroupSelector, GroupSync, is_own_group};
 pub use health::HealthConfig;
 pub use json::PluginConfig;
-pub use kafka::{KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
+pub use kafka::{KafkaConfig, SecurityConfig, TlsConfig, TlsIdentity};
 pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, TransferConfig};
 pub use neighbours::{Neighbours, neighbours_of};
 pub use otlp::OtlpConfig;
 pub use patterns::Patterns;
 pub use probation::ProbationConfig;
 pub use rename::Rename;
+pub use sasl::{Bearer, Login, SaslConfig, TokenEndpoint, TokenSource};
 pub use secret::Secret;
 pub use selectors::{ENTRIES_MAX, Room};
 pub use stage::{PluginSource, StageConfig};

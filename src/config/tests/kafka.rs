@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use crate::config::{ClusterKind, Config, Credential, KafkaConfig, Peer, SaslConfig, TlsConfig, TlsIdentity};
+use crate::config::{
+    Bearer, ClusterKind, Config, Credential, KafkaConfig, Peer, SaslConfig, TlsConfig, TlsIdentity, TokenEndpoint,
+    TokenSource,
+};
 use crate::model::{Codec, Compression};
 
 use super::{base_dir, check, config, parse, show};
@@ -107,20 +110,104 @@ fn every_mechanism_has_its_name() {
     assert!(matches!(of("PLAIN", login), SaslConfig::Plain(_)));
     assert!(matches!(of("SCRAM-SHA-256", login), SaslConfig::ScramSha256(_)));
     assert!(matches!(of("SCRAM-SHA-512", login), SaslConfig::ScramSha512(_)));
-    assert!(matches!(of("OAUTHBEARER", "token = '${file:mechanisms}'"), SaslConfig::OAuthBearer { .. }));
+    assert!(matches!(of("OAUTHBEARER", "token = '${file:mechanisms}'"), SaslConfig::OAuthBearer(_)));
 }
 
 #[test]
 fn a_secret_in_a_file_can_be_replaced_while_the_daemon_runs() {
     file("token", "first\r\n");
     let config = config(&with_sasl("mechanism = 'OAUTHBEARER', token = '${file:token}'"));
-    let Some(SaslConfig::OAuthBearer { token }) = &kafka(&config, "k").security.sasl else { panic!("no token") };
+    let Some(SaslConfig::OAuthBearer(Bearer { token: TokenSource::Given(token), .. })) =
+        &kafka(&config, "k").security.sasl
+    else {
+        panic!("no token")
+    };
     assert_eq!(read(token), "first");
     file("token", "second");
     assert_eq!(read(token), "second");
     file("token", "");
     let error = token.read_for(BROKER).expect_err("an empty file");
     assert_eq!(error.to_string(), format!("{}: it is empty", base_dir().join("token").display()));
+}
+
+fn endpoint(config: &Config) -> (&TokenEndpoint, &[(std::sync::Arc<str>, std::sync::Arc<str>)]) {
+    match &kafka(config, "k").security.sasl {
+        Some(SaslConfig::OAuthBearer(Bearer { token: TokenSource::Endpoint(endpoint), extensions })) => {
+            (endpoint, extensions)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tokens_can_come_from_an_endpoint() {
+    file("client-secret", "xyz\n");
+    file("token-ca.pem", "");
+    let found = config(&with_sasl(
+        "mechanism = 'OAUTHBEARER', token_endpoint = 'https://login.example.com/a?b=c', client_id = 'tide', \
+         client_secret = '${file:client-secret}', scope = 'kafka read', token_ca_file = 'token-ca.pem', \
+         extensions = { logicalCluster = 'lkc-1', identityPoolId = 'pool 1' }",
+    ));
+    let (found, extensions) = endpoint(&found);
+    assert_eq!(
+        (found.place(), found.address().to_string()),
+        ("https://login.example.com".to_owned(), "https://login.example.com/a?b=c".to_owned())
+    );
+    assert_eq!((&*found.client_id, found.scope.as_deref()), ("tide", Some("kafka read")));
+    assert_eq!(found.ca_file, Some(base_dir().join("token-ca.pem")));
+    assert_eq!(found.secret_for_endpoint().expect("a secret").expose_secret(), "xyz");
+    let extensions: Vec<_> = extensions.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(extensions, [("identityPoolId", "pool 1"), ("logicalCluster", "lkc-1")]);
+    for near in ["http://127.0.0.1:8080/token", "http://[::1]/", "http://localhost:1"] {
+        let found = config(&with_sasl(&format!(
+            "mechanism = 'OAUTHBEARER', token_endpoint = '{near}', client_id = 't', client_secret = '${{file:client-secret}}'"
+        )));
+        assert!(endpoint(&found).0.ca_file.is_none(), "{near}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_token_endpoint_is_said_at_once() {
+    file("client-secret", "xyz\n");
+    let sasl = |rest: &str| with_sasl(&format!("mechanism = 'OAUTHBEARER', {rest}"));
+    check(
+        &sasl(
+            "token_endpoint = 'http://login.example.com/', token = 'x', extensions = { 'a-b' = 'c', auth = 'd', e = 'é', f = 1 }",
+        ),
+        &[
+            "5:19 error clusters.k.security.sasl: \"client_id\" is missing | write client_id = \"the id that the endpoint knows\"",
+            "5:19 error clusters.k.security.sasl: \"client_secret\" is missing | write client_secret = \"${env:NAME}\" or \"${file:PATH}\"",
+            "5:64 error clusters.k.security.sasl.token_endpoint: a client secret is sent to another machine over TLS only: write https://",
+            "5:93 error clusters.k.security.sasl.token: \"token\" is not a key of OAUTHBEARER with \"token_endpoint\" | remove it: the endpoint issues tokens",
+            "5:123 error clusters.k.security.sasl.extensions.a-b: \"a-b\" cannot be the name of an extension: it has letters of ASCII alone, and is not auth",
+            "5:136 error clusters.k.security.sasl.extensions.auth: \"auth\" cannot be the name of an extension: it has letters of ASCII alone, and is not auth",
+            "5:154 error clusters.k.security.sasl.extensions.e: the value of an extension has up to 4096 printable characters of ASCII",
+            "5:163 error clusters.k.security.sasl.extensions.f: expected a string, found a whole number",
+        ],
+    );
+    check(
+        &sasl("token = '${file:client-secret}', client_id = 'a', scope = 'b'"),
+        &[
+            "5:88 error clusters.k.security.sasl.client_id: \"client_id\" is not a key of OAUTHBEARER with \"token\" | write token_endpoint = \"https://HOST/PATH\" beside it",
+            "5:105 error clusters.k.security.sasl.scope: \"scope\" is not a key of OAUTHBEARER with \"token\" | write token_endpoint = \"https://HOST/PATH\" beside it",
+        ],
+    );
+    let with =
+        |rest: &str| sasl(&format!("client_secret = '${{file:client-secret}}', token_endpoint = 'https://a/', {rest}"));
+    check(
+        &with("client_id = '${env:A}', scope = 'a\"b', token_ca_file = 'none.pem'"),
+        &[
+            "5:142 error clusters.k.security.sasl.client_id: only secrets can come from elsewhere: write the name itself",
+            "5:162 error clusters.k.security.sasl.scope: a scope has up to 4096 characters of ASCII, without quotes and backslashes",
+            "5:185 error clusters.k.security.sasl.token_ca_file: BASE/none.pem: No such file or directory (os error 2)",
+        ],
+    );
+    for wrong in ["login.example.com", "ftp://a/", "https://a:99999/", "https://user:pw@a/"] {
+        let text =
+            sasl(&format!("client_id = 'a', client_secret = '${{file:client-secret}}', token_endpoint = '{wrong}'"));
+        let found = parse(&text).expect_err(wrong);
+        assert!(found.iter().all(|found| !found.to_string().contains("pw@")), "{found:?}");
+    }
 }
 
 #[test]
@@ -274,7 +361,8 @@ fn what_is_wrong_with_security_is_said_at_once() {
             "17:19 error clusters.l.security.tls_server_name: \"a b\" is not a name of a host",
             "18:22 error clusters.l.security.sasl.mechanism: \"GSSAPI\" is not known here | known here: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, \
              OAUTHBEARER",
-            "22:40 error clusters.m.security.sasl: \"token\" is missing | write token = \"${file:PATH}\"",
+            "22:40 error clusters.m.security.sasl: \"token\" is missing | write token = \"${file:PATH}\"; or \
+             token_endpoint = \"https://HOST/PATH\", client_id and client_secret",
             "22:69 error clusters.m.security.sasl.username: \"username\" is not a key of OAUTHBEARER | the token says who we are",
         ],
     );

@@ -25,11 +25,14 @@ const SECTIONS: [(&str, &[&str]); 22] = [
     ("`[[daemon.api.tokens]]`", &["daemon.api.tokens[0]"]),
     ("`[[daemon.api.clients]]`", &["daemon.api.clients[0]", "daemon.api.clients[1]"]),
     ("`[daemon.limits]`, and `limits` of a stage", &["daemon.limits", "links.full.pipeline[0].limits"]),
-    ("`[clusters.ID]`", &["clusters.file", "clusters.brokers", "clusters.token"]),
+    ("`[clusters.ID]`", &["clusters.file", "clusters.brokers", "clusters.token", "clusters.issued"]),
     ("`[clusters.ID]` with `kind = \"embedded\"`", &["clusters.file"]),
-    ("`[clusters.ID]` with `kind = \"kafka\"`", &["clusters.brokers", "clusters.token"]),
-    ("`[clusters.ID.security]`", &["clusters.brokers.security", "clusters.token.security"]),
-    ("`[clusters.ID.security.sasl]`", &["clusters.brokers.security.sasl", "clusters.token.security.sasl"]),
+    ("`[clusters.ID]` with `kind = \"kafka\"`", &["clusters.brokers", "clusters.token", "clusters.issued"]),
+    ("`[clusters.ID.security]`", &["clusters.brokers.security", "clusters.token.security", "clusters.issued.security"]),
+    (
+        "`[clusters.ID.security.sasl]`",
+        &["clusters.brokers.security.sasl", "clusters.token.security.sasl", "clusters.issued.security.sasl"],
+    ),
     ("`[clusters.ID.topics.NAME]`", &["clusters.file.topics.one", "clusters.file.topics.two"]),
     ("`[links.ID]`", &["links.full", "links.other"]),
     ("`[links.ID.reverse]`", &["links.both.reverse", "links.full.reverse"]),
@@ -113,6 +116,20 @@ sasl = { mechanism = "PLAIN", username = "a", password = "${env:A}" }
 kind = "kafka"
 brokers = ["a:9092"]
 security = { enable_tls = true, sasl = { mechanism = "OAUTHBEARER", token = "${env:A}" } }
+
+[clusters.issued]
+kind = "kafka"
+brokers = ["a:9092"]
+[clusters.issued.security]
+enable_tls = true
+[clusters.issued.security.sasl]
+mechanism = "OAUTHBEARER"
+token_endpoint = "https://a/b"
+client_id = "a"
+client_secret = "${env:A}"
+scope = "a"
+token_ca_file = "ca"
+extensions = { a = "b" }
 
 [links.full]
 name = "a"
@@ -230,6 +247,10 @@ security.sasl = { mechanism = "SCRAM-SHA-512", username = "a", password = "b" }
 kind = "kafka"
 brokers = ["a:9092"]
 security.sasl = { mechanism = "OAUTHBEARER", token = "b" }
+[clusters.issued]
+kind = "kafka"
+brokers = ["a:9092"]
+security.sasl = { mechanism = "OAUTHBEARER", token_endpoint = "https://a/b", client_id = "a", client_secret = "b" }
 [links.full]
 source = "brokers"
 target = "token"
@@ -322,6 +343,7 @@ fn every_key_that_is_read_is_in_the_document() {
         let alike = path.replacen("links.both.reverse", "links.full", 1).replacen("links.both", "links.full", 1);
         let alike = alike.replacen("links.other", "links.full", 1).replacen("clusters.token", "clusters.file", 1);
         let alike = alike.replacen("clusters.brokers", "clusters.file", 1);
+        let alike = alike.replacen("clusters.issued", "clusters.file", 1);
         described.contains(&alike) || is_table(&alike)
     };
     let missing: Vec<&str> = survey

@@ -152,10 +152,10 @@ impl Connection {
 
     /// Say who we are, if that is wanted: at the beginning, and again before a broker would end the session (KIP-368).
     fn authenticate(&mut self, deadline: Instant) -> Result<(), WireError> {
-        let Some(sasl) = self.settings.sasl.clone() else { return Ok(()) };
+        let settings = self.settings.clone();
+        let Some(sasl) = &settings.sasl else { return Ok(()) };
         let begun = Instant::now();
-        let logins = self.settings.logins.clone();
-        let lifetime = authenticate(self, &sasl, &logins, deadline)?;
+        let lifetime = authenticate(self, sasl, &settings, deadline)?;
         let soonest = Instant::now() + RENEWAL_MIN;
         // The last fifth is for what keeps a broker busy, or this thread.
         self.renew_at = lifetime.and_then(|lifetime| begun.checked_add(lifetime * 4 / 5)).map(|at| at.max(soonest));

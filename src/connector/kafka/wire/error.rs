@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::tls::TlsFault;
+use super::tokens::NoToken;
 use crate::config::Withheld;
 use crate::connector::{Class, Error};
 
@@ -32,6 +33,9 @@ pub(crate) enum WireError {
     /// Our secret cannot be read.
     #[error("cannot authenticate to {address}: {what}")]
     NoSecret { address: Arc<str>, what: String },
+    /// Nobody issues a token for us.
+    #[error("cannot authenticate to {address}: {error}")]
+    NoToken { address: Arc<str>, error: NoToken },
     /// Our secret is not for this broker.
     #[error("the login was not sent to {address}: {withheld}")]
     NotForBroker { address: Arc<str>, withheld: Withheld },
@@ -102,6 +106,7 @@ impl WireError {
             Self::Tls { fault, .. } => fault.code(),
             Self::WantsTls { .. } => "tls-required",
             Self::NoSecret { .. } => "secret-unreadable",
+            Self::NoToken { .. } => "token-not-issued",
             Self::NotForBroker { .. } => "broker-not-listed",
             Self::ClearText { .. } => "clear-text-login",
             Self::Mechanism { .. } => "sasl-mechanism-unsupported",
@@ -122,6 +127,9 @@ impl WireError {
             Self::Tls { fault, .. } => fault.remedy(),
             Self::WantsTls { .. } => "set `enable_tls` under `security`, or name a port without TLS in `brokers`",
             Self::NoSecret { .. } => "mend what `password` or `token` names; it is read again at the next try",
+            Self::NoToken { .. } => {
+                "check `token_endpoint`, `client_id`, `client_secret` and `scope` under `security.sasl`; it is tried again"
+            }
             Self::NotForBroker { .. } => {
                 "if it is a broker of the cluster, add its host to that file, which lists all brokers and not only those of `brokers`; it is read again at the next try"
             }

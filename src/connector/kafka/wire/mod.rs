@@ -3,7 +3,7 @@
 //! Messages are those of the crate `kafka-protocol`, but it only encodes them: what arrives is read by [`fields`]. Frames are Kafka's: four bytes of length, then
 //! the header and the body (<https://kafka.apache.org/protocol.html>).
 //!
-//! Reading order: [`Connection`] for what can be done, [`calls`] for what can be asked, [`fields`] for how answers are read, [`stream`] and [`tls`] for how bytes travel, [`greeting`], [`authentication`], [`sasl`] and [`logins`] for who both
+//! Reading order: [`Connection`] for what can be done, [`calls`] for what can be asked, [`fields`] for how answers are read, [`stream`] and [`tls`] for how bytes travel, [`greeting`], [`authentication`], [`sasl`], [`logins`] and [`tokens`] for who both
 //! sides are,
 //! [`error`] for what can go wrong, [`settings`] for what is asked for.
 //!
@@ -27,6 +27,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tokens;
 
 pub(super) use calls::{Call, RECORDS};
 #[cfg(any(fuzzing, test))]

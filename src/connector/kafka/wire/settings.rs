@@ -7,6 +7,7 @@ use super::error::WireError;
 use super::logins::Logins;
 use super::sasl;
 use super::tls::Tls;
+use super::tokens::Tokens;
 use crate::config::{Bound, KafkaConfig, Peer, SaslConfig, Withheld};
 use crate::connector::Error;
 
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) sasl: Option<SaslConfig>,
     /// What brokers have said to that: all connections of the cluster share it.
     pub(crate) logins: Arc<Logins>,
+    /// The tokens that are issued for our logins, if they need any.
+    pub(crate) tokens: Option<Arc<Tokens>>,
 }
 
 impl Settings {
@@ -46,6 +49,12 @@ impl Settings {
             certificate: config.security.tls.as_ref().and_then(|tls| tls.identity.as_ref()?.bound.clone()),
             sasl: config.security.sasl.clone(),
             logins: Arc::default(),
+            tokens: config
+                .security
+                .sasl
+                .as_ref()
+                .and_then(|sasl| Tokens::new(sasl, config.connection_timeout))
+                .map(Arc::new),
         })
     }
 

@@ -97,6 +97,7 @@ impl Scripted {
             certificate: None,
             sasl: None,
             logins: Arc::default(),
+            tokens: None,
         };
         Client::new(vec![format!("127.0.0.1:{}", self.port).into()], settings)
     }

@@ -78,6 +78,7 @@ pub(super) fn client_in(rack: Option<&str>, cluster: &Cluster) -> Arc<Client> {
         certificate: None,
         sasl: None,
         logins: Arc::default(),
+        tokens: None,
     };
     Client::new(cluster.bootstrap().split(',').map(Arc::from).collect(), settings)
 }

@@ -15,6 +15,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 
 use super::super::{Connection, wait_readable};
+use super::tokens;
 use crate::connector::Error;
 
 /// Time for what is to come. Only what is broken ever takes this long.
@@ -27,8 +28,10 @@ const PASSWORD: &str = "correct-horse";
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-struct World {
+pub(super) struct World {
     cluster: Cluster,
+    /// Who signs tokens that the port `JWT` believes.
+    pub(super) tokens: tokens::Authority,
     ca: Authority,
     other_ca: Authority,
 }
@@ -36,7 +39,7 @@ struct World {
 /// Who pauses the broker has it for itself.
 static WORLD: LazyLock<RwLock<World>> = LazyLock::new(|| RwLock::new(World::start()));
 
-fn world() -> RwLockReadGuard<'static, World> {
+pub(super) fn world() -> RwLockReadGuard<'static, World> {
     WORLD.read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -66,6 +69,7 @@ fn write(dir: &Path, name: &str, text: &str) -> String {
 impl World {
     fn start() -> Self {
         let (ca, other_ca) = (authority("one"), authority("another"));
+        let tokens = tokens::Authority::new();
         // The broker reads these when it starts, and no more.
         let dir = tempfile::tempdir().expect("a directory");
         let keystore = |name: &str, is_expired: bool| {
@@ -75,11 +79,12 @@ impl World {
         let module = |name: &str, options: &str| {
             format!("org.apache.kafka.common.security.{name}LoginModule required {options};")
         };
+        let keys = format!("file://{}", write(dir.path(), "keys.json", &tokens.jwks()));
         let plain = module("plain.Plain", &format!("user_alice=\"{PASSWORD}\""));
         let settings = [
             (
                 "listener.security.protocol.map",
-                "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MUTUAL:SSL,EXPIRED:SSL,SASL:SASL_SSL,RENEW:SASL_PLAINTEXT",
+                "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MUTUAL:SSL,EXPIRED:SSL,SASL:SASL_SSL,RENEW:SASL_PLAINTEXT,JWT:SASL_SSL",
             ),
             ("ssl.keystore.type", "PEM"),
             ("ssl.keystore.location", &keystore("broker.pem", false)),
@@ -98,26 +103,37 @@ impl World {
             ("listener.name.renew.sasl.enabled.mechanisms", "PLAIN"),
             ("listener.name.renew.plain.sasl.jaas.config", &plain),
             ("listener.name.renew.plain.connections.max.reauth.ms", &SESSION.as_millis().to_string()),
+            ("listener.name.jwt.sasl.enabled.mechanisms", "OAUTHBEARER"),
+            ("listener.name.jwt.oauthbearer.sasl.jaas.config", &module("oauthbearer.OAuthBearer", "")),
+            (
+                "listener.name.jwt.oauthbearer.sasl.server.callback.handler.class",
+                "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
+            ),
+            ("listener.name.jwt.oauthbearer.sasl.oauthbearer.jwks.endpoint.url", &keys),
+            ("listener.name.jwt.oauthbearer.sasl.oauthbearer.expected.audience", "kafka"),
+            // A session is as long as its token is valid.
+            ("listener.name.jwt.oauthbearer.connections.max.reauth.ms", "3600000"),
         ];
         let options = Options {
             settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-            listeners: ["TLS", "MUTUAL", "EXPIRED", "SASL", "RENEW"].map(str::to_owned).to_vec(),
+            listeners: ["TLS", "MUTUAL", "EXPIRED", "SASL", "RENEW", "JWT"].map(str::to_owned).to_vec(),
             scram: ["SCRAM-SHA-256", "SCRAM-SHA-512"]
                 .map(|mechanism| format!("{mechanism}=[name=alice,password={PASSWORD}]"))
                 .to_vec(),
+            java_options: vec![format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={keys}")],
             ..Options::default()
         };
         let cluster = Cluster::start(&options).expect("a broker");
-        Self { cluster, ca, other_ca }
+        Self { cluster, tokens, ca, other_ca }
     }
 
-    fn address(&self, listener: &str) -> String {
+    pub(super) fn address(&self, listener: &str) -> String {
         let broker = &self.cluster.brokers()[0];
         broker.listener(listener).unwrap_or_else(|| broker.address()).to_string()
     }
 
     /// A directory with what clients need.
-    fn files(&self) -> TempDir {
+    pub(super) fn files(&self) -> TempDir {
         let dir = tempfile::tempdir().expect("a directory");
         write(dir.path(), "ca.pem", &self.ca.pem());
         write(dir.path(), "other-ca.pem", &self.other_ca.pem());
@@ -131,7 +147,7 @@ impl World {
         dir
     }
 
-    fn open(&self, listener: &str, lines: &str) -> Result<Connection, Error> {
+    pub(super) fn open(&self, listener: &str, lines: &str) -> Result<Connection, Error> {
         let files = self.files();
         super::open(&self.address(listener), &super::settings(lines, files.path()))
     }
@@ -144,9 +160,9 @@ impl World {
     }
 }
 
-const TLS: &str = "security.enable_tls = true\nsecurity.tls_ca_file = 'ca.pem'\n";
+pub(super) const TLS: &str = "security.enable_tls = true\nsecurity.tls_ca_file = 'ca.pem'\n";
 
-fn sasl(mechanism: &str, rest: &str) -> String {
+pub(super) fn sasl(mechanism: &str, rest: &str) -> String {
     format!("security.sasl = {{ mechanism = '{mechanism}', {rest} }}\n")
 }
 
@@ -162,7 +178,7 @@ fn token(subject: &str, seconds: u64) -> String {
     format!("token = '{}.{}.'", encode("{\"alg\":\"none\"}"), encode(&claims))
 }
 
-fn ask(connection: &mut Connection) -> Result<usize, super::super::WireError> {
+pub(super) fn ask(connection: &mut Connection) -> Result<usize, super::super::WireError> {
     Ok(connection.call(&MetadataRequest::default().with_topics(Some(Vec::new())))?.brokers.len())
 }
 

@@ -4,6 +4,7 @@ mod answers;
 mod broker;
 mod memory;
 mod script;
+mod tokens;
 
 use std::path::Path;
 use std::sync::Arc;
