@@ -6,6 +6,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use ureq::http::Uri;
 
+use super::aws::AwsIdentity;
 use super::credential::{Credential, Peer, Recipients, Withheld, is_near};
 use super::failover::{peer_address, place, web_address};
 use super::kafka::readable_file;
@@ -34,6 +35,8 @@ pub enum SaslConfig {
     ScramSha512(Login),
     /// A bearer token.
     OAuthBearer(Bearer),
+    /// A bearer token that is signed by an identity of AWS, for Amazon MSK.
+    AwsMskIam(AwsIdentity),
 }
 
 /// A name and its password.
@@ -124,6 +127,15 @@ impl TokenEndpoint {
     }
 }
 
+/// The keys of mechanisms with passwords.
+const LOGIN_KEYS: [&str; 2] = ["username", "password"];
+
+/// The keys of OAUTHBEARER, wherever its tokens come from.
+const BEARER_KEYS: [&str; 2] = ["token", "extensions"];
+
+/// The keys of an identity of AWS.
+const AWS_KEYS: [&str; 5] = ["region", "profile", "access_key_id", "secret_access_key", "session_token"];
+
 /// The keys of the client credentials grant.
 const ENDPOINT_KEYS: [&str; 5] = ["token_endpoint", "client_id", "client_secret", "scope", "token_ca_file"];
 
@@ -180,12 +192,13 @@ enum Mechanism {
     ScramSha256,
     ScramSha512,
     OAuthBearer,
+    AwsMskIam,
 }
 
 impl Mechanism {
     /// Whether the secret itself is sent to the broker, and not a proof of it alone.
     fn sends_secret(self) -> bool {
-        matches!(self, Self::Plain | Self::OAuthBearer)
+        matches!(self, Self::Plain | Self::OAuthBearer | Self::AwsMskIam)
     }
 }
 
@@ -224,6 +237,7 @@ pub(super) fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig
         ("SCRAM-SHA-256", Mechanism::ScramSha256),
         ("SCRAM-SHA-512", Mechanism::ScramSha512),
         ("OAUTHBEARER", Mechanism::OAuthBearer),
+        ("AWS_MSK_IAM", Mechanism::AwsMskIam),
     ];
     let mut table = item.table()?;
     let help = "write mechanism = \"SCRAM-SHA-512\", or another one that the brokers have";
@@ -236,22 +250,27 @@ pub(super) fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig
     }
     let sasl = match mechanism? {
         Mechanism::OAuthBearer => read_bearer(&mut table, peers).map(SaslConfig::OAuthBearer),
-        mechanism => {
-            let keys = ["token", "extensions"].into_iter().chain(ENDPOINT_KEYS);
-            let keys: Vec<_> = keys.map(|key| (key, "write \"username\" and \"password\"")).collect();
-            table.misplaced(&keys, "a mechanism with passwords");
-            read_login(&mut table, peers).map(|login| match mechanism {
-                Mechanism::ScramSha256 => SaslConfig::ScramSha256(login),
-                Mechanism::ScramSha512 => SaslConfig::ScramSha512(login),
-                Mechanism::Plain | Mechanism::OAuthBearer => SaslConfig::Plain(login),
-            })
+        Mechanism::AwsMskIam => {
+            let keys = LOGIN_KEYS.into_iter().chain(BEARER_KEYS).chain(ENDPOINT_KEYS);
+            misplaced(&mut table, keys, "remove it: the identity of AWS says who we are", "AWS_MSK_IAM");
+            AwsIdentity::read(&mut table, peers).map(SaslConfig::AwsMskIam)
         }
+        Mechanism::Plain => read_login(&mut table, peers).map(SaslConfig::Plain),
+        Mechanism::ScramSha256 => read_login(&mut table, peers).map(SaslConfig::ScramSha256),
+        Mechanism::ScramSha512 => read_login(&mut table, peers).map(SaslConfig::ScramSha512),
     };
     table.finish();
     sasl
 }
 
+/// Say that these keys belong to other mechanisms.
+fn misplaced(table: &mut Table<'_>, keys: impl Iterator<Item = &'static str>, help: &str, here: &str) {
+    let keys: Vec<_> = keys.map(|key| (key, help)).collect();
+    table.misplaced(&keys, here);
+}
+
 fn read_bearer(table: &mut Table<'_>, peers: &Peers<'_>) -> Option<Bearer> {
+    misplaced(table, AWS_KEYS.into_iter(), "write mechanism = \"AWS_MSK_IAM\"", "OAUTHBEARER");
     table.misplaced(
         &[("username", "the token says who we are"), ("password", "write it as \"token\", or as \"client_secret\"")],
         "OAUTHBEARER",
@@ -277,6 +296,8 @@ fn read_bearer(table: &mut Table<'_>, peers: &Peers<'_>) -> Option<Bearer> {
 }
 
 fn read_login(table: &mut Table<'_>, peers: &Peers<'_>) -> Option<Login> {
+    let keys = BEARER_KEYS.into_iter().chain(ENDPOINT_KEYS).chain(AWS_KEYS);
+    misplaced(table, keys, "write \"username\" and \"password\"", "a mechanism with passwords");
     let username = table.required("username", "write username = \"the name that the brokers know\"");
     let password = table.required("password", "write password = \"${env:NAME}\" or \"${file:PATH}\"");
     let password = password.and_then(|item| Credential::parse(&item, peers.base_dir, peers.recipients));

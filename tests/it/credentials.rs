@@ -7,6 +7,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -231,5 +233,35 @@ fn a_client_secret_goes_to_the_endpoint_alone_and_only_if_that_is_listed() {
     let trouble = await_trouble(&site, "token-not-issued");
     assert!(trouble.message.contains(&format!("has no line for 127.0.0.1:{port}")), "{trouble:?}");
     assert!(asked.try_recv().is_err(), "the endpoint gets nothing");
+    daemon.terminate();
+}
+
+#[test]
+fn a_token_of_aws_is_signed_for_listed_brokers_with_keys_of_the_definition() {
+    let advertised = Advertised::default();
+    let (listed, of_listed) = cluster(&advertised, &["orders"]);
+    let (other, of_other) = cluster(&advertised, &["orders"]);
+    *advertised.lock().expect("a lock") = ("127.0.0.1".to_owned(), other.into());
+    let site = site(&format!("127.0.0.1:{listed}\n"));
+    let daemon = site.start();
+    let login = |more: serde_json::Value| {
+        let mut login = json!({"mechanism": "AWS_MSK_IAM", "region": "eu-central-1"});
+        login.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        login
+    };
+    for of_the_daemon in [json!({}), json!({"profile": "default"})] {
+        let refused = site.client.send("POST", LINKS, None, &definition(listed, &login(of_the_daemon)));
+        assert_eq!(refused.status, 400, "{}", refused.body);
+        assert!(refused.body.contains("a definition uses no identity of this daemon"), "{}", refused.body);
+    }
+    define_with(&site, listed, &login(json!({"access_key_id": "AKIA", "secret_access_key": "${file:password}"})));
+    await_trouble(&site, "broker-not-listed");
+    let sent = of_listed.recv().expect("a login");
+    let text = String::from_utf8_lossy(&sent);
+    let token = text.split_once("auth=Bearer ").and_then(|(_, rest)| rest.split_once('\u{1}')).expect("a token").0;
+    let url = String::from_utf8(URL_SAFE_NO_PAD.decode(token).expect("base64")).expect("a text");
+    let begin = "https://kafka.eu-central-1.amazonaws.com/?Action=kafka-cluster%3AConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F";
+    assert!(url.starts_with(begin) && url.contains("&X-Amz-Signature=") && !url.contains("planted"), "{url}");
+    assert!(!has_secret(&sent) && of_other.try_recv().is_err(), "the other one gets nothing");
     daemon.terminate();
 }

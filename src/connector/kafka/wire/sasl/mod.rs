@@ -69,6 +69,7 @@ impl Exchange {
             SaslConfig::Plain(login) => Mechanism::Plain { username: login.username.to_string() },
             SaslConfig::ScramSha256(login) => scram(Hash::Sha256, login)?,
             SaslConfig::ScramSha512(login) => scram(Hash::Sha512, login)?,
+            SaslConfig::AwsMskIam(_) => Mechanism::OAuthBearer { extensions: Vec::new(), error: None },
             SaslConfig::OAuthBearer(Bearer { extensions, .. }) => {
                 Mechanism::OAuthBearer { extensions: extensions.clone(), error: None }
             }
@@ -135,7 +136,9 @@ fn forms(secret: &str) -> Vec<String> {
 /// # Errors
 /// It cannot be read, or that broker may not have it.
 pub(super) fn secret(config: &SaslConfig, address: &str, is_encrypted: bool) -> Result<SecretString, Withheld> {
+    let peer = |is_sent: bool| Peer { address, in_clear_text: is_sent && !is_encrypted };
     let (credential, is_sent) = match config {
+        SaslConfig::AwsMskIam(identity) => return identity.read_for(peer(true)),
         SaslConfig::Plain(login) => (&login.password, true),
         // Only a proof is sent.
         SaslConfig::ScramSha256(login) | SaslConfig::ScramSha512(login) => (&login.password, false),
@@ -144,7 +147,7 @@ pub(super) fn secret(config: &SaslConfig, address: &str, is_encrypted: bool) -> 
             (&endpoint.client_secret, true)
         }
     };
-    credential.read_for(Peer { address, in_clear_text: is_sent && !is_encrypted })
+    credential.read_for(peer(is_sent))
 }
 
 /// What the protocol calls a mechanism.
@@ -153,7 +156,7 @@ pub(super) fn name(config: &SaslConfig) -> &'static str {
         SaslConfig::Plain(_) => "PLAIN",
         SaslConfig::ScramSha256(_) => "SCRAM-SHA-256",
         SaslConfig::ScramSha512(_) => "SCRAM-SHA-512",
-        SaslConfig::OAuthBearer(_) => "OAUTHBEARER",
+        SaslConfig::OAuthBearer(_) | SaslConfig::AwsMskIam(_) => "OAUTHBEARER",
     }
 }
 
@@ -167,6 +170,7 @@ pub(super) fn who(config: &SaslConfig) -> String {
         SaslConfig::OAuthBearer(Bearer { token: TokenSource::Endpoint(endpoint), .. }) => {
             format!("a token of client {:?}", endpoint.client_id)
         }
+        SaslConfig::AwsMskIam(_) => "a token of the identity of AWS".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Bearer tokens that somebody issues on request, for all connections of a cluster.
 //!
-//! Reading order: this file for when a token is requested, [`endpoint`] for how; [`http`] speaks with services.
+//! Reading order: this file for when a token is requested, [`endpoint`] and [`aws`] for how; [`http`] speaks with services.
 //!
 //! Invariants
 //! - A token is requested on a thread of its own, by one request at a time. A connection waits for
@@ -11,6 +11,7 @@
 //!   once.
 //! - An error quotes neither a secret nor what the service sent.
 
+mod aws;
 mod endpoint;
 mod http;
 
@@ -22,10 +23,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::logins::wait;
 use crate::background;
-use crate::config::{Bearer, SaslConfig, TokenEndpoint, TokenSource};
+use crate::config::{AwsIdentity, Bearer, SaslConfig, TokenEndpoint, TokenSource};
 
-/// The least that a token is valid for: with less, there is one request after the other.
-const LIFETIME_MIN: Duration = Duration::from_secs(10);
+/// The least that a token is valid for. Brokers count in seconds, and the last fifth has to be enough to get another one.
+const LIFETIME_MIN: Duration = Duration::from_secs(30);
 
 /// A token, and how long it is valid from when it was requested.
 pub(super) struct Issued {
@@ -37,12 +38,16 @@ pub(super) struct Issued {
 #[derive(Clone, Debug)]
 enum Issuer {
     Endpoint(TokenEndpoint),
+    /// The daemon itself, with the keys of an identity of AWS.
+    Aws(AwsIdentity),
 }
 
 impl Issuer {
-    fn issue(&self, timeout: Duration) -> Result<Issued, String> {
+    /// `secret`: what was read for the brokers.
+    fn issue(&self, secret: &SecretString, timeout: Duration) -> Result<Issued, String> {
         match self {
             Self::Endpoint(endpoint) => endpoint::request(endpoint, timeout),
+            Self::Aws(identity) => aws::issue(identity, secret, timeout),
         }
     }
 
@@ -50,6 +55,7 @@ impl Issuer {
     fn place(&self) -> String {
         match self {
             Self::Endpoint(endpoint) => endpoint.place(),
+            Self::Aws(_) => "the identity of AWS".to_owned(),
         }
     }
 }
@@ -90,6 +96,7 @@ impl Tokens {
             SaslConfig::OAuthBearer(Bearer { token: TokenSource::Endpoint(endpoint), .. }) => {
                 Issuer::Endpoint(endpoint.clone())
             }
+            SaslConfig::AwsMskIam(identity) => Issuer::Aws(identity.clone()),
             SaslConfig::OAuthBearer(Bearer { token: TokenSource::Given(_), .. })
             | SaslConfig::Plain(_)
             | SaslConfig::ScramSha256(_)
@@ -107,7 +114,7 @@ impl Tokens {
         loop {
             let step = self.shared.state().next(&of, Instant::now());
             if step.requests {
-                self.request(of);
+                self.request(secret.clone(), of);
             }
             match step.answer {
                 Some(Ok(token)) => return Ok(token),
@@ -132,12 +139,12 @@ impl Tokens {
     }
 
     /// Request a token, and return at once. The lock is free: without a thread, the end is told on this one.
-    fn request(&self, of: Digest) {
+    fn request(&self, secret: SecretString, of: Digest) {
         let (issuer, timeout, shared) = (self.issuer.clone(), self.timeout, self.shared.clone());
         let begun = Instant::now();
         background::begin(
             "token",
-            move || issuer.issue(timeout),
+            move || issuer.issue(&secret, timeout),
             move |ended| {
                 let issued = ended.unwrap_or_else(|unfinished| Err(format!("the request {unfinished}")));
                 shared.state().ended(of, begun, issued, Instant::now());
