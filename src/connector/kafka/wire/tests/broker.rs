@@ -32,6 +32,8 @@ pub(super) struct World {
     cluster: Cluster,
     /// Who signs tokens that the port `JWT` believes.
     pub(super) tokens: tokens::Authority,
+    /// What the broker reads: the keys of tokens again each time.
+    _dir: TempDir,
     ca: Authority,
     other_ca: Authority,
 }
@@ -70,7 +72,6 @@ impl World {
     fn start() -> Self {
         let (ca, other_ca) = (authority("one"), authority("another"));
         let tokens = tokens::Authority::new();
-        // The broker reads these when it starts, and no more.
         let dir = tempfile::tempdir().expect("a directory");
         let keystore = |name: &str, is_expired: bool| {
             let (certificate, key) = certificate(&ca, is_expired);
@@ -124,7 +125,7 @@ impl World {
             ..Options::default()
         };
         let cluster = Cluster::start(&options).expect("a broker");
-        Self { cluster, tokens, ca, other_ca }
+        Self { cluster, tokens, _dir: dir, ca, other_ca }
     }
 
     pub(super) fn address(&self, listener: &str) -> String {
@@ -251,6 +252,41 @@ fn a_broker_that_wants_another_client_certificate_is_understood() {
         let error = world.refusal("MUTUAL", &lines);
         assert_eq!(error.code, "tls-client-certificate", "{lines} {error:?}");
     }
+}
+
+/// What is there when a connection is made counts, if it can be used: files are replaced one after the other, and some are spoilt.
+#[test]
+fn certificates_can_be_replaced_while_the_daemon_runs() {
+    let world = world();
+    let files = world.files();
+    let copy = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(files.path().join(from)).expect("a file");
+        write(files.path(), to, &text);
+    };
+    let lines = format!("{TLS}security.tls_cert_file = 'own.pem'\nsecurity.tls_key_file = 'own.key'\n");
+    copy("stranger.pem", "own.pem");
+    copy("stranger.key", "own.key");
+    let settings = super::settings(&lines, files.path());
+    let tried = || {
+        let tried = super::open(&world.address("MUTUAL"), &settings).and_then(|mut it| Ok(ask(&mut it)?));
+        tried.map_err(|error| error.code)
+    };
+    assert_eq!(tried(), Err("tls-client-certificate"));
+    copy("client.key", "own.key");
+    assert_eq!(tried(), Err("tls-client-certificate"), "the certificate does not belong to the key yet");
+    copy("client.pem", "own.pem");
+    assert_eq!(tried(), Ok(1));
+    write(files.path(), "own.pem", "");
+    assert_eq!(tried(), Ok(1), "an empty file");
+    std::fs::remove_file(files.path().join("own.key")).expect("it was there");
+    assert_eq!(tried(), Ok(1), "no file");
+    copy("ca.pem", "own-ca.pem");
+    copy("other-ca.pem", "ca.pem");
+    copy("client.pem", "own.pem");
+    copy("client.key", "own.key");
+    assert_eq!(tried(), Err("tls-untrusted"));
+    copy("own-ca.pem", "ca.pem");
+    assert_eq!(tried(), Ok(1));
 }
 
 #[test]
