@@ -31,16 +31,18 @@ use crate::model::{Batch, Checkpoint, Compression, Digest, LinkId, TopicId, Topi
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A Kafka cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KafkaCluster {
     client: Arc<Client>,
     admin: Arc<Admin>,
     compression: Compression,
     max_retries: u32,
+    /// Which transactions its readers see, and what its records are to them.
+    isolation: Isolation,
     /// What the lanes of links have written of themselves.
-    lanes: Mutex<BTreeMap<LinkId, (u32, Table)>>,
+    lanes: Arc<Mutex<BTreeMap<LinkId, (u32, Table)>>>,
     /// Where the records of links are.
-    offsets: Mutex<BTreeMap<LinkId, Arc<Mutex<Index>>>>,
+    offsets: Arc<Mutex<BTreeMap<LinkId, Arc<Mutex<Index>>>>>,
 }
 
 impl KafkaCluster {
@@ -54,7 +56,8 @@ impl KafkaCluster {
         let client = Client::new(config.brokers.clone(), settings);
         let admin = Arc::new(Admin::new(client.clone(), config.replication_factor));
         let max_retries = config.max_retries;
-        Ok(Self { client, admin, compression, max_retries, lanes: Mutex::default(), offsets: Mutex::default() })
+        let isolation = Isolation::ReadCommitted;
+        Ok(Self { client, admin, compression, max_retries, isolation, lanes: Arc::default(), offsets: Arc::default() })
     }
 
     /// Make a topic that is not there yet. Milliseconds and bytes are what its records are kept for.
@@ -81,8 +84,8 @@ impl KafkaCluster {
     }
 
     fn ask_ranges(&self, partitions: &[TopicPartition]) -> Result<Vec<PartitionRange>, Error> {
-        // What a reader can see: nothing behind the first open transaction.
-        let found = self.client.ranges(partitions, Isolation::ReadCommitted)?;
+        // What a reader can see.
+        let found = self.client.ranges(partitions, self.isolation)?;
         let range = |partition| found.get(partition).copied().ok_or_else(|| error::not_asked("ListOffsets"));
         partitions.iter().map(range).collect()
     }
@@ -169,7 +172,7 @@ impl Cluster for KafkaCluster {
     }
 
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
-        source::timestamp_at(&self.client, partition, offset)
+        source::timestamp_at(&self.client, partition, offset, self.isolation)
     }
 
     fn topology_version(&self) -> u64 {
@@ -372,8 +375,12 @@ impl Cluster for KafkaCluster {
         self.admin.meta().put_component(&self.admin, digest, bytes)
     }
 
+    fn uncommitted(&self) -> Option<Arc<dyn Cluster>> {
+        Some(Arc::new(Self { isolation: Isolation::ReadUncommitted, ..self.clone() }))
+    }
+
     fn source(&self) -> Result<Box<dyn Source>, Error> {
-        Ok(Box::new(KafkaSource::new(self.client.clone())))
+        Ok(Box::new(KafkaSource::new(self.client.clone()).reading(self.isolation)))
     }
 
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {

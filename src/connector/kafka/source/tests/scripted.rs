@@ -18,6 +18,7 @@ use kafka_protocol::messages::{ApiVersionsResponse, FetchResponse, MetadataRespo
 use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
 use super::stage::{PATIENCE, Plain, encoded, source_of};
+use crate::config::Tuning;
 use crate::connector::kafka::client::{Client, topic_name};
 use crate::connector::kafka::records::Stamp;
 use crate::connector::kafka::source::positions;
@@ -93,6 +94,8 @@ impl Scripted {
             client_rack: None,
             connect_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
+            tuning: Tuning::default(),
+            proxy: None,
             tls: None,
             certificate: None,
             sasl: None,
