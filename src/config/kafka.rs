@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::credential::{Bound, Recipients};
 use super::daemon::path;
 use super::diagnostic::Place;
+use super::proxy::{self, ProxyConfig};
 use super::reader::{Item, Table};
 use super::report::Files;
 use super::sasl::{Peers, SaslConfig, read_sasl};
-use super::secret::allowed_file;
+use super::secret::{Secret, allowed_file};
+use super::tuning::{self, Tuning};
 use super::words::words;
 use crate::files::given;
 use crate::model::{Codec, Compression};
@@ -40,6 +42,10 @@ pub struct KafkaConfig {
     pub compression: Compression,
     /// How many replicas the topics get that are made here; `None`: as many as the brokers say.
     pub replication_factor: Option<i16>,
+    /// How much is asked for at once, and how long things are kept.
+    pub tuning: Tuning,
+    /// What the brokers are reached through, if they are not reached directly.
+    pub proxy: Option<ProxyConfig>,
     /// How connections are secured.
     pub security: SecurityConfig,
 }
@@ -56,7 +62,7 @@ pub struct SecurityConfig {
 }
 
 /// How connections are encrypted. All files are PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TlsConfig {
     /// The authorities that brokers' certificates must come from; `None`: those that the system trusts.
     pub ca_file: Option<PathBuf>,
@@ -67,18 +73,24 @@ pub struct TlsConfig {
 }
 
 /// A client certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TlsIdentity {
     /// The certificate, and behind it those of the authorities between.
     pub cert_file: PathBuf,
     /// Its private key.
     pub key_file: PathBuf,
+    /// What the key is encrypted with, if it is.
+    pub key_password: Option<Secret>,
     /// Which brokers may see it; `None`: all of the cluster, since the operator's own file names both.
     pub bound: Option<Bound>,
 }
 
 /// The keys that only a Kafka cluster has.
-pub(super) const KEYS: [&str; 8] = [
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.into_iter().chain(tuning::KEYS).chain(proxy::KEYS)
+}
+
+const KEYS: [&str; 8] = [
     "brokers",
     "client_id",
     "client_rack",
@@ -100,6 +112,7 @@ impl KafkaConfig {
         let max_retries = table.integer("max_retries", 3, 0..=1_000) as u32;
         let compression = read_compression(table, "compression", Compression::NONE);
         let replication_factor = table.item("replication_factor").and_then(|item| item.integer(1..=i16::MAX as u64));
+        let (tuning, proxy) = (Tuning::read(table), ProxyConfig::read(table, base_dir));
         let security = SecurityConfig::read(table.table("security"), base_dir, brokers.as_deref().unwrap_or_default());
         Some(Self {
             brokers: brokers?,
@@ -110,6 +123,8 @@ impl KafkaConfig {
             max_retries,
             compression,
             replication_factor: replication_factor.map(|replicas| replicas as i16),
+            tuning,
+            proxy: proxy?,
             security: security?,
         })
     }
@@ -126,15 +141,19 @@ fn read_brokers(item: &Item<'_>) -> Option<Vec<Arc<str>>> {
 
 fn broker(item: &Item<'_>) -> Option<Arc<str>> {
     let text = item.text()?;
-    let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
+    let wrong = || format!("{text:?} is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"");
+    item.parsed(if is_address(text) { Ok(text.into()) } else { Err(wrong()) })
+}
+
+/// A host and a port.
+pub(super) fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
         let host_is_fine = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
             None => is_host(host),
         };
         host_is_fine && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    let wrong = || format!("{text:?} is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"");
-    item.parsed(if valid { Ok(text.into()) } else { Err(wrong()) })
+    })
 }
 
 /// A name of the DNS, or an IPv4 address. Underscores are not allowed there, and used all the same.
@@ -206,10 +225,10 @@ impl SecurityConfig {
 /// `None` if something is wrong, `Some(None)` without TLS.
 fn read_tls(table: &mut Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Option<Option<TlsConfig>> {
     let enabled = table.flag("enable_tls", false);
-    let keys = ["tls_ca_file", "tls_cert_file", "tls_key_file", "tls_server_name"];
-    let [ca_file, cert_file, key_file, server_name] = keys.map(|key| table.item(key));
+    let keys = ["tls_ca_file", "tls_cert_file", "tls_key_file", "tls_key_password", "tls_server_name"];
+    let [ca_file, cert_file, key_file, key_password, server_name] = keys.map(|key| table.item(key));
     if !enabled {
-        for item in [ca_file, cert_file, key_file, server_name].into_iter().flatten() {
+        for item in [ca_file, cert_file, key_file, key_password, server_name].into_iter().flatten() {
             let help = "write enable_tls = true beside it, or remove it";
             item.report.error_if_all_was_read(&item.place, "this means nothing without TLS", help);
         }
@@ -219,6 +238,15 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Opt
         let message = "a client certificate needs both \"tls_cert_file\" and \"tls_key_file\"";
         one.report.error_if_all_was_read(&one.place, message, "write the other one too, or neither");
     }
+    if let (Some(password), None) = (&key_password, &key_file) {
+        let message = "there is no key that this password decrypts";
+        password.report.error_if_all_was_read(
+            &password.place,
+            message,
+            "write \"tls_cert_file\" and \"tls_key_file\", or remove it",
+        );
+    }
+    let key_password = key_password.map(|item| Secret::parse(&item, base_dir));
     let server_name = server_name.map(|item| server_name_of(&item));
     let recipients = Recipients { addresses: brokers, certified_as: server_name.as_ref().and_then(Option::as_ref) };
     let bound = key_file.as_ref().map(|item| {
@@ -229,7 +257,8 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Opt
         [ca_file, cert_file, key_file].map(|item| item.map(|item| readable_file(&item, base_dir)));
     let identity = match (cert_file, key_file, bound) {
         (Some(cert_file), Some(key_file), Some(bound)) => {
-            Some(TlsIdentity { cert_file: cert_file?, key_file: key_file?, bound: bound? })
+            let key_password = key_password.map_or(Some(None), |password| password.map(Some))?;
+            Some(TlsIdentity { cert_file: cert_file?, key_file: key_file?, key_password, bound: bound? })
         }
         _ => None,
     };

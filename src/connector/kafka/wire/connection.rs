@@ -24,9 +24,6 @@ use super::stream::{self, Stream};
 /// How much room is made at first for an answer that claims to be longer, in bytes. More is made as it arrives.
 const ROOM_AT_FIRST: usize = 1 << 20;
 
-/// How long a connection may rest and be used again. Brokers close theirs after 10 minutes by default, and load balancers forget them after 4.
-const REST_MAX: Duration = Duration::from_secs(180);
-
 /// How soon a session may be renewed: brokers refuse it within its first second.
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
@@ -142,7 +139,8 @@ impl Connection {
     /// Whether it can be used after a rest, in which no answer was awaited: the broker has not closed it, and nothing on the way to the broker
     /// has had the time to forget it.
     pub(crate) fn outlasted_rest(&mut self, now: Instant) -> bool {
-        now.saturating_duration_since(self.used) < REST_MAX && matches!(self.next_answer(), Ok(None))
+        now.saturating_duration_since(self.used) < self.settings.tuning.idle_timeout
+            && matches!(self.next_answer(), Ok(None))
     }
 
     /// How long its first answer took: about what the network takes there and back.

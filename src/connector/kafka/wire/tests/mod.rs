@@ -3,8 +3,9 @@
 mod answers;
 mod broker;
 mod memory;
+mod proxy;
 mod script;
-mod tokens;
+pub(super) mod tokens;
 
 use std::path::Path;
 use std::sync::Arc;
