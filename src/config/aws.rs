@@ -30,7 +30,8 @@ pub enum AwsSource {
     Keys(Box<AwsKeys>),
     /// Under this name in the shared credentials file of AWS.
     Profile(Arc<str>),
-    /// Where AWS's own programs look: the environment, a web identity, the shared credentials file, the container, the machine.
+    /// Where AWS's own programs look: the environment, a web identity, the shared credentials file,
+    /// the container, the machine.
     Surroundings,
 }
 
@@ -46,7 +47,8 @@ pub struct AwsKeys {
 pub type AwsParts = (SecretString, SecretString, Option<SecretString>);
 
 impl AwsIdentity {
-    /// The keys of the configuration as they are now, for a broker that gets a token signed by them; empty where it has none. [`AwsIdentity::split`] takes them apart.
+    /// The keys of the configuration as they are now, for a broker that gets a token signed by
+    /// them; empty where it has none. [`AwsIdentity::split`] takes them apart.
     ///
     /// # Errors
     /// The broker may not have such a token, or a file cannot be read.

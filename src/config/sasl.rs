@@ -73,11 +73,13 @@ pub struct TokenEndpoint {
     address: Uri,
     /// The client's id.
     pub client_id: Arc<str>,
-    /// The client's secret. A definition names only one whose keeper lists the brokers and the endpoint.
+    /// The client's secret. A definition names only one whose keeper lists the brokers and the
+    /// endpoint.
     pub client_secret: Credential,
     /// The scope to request.
     pub scope: Option<Arc<str>>,
-    /// The authorities that the endpoint's certificate must come from; `None`: those that the system trusts.
+    /// The authorities that the endpoint's certificate must come from; `None`: those that the
+    /// system trusts.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -211,7 +213,8 @@ pub(super) struct Peers<'a> {
 }
 
 impl Peers<'_> {
-    /// Say that a secret would travel in the clear: of a definition that is an error, unless it does not leave this machine.
+    /// Say that a secret would travel in the clear: of a definition that is an error, unless it
+    /// does not leave this machine.
     fn refuse_clear_text(&self, mechanism: &Item<'_>) {
         let (report, place) = (mechanism.report, &mechanism.place);
         match report.files() {

@@ -1,4 +1,5 @@
-//! The settings of a Kafka cluster about how much is asked for at once, and how long things are kept.
+//! The settings of a Kafka cluster about how much is asked for at once, and how long things are
+//! kept.
 
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ impl Default for Tuning {
         Self {
             fetch_max_bytes: 32 << 20,
             fetch_max_wait: Duration::from_millis(500),
-            // Brokers close theirs after 10 minutes by default, and load balancers forget them after 4.
+            // Brokers close theirs after 10 minutes by default, and load balancers forget them
+            // after 4.
             idle_timeout: Duration::from_secs(180),
             metadata_max_age: Duration::from_secs(5),
         }

@@ -123,7 +123,8 @@ mod tests {
         format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
     }
 
-    // One key, as OpenSSL 3 writes it: in the clear, and encrypted with `swordfish` in several ways.
+    // One key, as OpenSSL 3 writes it: in the clear, and encrypted with `swordfish` in several
+    // ways.
     /// `-nocrypt`
     const PLAIN: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgIHPv1/69XNRTDi/UoMDyghhf1fI8\n\
          SHoS5pS8++2r5oehRANCAAQZeDdKBYE2qXALg9AVm8tgRmNWRQczoV+yjvLKUff6605Rw3ReXaRh\n\

@@ -1,4 +1,5 @@
-//! Records of the source whose transaction is open or was aborted: a link reads them if it is told to, and its verification with it.
+//! Records of the source whose transaction is open or was aborted: a link reads them if it is told
+//! to, and its verification with it.
 
 use std::time::Duration;
 

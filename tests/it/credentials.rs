@@ -265,3 +265,18 @@ fn a_token_of_aws_is_signed_for_listed_brokers_with_keys_of_the_definition() {
     assert!(!has_secret(&sent) && of_other.try_recv().is_err(), "the other one gets nothing");
     daemon.terminate();
 }
+
+/// It would lead the daemon's connections wherever the definition says.
+#[test]
+fn a_definition_goes_through_no_proxy() {
+    let site = site("127.0.0.1\n");
+    let daemon = site.start();
+    let definition = json!({
+        "id": "l", "topics": ["orders"], "target_cluster": {"cluster_id": "west"},
+        "source_cluster": {"cluster_id": "k", "brokers": ["127.0.0.1:1"], "proxy": "socks5://127.0.0.1:1"},
+    });
+    let refused = site.client.send("POST", LINKS, None, &definition.to_string());
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(refused.body.contains("a definition uses no proxy"), "{}", refused.body);
+    daemon.terminate();
+}

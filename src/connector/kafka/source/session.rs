@@ -47,8 +47,8 @@ pub(super) enum Outcome {
 pub(super) struct Session {
     version: i16,
     limits: Limits,
-    /// How long a broker waits for records before it answers that there are none, in milliseconds. No partition is held up by
-    /// another one: there is an answer as soon as any has records.
+    /// How long a broker waits for records before it answers that there are none, in milliseconds.
+    /// No partition is held up by another one: there is an answer as soon as any has records.
     max_wait_ms: i32,
     /// Which transactions are read.
     isolation: Isolation,

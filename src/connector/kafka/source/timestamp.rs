@@ -17,8 +17,8 @@ const BATCHES_MAX: usize = 4;
 /// A record batch may take so much when it is decompressed, as for lanes.
 const BOUNDS: Bounds = Bounds { decompressed_bytes_max: 256 << 20, merge_bytes: 0 };
 
-/// The timestamp of the first record from `offset` on that a reader of `isolation` sees, in milliseconds. `None` if
-/// there is none. A few small fetches at most.
+/// The timestamp of the first record from `offset` on that a reader of `isolation` sees, in
+/// milliseconds. `None` if there is none. A few small fetches at most.
 ///
 /// # Errors
 /// The partition is not known, its leader does not answer, or what is there is damaged.

@@ -3,8 +3,8 @@
 //! Invariants
 //! - They are read again for each new connection, so that they can be replaced while the daemon
 //!   runs. Connections that are open keep what they have.
-//! - Files that cannot be used any more, or not yet, change nothing: what was read before stays, and
-//!   the log says so once.
+//! - Files that cannot be used any more, or not yet, change nothing: what was read before stays,
+//!   and the log says so once.
 
 use std::fmt;
 use std::path::Path;

@@ -212,7 +212,8 @@ mod tests {
 
     use super::*;
 
-    /// What a proxy is sent until it has said `answers`, each when so many bytes have come, and what came of it.
+    /// What a proxy is sent until it has said `answers`, each when so many bytes have come, and
+    /// what came of it.
     fn tried(proxy: &ProxyConfig, address: &str, answers: &[(usize, &[u8])]) -> (Result<(), String>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let socket = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");

@@ -39,7 +39,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// What a configuration asks for. Its certificates are read here, and again for each connection.
+    /// What a configuration asks for. Its certificates are read here, and again for each
+    /// connection.
     ///
     /// # Errors
     /// A file of certificates or keys cannot be used.

@@ -33,7 +33,8 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Connect to `host:port`, trying each address that the name has, or through the proxy; and agree on keys if connections are encrypted.
+    /// Connect to `host:port`, trying each address that the name has, or through the proxy; and
+    /// agree on keys if connections are encrypted.
     pub(super) fn connect(address: &Arc<str>, settings: &Settings, deadline: Instant) -> Result<Self, WireError> {
         let socket = match &settings.proxy {
             None => reach(address, deadline)?,

@@ -131,7 +131,8 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-/// The password, the token, or the secret that tokens are issued for, as it is now: for the broker at `address`, which gets it or what it is worth.
+/// The password, the token, or the secret that tokens are issued for, as it is now: for the broker
+/// at `address`, which gets it or what it is worth.
 ///
 /// # Errors
 /// It cannot be read, or that broker may not have it.

@@ -254,7 +254,8 @@ fn a_broker_that_wants_another_client_certificate_is_understood() {
     }
 }
 
-/// What is there when a connection is made counts, if it can be used: files are replaced one after the other, and some are spoilt.
+/// What is there when a connection is made counts, if it can be used: files are replaced one after
+/// the other, and some are spoilt.
 #[test]
 fn certificates_can_be_replaced_while_the_daemon_runs() {
     let world = world();

@@ -9,7 +9,8 @@ use super::broker::{TLS, ask, world};
 /// The name of the broker, which no name server has and its certificate does.
 const NAME: &str = "broker.example";
 
-/// A proxy on loopback that connects to `to` whoever asks for [`NAME`], by SOCKS 5 or HTTP. It wants a login. Answers its address.
+/// A proxy on loopback that connects to `to` whoever asks for [`NAME`], by SOCKS 5 or HTTP. It
+/// wants a login. Answers its address.
 fn proxy(to: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();

@@ -14,7 +14,8 @@ use crate::config::TokenEndpoint;
 /// How long a token counts whose answer does not say it.
 const LIFETIME_USUAL: Duration = Duration::from_secs(300);
 
-/// The error codes of an authorization server (RFC 6749, section 5.2): no other word of its answer is shown.
+/// The error codes of an authorization server (RFC 6749, section 5.2): no other word of its answer
+/// is shown.
 const CODES: [&str; 8] = [
     "invalid_request",
     "invalid_client",
@@ -50,7 +51,8 @@ fn body(scope: Option<&str>) -> String {
     format!("grant_type=client_credentials{}", scope.unwrap_or_default())
 }
 
-/// What a server answers that issues a token (RFC 6749, section 5.1). Some write the number as a text.
+/// What a server answers that issues a token (RFC 6749, section 5.1). Some write the number as a
+/// text.
 #[derive(Deserialize)]
 struct Answer {
     access_token: String,

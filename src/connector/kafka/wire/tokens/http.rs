@@ -12,7 +12,8 @@ use crate::files::{given, pem};
 /// The most bytes of an answer: tokens have a few KiB.
 const ANSWER_BYTES_MAX: u64 = 256 << 10;
 
-/// What speaks HTTP to such a service. It follows no redirect and uses no proxy: either would take a secret elsewhere.
+/// What speaks HTTP to such a service. It follows no redirect and uses no proxy: either would take
+/// a secret elsewhere.
 ///
 /// # Errors
 /// The file of authorities cannot be used.

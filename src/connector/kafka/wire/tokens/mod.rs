@@ -1,14 +1,15 @@
 //! Bearer tokens that somebody issues on request, for all connections of a cluster.
 //!
-//! Reading order: this file for when a token is requested, [`endpoint`] and [`aws`] for how; [`http`] speaks with services.
+//! Reading order: this file for when a token is requested, [`endpoint`] and [`aws`] for how;
+//! [`http`] speaks with services.
 //!
 //! Invariants
 //! - A token is requested on a thread of its own, by one request at a time. A connection waits for
 //!   it only while there is no valid token, and never beyond its own deadline.
 //! - A token is replaced once four fifths of its life are over, so a token service that is down for
 //!   less than the rest interrupts nothing.
-//! - A failed request is followed by the next one after 1, 2, 4 … 60 s. A changed secret is tried at
-//!   once.
+//! - A failed request is followed by the next one after 1, 2, 4 … 60 s. A changed secret is tried
+//!   at once.
 //! - An error quotes neither a secret nor what the service sent.
 
 mod aws;
@@ -25,7 +26,8 @@ use super::logins::wait;
 use crate::background;
 use crate::config::{AwsIdentity, Bearer, SaslConfig, TokenEndpoint, TokenSource};
 
-/// The least that a token is valid for. Brokers count in seconds, and the last fifth has to be enough to get another one.
+/// The least that a token is valid for. Brokers count in seconds, and the last fifth has to be
+/// enough to get another one.
 const LIFETIME_MIN: Duration = Duration::from_secs(30);
 
 /// A token, and how long it is valid from when it was requested.
@@ -90,7 +92,8 @@ impl Shared {
 }
 
 impl Tokens {
-    /// Tokens for `config`; `None`: it needs none that is issued. `timeout`: how long a request may take.
+    /// Tokens for `config`; `None`: it needs none that is issued. `timeout`: how long a request may
+    /// take.
     pub(super) fn new(config: &SaslConfig, timeout: Duration) -> Option<Self> {
         let issuer = match config {
             SaslConfig::OAuthBearer(Bearer { token: TokenSource::Endpoint(endpoint), .. }) => {
@@ -138,7 +141,8 @@ impl Tokens {
         NoToken { place: self.issuer.place(), what }
     }
 
-    /// Request a token, and return at once. The lock is free: without a thread, the end is told on this one.
+    /// Request a token, and return at once. The lock is free: without a thread, the end is told on
+    /// this one.
     fn request(&self, secret: SecretString, of: Digest) {
         let (issuer, timeout, shared) = (self.issuer.clone(), self.timeout, self.shared.clone());
         let begun = Instant::now();

@@ -1,7 +1,9 @@
-//! The keys of an identity of AWS: those of the configuration, or those that the surroundings of the daemon give to every program.
+//! The keys of an identity of AWS: those of the configuration, or those that the surroundings of
+//! the daemon give to every program.
 //!
-//! The surroundings are asked in the order of AWS's own programs: the environment, a web identity (EKS), the shared credentials file, the container (ECS, EKS),
-//! the machine (EC2). What is there and fails is an error, and nothing behind it is asked.
+//! The surroundings are asked in the order of AWS's own programs: the environment, a web identity
+//! (EKS), the shared credentials file, the container (ECS, EKS), the machine (EC2). What is there
+//! and fails is an error, and nothing behind it is asked.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,8 @@ use crate::model::time::parse_rfc3339;
 /// The most bytes of a file of keys or of a token.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
-/// Where containers and machines ask for their keys: addresses of the link, which no router passes on.
+/// Where containers and machines ask for their keys: addresses of the link, which no router passes
+/// on.
 const CONTAINER: &str = "http://169.254.170.2";
 const MACHINE: &str = "http://169.254.169.254";
 const CONTAINER_HOSTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];

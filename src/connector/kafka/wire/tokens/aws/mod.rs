@@ -1,6 +1,7 @@
 //! IAM of Amazon MSK: a token is a signed URL, made here with the keys of an identity.
 //!
-//! It is what the signers that AWS publishes make (`aws-msk-iam-sasl-signer`), and it is sent as a token of OAUTHBEARER.
+//! It is what the signers that AWS publishes make (`aws-msk-iam-sasl-signer`), and it is sent as a
+//! token of OAUTHBEARER.
 //!
 //! Reading order: this file, [`credentials`] for where keys come from, [`signature`].
 

@@ -87,7 +87,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The example of "Authenticating Requests: Using Query Parameters" in the API reference of Amazon S3.
+    /// The example of "Authenticating Requests: Using Query Parameters" in the API reference of
+    /// Amazon S3.
     #[test]
     fn a_url_is_signed_as_in_the_example_of_aws() {
         let keys = Keys {
