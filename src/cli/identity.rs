@@ -80,7 +80,7 @@ fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
 
 fn private_key(file: &Path) -> Result<PrivateKey<'static>, Failure> {
     let text = read(file)?;
-    pem::private_key(&text).map_err(|fault| unusable(file, fault))?;
+    pem::private_key(&text, None).map_err(|fault| unusable(file, fault))?;
     // The error of this parser might quote the file as well.
     PrivateKey::from_pem(&text).map_err(|_| unusable(file, Fault::Unusable))
 }

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{Sampler, SamplingResult, SdkTracer, SdkTracerProv
 use super::identity;
 use crate::config::OtlpConfig;
 use crate::daemon::Error;
-use crate::daemon::outward::why;
+use crate::files::outward::why;
 
 /// How long the collector may take to take spans.
 const PATIENCE: Duration = Duration::from_secs(5);

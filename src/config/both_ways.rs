@@ -9,7 +9,7 @@ use crate::model::{Builtins, FilterSpec, LinkId, Provenance, TransformSpec};
 
 use super::diagnostic::Place;
 use super::filter::read_filter;
-use super::link::{Around, LinkConfig, ReadLink, topic_name};
+use super::link::{Around, Isolation, LinkConfig, ReadLink, TransferConfig, topic_name};
 use super::reader::{Table, Written};
 use super::rename::Rename;
 use super::report::Report;
@@ -172,6 +172,8 @@ impl<'a> Reverse<'a> {
         let reverse = LinkConfig {
             is_reverse: true,
             name: format!("{}, the other way", link.name),
+            // What this daemon has aborted there is nobody's record.
+            config: TransferConfig { isolation: Isolation::ReadCommitted, ..link.config.clone() },
             source: link.target.clone(),
             target: link.source.clone(),
             topics: names.turned(link, &link.topics),

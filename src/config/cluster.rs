@@ -132,7 +132,8 @@ impl ClusterConfig {
 
 impl EmbeddedConfig {
     fn read(table: &mut Table<'_>, id: &str, data_dir: &Path, base_dir: &Path) -> Self {
-        table.misplaced(&kafka::KEYS.map(|key| (key, "remove it, or write kind = \"kafka\"")), "an embedded cluster");
+        let keys: Vec<_> = kafka::keys().map(|key| (key, "remove it, or write kind = \"kafka\"")).collect();
+        table.misplaced(&keys, "an embedded cluster");
         let own_path = table.item("path");
         let compression = kafka::read_compression(table, "compression", Compression::FAST);
         let path = own_path.as_ref().and_then(path);

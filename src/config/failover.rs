@@ -154,7 +154,7 @@ impl Webhook {
 }
 
 /// `host:port` of an address, with the usual port where it names none.
-fn peer_address(url: &Uri) -> String {
+pub(super) fn peer_address(url: &Uri) -> String {
     let usual = if url.scheme_str() == Some("https") { 443 } else { 80 };
     format!("{}:{}", url.host().unwrap_or_default(), url.port_u16().unwrap_or(usual))
 }

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::credential::{Bound, Credential, Recipients, is_near};
+use super::credential::{Bound, Recipients};
 use super::daemon::path;
 use super::diagnostic::Place;
+use super::proxy::{self, ProxyConfig};
 use super::reader::{Item, Table};
-use super::report::{Files, Within};
-use super::secret::{allowed_file, is_reference};
+use super::report::Files;
+use super::sasl::{Peers, SaslConfig, read_sasl};
+use super::secret::{Secret, allowed_file};
+use super::tuning::{self, Tuning};
 use super::words::words;
 use crate::files::given;
 use crate::model::{Codec, Compression};
@@ -19,9 +22,6 @@ const TIMES_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
 
 /// What brokers take as a client id in the name of a metric.
 const NAME_BYTES_MAX: usize = 249;
-
-/// The most bytes of the name that brokers know us by. That of a service account has some 100.
-const USERNAME_BYTES_MAX: usize = 1_024;
 
 /// A Kafka cluster.
 #[derive(Clone, Debug)]
@@ -42,6 +42,10 @@ pub struct KafkaConfig {
     pub compression: Compression,
     /// How many replicas the topics get that are made here; `None`: as many as the brokers say.
     pub replication_factor: Option<i16>,
+    /// How much is asked for at once, and how long things are kept.
+    pub tuning: Tuning,
+    /// What the brokers are reached through, if they are not reached directly.
+    pub proxy: Option<ProxyConfig>,
     /// How connections are secured.
     pub security: SecurityConfig,
 }
@@ -58,7 +62,7 @@ pub struct SecurityConfig {
 }
 
 /// How connections are encrypted. All files are PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TlsConfig {
     /// The authorities that brokers' certificates must come from; `None`: those that the system trusts.
     pub ca_file: Option<PathBuf>,
@@ -69,43 +73,24 @@ pub struct TlsConfig {
 }
 
 /// A client certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TlsIdentity {
     /// The certificate, and behind it those of the authorities between.
     pub cert_file: PathBuf,
     /// Its private key.
     pub key_file: PathBuf,
+    /// What the key is encrypted with, if it is.
+    pub key_password: Option<Secret>,
     /// Which brokers may see it; `None`: all of the cluster, since the operator's own file names both.
     pub bound: Option<Bound>,
 }
 
-/// `[clusters.NAME.security.sasl]`: how we say who we are.
-#[derive(Clone, Debug)]
-pub enum SaslConfig {
-    /// The password itself.
-    Plain(Login),
-    /// A proof that we know the password, with SHA-256.
-    ScramSha256(Login),
-    /// The same with SHA-512.
-    ScramSha512(Login),
-    /// A token from elsewhere.
-    OAuthBearer {
-        /// The token.
-        token: Credential,
-    },
-}
-
-/// A name and its password.
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// The name.
-    pub username: Arc<str>,
-    /// The password.
-    pub password: Credential,
-}
-
 /// The keys that only a Kafka cluster has.
-pub(super) const KEYS: [&str; 8] = [
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.into_iter().chain(tuning::KEYS).chain(proxy::KEYS)
+}
+
+const KEYS: [&str; 8] = [
     "brokers",
     "client_id",
     "client_rack",
@@ -127,6 +112,7 @@ impl KafkaConfig {
         let max_retries = table.integer("max_retries", 3, 0..=1_000) as u32;
         let compression = read_compression(table, "compression", Compression::NONE);
         let replication_factor = table.item("replication_factor").and_then(|item| item.integer(1..=i16::MAX as u64));
+        let (tuning, proxy) = (Tuning::read(table), ProxyConfig::read(table, base_dir));
         let security = SecurityConfig::read(table.table("security"), base_dir, brokers.as_deref().unwrap_or_default());
         Some(Self {
             brokers: brokers?,
@@ -137,6 +123,8 @@ impl KafkaConfig {
             max_retries,
             compression,
             replication_factor: replication_factor.map(|replicas| replicas as i16),
+            tuning,
+            proxy: proxy?,
             security: security?,
         })
     }
@@ -153,15 +141,19 @@ fn read_brokers(item: &Item<'_>) -> Option<Vec<Arc<str>>> {
 
 fn broker(item: &Item<'_>) -> Option<Arc<str>> {
     let text = item.text()?;
-    let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
+    let wrong = || format!("{text:?} is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"");
+    item.parsed(if is_address(text) { Ok(text.into()) } else { Err(wrong()) })
+}
+
+/// A host and a port.
+pub(super) fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
         let host_is_fine = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
             None => is_host(host),
         };
         host_is_fine && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    let wrong = || format!("{text:?} is not a host and a port: write them like \"broker1:9092\" or \"[::1]:9092\"");
-    item.parsed(if valid { Ok(text.into()) } else { Err(wrong()) })
+    })
 }
 
 /// A name of the DNS, or an IPv4 address. Underscores are not allowed there, and used all the same.
@@ -233,10 +225,10 @@ impl SecurityConfig {
 /// `None` if something is wrong, `Some(None)` without TLS.
 fn read_tls(table: &mut Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Option<Option<TlsConfig>> {
     let enabled = table.flag("enable_tls", false);
-    let keys = ["tls_ca_file", "tls_cert_file", "tls_key_file", "tls_server_name"];
-    let [ca_file, cert_file, key_file, server_name] = keys.map(|key| table.item(key));
+    let keys = ["tls_ca_file", "tls_cert_file", "tls_key_file", "tls_key_password", "tls_server_name"];
+    let [ca_file, cert_file, key_file, key_password, server_name] = keys.map(|key| table.item(key));
     if !enabled {
-        for item in [ca_file, cert_file, key_file, server_name].into_iter().flatten() {
+        for item in [ca_file, cert_file, key_file, key_password, server_name].into_iter().flatten() {
             let help = "write enable_tls = true beside it, or remove it";
             item.report.error_if_all_was_read(&item.place, "this means nothing without TLS", help);
         }
@@ -246,6 +238,15 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Opt
         let message = "a client certificate needs both \"tls_cert_file\" and \"tls_key_file\"";
         one.report.error_if_all_was_read(&one.place, message, "write the other one too, or neither");
     }
+    if let (Some(password), None) = (&key_password, &key_file) {
+        let message = "there is no key that this password decrypts";
+        password.report.error_if_all_was_read(
+            &password.place,
+            message,
+            "write \"tls_cert_file\" and \"tls_key_file\", or remove it",
+        );
+    }
+    let key_password = key_password.map(|item| Secret::parse(&item, base_dir));
     let server_name = server_name.map(|item| server_name_of(&item));
     let recipients = Recipients { addresses: brokers, certified_as: server_name.as_ref().and_then(Option::as_ref) };
     let bound = key_file.as_ref().map(|item| {
@@ -256,7 +257,8 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Opt
         [ca_file, cert_file, key_file].map(|item| item.map(|item| readable_file(&item, base_dir)));
     let identity = match (cert_file, key_file, bound) {
         (Some(cert_file), Some(key_file), Some(bound)) => {
-            Some(TlsIdentity { cert_file: cert_file?, key_file: key_file?, bound: bound? })
+            let key_password = key_password.map_or(Some(None), |password| password.map(Some))?;
+            Some(TlsIdentity { cert_file: cert_file?, key_file: key_file?, key_password, bound: bound? })
         }
         _ => None,
     };
@@ -281,95 +283,4 @@ fn server_name_of(item: &Item<'_>) -> Option<Arc<str>> {
     let text = item.text()?;
     let valid = is_host(text) || text.parse::<std::net::IpAddr>().is_ok();
     item.parsed(if valid { Ok(text.into()) } else { Err(format!("{text:?} is not a name of a host")) })
-}
-
-#[derive(Clone, Copy)]
-enum Mechanism {
-    Plain,
-    ScramSha256,
-    ScramSha512,
-    OAuthBearer,
-}
-
-/// Whom a secret goes to.
-struct Peers<'a> {
-    recipients: Recipients<'a>,
-    /// What the paths of secrets are relative to.
-    base_dir: &'a Path,
-    is_in_the_clear: bool,
-}
-
-impl Peers<'_> {
-    /// Say that a secret would travel in the clear: of a definition that is an error, unless it does not leave this machine.
-    fn refuse_clear_text(&self, mechanism: &Item<'_>) {
-        let (report, place) = (mechanism.report, &mechanism.place);
-        match report.files() {
-            Files::Within(Within { sends_in_the_clear: false, .. })
-                if !self.recipients.addresses.iter().all(|broker| is_near(broker)) =>
-            {
-                let message = "a definition sends no password and no token in the clear to another machine";
-                let help = "write enable_tls = true under \"security\"; the daemon's file can allow it with definitions_insecure_plaintext in [daemon]";
-                report.error_with_help(place, message, help);
-            }
-            _ => {
-                let message = "without TLS, everybody between here and the brokers can read the secret";
-                report.warning(place, message, "write enable_tls = true under \"security\"");
-            }
-        }
-    }
-}
-
-fn read_sasl(item: &Item<'_>, peers: &Peers<'_>) -> Option<SaslConfig> {
-    let mechanisms = [
-        ("PLAIN", Mechanism::Plain),
-        ("SCRAM-SHA-256", Mechanism::ScramSha256),
-        ("SCRAM-SHA-512", Mechanism::ScramSha512),
-        ("OAUTHBEARER", Mechanism::OAuthBearer),
-    ];
-    let mut table = item.table()?;
-    let help = "write mechanism = \"SCRAM-SHA-512\", or another one that the brokers have";
-    let written = table.required("mechanism", help);
-    let mechanism = written.as_ref().and_then(|item| item.choice(&mechanisms));
-    if let (Some(written), Some(Mechanism::Plain | Mechanism::OAuthBearer), true) =
-        (&written, mechanism, peers.is_in_the_clear)
-    {
-        peers.refuse_clear_text(written);
-    }
-    let sasl = match mechanism {
-        Some(Mechanism::OAuthBearer) => {
-            table.misplaced(
-                &[("username", "the token says who we are"), ("password", "write it as \"token\"")],
-                "OAUTHBEARER",
-            );
-            let token = table.required("token", "write token = \"${file:PATH}\"");
-            token
-                .and_then(|item| Credential::parse(&item, peers.base_dir, peers.recipients))
-                .map(|token| SaslConfig::OAuthBearer { token })
-        }
-        Some(mechanism) => {
-            table.misplaced(&[("token", "write \"username\" and \"password\"")], "a mechanism with passwords");
-            read_login(&mut table, peers).map(|login| match mechanism {
-                Mechanism::ScramSha256 => SaslConfig::ScramSha256(login),
-                Mechanism::ScramSha512 => SaslConfig::ScramSha512(login),
-                Mechanism::Plain | Mechanism::OAuthBearer => SaslConfig::Plain(login),
-            })
-        }
-        None => return None,
-    };
-    table.finish();
-    sasl
-}
-
-fn read_login(table: &mut Table<'_>, peers: &Peers<'_>) -> Option<Login> {
-    let username = table.required("username", "write username = \"the name that the brokers know\"");
-    let password = table.required("password", "write password = \"${env:NAME}\" or \"${file:PATH}\"");
-    let password = password.and_then(|item| Credential::parse(&item, peers.base_dir, peers.recipients));
-    let username = username?;
-    let text = username.text()?;
-    let text = username.parsed(match text {
-        _ if is_reference(text) => Err("only secrets can come from elsewhere: write the name itself".to_owned()),
-        "" => Err("a name has one character at least".to_owned()),
-        text => words(text, USERNAME_BYTES_MAX),
-    })?;
-    Some(Login { username: text.into(), password: password? })
 }

@@ -130,9 +130,20 @@ pub struct TransferConfig {
     pub throttle_rate: Option<u64>,
     /// Whether output and checkpoint must be one transaction.
     pub enable_exactly_once: bool,
+    /// Which transactions of the source are read.
+    pub isolation: Isolation,
     /// A transaction of the target that is older than this many milliseconds may be aborted. The search for a record that a
     /// plugin cannot handle takes a quarter of it at most, so that what was searched can still be committed.
     pub transaction_timeout_ms: u64,
+}
+
+/// Which transactions of a source are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Those that are committed, and nothing behind the first open one.
+    ReadCommitted,
+    /// All: records of aborted transactions, too, and no transaction is waited for.
+    ReadUncommitted,
 }
 
 impl Default for TransferConfig {
@@ -145,6 +156,7 @@ impl Default for TransferConfig {
             compression: None,
             throttle_rate: None,
             enable_exactly_once: true,
+            isolation: Isolation::ReadCommitted,
             transaction_timeout_ms: 60_000,
         }
     }
@@ -284,7 +296,7 @@ impl ReadLink {
         let following = Following::read(&mut table, target_is_kafka, target_is_kafka && is_kafka(&source));
         let groups = GroupSync::read(&mut table, target_is_kafka && is_kafka(&source));
         let heartbeat = table.item("heartbeat_interval").and_then(|item| item.duration_ms_in(HEARTBEATS_MS));
-        let config = TransferConfig::read(table.table("config"), target_is_kafka);
+        let config = TransferConfig::read(table.table("config"), is_kafka(&source), target_is_kafka);
         let breaker = BreakerConfig::read(table.table("breaker"));
         let probation = ProbationConfig::read(table.table("probation"));
         let filter = table.item("filter").and_then(|item| read_filter(&item));
@@ -399,7 +411,7 @@ fn read_lanes(table: &mut Table<'_>) -> u32 {
 }
 
 impl TransferConfig {
-    fn read(mut table: Table<'_>, target_is_kafka: bool) -> Self {
+    fn read(mut table: Table<'_>, source_is_kafka: bool, target_is_kafka: bool) -> Self {
         if let Some(item) = table.item("enable_idempotence") {
             // Writing is idempotent in any case.
             if item.flag() == Some(false) {
@@ -422,6 +434,7 @@ impl TransferConfig {
             compression,
             throttle_rate: table.item("throttle_rate_bytes_per_sec").and_then(|item| item.size(THROTTLE_RATES)),
             enable_exactly_once: exactly_once(&mut table, target_is_kafka).unwrap_or(default.enable_exactly_once),
+            isolation: isolation(&mut table, source_is_kafka).unwrap_or(default.isolation),
             transaction_timeout_ms: table.integer(
                 "transaction_timeout_ms",
                 default.transaction_timeout_ms,
@@ -433,7 +446,18 @@ impl TransferConfig {
     }
 }
 
-/// What the link says of compression, if it says anything.
+fn isolation(table: &mut Table<'_>, source_is_kafka: bool) -> Option<Isolation> {
+    let item = table.item("isolation_level")?;
+    let levels = [("read_committed", Isolation::ReadCommitted), ("read_uncommitted", Isolation::ReadUncommitted)];
+    let level = item.choice(&levels)?;
+    if level == Isolation::ReadUncommitted && !source_is_kafka {
+        let message = "this changes nothing: an embedded cluster shows no record before it is committed";
+        item.report.warning(&item.place, message, "remove it");
+    }
+    Some(level)
+}
+
+/// What the link says of exactly once, if it says anything.
 fn exactly_once(table: &mut Table<'_>, target_is_kafka: bool) -> Option<bool> {
     let item = table.item("enable_exactly_once")?;
     let flag = item.flag()?;

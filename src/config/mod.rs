@@ -11,11 +11,12 @@
 //!   diagnostic shows. One that leaves the process is a [`Credential`], which can be read only for
 //!   the peer that gets it.
 //!
-//! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`], [`secret`] and [`credential`], [`link`] with [`topics`], [`both_ways`], `names`, [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
+//! Reading order: [`daemon`] with [`api`], [`cluster`] with [`kafka`], [`tuning`], [`proxy`], [`sasl`] and [`aws`], [`secret`] and [`credential`], [`link`] with [`topics`], [`both_ways`], `names`, [`rename`], [`start`], [`following`], [`groups`], [`breaker`], [`probation`] and [`health`], [`stage`] hold the settings, each with its
 //! own part of the file; `limits` reads what plugins may use; `filter` and [`transform`], with [`patterns`] and [`template`], read what a link does without plugins; [`circle`] looks at links together (`flow` follows what they copy, `overlap` and `sample` find names that expressions match), and [`writing`] says who may write to which topic; `rules` has the settings that do not fit each other. `reader` walks the TOML tree for them and remembers which keys are known; `report` collects what
 //! is wrong, as [`diagnostic`]s.
 
 pub mod api;
+pub mod aws;
 pub mod both_ways;
 pub mod breaker;
 pub mod circle;
@@ -40,12 +41,14 @@ pub mod otlp;
 mod overlap;
 pub mod patterns;
 pub mod probation;
+pub mod proxy;
 mod reader;
 pub mod redaction;
 pub mod rename;
 mod report;
 mod rules;
 mod sample;
+pub mod sasl;
 pub mod secret;
 pub mod selectors;
 pub mod stage;
@@ -55,6 +58,7 @@ pub mod template;
 mod tests;
 pub mod topics;
 pub mod transform;
+pub mod tuning;
 mod units;
 pub mod words;
 pub mod writing;
@@ -67,6 +71,7 @@ use toml::de::DeTable;
 use crate::model::{ClusterId, LinkId};
 
 pub use api::{ApiConfig, ApiLimits, ApiTls, AuditConfig, ClientConfig, Role, Subject, TokenConfig};
+pub use aws::{AwsIdentity, AwsSource};
 pub use both_ways::{Topology, failback_id, failback_of, forward_id};
 pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
@@ -80,13 +85,15 @@ pub use following::Following;
 pub use groups::{GroupSelection, GroupSelector, GroupSync, is_own_group};
 pub use health::HealthConfig;
 pub use json::PluginConfig;
-pub use kafka::{KafkaConfig, Login, SaslConfig, SecurityConfig, TlsConfig, TlsIdentity};
-pub use link::{LANES_MAX, LinkConfig, THROTTLE_RATES, TransferConfig};
+pub use kafka::{KafkaConfig, SecurityConfig, TlsConfig, TlsIdentity};
+pub use link::{Isolation, LANES_MAX, LinkConfig, THROTTLE_RATES, TransferConfig};
 pub use neighbours::{Neighbours, neighbours_of};
 pub use otlp::OtlpConfig;
 pub use patterns::Patterns;
 pub use probation::ProbationConfig;
+pub use proxy::{ProxyConfig, ProxyKind};
 pub use rename::Rename;
+pub use sasl::{Bearer, Login, SaslConfig, TokenEndpoint, TokenSource};
 pub use secret::Secret;
 pub use selectors::{ENTRIES_MAX, Room};
 pub use stage::{PluginSource, StageConfig};
@@ -94,6 +101,7 @@ pub use start::{MirrorMaker, Start};
 pub use template::{Piece, Template, Variable};
 pub use topics::{TopicPattern, TopicSelector, check_topic_name, heartbeat_topic, is_heartbeat, is_internal};
 pub use transform::parse_mapping;
+pub use tuning::Tuning;
 pub use units::{parse_duration, parse_size, show_duration};
 pub use writing::{Kept, KeptByAll, Refused, Why, Writing, may_write};
 

@@ -309,6 +309,12 @@ pub trait Cluster: Send + Sync {
     /// Store a plugin component under its digest, durably.
     fn put_artifact(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error>;
 
+    /// The same cluster to whoever reads records of open and aborted transactions too: its readers
+    /// see them, and its ranges have them. `None`: it has none that a reader could see.
+    fn uncommitted(&self) -> Option<Arc<dyn Cluster>> {
+        None
+    }
+
     /// A reader.
     fn source(&self) -> Result<Box<dyn Source>, Error>;
 

@@ -252,13 +252,13 @@ impl Daemon {
     pub(super) fn is_current(&self, hosted: &Hosted) -> bool {
         let ManagedBy::Api { settings, .. } = &hosted.managed_by else { return true };
         let (link, world) = (hosted.link(), self.world());
-        let runs_on = |id: &ClusterId, cluster: &Arc<dyn Cluster>| {
-            world.clusters.get(id).is_some_and(|running| Arc::ptr_eq(&running.cluster, cluster))
-        };
         let config = hosted.config();
+        let (source, target) = (world.clusters.get(&config.source), world.clusters.get(&config.target));
+        let reads =
+            |running: &Arc<RunningCluster>| Arc::ptr_eq(running.as_source(config.config.isolation), link.source());
         *settings == self.settings().for_definitions()
-            && runs_on(&config.source, link.source())
-            && runs_on(&config.target, link.target())
+            && source.is_some_and(reads)
+            && target.is_some_and(|running| Arc::ptr_eq(&running.cluster, link.target()))
     }
 
     /// Begin a link again whose clusters or settings have changed around its definition. If it
@@ -354,11 +354,12 @@ impl Daemon {
         stages: Vec<CheckedStage>,
         culprit: Option<Culprit>,
     ) -> Result<Link, super::Error> {
-        let cluster = |id: &ClusterId| -> Result<Arc<dyn Cluster>, super::Error> {
-            let found = self.world().clusters.get(id).map(|running| running.cluster.clone());
+        let cluster = |id: &ClusterId| -> Result<Arc<RunningCluster>, super::Error> {
+            let found = self.world().clusters.get(id).cloned();
             found.ok_or_else(|| super::Error::new(format!("no cluster {id}"), "define it under [clusters]"))
         };
-        let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
+        let (source, target) = (cluster(&config.source)?, cluster(&config.target)?.cluster.clone());
+        let source = source.as_source(config.config.isolation).clone();
         let around = self.around(&config.neighbours);
         let link = Link::new(config, self.name.clone(), source, target, self.engine.clone(), stages);
         let link = link.with_around(around);

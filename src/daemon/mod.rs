@@ -17,7 +17,6 @@ mod lanes;
 mod lifecycle;
 mod metrics;
 mod name;
-pub(crate) mod outward;
 mod plan;
 mod reload;
 mod run;

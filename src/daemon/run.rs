@@ -207,7 +207,8 @@ pub(super) fn open_cluster(config: ClusterConfig) -> Result<RunningCluster, Erro
             (cluster, None)
         }
     };
-    let opened = RunningCluster { config, in_place: None, culprit: None, cluster, store, probe: Arc::default() };
+    let (uncommitted, probe) = (cluster.uncommitted(), Arc::default());
+    let opened = RunningCluster { config, in_place: None, culprit: None, cluster, uncommitted, store, probe };
     // Whoever asks for its state finds that it was asked already.
     opened.trouble();
     Ok(opened)

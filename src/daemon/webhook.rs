@@ -17,12 +17,12 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::failover::event;
-use super::outward::why;
 use super::world::Hosted;
 use crate::api::wire::{FailoverEvent, Time};
 use crate::background;
 use crate::config::Webhook;
 use crate::config::failover::is_private;
+use crate::files::outward::why;
 
 /// How long one try may take, connecting included.
 const PATIENCE: Duration = Duration::from_secs(10);

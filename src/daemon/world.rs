@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::definitions::Stored;
 use crate::background::{self, Unfinished};
-use crate::config::{ClusterConfig, DefinitionSettings, LinkConfig};
+use crate::config::{ClusterConfig, DefinitionSettings, Isolation, LinkConfig};
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
 use crate::link::failure::Failure;
@@ -111,6 +111,8 @@ pub(super) struct RunningCluster {
     /// The definition that has brought it.
     pub(super) culprit: Option<Culprit>,
     pub(super) cluster: Arc<dyn Cluster>,
+    /// The same to links that read what is not committed; `None`: there is no difference.
+    pub(super) uncommitted: Option<Arc<dyn Cluster>>,
     /// What is behind an embedded cluster, for what only that has: retention that we see to, and failures that last.
     pub(super) store: Option<Arc<Store>>,
     /// Whether it answers, where it is elsewhere.
@@ -121,6 +123,14 @@ pub(super) struct RunningCluster {
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
 impl RunningCluster {
+    /// The cluster as a link reads it that has it as its source.
+    pub(super) fn as_source(&self, isolation: Isolation) -> &Arc<dyn Cluster> {
+        match isolation {
+            Isolation::ReadCommitted => &self.cluster,
+            Isolation::ReadUncommitted => self.uncommitted.as_ref().unwrap_or(&self.cluster),
+        }
+    }
+
     /// Why the cluster cannot be used now: as an embedded one has failed, or as one elsewhere has answered last.
     pub(super) fn trouble(&self) -> Option<Failure> {
         let Some(store) = &self.store else {

@@ -11,7 +11,7 @@
 //! the records and the intended moments of a run again. No scene depends on speed: what is measured is printed, and only "never" fails.
 //!
 //! Reading order: `clusters`, `scene`; then the faults: `process`, `fleet`, `relane`, `identity`, `network`, `late`, `brokers`, `topics`, `refused`; `sizes`, batches that a target makes larger; `slow`, brokers that make a link wait; `regions`, clusters that change places; `follow`, topics that
-//! come and go; `losses`, sources that lost something; `stalled`, partitions that cannot be read; `states`, what stages remember of it; `beginnings`, links that begin at the end; `both_ways`, links in opposite directions; `secured`, clusters with
+//! come and go; `losses`, sources that lost something; `stalled`, partitions that cannot be read; `uncommitted`, records that are not committed; `states`, what stages remember of it; `beginnings`, links that begin at the end; `both_ways`, links in opposite directions; `secured`, clusters with
 //! passwords and TLS; `groups` and `spread`, consumers that move; `health`, what is said of all that; `definitions`, links that come by REST; `documented`, all that the interface promises; `soak`, many links whose daemon does what a model says; `takeover`, links that go on where MirrorMaker 2 stopped; and `verify`, which is no fault.
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
@@ -95,4 +95,5 @@ mod stalled;
 mod states;
 mod takeover;
 mod topics;
+mod uncommitted;
 mod verify;

@@ -93,7 +93,7 @@ fn verify(scene: &Scene) -> (Option<i32>, Verification) {
     verify_link(&scene.site, &scene.link)
 }
 
-fn verify_link(site: &Site, link: &str) -> (Option<i32>, Verification) {
+pub fn verify_link(site: &Site, link: &str) -> (Option<i32>, Verification) {
     let output = site.cli(&["verify", link, "--json"]);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let done = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{link}: {error}: {out}{err}"));

@@ -1,9 +1,14 @@
 //! A login goes only to the brokers that its keeper lists, whatever the cluster says of itself.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -86,11 +91,19 @@ fn define(site: &Site, bootstrap: u16, mechanism: &str) {
         "OAUTHBEARER" => json!({"mechanism": mechanism, "token": "${file:password}"}),
         _ => json!({"mechanism": mechanism, "username": "u", "password": "${file:password}"}),
     };
+    define_with(site, bootstrap, &login);
+}
+
+fn definition(bootstrap: u16, login: &serde_json::Value) -> String {
     let definition = json!({
         "id": "l", "topics": ["orders"], "target_cluster": {"cluster_id": "west"},
         "source_cluster": {"cluster_id": "k", "brokers": [format!("127.0.0.1:{bootstrap}")], "security": {"sasl": login}},
     });
-    let made = site.client.send("POST", LINKS, None, &definition.to_string());
+    definition.to_string()
+}
+
+fn define_with(site: &Site, bootstrap: u16, login: &serde_json::Value) {
+    let made = site.client.send("POST", LINKS, None, &definition(bootstrap, login));
     assert_eq!(made.status, 201, "{}", made.body);
     let started = site.client.send("POST", &format!("{LINKS}/l/start"), None, "");
     assert!(started.status < 300, "{}", started.body);
@@ -163,4 +176,107 @@ fn a_login_in_clear_text_goes_to_no_other_machine_that_a_broker_advertises() {
         await_well(&site);
         daemon.terminate();
     }
+}
+
+/// A token endpoint that takes every client: its port, and the headers of what it was asked.
+pub fn endpoint(token: &'static str) -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = BufReader::new(stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).is_ok_and(|read| read > 0) {}
+            let _nobody_looks = tell.send(head);
+            let body = format!("{{\"access_token\":\"{token}\",\"expires_in\":3600}}");
+            let length = body.len();
+            let _gone = write!(
+                stream.get_mut(),
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    (port, told)
+}
+
+#[test]
+fn a_client_secret_goes_to_the_endpoint_alone_and_only_if_that_is_listed() {
+    let advertised = Advertised::default();
+    let (listed, of_listed) = cluster(&advertised, &["orders"]);
+    let (other, of_other) = cluster(&advertised, &["orders"]);
+    *advertised.lock().expect("a lock") = ("127.0.0.1".to_owned(), other.into());
+    let (port, asked) = endpoint("issued-token");
+    let site = site(&format!("127.0.0.1:{listed}\n"));
+    let daemon = site.start();
+    let login = json!({
+        "mechanism": "OAUTHBEARER", "token_endpoint": format!("http://127.0.0.1:{port}/token"), "client_id": "tide",
+        "client_secret": "${file:password}",
+    });
+    let refused = site.client.send("POST", LINKS, None, &definition(listed, &login));
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(refused.body.contains("this secret may not be sent to 127.0.0.1"), "{}", refused.body);
+
+    fs::write(site.path("secrets/brokers"), format!("127.0.0.1:{listed}\n127.0.0.1:{port}\n")).expect("a file");
+    define_with(&site, listed, &login);
+    // Of tokens the same is true as of passwords.
+    await_trouble(&site, "broker-not-listed");
+    let first = of_listed.recv().expect("a login");
+    let token = b"auth=Bearer issued-token\x01\x01";
+    assert!(!has_secret(&first) && first.windows(token.len()).any(|part| part == token), "{first:?}");
+    assert!(of_other.try_recv().is_err(), "the other one gets nothing");
+    assert!(asked.recv().expect("a request").contains("authorization: Basic dGlkZTpwbGFudGVk\r\n"));
+
+    // Another secret wants another token, and its keeper does not list the endpoint any more.
+    fs::write(site.path("secrets/brokers"), format!("127.0.0.1:{listed}\n127.0.0.1:{other}\n")).expect("a file");
+    fs::write(site.path("secrets/password"), "planted anew").expect("a file");
+    let trouble = await_trouble(&site, "token-not-issued");
+    assert!(trouble.message.contains(&format!("has no line for 127.0.0.1:{port}")), "{trouble:?}");
+    assert!(asked.try_recv().is_err(), "the endpoint gets nothing");
+    daemon.terminate();
+}
+
+#[test]
+fn a_token_of_aws_is_signed_for_listed_brokers_with_keys_of_the_definition() {
+    let advertised = Advertised::default();
+    let (listed, of_listed) = cluster(&advertised, &["orders"]);
+    let (other, of_other) = cluster(&advertised, &["orders"]);
+    *advertised.lock().expect("a lock") = ("127.0.0.1".to_owned(), other.into());
+    let site = site(&format!("127.0.0.1:{listed}\n"));
+    let daemon = site.start();
+    let login = |more: serde_json::Value| {
+        let mut login = json!({"mechanism": "AWS_MSK_IAM", "region": "eu-central-1"});
+        login.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        login
+    };
+    for of_the_daemon in [json!({}), json!({"profile": "default"})] {
+        let refused = site.client.send("POST", LINKS, None, &definition(listed, &login(of_the_daemon)));
+        assert_eq!(refused.status, 400, "{}", refused.body);
+        assert!(refused.body.contains("a definition uses no identity of this daemon"), "{}", refused.body);
+    }
+    define_with(&site, listed, &login(json!({"access_key_id": "AKIA", "secret_access_key": "${file:password}"})));
+    await_trouble(&site, "broker-not-listed");
+    let sent = of_listed.recv().expect("a login");
+    let text = String::from_utf8_lossy(&sent);
+    let token = text.split_once("auth=Bearer ").and_then(|(_, rest)| rest.split_once('\u{1}')).expect("a token").0;
+    let url = String::from_utf8(URL_SAFE_NO_PAD.decode(token).expect("base64")).expect("a text");
+    let begin = "https://kafka.eu-central-1.amazonaws.com/?Action=kafka-cluster%3AConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F";
+    assert!(url.starts_with(begin) && url.contains("&X-Amz-Signature=") && !url.contains("planted"), "{url}");
+    assert!(!has_secret(&sent) && of_other.try_recv().is_err(), "the other one gets nothing");
+    daemon.terminate();
+}
+
+/// It would lead the daemon's connections wherever the definition says.
+#[test]
+fn a_definition_goes_through_no_proxy() {
+    let site = site("127.0.0.1\n");
+    let daemon = site.start();
+    let definition = json!({
+        "id": "l", "topics": ["orders"], "target_cluster": {"cluster_id": "west"},
+        "source_cluster": {"cluster_id": "k", "brokers": ["127.0.0.1:1"], "proxy": "socks5://127.0.0.1:1"},
+    });
+    let refused = site.client.send("POST", LINKS, None, &definition.to_string());
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(refused.body.contains("a definition uses no proxy"), "{}", refused.body);
+    daemon.terminate();
 }

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tidegate::api::endpoints;
 
+use crate::credentials::{Advertised, cluster, endpoint};
 use crate::harness::{Client, LINKS, Site, binary, percent_encoded, plugin_bytes, wait_until};
 use crate::secured::Authority;
 
@@ -24,6 +25,8 @@ const PASSWORD_OF_VARIABLE: &str = "planted-password-of-a-variable-2ee9";
 const PASSWORD_IN_CLEAR: &str = "planted-password-in-the-clear-c41f";
 const OAUTH_TOKEN: &str = "planted-oauth-token-of-a-file-08a7";
 const PASSWORD_OF_DEFINITION: &str = "planted-password-of-a-definition-6b32";
+const CLIENT_SECRET: &str = "planted-client-secret-of-a-file-77d1";
+const ISSUED_TOKEN: &str = "planted-token-that-was-issued-e5a9";
 const GUESSED_TOKEN: &str = "planted-token-that-somebody-guessed-3d3d";
 
 /// A secret as it may look: as it is, in hexadecimal, percent-encoded, as the numbers of its bytes, and within something that is in base64.
@@ -67,6 +70,8 @@ impl Planted {
             OAUTH_TOKEN,
             PASSWORD_OF_DEFINITION,
             GUESSED_TOKEN,
+            CLIENT_SECRET,
+            ISSUED_TOKEN,
         ];
         let Self(mut all) = Self::texts(&texts);
         for key in keys {
@@ -124,6 +129,11 @@ fn planted_site() -> (Site, Planted) {
     write("api.token", TOKEN_OF_FILE);
     write("kafka.password", PASSWORD_OF_FILE);
     write("oauth.token", OAUTH_TOKEN);
+    write("client.secret", CLIENT_SECRET);
+    let ((endpoint, _asked), advertised) = (endpoint(ISSUED_TOKEN), Advertised::default());
+    // This one takes logins, and hangs up later.
+    let (issued, _logins) = cluster(&advertised, &[]);
+    *advertised.lock().expect("a lock") = ("127.0.0.1".to_owned(), issued.into());
     write("secrets/definition.password", PASSWORD_OF_DEFINITION);
     write("secrets/brokers", "127.0.0.1\n");
     let ours = Authority::new("ours");
@@ -157,9 +167,11 @@ fn planted_site() -> (Site, Planted) {
         login(PASSWORD_IN_CLEAR),
         kafka("four", "OAUTHBEARER", ""),
         "token = \"${file:oauth.token}\"\n".to_owned(),
+        kafka("five", "OAUTHBEARER", "").replace(&format!(":{broker}"), &format!(":{issued}")),
+        format!("token_endpoint = \"http://127.0.0.1:{endpoint}/\"\nclient_id = \"tide\"\nclient_secret = \"${{file:client.secret}}\"\n"),
     ]
     .concat();
-    let links: String = ["one", "two", "three", "four"]
+    let links: String = ["one", "two", "three", "four", "five"]
         .map(|id| format!("[links.to-{id}]\nsource = \"east\"\ntarget = \"{id}\"\ntopics = [\"orders\"]\ntopic_prefix = \"{id}.\"\n"))
         .concat();
     site.write_config(&format!(
@@ -214,7 +226,7 @@ fn no_secret_is_shown_by_anything() {
         planted.are_not_in("an answer to a definition", &answer.body);
     }
     wait_until("the clusters were tried", || {
-        ["one", "two", "three", "four"].iter().all(|id| site.client.link(&format!("to-{id}")).error.is_some())
+        ["one", "two", "three", "four", "five"].iter().all(|id| site.client.link(&format!("to-{id}")).error.is_some())
     });
 
     walk(&site, &planted);

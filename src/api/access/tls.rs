@@ -50,7 +50,7 @@ fn client_verifier(
 }
 
 fn key(file: &Path) -> Result<PrivateKeyDer<'static>, AccessError> {
-    pem::private_key(&read(file)?).map_err(|fault| wrong(file, fault))
+    pem::private_key(&read(file)?, None).map_err(|fault| wrong(file, fault))
 }
 
 /// All certificates of a file; one at least.

@@ -20,7 +20,7 @@ fn unknown_keys_are_errors_with_a_suggestion() {
             "7:12 error links.l.config.batchsize: unknown key \"batchsize\" | did you mean \"batch_size\"?",
             "7:27 error links.l.config.x: unknown key \"x\" | known here: enable_idempotence, concurrent_partitions, \
              enable_compression, compression_type, compression_level, batch_size, max_bytes, max_messages, checkpoint_interval_ms, \
-             throttle_rate_bytes_per_sec, enable_exactly_once, transaction_timeout_ms",
+             throttle_rate_bytes_per_sec, enable_exactly_once, isolation_level, transaction_timeout_ms",
             "9:1 error daemon.port: unknown key \"port\" | known here: data_dir, name, layout_max, listen, api, metadata, secrets_dir, log_format, metrics_partitions_max, otlp, limits, compile_memory, shutdown_timeout, definitions_insecure_plaintext, definitions_max",
             "12:1 error clusters.north.file: unknown key \"file\" | known here: kind, path, compression, compression_level, topics",
             "13:10 error clusters.north.topics.t.partition: unknown key \"partition\" | did you mean \"partitions\"?",

@@ -25,11 +25,25 @@ const SECTIONS: [(&str, &[&str]); 22] = [
     ("`[[daemon.api.tokens]]`", &["daemon.api.tokens[0]"]),
     ("`[[daemon.api.clients]]`", &["daemon.api.clients[0]", "daemon.api.clients[1]"]),
     ("`[daemon.limits]`, and `limits` of a stage", &["daemon.limits", "links.full.pipeline[0].limits"]),
-    ("`[clusters.ID]`", &["clusters.file", "clusters.brokers", "clusters.token"]),
+    ("`[clusters.ID]`", &["clusters.file", "clusters.brokers", "clusters.token", "clusters.issued", "clusters.aws"]),
     ("`[clusters.ID]` with `kind = \"embedded\"`", &["clusters.file"]),
-    ("`[clusters.ID]` with `kind = \"kafka\"`", &["clusters.brokers", "clusters.token"]),
-    ("`[clusters.ID.security]`", &["clusters.brokers.security", "clusters.token.security"]),
-    ("`[clusters.ID.security.sasl]`", &["clusters.brokers.security.sasl", "clusters.token.security.sasl"]),
+    (
+        "`[clusters.ID]` with `kind = \"kafka\"`",
+        &["clusters.brokers", "clusters.token", "clusters.issued", "clusters.aws"],
+    ),
+    (
+        "`[clusters.ID.security]`",
+        &["clusters.brokers.security", "clusters.token.security", "clusters.issued.security", "clusters.aws.security"],
+    ),
+    (
+        "`[clusters.ID.security.sasl]`",
+        &[
+            "clusters.brokers.security.sasl",
+            "clusters.token.security.sasl",
+            "clusters.issued.security.sasl",
+            "clusters.aws.security.sasl",
+        ],
+    ),
     ("`[clusters.ID.topics.NAME]`", &["clusters.file.topics.one", "clusters.file.topics.two"]),
     ("`[links.ID]`", &["links.full", "links.other"]),
     ("`[links.ID.reverse]`", &["links.both.reverse", "links.full.reverse"]),
@@ -95,6 +109,13 @@ kind = "kafka"
 brokers = ["a:9092"]
 client_id = "a"
 client_rack = "a"
+fetch_max_bytes = "1MiB"
+fetch_max_wait = "1s"
+idle_timeout = "1s"
+metadata_max_age = "1s"
+proxy = "socks5://a:1"
+proxy_username = "a"
+proxy_password = "${env:A}"
 connection_timeout = "1s"
 request_timeout = "1s"
 max_retries = 1
@@ -106,6 +127,7 @@ enable_tls = true
 tls_ca_file = "ca"
 tls_cert_file = "cert"
 tls_key_file = "key"
+tls_key_password = "${env:A}"
 tls_server_name = "a"
 sasl = { mechanism = "PLAIN", username = "a", password = "${env:A}" }
 
@@ -113,6 +135,32 @@ sasl = { mechanism = "PLAIN", username = "a", password = "${env:A}" }
 kind = "kafka"
 brokers = ["a:9092"]
 security = { enable_tls = true, sasl = { mechanism = "OAUTHBEARER", token = "${env:A}" } }
+
+[clusters.issued]
+kind = "kafka"
+brokers = ["a:9092"]
+[clusters.issued.security]
+enable_tls = true
+[clusters.issued.security.sasl]
+mechanism = "OAUTHBEARER"
+token_endpoint = "https://a/b"
+client_id = "a"
+client_secret = "${env:A}"
+scope = "a"
+token_ca_file = "ca"
+extensions = { a = "b" }
+
+[clusters.aws]
+kind = "kafka"
+brokers = ["a:9092"]
+[clusters.aws.security]
+enable_tls = true
+[clusters.aws.security.sasl]
+mechanism = "AWS_MSK_IAM"
+region = "a"
+access_key_id = "a"
+secret_access_key = "${env:A}"
+session_token = "${env:A}"
 
 [links.full]
 name = "a"
@@ -146,6 +194,7 @@ compression_type = "zstd"
 compression_level = 2
 enable_idempotence = true
 enable_exactly_once = false
+isolation_level = "read_uncommitted"
 transaction_timeout_ms = 20000
 [links.full.breaker]
 window_records = 100
@@ -230,6 +279,14 @@ security.sasl = { mechanism = "SCRAM-SHA-512", username = "a", password = "b" }
 kind = "kafka"
 brokers = ["a:9092"]
 security.sasl = { mechanism = "OAUTHBEARER", token = "b" }
+[clusters.issued]
+kind = "kafka"
+brokers = ["a:9092"]
+security.sasl = { mechanism = "OAUTHBEARER", token_endpoint = "https://a/b", client_id = "a", client_secret = "b" }
+[clusters.aws]
+kind = "kafka"
+brokers = ["a:9092"]
+security.sasl = { mechanism = "AWS_MSK_IAM", region = "a" }
 [links.full]
 source = "brokers"
 target = "token"
@@ -322,6 +379,8 @@ fn every_key_that_is_read_is_in_the_document() {
         let alike = path.replacen("links.both.reverse", "links.full", 1).replacen("links.both", "links.full", 1);
         let alike = alike.replacen("links.other", "links.full", 1).replacen("clusters.token", "clusters.file", 1);
         let alike = alike.replacen("clusters.brokers", "clusters.file", 1);
+        let alike = alike.replacen("clusters.issued", "clusters.file", 1);
+        let alike = alike.replacen("clusters.aws", "clusters.file", 1);
         described.contains(&alike) || is_table(&alike)
     };
     let missing: Vec<&str> = survey

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::config::PluginSource;
 use crate::config::{
-    BreakerAction, BreakerConfig, ClusterConfig, ClusterKind, Config, EmbeddedConfig, HealthConfig, LogFormat,
-    ProbationConfig, Start, TopicConfig, TransferConfig,
+    BreakerAction, BreakerConfig, ClusterConfig, ClusterKind, Config, EmbeddedConfig, HealthConfig, Isolation,
+    LogFormat, ProbationConfig, Start, TopicConfig, TransferConfig,
 };
 use crate::model::layout::LAYOUT_NEWEST;
 use crate::model::{Codec, Compression, Digest, Limits, OnError};
@@ -123,6 +123,7 @@ fn every_setting_can_differ_from_its_default() {
         compression: None,
         throttle_rate: Some(1 << 20),
         enable_exactly_once: true,
+        isolation: Isolation::ReadCommitted,
         transaction_timeout_ms: 10_000,
     };
     assert_eq!(link.config, transfer);

@@ -21,9 +21,6 @@ use super::wire::{Call, Connection, Settings, WireError};
 use crate::background;
 use crate::connector::Error;
 
-/// How old what is known of a cluster may be before it is asked again.
-const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
-
 /// How soon it may be asked again, however many lanes want to.
 const METADATA_AGE_MIN: Duration = Duration::from_millis(25);
 
@@ -151,7 +148,7 @@ impl Client {
     /// Nothing is known yet, and nobody answers.
     pub(super) fn metadata(&self) -> Result<Arc<Metadata>, Error> {
         let known = lock(&self.known).clone();
-        if let Some(fresh) = known.not_older_than(METADATA_AGE_MAX) {
+        if let Some(fresh) = known.not_older_than(self.settings.tuning.metadata_max_age) {
             return Ok(fresh);
         }
         if known.metadata.brokers.is_empty() {
@@ -166,7 +163,7 @@ impl Client {
     /// # Errors
     /// Nobody answers.
     pub(super) fn recent(&self) -> Result<Arc<Metadata>, Error> {
-        self.metadata_not_older_than(METADATA_AGE_MAX)
+        self.metadata_not_older_than(self.settings.tuning.metadata_max_age)
     }
 
     /// What the cluster says now: somebody was told that it has changed.

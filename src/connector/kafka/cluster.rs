@@ -32,16 +32,18 @@ use crate::model::{Batch, Checkpoint, Compression, Digest, LinkId, TopicId, Topi
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A Kafka cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KafkaCluster {
     client: Arc<Client>,
     admin: Arc<Admin>,
     compression: Compression,
     max_retries: u32,
+    /// Which transactions its readers see, and what its records are to them.
+    isolation: Isolation,
     /// What the lanes of links have written of themselves.
-    lanes: Mutex<BTreeMap<LinkId, (u32, Table)>>,
+    lanes: Arc<Mutex<BTreeMap<LinkId, (u32, Table)>>>,
     /// Where the records of links are.
-    offsets: Mutex<BTreeMap<LinkId, Arc<Mutex<Index>>>>,
+    offsets: Arc<Mutex<BTreeMap<LinkId, Arc<Mutex<Index>>>>>,
 }
 
 impl KafkaCluster {
@@ -55,7 +57,8 @@ impl KafkaCluster {
         let client = Client::new(config.brokers.clone(), settings);
         let admin = Arc::new(Admin::new(client.clone(), config.replication_factor));
         let max_retries = config.max_retries;
-        Ok(Self { client, admin, compression, max_retries, lanes: Mutex::default(), offsets: Mutex::default() })
+        let isolation = Isolation::ReadCommitted;
+        Ok(Self { client, admin, compression, max_retries, isolation, lanes: Arc::default(), offsets: Arc::default() })
     }
 
     /// Make a topic that is not there yet. Milliseconds and bytes are what its records are kept for.
@@ -144,7 +147,7 @@ impl Cluster for KafkaCluster {
 
     /// What a reader can see: nothing behind the first open transaction.
     fn ranges_of(&self, partitions: &[TopicPartition], patience: Patience) -> Each<PartitionRange> {
-        self.client.ranges_of(partitions, Isolation::ReadCommitted, patience)
+        self.client.ranges_of(partitions, self.isolation, patience)
     }
 
     fn log_ends(&self, partitions: &[TopicPartition], patience: Patience) -> Each<i64> {
@@ -152,7 +155,7 @@ impl Cluster for KafkaCluster {
     }
 
     fn range(&self, partition: &TopicPartition) -> Result<PartitionRange, Error> {
-        self.client.range(partition, Isolation::ReadCommitted)
+        self.client.range(partition, self.isolation)
     }
 
     fn ends_of_epochs(&self, epochs: &[(TopicPartition, i32)], patience: Patience) -> Each<EpochEnd> {
@@ -160,7 +163,7 @@ impl Cluster for KafkaCluster {
     }
 
     fn timestamp_at(&self, partition: &TopicPartition, offset: i64) -> Result<Option<i64>, Error> {
-        source::timestamp_at(&self.client, partition, offset)
+        source::timestamp_at(&self.client, partition, offset, self.isolation)
     }
 
     fn topology_version(&self) -> u64 {
@@ -363,8 +366,12 @@ impl Cluster for KafkaCluster {
         self.admin.meta().put_component(&self.admin, digest, bytes)
     }
 
+    fn uncommitted(&self) -> Option<Arc<dyn Cluster>> {
+        Some(Arc::new(Self { isolation: Isolation::ReadUncommitted, ..self.clone() }))
+    }
+
     fn source(&self) -> Result<Box<dyn Source>, Error> {
-        Ok(Box::new(KafkaSource::new(self.client.clone())))
+        Ok(Box::new(KafkaSource::new(self.client.clone()).reading(self.isolation)))
     }
 
     fn sink(&self, lane: &LaneSettings) -> Result<Box<dyn Sink>, Error> {

@@ -14,6 +14,9 @@ const CLIENTS: [&str; 3] = ["consumer", "producer", "admin"];
 /// What stands where a person has to write something.
 const FILL_IN: &str = "FILL-IN";
 
+/// The same where capital letters would be refused.
+const FILL_IN_REGION: &str = "fill-in";
+
 /// The tables of a cluster about its security; empty where it has none.
 pub(super) struct Security {
     pub(super) tls: Vec<Line>,
@@ -162,8 +165,10 @@ impl Reader<'_> {
         } else if is_pem(kind) {
             cert_file = self.pem_file(given);
             if let Some(password) = key_password {
-                let remedy = format!("make {key_file} (mode 0600): `openssl pkey -in {cert_file} -out {key_file}`");
-                self.to_do(password, "a key must not be encrypted: its file is what is guarded", &remedy);
+                let remedy = format!(
+                    "make {key_file} (mode 0600): `openssl pkey -in {cert_file} -out {key_file}`; or name {cert_file} there and write tls_key_password"
+                );
+                self.to_do(password, "the password of a key is not carried over", &remedy);
             } else {
                 key_file.clone_from(&cert_file);
             }
@@ -213,9 +218,16 @@ impl Reader<'_> {
         match word {
             "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512" => std::iter::once(line).chain(self.login(jaas)).collect(),
             "OAUTHBEARER" => vec![line, self.token(jaas.or(mechanism))],
+            "AWS_MSK_IAM" => {
+                if let Some(mechanism) = mechanism {
+                    let why = "Tidegate signs tokens for a region, and MirrorMaker 2 takes it from the brokers' names";
+                    self.lacks(mechanism, why, "write region under security.sasl of the cluster");
+                }
+                vec![line, Line::Key("region", quoted(FILL_IN_REGION))]
+            }
             _ => {
                 let why = format!(
-                    "Tidegate does not have the mechanism {word}: it has PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER"
+                    "Tidegate does not have the mechanism {word}: it has PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER and AWS_MSK_IAM"
                 );
                 let remedy = "write the table security.sasl of the cluster for another mechanism";
                 match mechanism.or(jaas) {
@@ -260,8 +272,11 @@ impl Reader<'_> {
     fn token(&self, said: Option<&Property>) -> Line {
         let file = format!("secrets/{}-token", self.id);
         if let Some(said) = said {
-            let why = "Tidegate gets no tokens by itself: it reads one from a file, anew for each connection";
-            let remedy = format!("have something write a token into {file} before the one there ends");
+            let why =
+                "where tokens come from is not carried over: as it stands, one is read from a file for each connection";
+            let remedy = format!(
+                "have something write a token into {file} before the one there ends, or write token_endpoint, client_id and client_secret in place of token"
+            );
             self.to_do(said, why, &remedy);
         }
         Line::Key("token", quoted(&format!("${{file:{file}}}")))

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Direction, FailedOver, FailoverRecord, Phase, Positions, Reason, TopicPositions, overtaken};
-use crate::config::{GroupSync, LinkConfig, Rename, Start, TopicSelector, Topology, failback_id};
+use crate::config::{
+    GroupSync, Isolation, LinkConfig, Rename, Start, TopicSelector, Topology, TransferConfig, failback_id,
+};
 use crate::link::events::Event;
 use crate::link::failure::Failure;
 use crate::link::genesis::{GENESIS, Stored};
@@ -347,6 +349,8 @@ impl Link {
             topology: Topology::ActivePassive,
             is_reverse: false,
             name: format!("{}, the way back", forward.name),
+            // What the link has aborted there is nobody's record.
+            config: TransferConfig { isolation: Isolation::ReadCommitted, ..forward.config.clone() },
             source: forward.target.clone(),
             target: forward.source.clone(),
             topics: names.keys().map(|name| TopicSelector::Name(name.as_str().into())).collect(),

@@ -65,6 +65,8 @@ const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct KafkaSource {
     client: Arc<Client>,
+    /// Which transactions it reads.
+    isolation: Isolation,
     positions: Positions,
     /// Those that lead partitions which are read.
     brokers: BTreeMap<i32, Broker>,
@@ -103,6 +105,7 @@ impl KafkaSource {
     pub(super) fn new(client: Arc<Client>) -> Self {
         Self {
             client,
+            isolation: Isolation::ReadCommitted,
             positions: Positions::default(),
             brokers: BTreeMap::new(),
             turn: -1,
@@ -113,6 +116,11 @@ impl KafkaSource {
             joining: BTreeMap::new(),
             ranging: Vec::new(),
         }
+    }
+
+    /// The same, reading these transactions.
+    pub(super) fn reading(self, isolation: Isolation) -> Self {
+        Self { isolation, ..self }
     }
 
     /// Take the answers that have arrived, each broker in turn, until enough is held.
@@ -159,7 +167,10 @@ impl KafkaSource {
             }
             let (last_stable, high_watermark) = (partition.last_stable, partition.high_watermark);
             let taken = take_partition(&mut self.positions, index, partition);
-            self.positions[index].note_open_transaction(last_stable, high_watermark, now);
+            // Who reads what is not committed waits for no transaction.
+            if self.isolation == Isolation::ReadCommitted {
+                self.positions[index].note_open_transaction(last_stable, high_watermark, now);
+            }
             match taken {
                 Ok(None) => {}
                 Ok(Some(records)) => {
@@ -275,10 +286,10 @@ impl KafkaSource {
             broker.session.add(index);
             return self.fetch(node, now);
         }
-        let (client, have_ids) = (&self.client, self.positions.have_ids());
+        let (client, have_ids, isolation) = (&self.client, self.positions.have_ids(), self.isolation);
         let joining = self.joining.entry(node).or_insert_with(|| {
             let client = client.clone();
-            let opened = Errand::begin("broker", move || Broker::open(&client, node, have_ids));
+            let opened = Errand::begin("broker", move || Broker::open(&client, node, have_ids, isolation));
             Joining { opened, waiting: Vec::new() }
         });
         joining.waiting.push(index);

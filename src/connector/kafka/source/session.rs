@@ -9,6 +9,7 @@
 //! - Partitions take turns. In a session the broker moves those that it sent records of to the end; outside of one, we do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::{FetchRequest, TopicName};
@@ -18,13 +19,10 @@ use uuid::Uuid;
 use super::answer::{BY_NAME, FetchAnswer, SESSIONS};
 use super::faults;
 use super::positions::{Index, Position, Positions};
+use crate::config::Tuning;
 use crate::connector::kafka::client::Isolation;
 use crate::connector::kafka::error::Code;
 use crate::connector::kafka::wire::Call;
-
-/// How long a broker waits for records before it answers that there are none, in milliseconds. No partition is held up by
-/// another one: there is an answer as soon as any has records.
-pub(super) const MAX_WAIT_MS: i32 = 500;
 
 /// How much a broker may answer with, in bytes. A record batch that is larger comes all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +47,11 @@ pub(super) enum Outcome {
 pub(super) struct Session {
     version: i16,
     limits: Limits,
+    /// How long a broker waits for records before it answers that there are none, in milliseconds.
+    /// No partition is held up by another one: there is an answer as soon as any has records.
+    max_wait_ms: i32,
+    /// Which transactions are read.
+    isolation: Isolation,
     /// Where we are, as the brokers call it; empty: they are not told.
     rack: StrBytes,
     /// 0: there is none.
@@ -73,6 +76,8 @@ impl Session {
         Self {
             version,
             limits,
+            max_wait_ms: Tuning::default().fetch_max_wait.as_millis() as i32,
+            isolation: Isolation::ReadCommitted,
             rack: StrBytes::from_string(rack.unwrap_or_default().to_owned()),
             id: 0,
             epoch: 0,
@@ -82,6 +87,16 @@ impl Session {
             leaving: Vec::new(),
             asked: Vec::new(),
         }
+    }
+
+    /// The same with a broker that waits for so long at most.
+    pub(super) fn waiting(self, max_wait: Duration) -> Self {
+        Self { max_wait_ms: max_wait.as_millis() as i32, ..self }
+    }
+
+    /// The same for a reader that sees these transactions.
+    pub(super) fn reading(self, isolation: Isolation) -> Self {
+        Self { isolation, ..self }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -154,10 +169,10 @@ impl Session {
             self.told.insert(*index, positions[*index].next);
         }
         let request = FetchRequest::default()
-            .with_max_wait_ms(MAX_WAIT_MS)
+            .with_max_wait_ms(self.max_wait_ms)
             .with_min_bytes(1)
             .with_max_bytes(self.limits.all)
-            .with_isolation_level(Isolation::ReadCommitted as i8)
+            .with_isolation_level(self.isolation as i8)
             .with_rack_id(self.rack(positions))
             .with_topics(self.topics(positions));
         if self.version < SESSIONS {

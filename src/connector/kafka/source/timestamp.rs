@@ -17,8 +17,8 @@ const BATCHES_MAX: usize = 4;
 /// A record batch may take so much when it is decompressed, as for lanes.
 const BOUNDS: Bounds = Bounds { decompressed_bytes_max: 256 << 20, merge_bytes: 0 };
 
-/// The timestamp of the first record from `offset` on, in milliseconds. `None` if nothing that is
-/// committed is there. A few small fetches at most.
+/// The timestamp of the first record from `offset` on that a reader of `isolation` sees, in
+/// milliseconds. `None` if there is none. A few small fetches at most.
 ///
 /// # Errors
 /// The partition is not known, its leader does not answer, or what is there is damaged.
@@ -26,9 +26,10 @@ pub(in crate::connector::kafka) fn timestamp_at(
     client: &Client,
     partition: &TopicPartition,
     mut offset: i64,
+    isolation: Isolation,
 ) -> Result<Option<i64>, Error> {
     for _ in 0..BATCHES_MAX {
-        let Some(fetched) = fetch(client, partition, offset)? else { return Ok(None) };
+        let Some(fetched) = fetch(client, partition, offset, isolation)? else { return Ok(None) };
         let mut decoder = Decoder::new(fetched, BOUNDS);
         let first = decoder.next().transpose().map_err(|what| error::undecodable(partition, &what))?;
         if let Some(timestamp) = first.and_then(|batch| batch.timestamps.first().copied()) {
@@ -43,7 +44,12 @@ pub(in crate::connector::kafka) fn timestamp_at(
 }
 
 /// The record batch that has `offset`, or comes next; `None` if `offset` is not there.
-fn fetch(client: &Client, partition: &TopicPartition, offset: i64) -> Result<Option<Fetched>, Error> {
+fn fetch(
+    client: &Client,
+    partition: &TopicPartition,
+    offset: i64,
+    isolation: Isolation,
+) -> Result<Option<Fetched>, Error> {
     let metadata = client.metadata()?;
     let (broker, leader) = metadata.leader(partition)?;
     let topic = metadata.topics.get(&partition.topic).map(|topic| topic.id).unwrap_or_default();
@@ -57,7 +63,7 @@ fn fetch(client: &Client, partition: &TopicPartition, offset: i64) -> Result<Opt
     let topic = FetchTopic::default().with_topic(topic_name(&partition.topic)).with_topic_id(topic);
     let request = FetchRequest::default()
         .with_max_bytes(BYTES)
-        .with_isolation_level(Isolation::ReadCommitted as i8)
+        .with_isolation_level(isolation as i8)
         .with_topics(vec![topic.with_partitions(vec![wanted])]);
     let have_ids = !request.topics[0].topic_id.is_nil();
     let answer = client.call_broker_among(broker, session::versions(have_ids), &request)?;

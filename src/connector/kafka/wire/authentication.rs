@@ -10,8 +10,8 @@ use secrecy::SecretString;
 
 use super::connection::Connection;
 use super::error::WireError;
-use super::logins::Logins;
 use super::sasl::{self, Exchange, Failure};
+use super::settings::Settings;
 use crate::config::SaslConfig;
 
 /// The most messages of ours in an exchange: two in each mechanism there is.
@@ -34,15 +34,25 @@ const ILLEGAL_SASL_STATE: i16 = 34;
 pub(super) fn authenticate(
     connection: &mut Connection,
     config: &SaslConfig,
-    logins: &Logins,
+    settings: &Settings,
     deadline: Instant,
 ) -> Result<Option<Duration>, WireError> {
     let secret = sasl::secret(config, connection.address(), connection.is_encrypted())
         .map_err(|withheld| WireError::withheld(connection.address(), withheld))?;
-    let done = exchange(connection, config, secret.clone(), deadline);
+    let credential = match &settings.tokens {
+        None => secret.clone(),
+        Some(tokens) => {
+            let issued = tokens.get(&secret, deadline);
+            issued.map_err(|error| WireError::NoToken { address: connection.address().clone(), error })?
+        }
+    };
+    let done = exchange(connection, config, credential.clone(), deadline);
     match &done {
-        Ok(_) => logins.taken(),
-        Err(error @ WireError::Refused { .. }) => logins.refused(&secret, error.clone(), Instant::now()),
+        Ok(_) => settings.logins.taken(),
+        Err(error @ WireError::Refused { .. }) => {
+            settings.logins.refused(&secret, error.clone(), Instant::now());
+            settings.tokens.iter().for_each(|tokens| tokens.refused(&credential));
+        }
         Err(_) => {}
     }
     done

@@ -24,9 +24,6 @@ use super::stream::{self, Stream};
 /// How much room is made at first for an answer that claims to be longer, in bytes. More is made as it arrives.
 const ROOM_AT_FIRST: usize = 1 << 20;
 
-/// How long a connection may rest and be used again. Brokers close theirs after 10 minutes by default, and load balancers forget them after 4.
-const REST_MAX: Duration = Duration::from_secs(180);
-
 /// How soon a session may be renewed: brokers refuse it within its first second.
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
@@ -142,7 +139,8 @@ impl Connection {
     /// Whether it can be used after a rest, in which no answer was awaited: the broker has not closed it, and nothing on the way to the broker
     /// has had the time to forget it.
     pub(crate) fn outlasted_rest(&mut self, now: Instant) -> bool {
-        now.saturating_duration_since(self.used) < REST_MAX && matches!(self.next_answer(), Ok(None))
+        now.saturating_duration_since(self.used) < self.settings.tuning.idle_timeout
+            && matches!(self.next_answer(), Ok(None))
     }
 
     /// How long its first answer took: about what the network takes there and back.
@@ -152,10 +150,10 @@ impl Connection {
 
     /// Say who we are, if that is wanted: at the beginning, and again before a broker would end the session (KIP-368).
     fn authenticate(&mut self, deadline: Instant) -> Result<(), WireError> {
-        let Some(sasl) = self.settings.sasl.clone() else { return Ok(()) };
+        let settings = self.settings.clone();
+        let Some(sasl) = &settings.sasl else { return Ok(()) };
         let begun = Instant::now();
-        let logins = self.settings.logins.clone();
-        let lifetime = authenticate(self, &sasl, &logins, deadline)?;
+        let lifetime = authenticate(self, sasl, &settings, deadline)?;
         let soonest = Instant::now() + RENEWAL_MIN;
         // The last fifth is for what keeps a broker busy, or this thread.
         self.renew_at = lifetime.and_then(|lifetime| begun.checked_add(lifetime * 4 / 5)).map(|at| at.max(soonest));

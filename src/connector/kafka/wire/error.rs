@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::tls::TlsFault;
+use super::tokens::NoToken;
 use crate::config::Withheld;
 use crate::connector::{Class, Error};
 
@@ -14,6 +15,9 @@ pub(crate) enum WireError {
     /// Nobody answers there.
     #[error("cannot connect to {address}: {source}")]
     Connect { address: Arc<str>, source: Arc<io::Error> },
+    /// The proxy does not connect us.
+    #[error("the proxy {proxy} does not connect to {address}: {what}")]
+    Proxy { proxy: Arc<str>, address: Arc<str>, what: String },
     /// The connection broke.
     #[error("{address}: {source}")]
     Io { address: Arc<str>, source: Arc<io::Error> },
@@ -32,6 +36,9 @@ pub(crate) enum WireError {
     /// Our secret cannot be read.
     #[error("cannot authenticate to {address}: {what}")]
     NoSecret { address: Arc<str>, what: String },
+    /// Nobody issues a token for us.
+    #[error("cannot authenticate to {address}: {error}")]
+    NoToken { address: Arc<str>, error: NoToken },
     /// Our secret is not for this broker.
     #[error("the login was not sent to {address}: {withheld}")]
     NotForBroker { address: Arc<str>, withheld: Withheld },
@@ -96,12 +103,14 @@ impl WireError {
     fn code(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "cannot-connect",
+            Self::Proxy { .. } => "proxy-refused",
             Self::Io { .. } | Self::Closed { .. } => "connection-lost",
             Self::TimedOut { .. } => "broker-timeout",
             Self::HungUp { .. } => "broker-hung-up",
             Self::Tls { fault, .. } => fault.code(),
             Self::WantsTls { .. } => "tls-required",
             Self::NoSecret { .. } => "secret-unreadable",
+            Self::NoToken { .. } => "token-not-issued",
             Self::NotForBroker { .. } => "broker-not-listed",
             Self::ClearText { .. } => "clear-text-login",
             Self::Mechanism { .. } => "sasl-mechanism-unsupported",
@@ -115,6 +124,9 @@ impl WireError {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "check `brokers`, and that the broker runs and can be reached from here",
+            Self::Proxy { .. } => {
+                "check `proxy`, `proxy_username` and `proxy_password`, and whether the proxy reaches the broker; it is tried again"
+            }
             Self::Io { .. } | Self::Closed { .. } | Self::TimedOut { .. } => {
                 "look at the broker and at the network between; it is tried again"
             }
@@ -122,6 +134,9 @@ impl WireError {
             Self::Tls { fault, .. } => fault.remedy(),
             Self::WantsTls { .. } => "set `enable_tls` under `security`, or name a port without TLS in `brokers`",
             Self::NoSecret { .. } => "mend what `password` or `token` names; it is read again at the next try",
+            Self::NoToken { .. } => {
+                "check `token_endpoint`, `client_id`, `client_secret` and `scope`, or the keys of AWS, under `security.sasl`; it is tried again"
+            }
             Self::NotForBroker { .. } => {
                 "if it is a broker of the cluster, add its host to that file, which lists all brokers and not only those of `brokers`; it is read again at the next try"
             }

@@ -76,7 +76,8 @@ fn digest(secret: &SecretString) -> [u8; 32] {
     Sha256::digest(secret.expose_secret()).into()
 }
 
-fn wait(times: u32) -> Duration {
+/// How long the next try waits after so many in a row have failed.
+pub(super) fn wait(times: u32) -> Duration {
     let factor = 1_u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX);
     FIRST_WAIT.saturating_mul(factor).min(WAIT_MAX)
 }

@@ -3,7 +3,7 @@
 //! Messages are those of the crate `kafka-protocol`, but it only encodes them: what arrives is read by [`fields`]. Frames are Kafka's: four bytes of length, then
 //! the header and the body (<https://kafka.apache.org/protocol.html>).
 //!
-//! Reading order: [`Connection`] for what can be done, [`calls`] for what can be asked, [`fields`] for how answers are read, [`stream`], [`resolve`] and [`tls`] for how bytes travel, [`greeting`], [`authentication`], [`sasl`] and [`logins`] for who both
+//! Reading order: [`Connection`] for what can be done, [`calls`] for what can be asked, [`fields`] for how answers are read, [`stream`], [`resolve`], [`proxy`], [`tls`] and [`certificates`] for how bytes travel, [`greeting`], [`authentication`], [`sasl`], [`logins`] and [`tokens`] for who both
 //! sides are,
 //! [`error`] for what can go wrong, [`settings`] for what is asked for.
 //!
@@ -16,11 +16,13 @@
 
 mod authentication;
 mod calls;
+mod certificates;
 mod connection;
 mod error;
 mod fields;
 mod greeting;
 mod logins;
+mod proxy;
 mod resolve;
 mod sasl;
 mod settings;
@@ -28,6 +30,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tokens;
 
 pub(super) use calls::{Call, RECORDS};
 #[cfg(any(fuzzing, test))]

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::certificates::Tls;
 use super::error::WireError;
 use super::logins::Logins;
 use super::sasl;
-use super::tls::Tls;
-use crate::config::{Bound, KafkaConfig, Peer, SaslConfig, Withheld};
+use super::tokens::Tokens;
+use crate::config::{Bound, KafkaConfig, Peer, ProxyConfig, SaslConfig, Tuning, Withheld};
 use crate::connector::Error;
 
 /// How connections to a cluster are made.
@@ -21,6 +22,10 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     /// How long a broker has for an answer.
     pub(crate) request_timeout: Duration,
+    /// How much is asked for at once, and how long things are kept.
+    pub(crate) tuning: Tuning,
+    /// What brokers are reached through, if they are not reached directly.
+    pub(crate) proxy: Option<ProxyConfig>,
     /// How connections are encrypted, if they are.
     pub(crate) tls: Option<Tls>,
     /// Which brokers may see our certificate, if not all.
@@ -29,10 +34,13 @@ pub(crate) struct Settings {
     pub(crate) sasl: Option<SaslConfig>,
     /// What brokers have said to that: all connections of the cluster share it.
     pub(crate) logins: Arc<Logins>,
+    /// The tokens that are issued for our logins, if they need any.
+    pub(crate) tokens: Option<Arc<Tokens>>,
 }
 
 impl Settings {
-    /// What a configuration asks for. Its certificates are read here, once.
+    /// What a configuration asks for. Its certificates are read here, and again for each
+    /// connection.
     ///
     /// # Errors
     /// A file of certificates or keys cannot be used.
@@ -42,10 +50,18 @@ impl Settings {
             client_rack: config.client_rack.clone(),
             connect_timeout: config.connection_timeout,
             request_timeout: config.request_timeout,
+            tuning: config.tuning,
+            proxy: config.proxy.clone(),
             tls: config.security.tls.as_ref().map(Tls::new).transpose()?,
             certificate: config.security.tls.as_ref().and_then(|tls| tls.identity.as_ref()?.bound.clone()),
             sasl: config.security.sasl.clone(),
             logins: Arc::default(),
+            tokens: config
+                .security
+                .sasl
+                .as_ref()
+                .and_then(|sasl| Tokens::new(sasl, config.connection_timeout))
+                .map(Arc::new),
         })
     }
 

@@ -11,10 +11,12 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{self, socket_error};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use super::certificates::Tls;
 use super::error::WireError;
+use super::proxy::{self, Trouble};
 use super::resolve::resolve;
 use super::settings::Settings;
-use super::tls::{Handshake, Tls, TlsStream};
+use super::tls::{Handshake, TlsStream};
 
 /// How long an address of a name is waited for before the next one is tried beside it.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -31,11 +33,21 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Connect to `host:port`, trying each address that the name has, and agree on keys if connections are encrypted.
+    /// Connect to `host:port`, trying each address that the name has, or through the proxy; and
+    /// agree on keys if connections are encrypted.
     pub(super) fn connect(address: &Arc<str>, settings: &Settings, deadline: Instant) -> Result<Self, WireError> {
-        let socket = resolve(address, deadline)
-            .and_then(|addresses| connect_to(addresses, deadline))
-            .map_err(|source| WireError::Connect { address: address.clone(), source: Arc::new(source) })?;
+        let socket = match &settings.proxy {
+            None => reach(address, deadline)?,
+            Some(proxy) => {
+                let refused = |what| WireError::Proxy { proxy: proxy.address.clone(), address: address.clone(), what };
+                proxy::connect(reach(&proxy.address, deadline)?, proxy, address, deadline).map_err(|trouble| {
+                    refused(match trouble {
+                        Trouble::Io(error) => error.to_string(),
+                        Trouble::Refused(what) => what,
+                    })
+                })?
+            }
+        };
         match &settings.tls {
             None => Ok(Self::Plain(socket)),
             Some(tls) => Self::secure(socket, tls, address, settings.connect_timeout, deadline),
@@ -116,6 +128,12 @@ impl AsFd for Stream {
             Self::Tls(stream) => stream.socket().as_fd(),
         }
     }
+}
+
+/// Connect to what is called so.
+fn reach(address: &Arc<str>, deadline: Instant) -> Result<TcpStream, WireError> {
+    let reached = resolve(address, deadline).and_then(|addresses| connect_to(addresses, deadline));
+    reached.map_err(|source| WireError::Connect { address: address.clone(), source: Arc::new(source) })
 }
 
 /// Connect to the first address of a name that answers. Each is begun a moment after the one before, and none is waited for alone (RFC 8305).

@@ -3,110 +3,15 @@
 //! Invariant: plaintext and ciphertext that have left the socket and were not handed out make [`TlsStream::has_buffered`] true, because a poll of the
 //! socket does not tell of them.
 
-use std::fmt;
 use std::io::{self, BufRead, BufReader, IoSlice, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::sync::Arc;
 
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConnection};
 
-use crate::config::{TlsConfig, TlsIdentity};
-use crate::connector::{Class, Error};
-use crate::files::given;
-use crate::files::pem::{self, Fault};
+use super::certificates::Tls;
 
 /// How much ciphertext is taken from the socket at once: rustls itself asks for 4 KiB each time.
 const READ_BYTES: usize = 64 << 10;
-
-/// How connections of a cluster are encrypted.
-#[derive(Clone)]
-pub(crate) struct Tls {
-    config: Arc<ClientConfig>,
-    /// What all brokers are called, if not by the host that was connected to.
-    server_name: Option<ServerName<'static>>,
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("server_name", &self.server_name).finish_non_exhaustive()
-    }
-}
-
-impl Tls {
-    /// Read the files that a configuration names.
-    ///
-    /// # Errors
-    /// One of them cannot be used.
-    pub(crate) fn new(config: &TlsConfig) -> Result<Self, Error> {
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| unusable(pem::unusable(&error).to_string()))?
-            .with_root_certificates(roots(config.ca_file.as_deref())?);
-        let client = match &config.identity {
-            None => builder.with_no_client_auth(),
-            Some(TlsIdentity { cert_file, key_file, .. }) => {
-                let key = pem::private_key(&read(key_file)?).map_err(|fault| wrong(key_file, fault))?;
-                builder.with_client_auth_cert(certificates(cert_file)?, key).map_err(|error| {
-                    let (cert, key) = (cert_file.display(), key_file.display());
-                    unusable(format!("{cert} with the key of {key}: {}", pem::unusable(&error)))
-                })?
-            }
-        };
-        let server_name = config.server_name.as_deref().map(server_name).transpose().map_err(unusable)?;
-        Ok(Self { config: Arc::new(client), server_name })
-    }
-
-    /// Begin a session with the broker at `host:port`.
-    fn session(&self, address: &str) -> Result<ClientConnection, rustls::Error> {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let name = self.server_name.clone().map_or_else(|| server_name(host), Ok);
-        ClientConnection::new(self.config.clone(), name.map_err(rustls::Error::General)?)
-    }
-}
-
-fn server_name(host: &str) -> Result<ServerName<'static>, String> {
-    ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name that a certificate can have"))
-}
-
-fn unusable(message: String) -> Error {
-    let remedy = "name PEM files of certificates, and of their key, under `security`";
-    Error { class: Class::Fatal, code: "tls-files", message, remedy }
-}
-
-fn wrong(file: &Path, fault: Fault) -> Error {
-    unusable(format!("{}: {fault}", file.display()))
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Error> {
-    given::read(file, pem::FILE_BYTES_MAX).map_err(|error| unusable(format!("{}: {error}", file.display())))
-}
-
-/// Whom we trust: the authorities of a file, or those of the system.
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    let Some(file) = ca_file else {
-        let system = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(system.certs);
-        if roots.is_empty() {
-            let message = "the system has no certificate of an authority that it trusts".to_owned();
-            return Err(unusable(message));
-        }
-        return Ok(roots);
-    };
-    for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|error| wrong(file, pem::unusable(&error)))?;
-    }
-    Ok(roots)
-}
-
-/// All certificates of a file; one at least.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    pem::certificates(&read(file)?).map_err(|fault| wrong(file, fault))
-}
 
 /// A socket and the TLS session on it.
 pub(super) struct TlsStream {

@@ -324,10 +324,15 @@ fn the_time_of_a_record_is_found() {
         let records: Vec<_> = numbered("", 3).into_iter().zip(timestamps).map(stamped).collect();
         append(&client, &place, Codec::Zstd, &records);
     }
-    let times: Vec<_> = [0, 2, 3, 5, 6, 100].map(|offset| timestamp_at(&client, &place, offset).expect("asked")).into();
+    let times: Vec<_> = [0, 2, 3, 5, 6, 100]
+        .map(|offset| timestamp_at(&client, &place, offset, Isolation::ReadCommitted).expect("asked"))
+        .into();
     assert_eq!(times, [Some(5000), Some(5002), Some(8000), Some(7000), None, None]);
     let nowhere = TopicPartition::new("nowhere at all", 0);
-    assert_eq!(timestamp_at(&client, &nowhere, 0).expect_err("unknown").code, "unknown-topic");
+    assert_eq!(
+        timestamp_at(&client, &nowhere, 0, Isolation::ReadCommitted).expect_err("unknown").code,
+        "unknown-topic"
+    );
 }
 
 #[test]

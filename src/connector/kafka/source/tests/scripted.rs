@@ -23,6 +23,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
 use super::stage::{PATIENCE, Plain, encoded, source_of};
+use crate::config::Tuning;
 use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::{Client, Isolation, topic_name};
 use crate::connector::kafka::records::{HEADER_BYTES, Stamp};
@@ -118,10 +119,13 @@ impl Scripted {
             client_rack: None,
             connect_timeout: Duration::from_secs(30),
             request_timeout,
+            tuning: Tuning::default(),
+            proxy: None,
             tls: None,
             certificate: None,
             sasl: None,
             logins: Arc::default(),
+            tokens: None,
         };
         Client::new(vec![format!("127.0.0.1:{}", self.port).into()], settings)
     }

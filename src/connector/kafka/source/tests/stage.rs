@@ -18,6 +18,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::messages::{delete_records_response as delete_records, delete_topics_response as delete_topics};
 use kafka_protocol::protocol::{Request, StrBytes};
 
+use crate::config::Tuning;
 use crate::connector::kafka::client::{Client, topic_name};
 use crate::connector::kafka::error::Code;
 use crate::connector::kafka::records::{Encoder, Stamp};
@@ -74,10 +75,13 @@ pub(super) fn client_in(rack: Option<&str>, cluster: &Cluster) -> Arc<Client> {
         client_rack: rack.map(Arc::from),
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
+        tuning: Tuning::default(),
+        proxy: None,
         tls: None,
         certificate: None,
         sasl: None,
         logins: Arc::default(),
+        tokens: None,
     };
     Client::new(cluster.bootstrap().split(',').map(Arc::from).collect(), settings)
 }

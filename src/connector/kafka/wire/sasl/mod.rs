@@ -16,11 +16,13 @@ mod scram;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Login, Peer, SaslConfig, Withheld};
+use crate::config::{Bearer, Login, Peer, SaslConfig, TokenSource, Withheld};
 use crate::model::text::steers;
 use scram::{Hash, Scram};
 
@@ -52,6 +54,7 @@ enum Mechanism {
     },
     Scram(Box<Scram>),
     OAuthBearer {
+        extensions: Vec<(Arc<str>, Arc<str>)>,
         error: Option<String>,
     },
 }
@@ -66,7 +69,10 @@ impl Exchange {
             SaslConfig::Plain(login) => Mechanism::Plain { username: login.username.to_string() },
             SaslConfig::ScramSha256(login) => scram(Hash::Sha256, login)?,
             SaslConfig::ScramSha512(login) => scram(Hash::Sha512, login)?,
-            SaslConfig::OAuthBearer { .. } => Mechanism::OAuthBearer { error: None },
+            SaslConfig::AwsMskIam(_) => Mechanism::OAuthBearer { extensions: Vec::new(), error: None },
+            SaslConfig::OAuthBearer(Bearer { extensions, .. }) => {
+                Mechanism::OAuthBearer { extensions: extensions.clone(), error: None }
+            }
         };
         Ok(Self { mechanism, secret })
     }
@@ -77,7 +83,7 @@ impl Exchange {
         match &self.mechanism {
             Mechanism::Plain { username } => plain::message(username, secret),
             Mechanism::Scram(scram) => Ok(scram.first()),
-            Mechanism::OAuthBearer { .. } => oauthbearer::message(secret),
+            Mechanism::OAuthBearer { extensions, .. } => oauthbearer::message(secret, extensions),
         }
     }
 
@@ -87,7 +93,7 @@ impl Exchange {
         let answered = match &mut self.mechanism {
             Mechanism::Plain { .. } => plain::answer(challenge),
             Mechanism::Scram(scram) => scram.answer(challenge, secret),
-            Mechanism::OAuthBearer { error } => oauthbearer::answer(error, challenge),
+            Mechanism::OAuthBearer { error, .. } => oauthbearer::answer(error, challenge),
         };
         answered.map_err(|failure| match failure {
             Failure::Refused(text) => Failure::Refused(self.shown(&text)),
@@ -125,18 +131,24 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-/// The password or the token, as it is now, for the broker at `address`.
+/// The password, the token, or the secret that tokens are issued for, as it is now: for the broker
+/// at `address`, which gets it or what it is worth.
 ///
 /// # Errors
 /// It cannot be read, or that broker may not have it.
 pub(super) fn secret(config: &SaslConfig, address: &str, is_encrypted: bool) -> Result<SecretString, Withheld> {
+    let peer = |is_sent: bool| Peer { address, in_clear_text: is_sent && !is_encrypted };
     let (credential, is_sent) = match config {
+        SaslConfig::AwsMskIam(identity) => return identity.read_for(peer(true)),
         SaslConfig::Plain(login) => (&login.password, true),
         // Only a proof is sent.
         SaslConfig::ScramSha256(login) | SaslConfig::ScramSha512(login) => (&login.password, false),
-        SaslConfig::OAuthBearer { token } => (token, true),
+        SaslConfig::OAuthBearer(Bearer { token: TokenSource::Given(token), .. }) => (token, true),
+        SaslConfig::OAuthBearer(Bearer { token: TokenSource::Endpoint(endpoint), .. }) => {
+            (&endpoint.client_secret, true)
+        }
     };
-    credential.read_for(Peer { address, in_clear_text: is_sent && !is_encrypted })
+    credential.read_for(peer(is_sent))
 }
 
 /// What the protocol calls a mechanism.
@@ -145,7 +157,7 @@ pub(super) fn name(config: &SaslConfig) -> &'static str {
         SaslConfig::Plain(_) => "PLAIN",
         SaslConfig::ScramSha256(_) => "SCRAM-SHA-256",
         SaslConfig::ScramSha512(_) => "SCRAM-SHA-512",
-        SaslConfig::OAuthBearer { .. } => "OAUTHBEARER",
+        SaslConfig::OAuthBearer(_) | SaslConfig::AwsMskIam(_) => "OAUTHBEARER",
     }
 }
 
@@ -155,7 +167,11 @@ pub(super) fn who(config: &SaslConfig) -> String {
         SaslConfig::Plain(login) | SaslConfig::ScramSha256(login) | SaslConfig::ScramSha512(login) => {
             format!("user {:?}", login.username)
         }
-        SaslConfig::OAuthBearer { .. } => "the bearer of the token".to_owned(),
+        SaslConfig::OAuthBearer(Bearer { token: TokenSource::Given(_), .. }) => "the bearer of the token".to_owned(),
+        SaslConfig::OAuthBearer(Bearer { token: TokenSource::Endpoint(endpoint), .. }) => {
+            format!("a token of client {:?}", endpoint.client_id)
+        }
+        SaslConfig::AwsMskIam(_) => "a token of the identity of AWS".to_owned(),
     }
 }
 

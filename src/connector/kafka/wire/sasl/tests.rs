@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::scram::{Hash, Scram};
 use super::{Exchange, Failure, TEXT_BYTES_MAX, secret};
-use crate::config::{Login, SaslConfig};
+use crate::config::{Bearer, Login, SaslConfig, TokenSource};
 
 fn login() -> Login {
     Login { username: "user".into(), password: "pencil".into() }
 }
 
 fn token(token: &str) -> SaslConfig {
-    SaslConfig::OAuthBearer { token: token.into() }
+    SaslConfig::OAuthBearer(Bearer { token: TokenSource::Given(token.into()), extensions: Vec::new() })
 }
 
 fn begin(config: &SaslConfig) -> Exchange {
@@ -130,6 +130,10 @@ fn a_token_is_sent_as_in_rfc_7628_and_its_refusal_acknowledged() {
     assert_eq!(bearer.answer(b"{\"status\":\"invalid_token\"}"), Ok(Some(vec![1])));
     assert_eq!(refused(bearer.answer(b"")), "{\"status\":\"invalid_token\"}");
     assert_eq!(begin(&token("abc")).answer(b""), Ok(None));
+    let extensions = vec![("logicalCluster".into(), "lkc-1".into()), ("identityPoolId".into(), "pool 1".into())];
+    let extended = SaslConfig::OAuthBearer(Bearer { token: TokenSource::Given("abc".into()), extensions });
+    let first = b"n,,\x01auth=Bearer abc\x01logicalCluster=lkc-1\x01identityPoolId=pool 1\x01\x01";
+    assert_eq!(begin(&extended).first(), Ok(first.to_vec()));
     for wrong in ["a b", "a\u{1}auth=Bearer b", "ä"] {
         let failure = begin(&token(wrong)).first().expect_err(wrong);
         assert_eq!(failure, Failure::NoSecret("the token has characters that no bearer token has".to_owned()));

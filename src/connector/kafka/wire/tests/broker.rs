@@ -15,6 +15,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 
 use super::super::{Connection, wait_readable};
+use super::tokens;
 use crate::connector::Error;
 
 /// Time for what is to come. Only what is broken ever takes this long.
@@ -27,8 +28,12 @@ const PASSWORD: &str = "correct-horse";
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-struct World {
+pub(super) struct World {
     cluster: Cluster,
+    /// Who signs tokens that the port `JWT` believes.
+    pub(super) tokens: tokens::Authority,
+    /// What the broker reads: the keys of tokens again each time.
+    _dir: TempDir,
     ca: Authority,
     other_ca: Authority,
 }
@@ -36,7 +41,7 @@ struct World {
 /// Who pauses the broker has it for itself.
 static WORLD: LazyLock<RwLock<World>> = LazyLock::new(|| RwLock::new(World::start()));
 
-fn world() -> RwLockReadGuard<'static, World> {
+pub(super) fn world() -> RwLockReadGuard<'static, World> {
     WORLD.read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -66,7 +71,7 @@ fn write(dir: &Path, name: &str, text: &str) -> String {
 impl World {
     fn start() -> Self {
         let (ca, other_ca) = (authority("one"), authority("another"));
-        // The broker reads these when it starts, and no more.
+        let tokens = tokens::Authority::new();
         let dir = tempfile::tempdir().expect("a directory");
         let keystore = |name: &str, is_expired: bool| {
             let (certificate, key) = certificate(&ca, is_expired);
@@ -75,11 +80,12 @@ impl World {
         let module = |name: &str, options: &str| {
             format!("org.apache.kafka.common.security.{name}LoginModule required {options};")
         };
+        let keys = format!("file://{}", write(dir.path(), "keys.json", &tokens.jwks()));
         let plain = module("plain.Plain", &format!("user_alice=\"{PASSWORD}\""));
         let settings = [
             (
                 "listener.security.protocol.map",
-                "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MUTUAL:SSL,EXPIRED:SSL,SASL:SASL_SSL,RENEW:SASL_PLAINTEXT",
+                "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MUTUAL:SSL,EXPIRED:SSL,SASL:SASL_SSL,RENEW:SASL_PLAINTEXT,JWT:SASL_SSL",
             ),
             ("ssl.keystore.type", "PEM"),
             ("ssl.keystore.location", &keystore("broker.pem", false)),
@@ -98,26 +104,37 @@ impl World {
             ("listener.name.renew.sasl.enabled.mechanisms", "PLAIN"),
             ("listener.name.renew.plain.sasl.jaas.config", &plain),
             ("listener.name.renew.plain.connections.max.reauth.ms", &SESSION.as_millis().to_string()),
+            ("listener.name.jwt.sasl.enabled.mechanisms", "OAUTHBEARER"),
+            ("listener.name.jwt.oauthbearer.sasl.jaas.config", &module("oauthbearer.OAuthBearer", "")),
+            (
+                "listener.name.jwt.oauthbearer.sasl.server.callback.handler.class",
+                "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
+            ),
+            ("listener.name.jwt.oauthbearer.sasl.oauthbearer.jwks.endpoint.url", &keys),
+            ("listener.name.jwt.oauthbearer.sasl.oauthbearer.expected.audience", "kafka"),
+            // A session is as long as its token is valid.
+            ("listener.name.jwt.oauthbearer.connections.max.reauth.ms", "3600000"),
         ];
         let options = Options {
             settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-            listeners: ["TLS", "MUTUAL", "EXPIRED", "SASL", "RENEW"].map(str::to_owned).to_vec(),
+            listeners: ["TLS", "MUTUAL", "EXPIRED", "SASL", "RENEW", "JWT"].map(str::to_owned).to_vec(),
             scram: ["SCRAM-SHA-256", "SCRAM-SHA-512"]
                 .map(|mechanism| format!("{mechanism}=[name=alice,password={PASSWORD}]"))
                 .to_vec(),
+            java_options: vec![format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={keys}")],
             ..Options::default()
         };
         let cluster = Cluster::start(&options).expect("a broker");
-        Self { cluster, ca, other_ca }
+        Self { cluster, tokens, _dir: dir, ca, other_ca }
     }
 
-    fn address(&self, listener: &str) -> String {
+    pub(super) fn address(&self, listener: &str) -> String {
         let broker = &self.cluster.brokers()[0];
         broker.listener(listener).unwrap_or_else(|| broker.address()).to_string()
     }
 
     /// A directory with what clients need.
-    fn files(&self) -> TempDir {
+    pub(super) fn files(&self) -> TempDir {
         let dir = tempfile::tempdir().expect("a directory");
         write(dir.path(), "ca.pem", &self.ca.pem());
         write(dir.path(), "other-ca.pem", &self.other_ca.pem());
@@ -131,7 +148,7 @@ impl World {
         dir
     }
 
-    fn open(&self, listener: &str, lines: &str) -> Result<Connection, Error> {
+    pub(super) fn open(&self, listener: &str, lines: &str) -> Result<Connection, Error> {
         let files = self.files();
         super::open(&self.address(listener), &super::settings(lines, files.path()))
     }
@@ -144,9 +161,9 @@ impl World {
     }
 }
 
-const TLS: &str = "security.enable_tls = true\nsecurity.tls_ca_file = 'ca.pem'\n";
+pub(super) const TLS: &str = "security.enable_tls = true\nsecurity.tls_ca_file = 'ca.pem'\n";
 
-fn sasl(mechanism: &str, rest: &str) -> String {
+pub(super) fn sasl(mechanism: &str, rest: &str) -> String {
     format!("security.sasl = {{ mechanism = '{mechanism}', {rest} }}\n")
 }
 
@@ -162,7 +179,7 @@ fn token(subject: &str, seconds: u64) -> String {
     format!("token = '{}.{}.'", encode("{\"alg\":\"none\"}"), encode(&claims))
 }
 
-fn ask(connection: &mut Connection) -> Result<usize, super::super::WireError> {
+pub(super) fn ask(connection: &mut Connection) -> Result<usize, super::super::WireError> {
     Ok(connection.call(&MetadataRequest::default().with_topics(Some(Vec::new())))?.brokers.len())
 }
 
@@ -235,6 +252,42 @@ fn a_broker_that_wants_another_client_certificate_is_understood() {
         let error = world.refusal("MUTUAL", &lines);
         assert_eq!(error.code, "tls-client-certificate", "{lines} {error:?}");
     }
+}
+
+/// What is there when a connection is made counts, if it can be used: files are replaced one after
+/// the other, and some are spoilt.
+#[test]
+fn certificates_can_be_replaced_while_the_daemon_runs() {
+    let world = world();
+    let files = world.files();
+    let copy = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(files.path().join(from)).expect("a file");
+        write(files.path(), to, &text);
+    };
+    let lines = format!("{TLS}security.tls_cert_file = 'own.pem'\nsecurity.tls_key_file = 'own.key'\n");
+    copy("stranger.pem", "own.pem");
+    copy("stranger.key", "own.key");
+    let settings = super::settings(&lines, files.path());
+    let tried = || {
+        let tried = super::open(&world.address("MUTUAL"), &settings).and_then(|mut it| Ok(ask(&mut it)?));
+        tried.map_err(|error| error.code)
+    };
+    assert_eq!(tried(), Err("tls-client-certificate"));
+    copy("client.key", "own.key");
+    assert_eq!(tried(), Err("tls-client-certificate"), "the certificate does not belong to the key yet");
+    copy("client.pem", "own.pem");
+    assert_eq!(tried(), Ok(1));
+    write(files.path(), "own.pem", "");
+    assert_eq!(tried(), Ok(1), "an empty file");
+    std::fs::remove_file(files.path().join("own.key")).expect("it was there");
+    assert_eq!(tried(), Ok(1), "no file");
+    copy("ca.pem", "own-ca.pem");
+    copy("other-ca.pem", "ca.pem");
+    copy("client.pem", "own.pem");
+    copy("client.key", "own.key");
+    assert_eq!(tried(), Err("tls-untrusted"));
+    copy("own-ca.pem", "ca.pem");
+    assert_eq!(tried(), Ok(1));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 mod answers;
 mod broker;
 mod memory;
+mod proxy;
 mod script;
+pub(super) mod tokens;
 
 use std::path::Path;
 use std::sync::Arc;
