@@ -64,7 +64,7 @@ impl Hosted {
         self.link.config()
     }
 
-    /// Let its lanes commit, and end its threads. What it was told stays as it is.
+    /// Let its lanes commit, and end its threads. What it was told and what it claims stay as they are: see [`Hosted::give_way_to`].
     pub(super) fn end(&self) {
         let link = self.link();
         link.dismiss();
@@ -73,10 +73,14 @@ impl Hosted {
         link.halt();
     }
 
-    /// Give up what the link claims at its target: it is gone. A target that does not answer holds up nobody.
-    pub(super) fn release_topics(self: &Arc<Self>) {
-        let it = self.clone();
-        background::begin("release", move || it.link().release_topics(), |_| {});
+    /// End it for good, or because another one is to be begun with its id: `next`. It gives up what it claims at its target, unless the next one writes there, too. A
+    /// target that does not answer holds up nobody.
+    pub(super) fn give_way_to(self: &Arc<Self>, next: Option<&LinkConfig>) {
+        self.end();
+        if next.is_none_or(|next| next.target != self.config().target) {
+            let it = self.clone();
+            background::begin("release", move || it.link().release_topics(), |_| {});
+        }
     }
 }
 
