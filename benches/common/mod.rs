@@ -161,6 +161,9 @@ impl Cluster for Filtered {
     fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error> {
         self.0.topic_settings(topics)
     }
+    fn settings_known(&self) -> &'static [&'static str] {
+        self.0.settings_known()
+    }
     fn change_settings(
         &self,
         changes: &BTreeMap<Arc<str>, SettingChanges>,

@@ -7,9 +7,9 @@ use crate::model::{ClusterId, LinkId};
 use super::both_ways::Topology;
 use super::cluster::ClusterConfig;
 use super::diagnostic::Place;
-use super::flow::{Fault, Flow, Net, Step, Twice, marks};
+use super::flow::{Answer, Fault, Flow, Net, Step, Twice, marks};
 use super::link::{LinkConfig, ReadLink};
-use super::overlap;
+use super::overlap::{self, Names};
 use super::report::Report;
 use super::sample::{joined, samples};
 use super::topics::TopicSelector;
@@ -59,31 +59,47 @@ fn refuse_circles(
     let near = Circular::of(new, all).links;
     let starts = Starts::of(&near, clusters);
     let mut net = Net::new(near.iter().map(|read| &read.link));
-    for (start, fault) in net.faults(&starts.steps) {
-        report.error_if_all_was_read(&starts.places[start], describe(&fault), help(&fault));
+    match net.faults(&starts.steps, |_| true) {
+        Answer::Nothing => {}
+        Answer::Found(faults) => {
+            for (start, fault) in faults {
+                report.error_if_all_was_read(&starts.places[start], describe(&fault), help(&fault));
+            }
+        }
+        Answer::NotKnown => refuse_not_followed(new, "records could go round", report),
     }
-    if let Some(first) = new.first().filter(|_| net.is_cut_short) {
-        let message =
-            "the topics of this link and of those around it are too many to be followed: records could go round";
-        report.error_if_all_was_read(
-            &first.target_place,
-            message,
-            "name topics instead of expressions, or select fewer",
-        );
+    if let Some(first) = new.first().filter(|_| starts.lacks_names) {
+        let message = "the expressions of this link and of those around it take too long to be compared: \
+                       a name that all of them match could go round";
+        report.warning(&first.target_place, message, NOT_FOLLOWED_HELP);
     }
 }
+
+/// Report that links copy too much to be followed, once for all of them.
+fn refuse_not_followed(new: &[&ReadLink], what: &str, report: &Report<'_>) {
+    let Some(first) = new.first() else { return };
+    let message = format!("the topics of this link and of those around it are too many to be followed: {what}");
+    report.error_if_all_was_read(&first.target_place, message, NOT_FOLLOWED_HELP);
+}
+
+const NOT_FOLLOWED_HELP: &str = "name topics instead of expressions, or select fewer";
 
 /// Where flows begin: each selector of each link, and the names that it lets in.
 struct Starts<'a> {
     steps: Vec<Step<'a>>,
     /// The place of the selector of each.
     places: Vec<Place>,
+    /// Whether there may be names that expressions match and that were not found.
+    lacks_names: bool,
 }
 
 impl<'a> Starts<'a> {
     fn of(links: &[&'a ReadLink], clusters: &BTreeMap<ClusterId, ClusterConfig>) -> Self {
-        let names = names_of_expressions(links);
-        let mut starts = Self { steps: Vec::new(), places: Vec::new() };
+        let (names, lacks_names) = match names_of_expressions(links) {
+            Names::All(names) => (names, false),
+            Names::Some(names) => (names, true),
+        };
+        let mut starts = Self { steps: Vec::new(), places: Vec::new(), lacks_names };
         for read in links {
             let link = &read.link;
             let declared = clusters.get(&link.source).into_iter().flat_map(|cluster| cluster.topics.keys());
@@ -115,7 +131,7 @@ impl<'a> Starts<'a> {
 }
 
 /// Names that stand for what expressions match: one that topics may well have, and those that are made of all expressions of the links.
-fn names_of_expressions(links: &[&ReadLink]) -> Vec<String> {
+fn names_of_expressions(links: &[&ReadLink]) -> Names {
     let selecting = |link: &'_ ReadLink| {
         let patterns = link.link.topics.iter().filter_map(|selector| match selector {
             TopicSelector::Pattern(pattern) => Some(pattern.expression().to_owned()),
@@ -125,7 +141,7 @@ fn names_of_expressions(links: &[&ReadLink]) -> Vec<String> {
     };
     let expressions: BTreeSet<String> = links.iter().flat_map(|read| selecting(read)).collect();
     if expressions.is_empty() {
-        return Vec::new();
+        return Names::All(Vec::new());
     }
     let renamed = links.iter().flat_map(|read| &read.link.rename).filter_map(|rule| rule.expression());
     let renamed: BTreeSet<String> = renamed.flat_map(samples).collect();
@@ -133,8 +149,7 @@ fn names_of_expressions(links: &[&ReadLink]) -> Vec<String> {
     names.extend(joined(&expressions.iter().map(String::as_str).collect()));
     names.extend(renamed);
     let configs: Vec<&LinkConfig> = links.iter().map(|read| &read.link).collect();
-    names.extend(overlap::names(&configs));
-    names
+    overlap::names(&configs).with(names)
 }
 
 /// What a selector lets in: itself, and, for an expression, these names that its link lets in.
@@ -155,10 +170,7 @@ struct Circular<'a> {
 
 impl<'a> Circular<'a> {
     fn of(new: &[&'a ReadLink], all: &[&'a ReadLink]) -> Self {
-        let mut targets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for read in all {
-            targets.entry(&read.link.source).or_default().insert(&read.link.target);
-        }
+        let targets = targets(all);
         let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for read in all {
             let from: &str = &read.link.target;
@@ -175,6 +187,15 @@ impl<'a> Circular<'a> {
         let near = |read: &&&ReadLink| circular.iter().any(|new| leads(read, new) && leads(new, read));
         Self { links: all.iter().filter(near).copied().collect() }
     }
+}
+
+/// Where links lead from each cluster.
+fn targets<'a>(links: &[&'a ReadLink]) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
+    let mut targets: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for read in links {
+        targets.entry(&read.link.source).or_default().insert(&read.link.target);
+    }
+    targets
 }
 
 /// The clusters that records at one can come to, that one included.
@@ -300,9 +321,17 @@ fn refuse_two_ways(
     clusters: &BTreeMap<ClusterId, ClusterConfig>,
     report: &Report<'_>,
 ) {
+    // Two ways that no new link is part of were looked at before.
+    let new: Vec<&ReadLink> = new.iter().copied().filter(|read| marks(&read.link)).collect();
+    if new.is_empty() {
+        return;
+    }
     let marking: Vec<&ReadLink> = all.iter().copied().filter(|read| marks(&read.link)).collect();
+    let any_chooses = marking.iter().any(|read| chooses(&read.link));
     let starts = Starts::of(&marking, clusters);
     let mut net = Net::new(marking.iter().map(|read| &read.link));
+    let targets = targets(&marking);
+    let mut leads_to_new: BTreeMap<&str, bool> = BTreeMap::new();
     let (mut asked, mut told) = (BTreeSet::new(), BTreeSet::new());
     for step in &starts.steps {
         let Flow::Name(topic) = &step.flow else { continue };
@@ -310,9 +339,23 @@ fn refuse_two_ways(
             continue;
         }
         let source = &step.link.source;
+        let leads = leads_to_new.entry(source).or_insert_with(|| {
+            let reached = reach(source, &targets);
+            new.iter().any(|read| reached.contains(&*read.link.source))
+        });
+        if !*leads {
+            continue;
+        }
         // Two ways that pass all records are an error, also beside one that chooses.
-        let twice = net.twice(source, topic, |link| !chooses(link)).or_else(|| net.twice(source, topic, |_| true));
-        let Some(twice) = twice else { continue };
+        let twice = match net.twice(source, topic, |link| !chooses(link)) {
+            Answer::Nothing if any_chooses => net.twice(source, topic, |_| true),
+            answer => answer,
+        };
+        let twice = match twice {
+            Answer::Nothing => continue,
+            Answer::Found(twice) => twice,
+            Answer::NotKnown => return refuse_not_followed(&new, "records could come twice", report),
+        };
         let links = || twice.ways.iter().flatten().copied();
         let is_part = |read: &&&ReadLink| links().any(|link| link.id == read.link.id);
         let Some(read) = new.iter().rfind(is_part) else { continue };
@@ -354,13 +397,16 @@ fn tell_of_two_ways(twice: &Twice<'_>, (cluster, topic): (&ClusterId, &str), pla
 }
 
 /// How other links bring what is routed to a topic back to where it was read or routed to, if they do, and nobody leaves it out.
-pub(super) fn circle_of_route(link: &LinkConfig, topic: &str, others: &[&LinkConfig]) -> Option<String> {
+pub(super) fn circle_of_route(link: &LinkConfig, topic: &str, others: &[&LinkConfig]) -> Answer<String> {
     let others = others.iter().copied().filter(|other| other.id != link.id);
     let mut net = Net::new(others.chain([link]));
     let starts = net.routed(link, topic);
-    let faults = net.faults(&starts);
     let is_about = |fault: &Fault<'_>| fault.steps().iter().any(|step| step.link.id == link.id);
-    faults.iter().map(|(_, fault)| fault).find(|fault| is_about(fault)).map(describe)
+    match net.faults(&starts, is_about) {
+        Answer::Found(faults) => faults.first().map_or(Answer::Nothing, |(_, fault)| Answer::Found(describe(fault))),
+        Answer::Nothing => Answer::Nothing,
+        Answer::NotKnown => Answer::NotKnown,
+    }
 }
 
 fn show(flow: &Flow) -> String {

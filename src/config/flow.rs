@@ -1,7 +1,8 @@
 //! Follows what is copied from link to link, by name: the search behind [`circle`](super::circle).
 //!
 //! A flow takes the way that its name has: the functions that tell which topics a running link
-//! copies, and under which names, tell it here. Everything is bounded by the number of questions
+//! copies, and under which names, tell it here. What another link keeps for itself ends no flow: that
+//! link may go. Everything is bounded by the number of questions
 //! and of edges.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -10,7 +11,6 @@ use std::sync::Arc;
 
 use super::link::LinkConfig;
 use super::topics::{TOPIC_NAME_BYTES_MAX, TopicSelector};
-use super::writing::Why;
 
 /// The most selectors that are asked whether they let a topic in, for all topics of all links
 /// together: no definition keeps a core for long.
@@ -18,6 +18,18 @@ const QUESTIONS_MAX: usize = 2_000_000;
 
 /// The most steps from link to link that are followed.
 const EDGES_MAX: usize = 500_000;
+
+/// What a search answers. It is bounded, so it may end before it has found what there is.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Answer<T> {
+    /// Everything was followed, and there is nothing.
+    Nothing,
+    /// This.
+    Found(T),
+    /// The search has ended before everything was followed.
+    NotKnown,
+}
 
 /// What is on its way from link to link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -165,7 +177,7 @@ pub(super) struct Net<'a> {
     questions_left: usize,
     edges_left: usize,
     /// Whether the search has ended before everything was followed.
-    pub(super) is_cut_short: bool,
+    is_cut_short: bool,
 }
 
 impl<'a> Net<'a> {
@@ -194,9 +206,13 @@ impl<'a> Net<'a> {
         steps
     }
 
-    /// The faults behind these steps, each with the number of the step that led to it. Links that
-    /// are in a fault together are in one.
-    pub(super) fn faults(&mut self, starts: &[Step<'a>]) -> Vec<(usize, Fault<'a>)> {
+    /// The faults behind these steps that `concern` whoever asks, each with the number of the step
+    /// that led to it. Links that are in a fault together are in one.
+    pub(super) fn faults(
+        &mut self,
+        starts: &[Step<'a>],
+        concern: impl Fn(&Fault<'a>) -> bool,
+    ) -> Answer<Vec<(usize, Fault<'a>)>> {
         let mut found = Faults::default();
         let graph = self.explore(starts, &mut found);
         for node in 0..graph.nodes.len() {
@@ -209,7 +225,14 @@ impl<'a> Net<'a> {
                 found.add(graph.nodes[node].1, Fault::Circle(circle));
             }
         }
-        found.found
+        let mut found = found.found;
+        found.retain(|(_, fault)| concern(fault));
+        if found.is_empty() { self.nothing_found() } else { Answer::Found(found) }
+    }
+
+    /// What is said where nothing was found.
+    fn nothing_found<T>(&self) -> Answer<T> {
+        if self.is_cut_short { Answer::NotKnown } else { Answer::Nothing }
     }
 
     /// All steps that there are behind these, and how they follow each other. Names that grow are
@@ -218,7 +241,7 @@ impl<'a> Net<'a> {
         let mut graph = Graph::default();
         // A selector lets in what the link leaves out, too.
         let is_copied = |step: &Step<'_>| match &step.flow {
-            Flow::Name(name) => copies(step.link, name),
+            Flow::Name(name) => step.link.may_come_to_copy(name),
             Flow::Matching(_) => true,
         };
         for (root, start) in starts.iter().enumerate().filter(|(_, start)| is_copied(start)) {
@@ -288,7 +311,7 @@ impl<'a> Net<'a> {
         cluster: &'a str,
         topic: &Arc<str>,
         among: impl Fn(&LinkConfig) -> bool,
-    ) -> Option<Twice<'a>> {
+    ) -> Answer<Twice<'a>> {
         let mut ways: Vec<(Arc<str>, Vec<&'a LinkConfig>)> = vec![(topic.clone(), Vec::new())];
         let mut there: HashMap<(&'a str, Arc<str>), usize> = HashMap::from([((cluster, topic.clone()), 0)]);
         let mut at = 0;
@@ -306,7 +329,9 @@ impl<'a> Net<'a> {
                 let target: Arc<str> = link.target_topic(&name).into();
                 let longer: Vec<_> = way.iter().copied().chain([link]).collect();
                 match there.get(&(&*link.target, target.clone())) {
-                    Some(other) => return Some(Twice { topic: target, ways: [ways[*other].1.clone(), longer] }),
+                    Some(other) => {
+                        return Answer::Found(Twice { topic: target, ways: [ways[*other].1.clone(), longer] });
+                    }
                     None => {
                         there.insert((&*link.target, target.clone()), ways.len());
                         ways.push((target, longer));
@@ -315,7 +340,7 @@ impl<'a> Net<'a> {
             }
             at += 1;
         }
-        None
+        self.nothing_found()
     }
 
     /// The links that read what comes out of a step, and what goes into each.
@@ -362,7 +387,7 @@ impl<'a> Net<'a> {
         };
         self.questions_left = left;
         let copies = |index: &usize| match flow {
-            Flow::Name(name) => copies(self.links[*index], name),
+            Flow::Name(name) => self.links[*index].may_come_to_copy(name),
             Flow::Matching(_) => true,
         };
         readers.candidates(flow).into_iter().filter(copies).collect()
@@ -375,14 +400,6 @@ impl<'a> Net<'a> {
             None => self.is_cut_short = true,
         }
         (!self.is_cut_short).then_some(())
-    }
-}
-
-/// Whether a link copies a topic, or would if it did not read the copy itself.
-fn copies(link: &LinkConfig, topic: &str) -> bool {
-    match link.copy_of(topic) {
-        Ok(target) => target.is_some(),
-        Err(refused) => refused.why == Why::Loop,
     }
 }
 

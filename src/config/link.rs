@@ -367,7 +367,7 @@ impl ReadLink {
 
     /// Whether topics that are named get names that can be, and each one of its own.
     fn check_names(&self, report: &Report<'_>) {
-        let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+        let errors = report.error_count();
         for (selector, place) in self.link.topics.iter().zip(&self.topic_places) {
             let TopicSelector::Name(name) = selector else { continue };
             if self.link.letters_kept.iter().any(|letters| **letters == **name) {
@@ -378,19 +378,38 @@ impl ReadLink {
                 report.error_with_help(place, message, "remove it from one of them");
             }
             let target = self.link.target_topic(name);
-            if target.len() > TOPIC_NAME_BYTES_MAX {
-                let message = format!("in the target the name is longer than {TOPIC_NAME_BYTES_MAX} characters");
-                report.error(place, message);
-            } else if let Err(message) = check_topic_name(&target) {
-                report.error(place, format!("in the target it would be {target:?}: {message}"));
-            }
             if let Err(Refused { why: Why::Strays(back), .. }) = self.link.copy_of(name) {
                 let message = format!("{name:?} becomes {target:?} and would come back as {back:?}");
                 report.error_with_help(place, message, "change reverse.rename, so that it undoes `rename`");
             }
+        }
+        self.check_copies("rename", report);
+        // What is wrong with both ways is said once.
+        if let Some(reverse) = self.reverse.as_ref().filter(|_| report.error_count() == errors) {
+            reverse.check_copies("reverse.rename", report);
+        }
+    }
+
+    /// Whether the copies of topics that are named get names that can be, and each one of its own. `key` is what gives them their names.
+    fn check_copies(&self, key: &str, report: &Report<'_>) {
+        let side = if self.link.is_reverse { "source" } else { "target" };
+        let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+        for (selector, place) in self.link.topics.iter().zip(&self.topic_places) {
+            let TopicSelector::Name(name) = selector else { continue };
+            let target = self.link.target_topic(name);
+            if target.len() > TOPIC_NAME_BYTES_MAX {
+                let message = format!("in the {side} the name is longer than {TOPIC_NAME_BYTES_MAX} characters");
+                report.error(place, message);
+            } else if let Err(message) = check_topic_name(&target) {
+                report.error(place, format!("in the {side} it would be {target:?}: {message}"));
+            }
             if let Some(other) = taken.get(&target).filter(|other| ***other != **name) {
                 let message = format!("{other:?} and {name:?} would both become {target:?}");
-                report.error_with_help(place, message, "change `rename`, so that each topic has a name of its own");
+                report.error_with_help(
+                    place,
+                    message,
+                    format!("change `{key}`, so that each topic has a name of its own"),
+                );
             }
             taken.insert(target, name);
         }

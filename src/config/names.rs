@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::link::LinkConfig;
 use super::rename::Rename;
 use super::topics::{TopicSelector, is_internal};
-use super::writing::{Refused, Why, Writing, may_write};
+use super::writing::{Refused, Why, Writing, may_write, refusal_without_others};
 
 /// How often a name may have what a link adds to names. Each round of a circle adds it once more;
 /// no sensible chain of clusters has as many with the same prefix.
@@ -28,11 +28,28 @@ impl LinkConfig {
         }
         let target = self.target_topic(topic);
         may_write(Writing::Copies(self), &target, &[])?;
-        let why = self.strays(topic, &target).or_else(|| self.grows(topic, &target));
-        match why {
+        match self.changes_too_much(topic, &target) {
             Some(why) => Err(Refused::of(Writing::Copies(self), &target, why)),
             None => Ok(Some(target)),
         }
+    }
+
+    /// Whether the link may ever copy a topic, or would if it did not read the copy itself: as
+    /// [`copy_of`](Self::copy_of) says, but for what other links keep for themselves. They may go,
+    /// and what they kept is then free.
+    pub(super) fn may_come_to_copy(&self, topic: &str) -> bool {
+        if !self.lets_in(topic) {
+            return false;
+        }
+        let target = self.target_topic(topic);
+        match refusal_without_others(Writing::Copies(self), &target) {
+            None => self.changes_too_much(topic, &target).is_none(),
+            Some(why) => why == Why::Loop,
+        }
+    }
+
+    fn changes_too_much(&self, topic: &str, target: &str) -> Option<Why> {
+        self.strays(topic, target).or_else(|| self.grows(topic, target))
     }
 
     /// The topics that the link selects by their names; expressions aside.

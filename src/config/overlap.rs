@@ -38,14 +38,39 @@ const ALL_STEPS_MAX: usize = 200_000;
 const EXPRESSION_BYTES_MAX: usize = 64 << 10;
 const STATES_BYTES_MAX: usize = 1 << 20;
 
-/// Names that go round in circles of these links, one of each circle that has any.
-pub(super) fn names(links: &[&LinkConfig]) -> Vec<String> {
+/// Names that stand for what expressions match.
+#[must_use]
+pub(super) enum Names {
+    /// All that count.
+    All(Vec<String>),
+    /// Those that were found until the search ended. There may be others.
+    Some(Vec<String>),
+}
+
+impl Names {
+    /// With these in front.
+    pub(super) fn with(self, mut names: Vec<String>) -> Self {
+        let (is_all, found) = match self {
+            Self::All(found) => (true, found),
+            Self::Some(found) => (false, found),
+        };
+        names.extend(found);
+        if is_all { Self::All(names) } else { Self::Some(names) }
+    }
+}
+
+/// Names that go round in circles of these links, one of each circle that has any. Circles of more
+/// than [`LINKS_MAX`] links, and those with links that rename by expressions, are looked at
+/// elsewhere.
+pub(super) fn names(links: &[&LinkConfig]) -> Names {
     let languages: Vec<Option<Language>> = links.iter().map(|link| Language::of(link)).collect();
     let mut steps_left = ALL_STEPS_MAX;
     let mut names = Vec::new();
-    for circle in Search::circles(links) {
+    let (circles, mut is_all) = Search::circles(links);
+    for circle in circles {
         // A step takes as many of these as links are walked through side by side.
         if steps_left <= LINKS_MAX {
+            is_all = false;
             break;
         }
         let prefixes: Vec<&str> = circle.iter().map(|index| &*links[*index].topic_prefix).collect();
@@ -64,14 +89,16 @@ pub(super) fn names(links: &[&LinkConfig]) -> Vec<String> {
             if readers.len() == circle.len() + 1 {
                 let mut steps = steps_left.min(STEPS_MAX);
                 steps_left -= steps;
-                names.extend(
-                    readers.into_iter().collect::<Option<Vec<_>>>().and_then(|mut it| common(&mut it, &mut steps)),
-                );
+                let readers = readers.into_iter().collect::<Option<Vec<_>>>();
+                match readers.and_then(|mut readers| common(&mut readers, &mut steps)) {
+                    Some(found) => names.extend(found),
+                    None => is_all = false,
+                }
                 steps_left += steps;
             }
         }
     }
-    names
+    if is_all { Names::All(names) } else { Names::Some(names) }
 }
 
 /// A search for circles of links. Each is found once, as places among all links.
@@ -80,19 +107,25 @@ struct Search<'a> {
     by_source: BTreeMap<&'a str, Vec<usize>>,
     found: Vec<Vec<usize>>,
     seen: usize,
+    /// Whether it has ended before all were found.
+    is_cut_short: bool,
 }
 
 impl<'a> Search<'a> {
-    fn circles(links: &'a [&'a LinkConfig]) -> Vec<Vec<usize>> {
+    /// The circles, and whether these are all.
+    fn circles(links: &'a [&'a LinkConfig]) -> (Vec<Vec<usize>>, bool) {
+        if links.iter().all(|link| marks(link) && link.topic_prefix.is_empty()) {
+            return (Vec::new(), true);
+        }
         let mut by_source: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, link) in links.iter().enumerate() {
             by_source.entry(&link.source).or_default().push(index);
         }
-        let mut search = Self { links, by_source, found: Vec::new(), seen: 0 };
+        let mut search = Self { links, by_source, found: Vec::new(), seen: 0, is_cut_short: false };
         for first in 0..links.len() {
             search.extend(&mut vec![first]);
         }
-        search.found
+        (search.found, !search.is_cut_short)
     }
 
     fn extend(&mut self, way: &mut Vec<usize>) {
@@ -108,6 +141,7 @@ impl<'a> Search<'a> {
         }
         for next in self.by_source.get(&*last.target).cloned().unwrap_or_default() {
             if self.seen >= LINKS_SEEN_MAX || self.found.len() >= CIRCLES_MAX {
+                self.is_cut_short = true;
                 return;
             }
             self.seen += 1;
@@ -217,8 +251,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The shortest name that all let in; `None` also if that takes more steps than there are.
-fn common(readers: &mut [Reader<'_>], steps: &mut usize) -> Option<String> {
+/// The shortest name that all let in, if there is one; `None` if to find out takes more steps, or more
+/// states, than there may be.
+fn common(readers: &mut [Reader<'_>], steps: &mut usize) -> Option<Option<String>> {
     type States = Vec<[LazyStateID; 2]>;
     let letters = letters(readers);
     let begin: States = readers.iter().map(|reader| [reader.lets_in.begin, reader.leaves_out.begin]).collect();
@@ -244,14 +279,14 @@ fn common(readers: &mut [Reader<'_>], steps: &mut usize) -> Option<String> {
                 all_let_in &= reader.lets_in.accepts(*lets_in)? && !reader.leaves_out.accepts(*leaves_out)?;
             }
             if all_let_in {
-                return Some(longer);
+                return Some(Some(longer));
             }
             if longer.len() < TOPIC_NAME_BYTES_MAX {
                 waiting.push_back((next, longer));
             }
         }
     }
-    None
+    Some(None)
 }
 
 /// Of the characters of topic names one of each kind that some automaton tells apart.

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use crate::model::{ClusterId, LinkId};
 
 use super::circle::{circle_of_route, would_loop};
+use super::flow::Answer;
 use super::link::LinkConfig;
 use super::topics::{TopicSelector, check_topic_name, is_internal};
 
@@ -48,6 +49,8 @@ pub enum Why {
     Loop,
     /// Other links bring what is there back to where the link reads.
     Circle(String),
+    /// Other links are too many for it to be known whether they do.
+    NotFollowed,
     /// It is for dead letters of the link.
     OwnDeadLetters,
     /// It is for dead letters of another link.
@@ -80,7 +83,7 @@ impl Refused {
     /// A stable word for this kind of refusal.
     pub fn code(&self) -> &'static str {
         match self.why {
-            Why::Loop | Why::Circle(_) => "would-loop",
+            Why::Loop | Why::Circle(_) | Why::NotFollowed => "would-loop",
             Why::StandsBy(_) => "standing-by",
             Why::Strays(_) => "name-does-not-return",
             Why::Grows(_) => "name-grows",
@@ -120,6 +123,7 @@ impl<'a> Writing<'a> {
             Why::Internal => "which a program keeps for itself".to_owned(),
             Why::Loop => "which the link itself reads".to_owned(),
             Why::Circle(circle) => format!("and come back: {circle}"),
+            Why::NotFollowed => "and may come back: the links around it copy too much to be followed".to_owned(),
             Why::OwnDeadLetters => "where the link puts dead letters".to_owned(),
             Why::DeadLettersOf(link) => format!("where links.{link} puts dead letters"),
             Why::StandsBy(link) => format!("which stands by for links.{link}: only that writes to it"),
@@ -209,7 +213,8 @@ pub fn may_write(writer: Writing<'_>, topic: &str, others: &[&LinkConfig]) -> Re
     }
 }
 
-fn refusal(writer: Writing<'_>, topic: &str, all: &[&LinkConfig]) -> Option<Why> {
+/// Why records may not be written to a topic whatever other links there are, if that is so.
+pub(super) fn refusal_without_others(writer: Writing<'_>, topic: &str) -> Option<Why> {
     if is_internal(topic) {
         return Some(Why::Internal);
     }
@@ -222,9 +227,14 @@ fn refusal(writer: Writing<'_>, topic: &str, all: &[&LinkConfig]) -> Option<Why>
     }
     // Whatever its stages do: records that are too large for their topics become dead letters, too, and plugins are published later.
     let is_copy = matches!(writer, Writing::Copies(_) | Writing::Routes(_));
-    if is_copy && link.is_letters(topic) {
-        return Some(Why::OwnDeadLetters);
+    (is_copy && link.is_letters(topic)).then_some(Why::OwnDeadLetters)
+}
+
+fn refusal(writer: Writing<'_>, topic: &str, all: &[&LinkConfig]) -> Option<Why> {
+    if let Some(why) = refusal_without_others(writer, topic) {
+        return Some(why);
     }
+    let link = writer.link()?;
     let others = || all.iter().filter(|other| other.id != link.id && other.target == link.target);
     if let Some(other) = others().find(|other| stands_by(other, topic) && !stands_by(link, topic)) {
         return Some(Why::StandsBy(other.id.clone()));
@@ -240,7 +250,14 @@ fn refusal(writer: Writing<'_>, topic: &str, all: &[&LinkConfig]) -> Option<Why>
     }
     // Where copies and dead letters lead is followed when the configuration is read.
     let is_route = matches!(writer, Writing::Routes(_));
-    is_route.then(|| circle_of_route(link, topic, all)).flatten().map(Why::Circle)
+    if !is_route {
+        return None;
+    }
+    match circle_of_route(link, topic, all) {
+        Answer::Nothing => None,
+        Answer::Found(circle) => Some(Why::Circle(circle)),
+        Answer::NotKnown => Some(Why::NotFollowed),
+    }
 }
 
 /// Whether a topic of the target stands by, as far as names in the configuration tell.

@@ -16,6 +16,7 @@ pub mod embedded;
 mod groups;
 pub mod kafka;
 mod pieces;
+mod settings;
 mod stalled;
 mod standbys;
 
@@ -27,6 +28,7 @@ pub use self::acl::{Acl, AclTopics, Operation};
 pub use self::each::{Each, EpochEnd, Patience};
 pub use self::groups::{Copied, CopiedPartition, Group, GroupOffset, GroupOffsets};
 use self::kafka::records::{Passing, RecordBatch};
+pub use self::settings::{SettingChanges, TopicSettings, differing, is_compacted, is_retention_in_force};
 pub use self::stalled::{HANGING_TRANSACTION, OpenTransaction, STALLED_AFTER, Stalled, Trouble, Waits, poll_or_fail};
 pub use self::standbys::Standbys;
 use crate::config::{MirrorMaker, heartbeat_topic, is_heartbeat, is_internal};
@@ -99,12 +101,6 @@ pub struct Topic {
     /// The number of partitions.
     pub partitions: u32,
 }
-
-/// Settings of a topic by their names in Kafka (`retention.ms`, `cleanup.policy`, …).
-pub type TopicSettings = BTreeMap<String, String>;
-
-/// What changes in the settings of a topic, by their names in Kafka; `None`: the cluster's default comes back.
-pub type SettingChanges = BTreeMap<String, Option<String>>;
 
 /// What is in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +177,10 @@ pub trait Cluster: Send + Sync {
     /// cannot be read.
     fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error>;
 
-    /// What a topic of this cluster can have of these settings.
+    /// The names of the settings that topics of this cluster have. It says nothing of others, which is not to say that they have their defaults.
+    fn settings_known(&self) -> &'static [&'static str];
+
+    /// What a topic of this cluster shows once it has got these settings.
     fn settings_kept(&self, settings: &TopicSettings) -> TopicSettings {
         settings.clone()
     }

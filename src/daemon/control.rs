@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::definitions::{settle, wrong_state};
 use super::view::{self, Said, View};
-use super::world::{Hosted, ManagedBy, RunningCluster};
+use super::world::{Hosted, ManagedBy, RunningCluster, Trouble};
 use super::{Daemon, lifecycle, lock, verification};
 use crate::api::control::{
     ControlError, ControlPlane, Definition, ErrorKind, Fault, Happened, Publish, Read, ReadAnswer,
@@ -498,11 +498,11 @@ fn cluster_status(running: &RunningCluster) -> wire::ClusterStatus {
         ClusterKind::Embedded(embedded) => ("embedded", Some(embedded.path.clone()), None),
         ClusterKind::Kafka(kafka) => ("kafka", None, Some(kafka.brokers.iter().map(ToString::to_string).collect())),
     };
-    let failure = running.trouble();
-    let state = match (&failure, &running.store) {
-        (None, _) => "open",
-        (Some(_), Some(_)) => "failed",
-        (Some(_), None) => "unreachable",
+    let (state, failure) = match running.trouble() {
+        None => ("open", None),
+        Some(Trouble::Damaged(failure)) => ("open", Some(failure)),
+        Some(Trouble::Failed(failure)) => ("failed", Some(failure)),
+        Some(Trouble::Unreachable(failure)) => ("unreachable", Some(failure)),
     };
     wire::ClusterStatus {
         id: running.config.id.to_string(),

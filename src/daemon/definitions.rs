@@ -234,8 +234,7 @@ impl Daemon {
             matches!(hosted.managed_by, ManagedBy::Api { .. }) && !wanted.contains(&hosted.config().id)
         };
         for hosted in self.links().into_iter().filter(gone) {
-            hosted.end();
-            hosted.release_topics();
+            hosted.give_way_to(None);
             let mut world = self.world_to_change();
             world.links.remove(&hosted.config().id);
             world.tidy();
@@ -315,9 +314,9 @@ impl Daemon {
         }
         if let Some(present) = present {
             let reverse = self.other_way(&present);
-            present.end();
+            present.give_way_to(Some(&examined.defined.link));
             if let Some(reverse) = reverse {
-                reverse.end();
+                reverse.give_way_to(examined.defined.reverse.as_ref());
                 self.world_to_change().links.remove(&reverse.config().id);
             }
         }

@@ -288,10 +288,8 @@ impl Daemon {
         };
         for back in self.links().iter().filter(is_its) {
             self.world_to_change().links.remove(&back.config().id);
-            back.end();
-            if is_done {
-                back.release_topics();
-            }
+            // A failback that goes on later goes on with its claims.
+            back.give_way_to(Some(back.config()).filter(|_| !is_done));
         }
     }
 

@@ -154,10 +154,7 @@ impl Daemon {
             if stays {
                 continue;
             }
-            hosted.end();
-            if now.is_none() {
-                hosted.release_topics();
-            }
+            hosted.give_way_to(now.map(|(link, _)| link));
             self.world_to_change().links.remove(&config.id);
             if now.is_some() { &mut done.changed } else { &mut done.removed }.push(config.id.to_string());
         }

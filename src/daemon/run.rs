@@ -207,8 +207,17 @@ pub(super) fn open_cluster(config: ClusterConfig) -> Result<RunningCluster, Erro
             (cluster, None)
         }
     };
-    let (uncommitted, probe) = (cluster.uncommitted(), Arc::default());
-    let opened = RunningCluster { config, in_place: None, culprit: None, cluster, uncommitted, store, probe };
+    let uncommitted = cluster.uncommitted();
+    let opened = RunningCluster {
+        config,
+        in_place: None,
+        culprit: None,
+        cluster,
+        uncommitted,
+        store,
+        probe: Arc::default(),
+        retention_failure: Mutex::default(),
+    };
     // Whoever asks for its state finds that it was asked already.
     opened.trouble();
     Ok(opened)
@@ -284,11 +293,11 @@ fn upkeep(daemon: Arc<Daemon>, stopping: Arc<AtomicBool>) -> io::Result<thread::
 fn enforce_retention(daemon: &Daemon) {
     let now = wire::Time::now().0;
     for running in daemon.clusters() {
-        let (id, Some(store)) = (&running.config.id, &running.store) else { continue };
-        if let Err(error) = store.enforce_retention(now)
-            && let Some(news) = daemon.repeats.news(format!("retention of {id}: {error}"), Instant::now())
+        let id = &running.config.id;
+        if let Some(failure) = running.enforce_retention(now)
+            && let Some(news) = daemon.repeats.news(format!("cluster {id}: {failure}"), Instant::now())
         {
-            tracing::error!(cluster = &**id, code = error.code(), repeated = news.repeated, "retention: {error}");
+            tracing::error!(cluster = &**id, code = failure.code, repeated = news.repeated, "{failure}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::definitions::Stored;
+use super::lock;
 use crate::background::{self, Unfinished};
 use crate::config::{ClusterConfig, DefinitionSettings, Isolation, LinkConfig};
 use crate::connector::{self, Cluster, Topic};
@@ -14,7 +15,7 @@ use crate::link::failure::Failure;
 use crate::link::probe::Probe;
 use crate::model::culprit::{self, Work};
 use crate::model::{ClusterId, Culprit, Json, LinkId};
-use crate::store::Store;
+use crate::store::{NotEnforced, Store};
 
 /// Who says what a link is.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +64,7 @@ impl Hosted {
         self.link.config()
     }
 
-    /// Let its lanes commit, and end its threads. What it was told stays as it is.
+    /// Let its lanes commit, and end its threads. What it was told and what it claims stay as they are: see [`Hosted::give_way_to`].
     pub(super) fn end(&self) {
         let link = self.link();
         link.dismiss();
@@ -72,10 +73,14 @@ impl Hosted {
         link.halt();
     }
 
-    /// Give up what the link claims at its target: it is gone. A target that does not answer holds up nobody.
-    pub(super) fn release_topics(self: &Arc<Self>) {
-        let it = self.clone();
-        background::begin("release", move || it.link().release_topics(), |_| {});
+    /// End it for good, or because another one is to be begun with its id: `next`. It gives up what it claims at its target, unless the next one writes there, too. A
+    /// target that does not answer holds up nobody.
+    pub(super) fn give_way_to(self: &Arc<Self>, next: Option<&LinkConfig>) {
+        self.end();
+        if next.is_none_or(|next| next.target != self.config().target) {
+            let it = self.clone();
+            background::begin("release", move || it.link().release_topics(), |_| {});
+        }
     }
 }
 
@@ -117,10 +122,22 @@ pub(super) struct RunningCluster {
     pub(super) store: Option<Arc<Store>>,
     /// Whether it answers, where it is elsewhere.
     pub(super) probe: Arc<Probe>,
+    /// Why the last round of retention has failed for some partitions.
+    pub(super) retention_failure: Mutex<Option<Failure>>,
 }
 
 /// How often a cluster elsewhere is asked whether it answers, while somebody wants to know.
 const ASK_EVERY: Duration = Duration::from_secs(5);
+
+/// What is wrong with a cluster.
+pub(super) enum Trouble {
+    /// It is an embedded one that cannot be used any more.
+    Failed(Failure),
+    /// It is elsewhere and did not answer when it was asked last.
+    Unreachable(Failure),
+    /// It can be used, but for some of its partitions.
+    Damaged(Failure),
+}
 
 impl RunningCluster {
     /// The cluster as a link reads it that has it as its source.
@@ -131,13 +148,24 @@ impl RunningCluster {
         }
     }
 
-    /// Why the cluster cannot be used now: as an embedded one has failed, or as one elsewhere has answered last.
-    pub(super) fn trouble(&self) -> Option<Failure> {
+    /// What is wrong with the cluster, if something is.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
         let Some(store) = &self.store else {
             culprit::work_of(self.culprit, || self.probe.ask(&self.cluster, ASK_EVERY));
-            return self.probe.answer()?.trouble;
+            return self.probe.answer()?.trouble.map(Trouble::Unreachable);
         };
-        Some(connector::Error::from(store.failure()?).into())
+        if let Some(failure) = store.failure() {
+            return Some(Trouble::Failed(connector::Error::from(failure).into()));
+        }
+        lock(&self.retention_failure).clone().map(Trouble::Damaged)
+    }
+
+    /// Enforce the retention of an embedded cluster. Why that has failed for some of its partitions, if it has: this is the
+    /// cluster's trouble until a round goes well.
+    pub(super) fn enforce_retention(&self, now_ms: i64) -> Option<Failure> {
+        let failure = retention_failure(&self.store.as_ref()?.enforce_retention(now_ms).failed);
+        lock(&self.retention_failure).clone_from(&failure);
+        failure
     }
 
     pub(super) fn topic(&self, name: &str) -> Result<Option<Topic>, connector::Error> {
@@ -146,6 +174,18 @@ impl RunningCluster {
             None => Ok(self.cluster.topics()?.into_iter().find(|topic| *topic.name == *name)),
         }
     }
+}
+
+/// What is said of the partitions whose retention failed: one message, however many they are.
+fn retention_failure(failed: &[NotEnforced]) -> Option<Failure> {
+    let NotEnforced { topic, partition, error } = failed.first()?;
+    let more = match failed.len() - 1 {
+        0 => String::new(),
+        more => format!(" and of {more} more partitions"),
+    };
+    let failure = Failure::from(connector::Error::from(error.clone()));
+    let message = format!("the retention of {topic}-{partition}{more} was not enforced: {failure}");
+    Some(Failure { message, ..failure })
 }
 
 /// All that runs.
@@ -182,7 +222,7 @@ mod tests {
     use crate::config::Config;
     use crate::connector::embedded::EmbeddedCluster;
     use crate::plugin::PluginEngine;
-    use crate::store::Options;
+    use crate::store::{self, Options};
 
     fn hosted(dir: &Path, culprit: Culprit) -> Hosted {
         let text = "[clusters.east]\nkind = 'embedded'\n[clusters.west]\nkind = 'embedded'\n\
@@ -196,6 +236,25 @@ mod tests {
             Link::new(config.links["l"].clone(), "d".into(), cluster("east"), cluster("west"), engine, Vec::new());
         let link = Arc::new(link.with_culprit(Some(culprit)));
         Hosted { link, managed_by: ManagedBy::Failback, duties: Mutex::default() }
+    }
+
+    #[test]
+    fn a_cluster_whose_retention_failed_says_of_which_partitions() {
+        let damaged = |topic: &str, base| {
+            let (path, reason) = ("east.redb".into(), "cut".to_owned());
+            let error = store::Error::CorruptBatch { path, topic: topic.into(), partition: 3, base, reason };
+            NotEnforced { topic: topic.into(), partition: 3, error }
+        };
+        let (one, other) = (damaged("orders", 7), damaged("users", 9));
+        let said = |failed: &[NotEnforced]| retention_failure(failed).map(|it| (it.code, it.message));
+        let message = |more: &str| {
+            format!(
+                "the retention of orders-3{more} was not enforced: the batch at base offset 7 of orders-3 in east.redb is damaged: cut"
+            )
+        };
+        assert_eq!(said(&[]), None);
+        assert_eq!(said(std::slice::from_ref(&one)), Some(("corrupt-batch", message(""))));
+        assert_eq!(said(&[one, other]), Some(("corrupt-batch", message(" and of 1 more partitions"))));
     }
 
     /// Requests have no other way to a link, so none of them can forget for whom it works.

@@ -59,6 +59,10 @@ impl Cluster for Panics {
         panic!("{HOW}")
     }
 
+    fn settings_known(&self) -> &'static [&'static str] {
+        panic!("{HOW}")
+    }
+
     fn change_settings(&self, _: &BTreeMap<Arc<str>, SettingChanges>) -> Result<BTreeMap<Arc<str>, Error>, Error> {
         panic!("{HOW}")
     }

@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 pub use command::{Append, Command, CommitLane, Outcome, Replacement, Retention, StoredPartition, StoredTopic};
 pub use error::Error;
 pub use read::EpochEnd;
+pub use retention::{Enforced, NotEnforced};
 pub use stored::{Compressor, Packer, StoredBatch};
 use tables::{Catalog, Changes};
 use uuid::Uuid;
@@ -193,19 +194,25 @@ impl Store {
         self.execute(Command::CreateTopic { name: name.into(), partitions, retention, new: true }).map(drop)
     }
 
-    /// Drop what the retention of each topic gives up at `now_ms`, milliseconds since 1970-01-01 UTC. The number of records
-    /// dropped.
-    ///
-    /// # Errors
-    /// If a stored batch is damaged or the store stopped.
-    pub fn enforce_retention(&self, now_ms: i64) -> Result<u64, Error> {
-        let mut dropped = 0;
+    /// Drop what the retention of each topic gives up at `now_ms`, milliseconds since 1970-01-01 UTC. A partition with a
+    /// damaged batch is left as it is, and keeps no other one from its retention.
+    pub fn enforce_retention(&self, now_ms: i64) -> Enforced {
+        let mut enforced = Enforced::default();
         for topic in self.topics().into_iter().filter(|topic| topic.retention != Retention::default()) {
             for partition in 0..topic.partitions {
-                dropped += self.enforce_on_partition(&topic, partition, now_ms)?;
+                match self.enforce_on_partition(&topic, partition, now_ms) {
+                    Ok(dropped) => enforced.dropped += dropped,
+                    Err(error) => {
+                        enforced.failed.push(NotEnforced { topic: topic.name.clone(), partition, error });
+                    }
+                }
+                // Of a store that takes no change any more one partition says enough.
+                if self.failure().is_some() {
+                    return enforced;
+                }
             }
         }
-        Ok(dropped)
+        enforced
     }
 
     fn enforce_on_partition(&self, topic: &StoredTopic, partition: u32, now_ms: i64) -> Result<u64, Error> {

@@ -1,7 +1,31 @@
 //! How much of a partition its topic's retention gives up.
 
+use std::sync::Arc;
+
+use super::Error;
 use super::command::{Retention, StoredPartition};
 use crate::model::time::NO_TIMESTAMP;
+
+/// What a round of retention has done.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Enforced {
+    /// The number of records dropped.
+    pub dropped: u64,
+    /// The partitions whose retention failed.
+    pub failed: Vec<NotEnforced>,
+}
+
+/// A partition whose retention failed.
+#[derive(Clone, Debug)]
+pub struct NotEnforced {
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Its number.
+    pub partition: u32,
+    /// Why: a stored batch is damaged, or the store stopped.
+    pub error: Error,
+}
 
 /// What retention has to know of a stored batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

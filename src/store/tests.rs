@@ -433,6 +433,13 @@ fn directories_are_made_and_what_cannot_be_made_is_an_error() {
     assert_eq!(error.code(), "store-open");
 }
 
+/// How many records the retention drops from a store without damage.
+fn enforced(store: &Store, now_ms: i64) -> u64 {
+    let Enforced { dropped, failed } = store.enforce_retention(now_ms);
+    assert!(failed.is_empty(), "{failed:?}");
+    dropped
+}
+
 #[test]
 fn retention_drops_whole_batches_from_the_old_end() {
     let home = Home::new();
@@ -444,14 +451,14 @@ fn retention_drops_whole_batches_from_the_old_end() {
         produce(&store, old, round * 10..(round + 1) * 10);
     }
     produce(&store, kept, 0..10);
-    assert_eq!(store.enforce_retention(100).expect("enforced"), 0);
+    assert_eq!(enforced(&store, 100), 0);
     // Timestamps are offsets here: at 999 the batch up to 889 is too old, and that up to 899 just old enough to stay.
-    assert_eq!(store.enforce_retention(999).expect("enforced"), 890);
+    assert_eq!(enforced(&store, 999), 890);
     let range = store.range(old, 0).expect("there");
     assert_eq!((range.log_start, range.end), (890, 1000));
     assert_eq!(values(&store, old, 0, 890), expected(890..1000));
     assert_eq!(values(&store, kept, 0, 0), expected(0..10));
-    assert_eq!(store.enforce_retention(i64::MAX).expect("enforced"), 110);
+    assert_eq!(enforced(&store, i64::MAX), 110);
     assert_eq!(store.range(old, 0).expect("there"), StoredPartition { log_start: 1000, end: 1000, bytes: 0 });
     assert_eq!(produce(&store, old, 1000..1001), Outcome::Appended(vec![1000]), "offsets go on");
 }
@@ -466,7 +473,7 @@ fn retention_by_size_keeps_the_newest() {
     for _ in 0..8 {
         produce(&store, small, 0..10);
     }
-    assert_eq!(store.enforce_retention(0).expect("enforced"), 50);
+    assert_eq!(enforced(&store, 0), 50);
     assert_eq!(store.range(small, 0).expect("there"), StoredPartition { log_start: 50, end: 80, bytes: 3 * one });
 }
 
@@ -577,6 +584,7 @@ fn records_of_a_time_before_epochs_have_none() {
     assert_eq!(values(&store, orders, 0, 0), expected(0..20));
 }
 
+mod damaged;
 mod failing;
 mod standby;
 mod unknown;

@@ -219,6 +219,9 @@ impl Cluster for Meanwhile {
     fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error> {
         self.cluster.topic_settings(topics)
     }
+    fn settings_known(&self) -> &'static [&'static str] {
+        self.cluster.settings_known()
+    }
     fn change_settings(
         &self,
         changes: &BTreeMap<Arc<str>, SettingChanges>,

@@ -191,6 +191,35 @@ fn copies_follow_the_topic_that_was_first() {
     }
 }
 
+/// A definition loses one of its ways: what that has claimed is free.
+#[test]
+fn a_way_that_a_link_loses_keeps_no_settings() {
+    let cluster = |id: &str| format!("[clusters.{id}]\nkind = \"embedded\"\n");
+    let topic = |id: &str, hours: u64| format!("[clusters.{id}.topics.t]\nretention = \"{hours}h\"\n");
+    let clusters = ["east", "west", "north"].map(cluster).concat();
+    let site = Site::new(&(clusters + &topic("west", 1) + &topic("north", 2)));
+    let _daemon = site.start();
+    let define = |id: &str, source: &str, target: &str, topology: &str| {
+        let definition = json!({
+            "id": id, "type": topology, "source_cluster": { "cluster_id": source }, "target_cluster": { "cluster_id": target },
+            "topics": ["t"], "topic_refresh": "100ms", "autostart": true,
+        });
+        let answer = site.client.send("POST", LINKS, None, &definition.to_string());
+        assert_eq!(answer.status, 201, "{}", answer.body);
+    };
+    define("pair", "east", "west", "active-active");
+    wait_until("the reverse way creates its copy", || {
+        site.client.topics("east").iter().any(|topic| topic.name == "t") && hours(&site, "east") == Some(1)
+    });
+    let paused = site.client.send("POST", &format!("{LINKS}/pair/pause"), None, "");
+    assert_eq!(paused.status, 200, "{}", paused.body);
+    let changed = json!({ "type": "active-passive", "topics": ["other"] }).to_string();
+    let answer = site.client.send("PUT", &format!("{LINKS}/pair"), None, &changed);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    define("single", "north", "east", "active-passive");
+    wait_until("another link keeps its settings", || hours(&site, "east") == Some(2));
+}
+
 /// Of two links into one topic, one keeps its settings; when it is gone, the other one does.
 #[test]
 fn two_links_into_one_topic_do_not_fight() {

@@ -47,7 +47,7 @@ pub struct ClusterStatus {
     pub brokers: Option<Vec<String>>,
     /// `open`; `failed`: an embedded one cannot be used any more; `unreachable`: a Kafka cluster did not answer when it was asked last.
     pub state: String,
-    /// Why it cannot be used.
+    /// Why it cannot be used. Of one that is `open`: the partitions whose retention is not enforced, because a record batch is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Trouble>,
 }

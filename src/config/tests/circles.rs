@@ -1,8 +1,8 @@
 //! Links that would read what they write.
 
-use crate::config::would_loop;
+use crate::config::{Config, LinkConfig, would_loop};
 
-use super::{CLUSTERS, check, check_with_clusters, config, parse};
+use super::{CLUSTERS, base_dir, check, check_with_clusters, config, parse};
 
 pub(super) fn link(id: &str, from: &str, to: &str, topics: &str, prefix: &str) -> String {
     format!("[links.{id}]\nsource = '{from}'\ntarget = '{to}'\ntopics = [{topics}]\ntopic_prefix = '{prefix}'\n")
@@ -133,8 +133,8 @@ fn a_circle_of_three_links_is_one_error() {
     check_with_clusters(&text, &[&format!("4:11 error links.a.topics[0]: {message} | {HELP_OF_SEVERAL}")]);
 }
 
-#[test]
-fn names_that_double_with_every_cluster_end_the_search() {
+/// Links whose names double with every cluster: no search follows them to the end.
+pub(super) fn doubling() -> String {
     let mut text = link("first", "c0", "c1", "'t'", "");
     for from in 0..60 {
         let to = from + 1;
@@ -143,7 +143,44 @@ fn names_that_double_with_every_cluster_end_the_search() {
             text += &link(&format!("{prefix}{from}"), &format!("c{from}"), &format!("c{to}"), "'/.*t/'", prefix);
         }
     }
-    check(&format!("{text}[clusters.c60]\nkind = 'embedded'\n"), &[]);
+    format!("{text}[clusters.c60]\nkind = 'embedded'\n")
+}
+
+#[test]
+fn names_that_double_with_every_cluster_end_the_search() {
+    check(&doubling(), &[]);
+}
+
+/// Only links that mark are asked whether records come twice: they are many here, and the two that
+/// do it come last.
+#[test]
+fn two_ways_among_too_many_topics_are_not_taken_for_none() {
+    let topics: Vec<String> = (0..50).map(|number| format!("'t{number}'")).collect();
+    let mut text = link("zz1", "x", "y", "'z'", "") + "provenance = true\n";
+    text += &(link("zz2", "x", "y", "'z'", "") + "provenance = true\n");
+    text += "[clusters.x]\nkind = 'embedded'\n[clusters.y]\nkind = 'embedded'\n[clusters.hub]\nkind = 'embedded'\n";
+    for spoke in 0..80 {
+        text += &format!("[clusters.c{spoke}]\nkind = 'embedded'\n");
+        text += &link(&format!("l{spoke}"), "hub", &format!("c{spoke}"), &topics.join(", "), "");
+        text += "type = 'star'\n";
+    }
+    let found = parse(&text).map(|_| ()).expect_err("not known");
+    assert_eq!(found.len(), 1, "{}", super::show(&found));
+    assert!(found[0].message.ends_with("too many to be followed: records could come twice"), "{}", found[0].message);
+}
+
+/// What a link keeps for itself is free when the link is gone, so it ends no circle.
+#[test]
+fn a_circle_through_what_another_link_keeps_is_one() {
+    let clusters = format!("{CLUSTERS}[clusters.north]\nkind = 'embedded'\n");
+    let keeper = link("keeper", "east", "west", "'orders'", "") + "dead_letters = 'dl'\n";
+    let all = link("all", "north", "west", "'/.*/'", "");
+    let known: Vec<LinkConfig> = config(&(keeper + &all + &clusters)).links.into_values().collect();
+    assert!(known.iter().find(|link| &*link.id == "all").is_some_and(|all| all.copy_of("dl").is_err()), "it is kept");
+    let back = link("back", "west", "north", "'dl'", "") + &clusters;
+    let found = Config::parse_beside(&back, "tidegate.toml", &base_dir(), &known).map(|_| ()).expect_err("a circle");
+    assert_eq!(found.len(), 1, "{}", super::show(&found));
+    assert!(found[0].message.starts_with("records would go round for ever: \"dl\" on "), "{}", found[0].message);
 }
 
 #[test]
@@ -386,5 +423,10 @@ fn hostile_expressions_do_not_hold_up_the_check() {
         text += &link(&format!("there{number}"), "east", "west", &wide(letter), &format!("p{number}."));
         text += &link(&format!("back{number}"), "west", "east", &wide(letter), &format!("q{number}."));
     }
-    let _whatever = super::parse(&text);
+    let found = match super::parse(&text) {
+        Ok((_, warnings)) => warnings,
+        Err(found) => found,
+    };
+    // Whether there is such a name is not known, which is not to say that there is none.
+    assert!(found.iter().any(|it| it.message.contains("take too long to be compared")), "{}", super::show(&found));
 }

@@ -70,6 +70,24 @@ fn topics_that_would_become_one_are_an_error() {
     );
 }
 
+/// Both ways of a link add a prefix, so they may rename otherwise.
+#[test]
+fn topics_that_would_become_one_on_the_reverse_way_are_an_error() {
+    let two_way = "type = 'active-active'\ntopic_prefix = 'p.'\nreverse.rename = [{ match = 'a-.*', to = 'a' }]";
+    let message = "\"a-1\" and \"a-2\" would both become \"p.a\"";
+    let help = "change `reverse.rename`, so that each topic has a name of its own";
+    check_with_clusters(
+        &link("'a-1', 'a-2'", two_way),
+        &[&format!("4:18 error links.l.topics[1]: {message} | {help}")],
+    );
+    let long = format!(
+        "type = 'active-active'\ntopic_prefix = 'p.'\nreverse.rename = [{{ match = 'b', to = '{}' }}]",
+        "b".repeat(249)
+    );
+    let message = "in the source the name is longer than 249 characters";
+    check_with_clusters(&link("'a', 'b'", &long), &[&format!("4:16 error links.l.topics[1]: {message}")]);
+}
+
 #[test]
 fn a_rule_that_makes_a_circle_is_an_error() {
     let text = "[links.l]\nsource = 'east'\ntarget = 'east'\ntopics = ['a', 'b']\nrename = [{ match = 'a', to = 'b' }, { match = 'b', to = 'c' }]\n";

@@ -91,6 +91,18 @@ fn a_route_does_not_lead_back_to_where_the_link_reads() {
     assert_eq!(refused(&marked), None);
 }
 
+/// The links that may bring it back are too many to be followed.
+#[test]
+fn a_route_of_which_nothing_is_known_is_refused() {
+    let config = config(&super::circles::doubling());
+    let others = others(&config);
+    let refused = |topic: &str| {
+        may_write(Writing::Routes(&config.links["first"]), topic, &others).err().map(|refused| refused.why)
+    };
+    assert_eq!(refused("at"), Some(Why::NotFollowed));
+    assert_eq!(refused("nobody-reads-this-one"), None);
+}
+
 /// Each place that decides about copies asks with what all links keep, whatever it knows of them.
 #[test]
 fn copies_are_decided_with_what_all_links_keep() {

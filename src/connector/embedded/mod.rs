@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::{
     Class, Cluster, Copying, Each, EpochEnd, Error, LaneSettings, PartitionRange, Patience, RevisionStart,
-    SettingChanges, Sink, Source, Standbys, Target, Topic, TopicSettings, check_name,
+    SettingChanges, Sink, Source, Standbys, Target, Topic, TopicSettings, check_name, is_retention_in_force,
 };
 use crate::model::time::now_ms;
 use crate::model::{Batch, Checkpoint, Digest, LinkId, Standby, StandbyTopics, TopicPartition};
@@ -74,16 +74,24 @@ fn too_large(stored::RecordTooLarge(bytes): stored::RecordTooLarge) -> Error {
 const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 
-/// What the settings of a topic say about retention. Kafka's -1 is no limit.
+/// The settings that a topic of a store has.
+const KNOWN: [&str; 2] = [RETENTION_BYTES, RETENTION_MS];
+
+/// Kafka's word for no limit.
+const UNLIMITED: &str = "-1";
+
+/// What the settings of a topic say about retention. A topic of Kafka that is only compacted loses nothing by it, whatever limits it has.
 fn retention(settings: &TopicSettings) -> Retention {
-    let limit = |name: &str| settings.get(name).and_then(|value| value.parse().ok());
+    let in_force = is_retention_in_force(settings);
+    let limit = |name: &str| settings.get(name).filter(|_| in_force).and_then(|value| value.parse().ok());
     Retention { retention_ms: limit(RETENTION_MS), retention_bytes: limit(RETENTION_BYTES) }
 }
 
-/// The same the other way round: what is not limited is left out.
+/// The same the other way round. A store has no defaults for its topics: both settings always have a value.
 fn settings(retention: Retention) -> TopicSettings {
     let settings = [(RETENTION_MS, retention.retention_ms), (RETENTION_BYTES, retention.retention_bytes)];
-    settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string()))).collect()
+    let said = |limit: Option<u64>| limit.map_or_else(|| UNLIMITED.to_owned(), |limit| limit.to_string());
+    settings.into_iter().map(|(name, limit)| (name.to_owned(), said(limit))).collect()
 }
 
 impl EmbeddedCluster {
@@ -177,6 +185,10 @@ impl Cluster for EmbeddedCluster {
         let settings_of = |name| Some(settings(self.store.topic(name)?.retention));
         let found = topics.iter().filter_map(|name| Some((name.clone(), Ok(settings_of(name)?))));
         Ok(found.collect())
+    }
+
+    fn settings_known(&self) -> &'static [&'static str] {
+        &KNOWN
     }
 
     fn settings_kept(&self, wanted: &TopicSettings) -> TopicSettings {

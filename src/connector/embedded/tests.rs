@@ -436,19 +436,19 @@ fn settings_are_retention_and_nothing_else() {
         let mut settings = home.cluster.topic_settings(&[name.clone(), "unknown".into()]).expect("settings");
         settings.remove(&name).map(|settings| settings.expect("known"))
     };
-    let settings = |settings: &[(&str, &str)]| -> Option<TopicSettings> {
-        Some(settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
+    let said = |settings: &[(&str, &str)]| -> TopicSettings {
+        settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     };
-    assert_eq!(change(&[("retention.ms", Some("7")), ("segment.ms", Some("1"))]), settings(&[("retention.ms", "7")]));
-    assert_eq!(change(&[("retention.bytes", Some("9"))]), settings(&[("retention.bytes", "9"), ("retention.ms", "7")]));
-    assert_eq!(change(&[("retention.ms", None)]), settings(&[("retention.bytes", "9")]));
+    let settings = |bytes: &str, ms: &str| Some(said(&[("retention.bytes", bytes), ("retention.ms", ms)]));
+    assert_eq!(change(&[("retention.ms", Some("7")), ("segment.ms", Some("1"))]), settings("-1", "7"));
+    assert_eq!(change(&[("retention.bytes", Some("9"))]), settings("9", "7"));
+    assert_eq!(change(&[("retention.ms", None)]), settings("9", "-1"));
     // No limit, in the words of Kafka.
-    assert_eq!(change(&[("retention.bytes", Some("-1"))]), settings(&[]));
-    let wanted = [("retention.ms", "-1"), ("retention.bytes", "5"), ("cleanup.policy", "compact")];
-    assert_eq!(
-        Some(home.cluster.settings_kept(&settings(&wanted).unwrap_or_default())),
-        settings(&[("retention.bytes", "5")])
-    );
+    assert_eq!(change(&[("retention.bytes", Some("-1"))]), settings("-1", "-1"));
+    for (policy, bytes) in [("delete", "5"), ("compact,delete", "5"), ("compact", "-1")] {
+        let wanted = said(&[("retention.ms", "-1"), ("retention.bytes", "5"), ("cleanup.policy", policy)]);
+        assert_eq!(Some(home.cluster.settings_kept(&wanted)), settings(bytes, "-1"), "{policy}");
+    }
 }
 
 #[test]

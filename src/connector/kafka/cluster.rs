@@ -15,6 +15,7 @@ use super::layout::{self, LaneRecord};
 use super::mirrormaker;
 use super::offsets::Index;
 use super::records::Encoder;
+use super::settings::COPIED;
 use super::sink::{KafkaSink, copy};
 use super::source::{self, KafkaSource};
 use super::table::{Table, Upto};
@@ -204,6 +205,10 @@ impl Cluster for KafkaCluster {
 
     fn topic_settings(&self, topics: &[Arc<str>]) -> Result<BTreeMap<Arc<str>, Result<TopicSettings, Error>>, Error> {
         self.admin.settings(topics)
+    }
+
+    fn settings_known(&self) -> &'static [&'static str] {
+        &COPIED
     }
 
     fn change_settings(

@@ -16,7 +16,7 @@ use crate::connector::{Error, SettingChanges, TopicSettings};
 
 /// The settings that a copy of a topic gets. What depends on the cluster (replicas, throttles, `message.timestamp.type`, which would have brokers
 /// write another time into the records) is not among them.
-const COPIED: [&str; 11] = [
+pub(super) const COPIED: [&str; 11] = [
     "cleanup.policy",
     "delete.retention.ms",
     "max.compaction.lag.ms",

@@ -9,7 +9,7 @@ use super::owner::{Claiming, Owners, left};
 use super::plan::{Plan, Survey, TopicPlan, plan};
 use super::{Chosen, Found, Looked, Names, Selection, select};
 use crate::config::{LinkConfig, is_internal};
-use crate::connector::{Acl, Cluster, Target, TopicSettings};
+use crate::connector::{Acl, Cluster, Target, TopicSettings, is_compacted};
 use crate::link::events::Event;
 use crate::link::failover::standby::{guard, guarded_by_others};
 use crate::link::failure::{Attempts, Failure};
@@ -32,6 +32,16 @@ type Partitions = BTreeMap<Arc<str>, u32>;
 
 /// What was asked of many topics, and why it is not known of some of them.
 type Settings = (BTreeMap<Arc<str>, TopicSettings>, BTreeMap<Arc<str>, Failure>);
+
+/// What a source says of the settings of topics, by its names.
+struct SourceSettings {
+    /// As far as a copy can have them.
+    kept: BTreeMap<Arc<str>, TopicSettings>,
+    /// Why it is not known of some of them.
+    unknown: BTreeMap<Arc<str>, Failure>,
+    /// The topics that are compacted and whose copies cannot be.
+    not_compacted: Vec<Arc<str>>,
+}
 
 impl Shared {
     /// Find out which topics there are, make those that the target lacks, and let lanes know. What cannot be copied is a notice, whoever
@@ -77,8 +87,8 @@ impl Shared {
             survey.targets = targets(&*self.target)?;
         }
         let missing = chosen.iter().filter(|chosen| !survey.targets.contains_key(&chosen.target));
-        let (settings, unknown) = source_settings(&*self.source, &*self.target, missing)?;
-        survey.source_settings = settings;
+        let SourceSettings { kept, unknown, .. } = source_settings(&*self.source, &*self.target, missing)?;
+        survey.source_settings = kept;
         let plans = plan(&self.config, chosen, &survey);
         let to_be_made = |plan: &TopicPlan| plan.to_be_made(&self.config.following);
         let made = chosen.iter().zip(&plans).filter_map(|(chosen, plan)| Some((chosen, to_be_made(plan)?)));
@@ -168,9 +178,12 @@ impl Link {
         let following = &self.config().following;
         let mut survey = Survey { targets: targets(&*shared.target)?, ..Survey::default() };
         let mut unknown = BTreeMap::new();
+        let mut not_compacted_here = Vec::new();
         if following.settings {
-            let (of_source, not_known) = source_settings(&*shared.source, &*shared.target, chosen.iter())?;
-            (survey.source_settings, unknown) = (of_source, not_known);
+            let of_source = source_settings(&*shared.source, &*shared.target, chosen.iter())?;
+            (survey.source_settings, unknown) = (of_source.kept, of_source.unknown);
+            survey.source_knows = shared.source.settings_known();
+            not_compacted_here = not_compacted(self.config(), &of_source.not_compacted);
             let (of_target, not_known) = target_settings(&*shared.target, &chosen)?;
             survey.target_settings = of_target;
             unknown.extend(not_known);
@@ -184,6 +197,7 @@ impl Link {
         }
         let plans = plan(self.config(), &chosen, &survey);
         self.change_settings(&*shared.target, &plans, &survey.owners, unknown)?;
+        self.topics.notices.replace(About::Compaction, not_compacted_here, &self.events);
         let notices = match self.add_acls(&*shared.target, &plans) {
             Ok(()) => without.into_iter().collect(),
             Err(failure) => vec![Notice::of(&"".into(), failure)],
@@ -252,10 +266,12 @@ impl Link {
         let targets = targets(target)?;
         let is_there = |chosen: &Chosen| targets.contains_key(&chosen.target);
         let owners = Owners::find(config, source, target, chosen.iter(), is_there, Claiming::Later)?;
-        let (source_settings, mut unknown) = source_settings(source, target, chosen.iter())?;
+        let SourceSettings { kept: source_settings, mut unknown, not_compacted: uncompacted } =
+            source_settings(source, target, chosen.iter())?;
+        let source_knows = source.settings_known();
         let (target_settings, not_known) = target_settings(target, &chosen)?;
         unknown.extend(not_known);
-        let mut survey = Survey { source_settings, target_settings, owners, acls: None, targets };
+        let mut survey = Survey { source_settings, source_knows, target_settings, owners, acls: None, targets };
         let mut notices: Vec<Notice> = refused.into_iter().map(|failure| Notice::of(&"".into(), failure)).collect();
         notices.extend(not_copied);
         notices.extend(unknown.into_iter().map(|(topic, failure)| Notice::of(&topic, failure)));
@@ -276,6 +292,7 @@ impl Link {
         };
         let topics = plan(config, &chosen, &survey);
         notices.extend(settings_left(config, &topics, &survey.owners));
+        notices.extend(not_compacted(config, &uncompacted));
         Ok(Plan { topics, groups, notices })
     }
 
@@ -291,6 +308,23 @@ impl Link {
 fn settings_left(config: &LinkConfig, plans: &[TopicPlan], owners: &Owners) -> Vec<Notice> {
     let left_in = plans.iter().filter(|plan| !plan.settings_left.is_empty());
     left_in.map(|plan| left(config, plan, owners.of(&plan.target))).collect()
+}
+
+/// What people should know of topics that are compacted and whose copies cannot be.
+fn not_compacted(config: &LinkConfig, topics: &[Arc<str>]) -> Vec<Notice> {
+    let notice = |topic: &Arc<str>| Notice {
+        code: "topic-not-compacted",
+        topic: topic.clone(),
+        message: format!(
+            "topic {topic} of {} is compacted, and {} compacts no topics: the copy keeps the earlier records of each key, too",
+            config.source, config.target
+        ),
+        remedy: format!(
+            "have enough disk space for it, or declare the copy under [clusters.{}.topics] with a retention of its own",
+            config.target
+        ),
+    };
+    topics.iter().map(notice).collect()
 }
 
 /// The topics that the link has copied before or copies now: `read`.
@@ -319,11 +353,15 @@ fn source_settings<'a>(
     source: &dyn Cluster,
     target: &dyn Cluster,
     chosen: impl Iterator<Item = &'a Chosen>,
-) -> Result<Settings, Failure> {
+) -> Result<SourceSettings, Failure> {
     let names: Vec<Arc<str>> = chosen.map(|chosen| chosen.topic.name.clone()).collect();
     let (settings, unknown) = topic_settings(source, &names)?;
-    let kept = settings.into_iter().map(|(name, settings)| (name, target.settings_kept(&settings)));
-    Ok((kept.collect(), unknown))
+    let all = settings.into_iter().map(|(name, settings)| (name, (target.settings_kept(&settings), settings)));
+    let all: BTreeMap<_, _> = all.collect();
+    let is_lost = |(kept, settings): &(TopicSettings, TopicSettings)| is_compacted(settings) && !is_compacted(kept);
+    let not_compacted = all.iter().filter(|(_, both)| is_lost(both)).map(|(name, _)| name.clone()).collect();
+    let kept = all.into_iter().map(|(name, (kept, _))| (name, kept)).collect();
+    Ok(SourceSettings { kept, unknown, not_compacted })
 }
 
 fn target_settings(target: &dyn Cluster, chosen: &[Chosen]) -> Result<Settings, Failure> {

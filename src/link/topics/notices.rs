@@ -40,6 +40,8 @@ pub(in crate::link) enum About {
     Targets,
     /// Settings that could not be kept in step.
     Settings,
+    /// Topics that are compacted and whose copies cannot be.
+    Compaction,
     /// ACLs that could not be kept in step.
     Acls,
     /// Consumer groups that could not be moved.

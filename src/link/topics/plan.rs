@@ -7,7 +7,7 @@ use super::Chosen;
 use super::notices::Notice;
 use super::owner::{Owner, Owners};
 use crate::config::{Following, LinkConfig};
-use crate::connector::{Acl, AclTopics, Operation, SettingChanges, Target, TopicSettings};
+use crate::connector::{Acl, AclTopics, Operation, SettingChanges, Target, TopicSettings, differing};
 use crate::link::groups::GroupPlan;
 
 /// What would be made or changed for a link.
@@ -76,6 +76,8 @@ pub(super) struct Survey {
     pub(super) targets: BTreeMap<Arc<str>, u32>,
     /// The settings of topics of the source, as far as the target can have them, by the source's names.
     pub(super) source_settings: BTreeMap<Arc<str>, TopicSettings>,
+    /// The settings that topics of the source have. What it says nothing of is the target's own.
+    pub(super) source_knows: &'static [&'static str],
     /// The settings of topics of the target.
     pub(super) target_settings: BTreeMap<Arc<str>, TopicSettings>,
     /// Who keeps the settings of topics of the target.
@@ -159,10 +161,9 @@ fn differences(
             None => return BTreeMap::new(),
         },
     };
-    let names: BTreeSet<&String> = wanted.keys().chain(has.keys()).collect();
     let change = |name: &String| SettingChange { from: has.get(name).cloned(), to: wanted.get(name).cloned() };
-    let changes = names.into_iter().map(|name| (name.clone(), change(name)));
-    changes.filter(|(_, change)| change.from != change.to).collect()
+    let names = differing(wanted, has, survey.source_knows).into_iter();
+    names.map(|name| (name.clone(), change(name))).collect()
 }
 
 /// The ACLs of a topic's copy that are not there. Only the link writes to a copy: nobody is allowed to who may write to the source.

@@ -229,9 +229,15 @@ fn settings_are_set_changed_and_set_back() {
             settings(&[("cleanup.policy", "compact"), ("retention.ms", "7"), ("segment.ms", "1")]),
         ),
         owners: Owners::known([("orders".into(), Owner::Us)]),
+        source_knows: &["cleanup.policy", "retention.bytes", "retention.ms", "segment.ms"],
         target_settings: of(
             "orders",
-            settings(&[("retention.bytes", "9"), ("retention.ms", "8"), ("segment.ms", "1")]),
+            settings(&[
+                ("max.message.bytes", "9"),
+                ("retention.bytes", "9"),
+                ("retention.ms", "8"),
+                ("segment.ms", "1"),
+            ]),
         ),
         acls: None,
     };

@@ -14,7 +14,7 @@ use super::report::{NotCovered, Side};
 use super::terms::Terms;
 use super::writers::Writers;
 use crate::config::LinkConfig;
-use crate::connector::{Cluster, PartitionRange, Patience, RevisionStart, Topic};
+use crate::connector::{self, Cluster, PartitionRange, Patience, RevisionStart, Topic};
 use crate::link::components::{Components, Guard};
 use crate::link::failover::others::{Others, written_by_others};
 use crate::link::failure::Failure;
@@ -27,10 +27,6 @@ use crate::model::{Checkpoint, RevisionNumber, TopicPartition};
 
 /// How much longer than a transaction may take it is waited for one that is open.
 pub(super) const TRANSACTION_GRACE: Duration = Duration::from_secs(15);
-
-/// Kafka's name of what becomes of old records.
-const CLEANUP_POLICY: &str = "cleanup.policy";
-const COMPACT: &str = "compact";
 
 /// A source partition.
 pub(super) struct Feed {
@@ -446,7 +442,7 @@ fn stateful(number: RevisionNumber, stage: &Stage<'_>) -> Result<BTreeSet<String
 
 fn is_compacted(cluster: &dyn Cluster, topic: &Arc<str>) -> Result<bool, Failure> {
     let settings = cluster.topic_settings(std::slice::from_ref(topic))?.remove(topic).transpose()?.unwrap_or_default();
-    Ok(settings.get(CLEANUP_POLICY).is_some_and(|policy| policy.contains(COMPACT)))
+    Ok(connector::is_compacted(&settings))
 }
 
 pub(super) fn not_covered(side: Side, partition: &TopicPartition, from: i64, to: i64, reason: &str) -> NotCovered {

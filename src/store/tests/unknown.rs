@@ -22,7 +22,7 @@ fn after_retention(retention: Retention, timestamps: impl IntoIterator<Item = i6
     let store = home.open();
     let topic = store.create_topic("old", 1, retention).expect("created").id;
     produce_without_arrival(&store, topic, timestamps);
-    let dropped = store.enforce_retention(NOW).expect("enforced");
+    let dropped = enforced(&store, NOW);
     (dropped, store.range(topic, 0).expect("there").log_start)
 }
 
