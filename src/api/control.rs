@@ -11,7 +11,7 @@ pub use super::wire::Fault;
 use super::wire::{
     Checkpoint, ConsumerGroup, CreateTopic, Event, FailoverDetails, FailoverEvent, FailoverPlan, GroupsRequest,
     Inspection, Link, LinkDefinition, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom, Relaned, Reloaded,
-    Reset, ResetRequest, Revision, Status, Swap, Throttle, Topic, TopicSummary, Upgrade, Verification,
+    Reset, ResetRequest, Revision, Status, Swap, Throttle, Time, Topic, TopicSummary, Upgrade, Verification,
 };
 use crate::model::{Batch, Json, JsonObject, RevisionNumber, TopicPartition};
 
@@ -148,13 +148,39 @@ pub struct Happened {
     pub news: watch::Receiver<u64>,
 }
 
+/// What a request is about, as its path says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum About {
+    /// A link, by id, and so its clusters.
+    Link(String),
+    /// A cluster, by id.
+    Cluster(String),
+    /// The daemon.
+    All,
+}
+
+/// A cluster that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silent {
+    /// Its id.
+    pub cluster: String,
+    /// When it answered last, or was asked first if it never did.
+    pub since: Time,
+    /// What is known of the reason.
+    pub why: String,
+}
+
 /// Everything that the API needs of the daemon.
 ///
-/// Every call may block (on a compiler, on the disk, on a lane): the API makes all of them on tokio's threads for
+/// Every call but [`ControlPlane::silent`] may block (on a compiler, on the disk, on a lane): the API makes all of them on tokio's threads for
 /// blocking work. Calls come from several threads at once.
 ///
 /// Errors: a link, stage, cluster, topic or partition that does not exist is [`ErrorKind::NotFound`] everywhere.
 pub trait ControlPlane: Send + Sync + 'static {
+    /// Which of the clusters concerned say nothing now, as far as is known. With `probe` they are asked, those that were not within that time; but nobody
+    /// waits for their answers: one that has not answered for so long is silent. Never blocks.
+    fn silent(&self, about: &About, probe: Option<Duration>) -> Vec<Silent>;
+
     /// The daemon, its clusters and a line about each link.
     fn status(&self) -> Result<Status, ControlError>;
 

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::control::{ControlError, ControlPlane, Definition, ErrorKind, Happened, Publish, Read, ReadAnswer};
+use super::control::{
+    About, ControlError, ControlPlane, Definition, ErrorKind, Happened, Publish, Read, ReadAnswer, Silent,
+};
 use super::exposition::Page;
 use super::wire::*;
 use crate::config::ApiConfig;
@@ -181,6 +183,10 @@ fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &s
 }
 
 impl ControlPlane for Fake {
+    fn silent(&self, _: &About, _: Option<Duration>) -> Vec<Silent> {
+        Vec::new()
+    }
+
     fn status(&self) -> Result<Status, ControlError> {
         Ok(Status {
             version: "0.0.0".into(),

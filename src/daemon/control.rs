@@ -8,7 +8,7 @@ use super::view::{self, Said, View};
 use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, lifecycle, lock, verification};
 use crate::api::control::{
-    ControlError, ControlPlane, Definition, ErrorKind, Fault, Happened, Publish, Read, ReadAnswer,
+    About, ControlError, ControlPlane, Definition, ErrorKind, Fault, Happened, Publish, Read, ReadAnswer, Silent,
 };
 use crate::api::exposition::Page;
 use crate::api::wire;
@@ -146,6 +146,10 @@ impl Daemon {
 }
 
 impl ControlPlane for Daemon {
+    fn silent(&self, about: &About, probe: Option<Duration>) -> Vec<Silent> {
+        self.silent_clusters(about, probe)
+    }
+
     fn status(&self) -> Result<wire::Status, ControlError> {
         let unhosted = self.not_hosted(None).into_iter().map(super::definitions::line);
         let looks: Vec<Look> = self.links().iter().map(|hosted| Link::look(&hosted.link())).collect();
@@ -274,7 +278,7 @@ impl ControlPlane for Daemon {
     }
 
     fn resets(&self, link: &str) -> Result<Vec<wire::Reset>, ControlError> {
-        let resets = self.find_link(link)?.resets().map_err(failure_error)?;
+        let resets = Link::resets_seen(&self.find_link(link)?).map_err(failure_error)?;
         Ok(resets.iter().map(view::reset).collect())
     }
 
@@ -398,14 +402,14 @@ impl ControlPlane for Daemon {
 
     fn checkpoints(&self, link: &str) -> Result<Vec<wire::Checkpoint>, ControlError> {
         let found = self.find_link(link)?;
-        let checkpoints = found.checkpoints().map_err(failure_error)?;
-        Ok(view::checkpoints(&Link::look(&found), &checkpoints))
+        let look = Link::look(&found);
+        let checkpoints = Link::checkpoints_seen(&found).map_err(failure_error)?;
+        Ok(view::checkpoints(&look, &checkpoints))
     }
 
     fn revisions(&self, link: &str) -> Result<Vec<wire::Revision>, ControlError> {
         let found = self.find_link(link)?;
-        let history = found.history().map_err(failure_error)?;
-        let starts = found.revision_starts().map_err(failure_error)?;
+        let (history, starts) = Link::revisions_seen(&found).map_err(failure_error)?;
         Ok(view::revisions(&found, &history, &starts))
     }
 

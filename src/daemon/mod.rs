@@ -2,7 +2,7 @@
 //!
 //! `run` starts everything that a configuration names and ends it in order, within the time that `ending` shares out; `world` is what runs; `definitions` are links that come through the API, `reload` is
 //! what comes of a changed file, `crashes` what keeps a deadly one from being hosted again; `failover` and `failback` change the places of a link's clusters, `standby` releases what links guarded that are gone, and `webhook` tells somebody about it; [`check`] says what is wrong with a
-//! configuration without starting it; `control` answers the REST API; `view` and
+//! configuration without starting it; `control` answers the REST API, and `silence` says which clusters need not be waited for; `view` and
 //! `verification` turn what links know into what the wire shows, and `metrics` into numbers for Prometheus.
 
 mod check;
@@ -21,6 +21,7 @@ pub(crate) mod outward;
 mod plan;
 mod reload;
 mod run;
+mod silence;
 mod standby;
 mod verification;
 mod view;

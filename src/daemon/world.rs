@@ -124,10 +124,15 @@ impl RunningCluster {
     /// Why the cluster cannot be used now: as an embedded one has failed, or as one elsewhere has answered last.
     pub(super) fn trouble(&self) -> Option<Failure> {
         let Some(store) = &self.store else {
-            culprit::work_of(self.culprit, || self.probe.ask(&self.cluster, ASK_EVERY));
+            self.ask(ASK_EVERY);
             return self.probe.answer()?.trouble;
         };
         Some(connector::Error::from(store.failure()?).into())
+    }
+
+    /// Ask whether it answers, unless that was done within `interval`. Waits for nobody.
+    pub(super) fn ask(&self, interval: Duration) {
+        culprit::work_of(self.culprit, || self.probe.ask(&self.cluster, interval));
     }
 
     pub(super) fn topic(&self, name: &str) -> Result<Option<Topic>, connector::Error> {
