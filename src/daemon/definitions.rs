@@ -234,7 +234,7 @@ impl Daemon {
             matches!(hosted.managed_by, ManagedBy::Api { .. }) && !wanted.contains(&hosted.config().id)
         };
         for hosted in self.links().into_iter().filter(gone) {
-            hosted.end();
+            hosted.end_or_leave();
             hosted.release_topics();
             let mut world = self.world_to_change();
             world.links.remove(&hosted.config().id);
@@ -315,9 +315,9 @@ impl Daemon {
         }
         if let Some(present) = present {
             let reverse = self.other_way(&present);
-            present.end();
+            present.end_or_leave();
             if let Some(reverse) = reverse {
-                reverse.end();
+                reverse.end_or_leave();
                 self.world_to_change().links.remove(&reverse.config().id);
             }
         }
@@ -361,7 +361,10 @@ impl Daemon {
         let (source, target) = (cluster(&config.source)?, cluster(&config.target)?);
         let around = self.around(&config.neighbours);
         let link = Link::new(config, self.name.clone(), source, target, self.engine.clone(), stages);
-        let link = link.with_around(around);
+        // What was said of one way was said of both.
+        let said = |id: Option<LinkId>| self.orders.desired(&id?);
+        let ahead = said(Some(link.config().id.clone())).or_else(|| said(link.config().other_way_id()));
+        let link = link.with_around(around).with_ahead(ahead);
         Ok(link.with_layout_max(self.settings().layout_max).with_culprit(culprit))
     }
 

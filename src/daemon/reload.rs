@@ -154,7 +154,7 @@ impl Daemon {
             if stays {
                 continue;
             }
-            hosted.end();
+            hosted.end_or_leave();
             if now.is_none() {
                 hosted.release_topics();
             }

@@ -16,6 +16,7 @@ use super::check::{CheckedConfig, with_plugins};
 use super::crashes::Crashes;
 use super::definitions::{self, Definitions, Holds};
 use super::ending::Ending;
+use super::orders::Orders;
 use super::{Daemon, Error, RunningCluster, World, name};
 use crate::api::{self, Access, Prepared, wire};
 use crate::background;
@@ -77,6 +78,7 @@ pub fn run(path: &Path, holds: Holds, start_log: impl FnOnce(&DaemonConfig) -> R
     let listener = runtime.block_on(bind(checked.config.daemon.listen))?;
     let access = Arc::new(open_access(&checked.config.daemon)?);
     let daemon = Arc::new(assemble(checked, path, holds, name, engine, access.clone(), started)?);
+    daemon.orders.begin(&daemon);
     let stopping = Arc::new(AtomicBool::new(false));
     let no_thread = |error| Error::new(format!("no thread: {error}"), "raise the limit of processes");
     let upkeep = upkeep(daemon.clone(), stopping.clone()).map_err(no_thread)?;
@@ -166,6 +168,7 @@ fn assemble(
             "make it writable, or remove it",
         )
     })?;
+    let orders = Orders::open(data_dir)?;
     let open = |(id, config)| Ok((id, Arc::new(open_cluster(config)?)));
     let clusters = config.clusters.into_iter().map(open).collect::<Result<_, Error>>()?;
     let daemon = Daemon {
@@ -177,6 +180,7 @@ fn assemble(
         settings: RwLock::new(Arc::new(config.daemon)),
         world: RwLock::new(World { clusters, ..World::default() }),
         definitions: Definitions::new(holds),
+        orders,
         crashes,
         regions: Arc::default(),
         unhosted: Mutex::default(),

@@ -103,6 +103,8 @@ impl View {
             daemons: self.daemons(),
             relane: genesis.and_then(super::lanes::progress),
             error: self.failure.as_ref().map(trouble),
+            // Who knows adds them.
+            pending: Vec::new(),
             notices: self.notices(),
             latency: self.link.latency().map(latency),
             throttle: throttle(&self.link, self.at_target.throttle.as_ref()),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::definitions::Stored;
-use crate::background::{self, Unfinished};
+use crate::background::{self, Errand, Unfinished};
 use crate::config::{ClusterConfig, DefinitionSettings, LinkConfig};
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
@@ -72,6 +72,25 @@ impl Hosted {
         link.halt();
     }
 
+    /// The same, unless a cluster of the link says nothing: then what waits for it is left behind. Whoever opens the lanes next fences them, and what hangs is
+    /// told to end.
+    pub(super) fn end_or_leave(self: &Arc<Self>) {
+        let (it, begun) = (self.clone(), Instant::now());
+        let ending = Errand::begin("end", move || it.end());
+        while ending.done_by(Instant::now() + LOOK_EVERY).is_none() {
+            let link = self.link();
+            link.probe_clusters(LOOK_EVERY);
+            if begun.elapsed() >= END_PATIENCE && !link.silent_clusters(LOOK_EVERY).is_empty() {
+                tracing::warn!(
+                    link = &*link.config().id,
+                    code = "cluster-silent",
+                    "left behind: a cluster does not answer"
+                );
+                return;
+            }
+        }
+    }
+
     /// Give up what the link claims at its target: it is gone. A target that does not answer holds up nobody.
     pub(super) fn release_topics(self: &Arc<Self>) {
         let it = self.clone();
@@ -116,6 +135,10 @@ pub(super) struct RunningCluster {
     /// Whether it answers, where it is elsewhere.
     pub(super) probe: Arc<Probe>,
 }
+
+/// How long a link may take to end if its cluster says nothing, and how often is looked whether it does.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How often a cluster elsewhere is asked whether it answers, while somebody wants to know.
 const ASK_EVERY: Duration = Duration::from_secs(5);
