@@ -58,6 +58,7 @@ fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
                 link.id.clone(),
                 line(&link.name, NAME_CHARS_MAX),
                 link.status.to_string(),
+                link.health.status.to_string(),
                 link.source.clone(),
                 link.target.clone(),
                 known(link.revision),
@@ -67,7 +68,7 @@ fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
             ]
         })
         .collect();
-    table(out, ["link", "name", "status", "from", "to", "revision", "out", "rate", "lag"], &rows)?;
+    table(out, ["link", "name", "status", "health", "from", "to", "revision", "out", "rate", "lag"], &rows)?;
     links.iter().try_for_each(|link| trouble(out, &format!("link {}", link.id), link.error.as_ref()))?;
     Ok(())
 }
