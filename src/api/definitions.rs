@@ -80,5 +80,6 @@ fn id_of(definition: &Definition) -> Result<Option<String>, ControlError> {
 }
 
 fn fault(path: &str, message: &str, help: &str) -> ControlError {
-    ControlError::faults(vec![Fault { path: path.to_owned(), message: message.to_owned(), help: help.to_owned() }])
+    let (path, message, help) = (path.to_owned(), message.to_owned(), help.to_owned());
+    ControlError::faults(vec![Fault { path, message, help, ..Fault::default() }])
 }

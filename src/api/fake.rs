@@ -215,7 +215,7 @@ impl ControlPlane for Fake {
         let id = id.unwrap_or("link-1");
         if !definition.contains_key("topics") {
             let help = "write \"topics\": [\"a-topic\"]".to_owned();
-            let fault = Fault { path: "$".into(), message: "\"topics\" is missing".into(), help };
+            let fault = Fault { path: "$".into(), message: "\"topics\" is missing".into(), help, ..Fault::default() };
             return Err(ControlError::faults(vec![fault]));
         }
         let stored = LinkDefinition {

@@ -48,7 +48,8 @@ impl From<RequestError> for Failure {
             RequestError::Refused(problem) => {
                 let faults = problem.errors.iter().map(|fault| {
                     let help = if fault.help.is_empty() { String::new() } else { format!(" ({})", fault.help) };
-                    format!("\n  {}: {}{help}", fault.path, fault.message)
+                    let place = if fault.place.is_empty() { String::new() } else { format!("{}: ", fault.place) };
+                    format!("\n  {place}{}: {}{help}", fault.path, fault.message)
                 });
                 let message = if problem.errors.len() == 1 { "it has an error".to_owned() } else { problem.detail };
                 match faults.collect::<String>() {

@@ -213,6 +213,7 @@ impl ControlPlane for Daemon {
                 path: "$.throttle_rate_bytes_per_sec".to_owned(),
                 message: format!("{rate} is out of range: write a number from {low} to {high}"),
                 help: "null is as fast as it can".to_owned(),
+                ..Fault::default()
             }]));
         }
         let (is_configured, rate) = (rate.is_none(), rate.flatten());
@@ -553,7 +554,20 @@ pub(super) fn cluster_error(error: Error) -> ControlError {
 
 /// A document that cannot be used.
 pub(super) fn faults(found: &[Diagnostic]) -> ControlError {
+    faults_at(found, |_| String::new())
+}
+
+/// The same of the daemon's own file, with the places in it.
+pub(super) fn faults_of_file(found: &[Diagnostic]) -> ControlError {
+    faults_at(found, |it| match it.line {
+        0 => it.file.clone(),
+        line => format!("{}:{line}:{}", it.file, it.column),
+    })
+}
+
+fn faults_at(found: &[Diagnostic], place: impl Fn(&Diagnostic) -> String) -> ControlError {
     let fault = |it: &Diagnostic| Fault {
+        place: place(it),
         path: config::json_path(it),
         message: it.message.clone(),
         help: it.help.clone().unwrap_or_default(),

@@ -332,7 +332,8 @@ async fn reload_on_hangup(daemon: Arc<Daemon>) {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 tracing::error!(code = error.code, "nothing has changed: {error}");
-                error.faults.iter().for_each(|fault| tracing::error!("{}: {}", fault.path, fault.message));
+                let faults = error.faults.iter();
+                faults.for_each(|fault| tracing::error!("{}: {}: {}", fault.place, fault.path, fault.message));
             }
             Err(panic) => tracing::error!(code = "internal", "the configuration was not read anew: {panic}"),
         }

@@ -182,6 +182,7 @@ impl Managed {
                 path: format!("$.{key}.cluster_id"),
                 message: format!("a link keeps its clusters, and this is {kept}"),
                 help: "define another link".to_owned(),
+                ..Fault::default()
             })
         };
         let faults: Vec<Fault> = ["source_cluster", "target_cluster"].into_iter().filter_map(fault).collect();
