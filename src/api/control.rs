@@ -11,7 +11,7 @@ pub use super::wire::Fault;
 use super::wire::{
     Checkpoint, ConsumerGroup, CreateTopic, Event, FailoverDetails, FailoverEvent, FailoverPlan, GroupsRequest,
     Inspection, Link, LinkDefinition, LinkHealth, LinkMetrics, LinkTransition, Plan, ReadFrom, Relaned, Reloaded,
-    Reset, ResetRequest, Revision, Status, Swap, Throttle, Topic, TopicSummary, Upgrade, Verification,
+    Reset, ResetRequest, Revision, Status, Swap, Throttle, Time, Topic, TopicSummary, Upgrade, Verification,
 };
 use crate::model::{Batch, Json, JsonObject, RevisionNumber, TopicPartition};
 
@@ -53,6 +53,8 @@ pub struct ControlError {
     pub faults: Vec<Fault>,
     /// What can be done in the present state, where that is the reason.
     pub allowed: Vec<&'static str>,
+    /// Whether a cluster could not be asked: the same may work later by itself.
+    pub is_unheard: bool,
 }
 
 impl ControlError {
@@ -69,7 +71,15 @@ impl ControlError {
 
     /// An error of class `kind`.
     pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { kind, code, message: message.into(), remedy: remedy.into(), faults: Vec::new(), allowed: Vec::new() }
+        Self {
+            kind,
+            code,
+            message: message.into(),
+            remedy: remedy.into(),
+            faults: Vec::new(),
+            allowed: Vec::new(),
+            is_unheard: false,
+        }
     }
 }
 
@@ -106,6 +116,25 @@ impl Wait {
     /// Whether somebody waits still.
     pub fn goes_on(&self) -> bool {
         self.0.strong_count() > 0
+    }
+}
+
+/// What became of an order.
+#[derive(Debug)]
+pub enum Ordered<T> {
+    /// It was carried out, or is under way at the link's clusters.
+    Done(T),
+    /// It is kept, because a cluster does not answer, and is carried out when it can be. The link, which says so.
+    Pending(Box<Link>),
+}
+
+impl<T> Ordered<T> {
+    /// The same with something else of what was done.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Ordered<U> {
+        match self {
+            Self::Done(done) => Ordered::Done(change(done)),
+            Self::Pending(link) => Ordered::Pending(link),
+        }
     }
 }
 
@@ -148,13 +177,39 @@ pub struct Happened {
     pub news: watch::Receiver<u64>,
 }
 
+/// What a request is about, as its path says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum About {
+    /// A link, by id, and so its clusters.
+    Link(String),
+    /// A cluster, by id.
+    Cluster(String),
+    /// The daemon.
+    All,
+}
+
+/// A cluster that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silent {
+    /// Its id.
+    pub cluster: String,
+    /// When it answered last, or was asked first if it never did.
+    pub since: Time,
+    /// What is known of the reason.
+    pub why: String,
+}
+
 /// Everything that the API needs of the daemon.
 ///
-/// Every call may block (on a compiler, on the disk, on a lane): the API makes all of them on tokio's threads for
+/// Every call but [`ControlPlane::silent`] may block (on a compiler, on the disk, on a lane): the API makes all of them on tokio's threads for
 /// blocking work. Calls come from several threads at once.
 ///
 /// Errors: a link, stage, cluster, topic or partition that does not exist is [`ErrorKind::NotFound`] everywhere.
 pub trait ControlPlane: Send + Sync + 'static {
+    /// Which of the clusters concerned say nothing now, as far as is known. With `probe` they are asked, those that were not within that time; but nobody
+    /// waits for their answers: one that has not answered for so long is silent. Never blocks.
+    fn silent(&self, about: &About, probe: Option<Duration>) -> Vec<Silent>;
+
     /// The daemon, its clusters and a line about each link.
     fn status(&self) -> Result<Status, ControlError>;
 
@@ -172,7 +227,7 @@ pub trait ControlPlane: Send + Sync + 'static {
     fn redefine(&self, link: &str, patch: &Definition, expected: Option<u64>, by: &str) -> Result<Link, ControlError>;
 
     /// Delete the definition of a link that is stopped. What its target knows of it stays.
-    fn delete(&self, link: &str, expected: Option<u64>, by: &str) -> Result<(), ControlError>;
+    fn delete(&self, link: &str, expected: Option<u64>, by: &str) -> Result<Ordered<()>, ControlError>;
 
     /// The definition of a link. One that is defined in the configuration file is a `Conflict`.
     fn definition(&self, link: &str) -> Result<LinkDefinition, ControlError>;
@@ -181,7 +236,7 @@ pub trait ControlPlane: Send + Sync + 'static {
     fn store_plugin(&self, component: &[u8]) -> Result<Inspection, ControlError>;
 
     /// Have a link write no faster than so many bytes a second from now on, durably; `Some(None)` is as fast as it can, `None` as it is configured.
-    fn throttle(&self, link: &str, rate: Option<Option<u64>>, by: &str) -> Result<Throttle, ControlError>;
+    fn throttle(&self, link: &str, rate: Option<Option<u64>>, by: &str) -> Result<Ordered<Throttle>, ControlError>;
 
     /// Read the configuration file anew, and do what has changed in it.
     fn reload(&self) -> Result<Reloaded, ControlError>;
@@ -192,30 +247,30 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Start, stop, pause or resume a link, durably, and answer the link after that took effect. A link that is already
     /// where the transition leads is answered as it is; a transition that has no sense in the present state is a
     /// `Conflict`.
-    fn steer(&self, link: &str, transition: LinkTransition) -> Result<Link, ControlError>;
+    fn steer(&self, link: &str, transition: LinkTransition, by: &str) -> Result<Ordered<Link>, ControlError>;
 
     /// Have partitions of a link go on elsewhere, and start what has failed. A topic or partition that the link does not read is `NotFound`, an offset that is
     /// not there is `Invalid`.
-    fn reset(&self, link: &str, request: &ResetRequest, by: &str) -> Result<Reset, ControlError>;
+    fn reset(&self, link: &str, request: &ResetRequest, by: &str) -> Result<Ordered<Reset>, ControlError>;
 
     /// The resets of a link, oldest first.
     fn resets(&self, link: &str) -> Result<Vec<Reset>, ControlError>;
 
     /// Have the target of a link take its source's place, and wait until it has. What the source still has is waited for at most `drain`, or as long as it is
     /// configured. A link that was never started, or has failed over, is a `Conflict`.
-    fn fail_over(&self, link: &str, drain: Option<Duration>, by: &str) -> Result<FailoverEvent, ControlError>;
+    fn fail_over(&self, link: &str, drain: Option<Duration>, by: &str) -> Result<Ordered<FailoverEvent>, ControlError>;
 
     /// What a failover would do. Changes nothing.
     fn plan_failover(&self, link: &str, drain: Option<Duration>) -> Result<FailoverPlan, ControlError>;
 
     /// Give the source of a link its place back. Answers when that is done, or after a bounded wait. A link that has not failed over is a `Conflict`.
-    fn fail_back(&self, link: &str, by: &str) -> Result<FailoverEvent, ControlError>;
+    fn fail_back(&self, link: &str, by: &str) -> Result<Ordered<FailoverEvent>, ControlError>;
 
     /// What a failback would do. Changes nothing.
     fn plan_failback(&self, link: &str) -> Result<FailoverPlan, ControlError>;
 
     /// Leave the target in the source's place after all. A link that is not failing back is a `Conflict`.
-    fn call_off_failback(&self, link: &str) -> Result<FailoverEvent, ControlError>;
+    fn call_off_failback(&self, link: &str, by: &str) -> Result<Ordered<FailoverEvent>, ControlError>;
 
     /// The failovers and failbacks of a link, oldest first; the last one may be under way.
     fn failovers(&self, link: &str) -> Result<Vec<FailoverEvent>, ControlError>;
@@ -228,7 +283,7 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Have a link run with so many lanes. Answers when that is done, or after a bounded wait (`done` is false). A link of too old a layout, or one whose lanes are
     /// about to become yet others, is a `Conflict`.
-    fn relane(&self, link: &str, lanes: u32, by: &str) -> Result<Relaned, ControlError>;
+    fn relane(&self, link: &str, lanes: u32, by: &str) -> Result<Ordered<Relaned>, ControlError>;
 
     /// What a link has done and how fast, with all partitions.
     fn link_metrics(&self, link: &str) -> Result<LinkMetrics, ControlError>;

@@ -6,7 +6,7 @@ use axum::extract::State;
 use super::control::{ControlError, Definition, Fault};
 use super::error::ApiError;
 use super::if_match::IfMatch;
-use super::reply::{Answer, Created, NoContent, Placed, Status, Versioned};
+use super::reply::{Answer, Created, NoContent, Placed, Status, Told, Versioned, told};
 use super::server::{Api, Body, By, Component, Segments, Sent};
 use super::wire::{DefinedLink, Inspection, LinkDefinition, Reloaded};
 use crate::model::Json as Value;
@@ -45,13 +45,13 @@ pub(super) async fn delete(
     Segments(link): Segments<String>,
     by: By,
     if_match: IfMatch,
-) -> Result<NoContent, ApiError> {
+) -> Told<NoContent> {
     let by = by.name();
     let deleted = api.ask(move |control| {
         let expected = if_match.expected(control, &link)?;
         control.delete(&link, expected, &by)
     });
-    deleted.await.map(Status)
+    deleted.await.map(|done| told(done.map(Status)))
 }
 
 pub(super) async fn show(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<LinkDefinition> {
@@ -80,5 +80,6 @@ fn id_of(definition: &Definition) -> Result<Option<String>, ControlError> {
 }
 
 fn fault(path: &str, message: &str, help: &str) -> ControlError {
-    ControlError::faults(vec![Fault { path: path.to_owned(), message: message.to_owned(), help: help.to_owned() }])
+    let (path, message, help) = (path.to_owned(), message.to_owned(), help.to_owned());
+    ControlError::faults(vec![Fault { path, message, help, ..Fault::default() }])
 }

@@ -13,6 +13,7 @@ use super::access::Caller;
 use super::error::ApiError;
 use super::events::{STREAM, Stream};
 use super::if_match::IfMatch;
+use super::in_time::{SILENT, WAIT_MS_MAX};
 use super::reply::{Either, Numbers, Page, Placed, Status, Versioned, Written};
 use super::server::{
     Accept, Api, Body, By, Component, LastEventId, ManyRecords, NoBody, NoKeys, OnlyBy, Params, Segments, Sent,
@@ -112,6 +113,21 @@ impl<'a> Operation<'a> {
     pub(super) fn segment(&mut self, name: &str) {
         let shape = json!({"type": "string", "minLength": 1});
         self.parameters.push(json!({"name": name, "in": "path", "required": true, "schema": shape}));
+    }
+
+    /// It is answered though clusters do not answer; `asks`: or given up.
+    pub(super) fn may_be_unheard(&mut self, asks: bool) {
+        let what =
+            "The clusters concerned that do not answer, each with since when. What is shown of them was known before.";
+        let statuses: Vec<u16> = self.answers.keys().copied().collect();
+        statuses.into_iter().for_each(|status| self.gives_header(status, SILENT, what));
+        let is_known = self.parameters.iter().any(|known| known["name"] == "wait_ms");
+        if asks && !is_known {
+            let what =
+                "How long to wait for a cluster that does not answer, in milliseconds; half a second without it.";
+            let shape = json!({"type": "integer", "minimum": 0, "maximum": WAIT_MS_MAX, "description": what});
+            self.parameter("query", "wait_ms", false, shape);
+        }
     }
 
     /// What stands under `parameters`, `requestBody` and `responses`.

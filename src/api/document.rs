@@ -32,7 +32,7 @@ pub(super) fn object(body: &[u8]) -> Result<JsonObject, ApiError> {
     let text = std::str::from_utf8(body).map_err(|error| not_json(&error.to_string()))?;
     let twice = |path: String| {
         let message = "this key is here twice".to_owned();
-        Fault { path, message, help: "leave one of them out".to_owned() }
+        Fault { path, message, help: "leave one of them out".to_owned(), ..Fault::default() }
     };
     match Json::parse(text) {
         Ok(Json::Object(object)) => Ok(object),
@@ -119,7 +119,7 @@ fn not_json(why: &str) -> ApiError {
 
 fn fault(path: &str, message: &str) -> Fault {
     let path = if path.is_empty() { "$".to_owned() } else { format!("$.{path}") };
-    Fault { path, message: plainly(message), help: String::new() }
+    Fault { path, message: plainly(message), ..Fault::default() }
 }
 
 /// What serde says, without its words for types.

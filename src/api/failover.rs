@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::{Caller, Claimed};
+use super::control::Ordered;
 use super::error::ApiError;
-use super::reply::{Accepted, Answer, Either, Status};
+use super::reply::{Accepted, Answer, Either, Placed, Status, Told, told};
 use super::server::{Api, By, NoBody, Params, Segments};
 use super::wire::{FailoverDetails, FailoverEvent, FailoverPlan};
 use crate::config::parse_duration;
@@ -42,7 +43,10 @@ pub(super) struct FailbackParams {
 }
 
 /// What is done or under way; of a dry run, what would be done.
-type Changed = Result<Either<Json<FailoverPlan>, Either<Json<FailoverEvent>, Accepted<Json<FailoverEvent>>>>, ApiError>;
+type Changed = Told<Either<Json<FailoverPlan>, Event>>;
+
+/// One that is done, or under way.
+type Event = Either<Json<FailoverEvent>, Accepted<Json<FailoverEvent>>>;
 
 impl FailoverParams {
     fn drain(&self) -> Result<Option<Duration>, ApiError> {
@@ -69,7 +73,7 @@ pub(super) async fn fail_over(
     let drain = params.drain()?;
     let by = caller.by(params.by);
     if params.dry_run {
-        return api.ask(move |control| control.plan_failover(&link, drain)).await.map(Json).map(Either::This);
+        return api.ask(move |control| control.plan_failover(&link, drain)).await.map(plan);
     }
     api.ask(move |control| control.fail_over(&link, drain, &by)).await.map(answer)
 }
@@ -83,7 +87,7 @@ pub(super) async fn fail_back(
 ) -> Changed {
     let by = caller.by(params.by);
     if params.dry_run {
-        return api.ask(move |control| control.plan_failback(&link)).await.map(Json).map(Either::This);
+        return api.ask(move |control| control.plan_failback(&link)).await.map(plan);
     }
     api.ask(move |control| control.fail_back(&link, &by)).await.map(answer)
 }
@@ -91,10 +95,11 @@ pub(super) async fn fail_back(
 pub(super) async fn call_off(
     State(api): State<Api>,
     Segments(link): Segments<String>,
-    _: By,
+    by: By,
     _: NoBody,
-) -> Answer<FailoverEvent> {
-    api.ask(move |control| control.call_off_failback(&link)).await.map(Json)
+) -> Told<Json<FailoverEvent>> {
+    let by = by.name();
+    api.ask(move |control| control.call_off_failback(&link, &by)).await.map(|done| told(done.map(Json)))
 }
 
 pub(super) async fn list(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<FailoverEvent>> {
@@ -108,8 +113,15 @@ pub(super) async fn show(
     api.ask(move |control| control.failover(&link, &event)).await.map(Json)
 }
 
+/// A dry run orders nothing.
+fn plan(plan: FailoverPlan) -> Either<Either<Json<FailoverPlan>, Event>, Accepted<Placed>> {
+    Either::This(Either::This(Json(plan)))
+}
+
 /// 200 when it is done, 202 while it is under way.
-fn answer<P>(event: FailoverEvent) -> Either<P, Either<Json<FailoverEvent>, Accepted<Json<FailoverEvent>>>> {
-    let is_done = event.success.is_some();
-    Either::That(if is_done { Either::This(Json(event)) } else { Either::That(Status(Json(event))) })
+fn answer(event: Ordered<FailoverEvent>) -> Either<Either<Json<FailoverPlan>, Event>, Accepted<Placed>> {
+    told(event.map(|event| {
+        let is_done = event.success.is_some();
+        Either::That(if is_done { Either::This(Json(event)) } else { Either::That(Status(Json(event))) })
+    }))
 }

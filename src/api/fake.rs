@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::control::{ControlError, ControlPlane, Definition, ErrorKind, Happened, Publish, Read, ReadAnswer};
+use super::control::{
+    About, ControlError, ControlPlane, Definition, ErrorKind, Happened, Ordered, Publish, Read, ReadAnswer, Silent,
+};
 use super::exposition::Page;
 use super::wire::*;
 use crate::config::ApiConfig;
@@ -181,6 +183,10 @@ fn swap(state: &mut State, stage: Option<String>, content: RevisionStage, by: &s
 }
 
 impl ControlPlane for Fake {
+    fn silent(&self, _: &About, _: Option<Duration>) -> Vec<Silent> {
+        Vec::new()
+    }
+
     fn status(&self) -> Result<Status, ControlError> {
         Ok(Status {
             version: "0.0.0".into(),
@@ -209,7 +215,7 @@ impl ControlPlane for Fake {
         let id = id.unwrap_or("link-1");
         if !definition.contains_key("topics") {
             let help = "write \"topics\": [\"a-topic\"]".to_owned();
-            let fault = Fault { path: "$".into(), message: "\"topics\" is missing".into(), help };
+            let fault = Fault { path: "$".into(), message: "\"topics\" is missing".into(), help, ..Fault::default() };
             return Err(ControlError::faults(vec![fault]));
         }
         let stored = LinkDefinition {
@@ -236,8 +242,8 @@ impl ControlPlane for Fake {
         self.link(id)
     }
 
-    fn delete(&self, id: &str, _: Option<u64>, _: &str) -> Result<(), ControlError> {
-        self.state().defined.remove(id).map(drop).ok_or_else(|| not_found("link", id))
+    fn delete(&self, id: &str, _: Option<u64>, _: &str) -> Result<Ordered<()>, ControlError> {
+        self.state().defined.remove(id).map(|_| Ordered::Done(())).ok_or_else(|| not_found("link", id))
     }
 
     fn definition(&self, id: &str) -> Result<LinkDefinition, ControlError> {
@@ -248,10 +254,10 @@ impl ControlPlane for Fake {
         Err(ControlError::new(ErrorKind::Invalid, "plugin-refused", "not a component", "build one"))
     }
 
-    fn throttle(&self, id: &str, rate: Option<Option<u64>>, by: &str) -> Result<Throttle, ControlError> {
+    fn throttle(&self, id: &str, rate: Option<Option<u64>>, by: &str) -> Result<Ordered<Throttle>, ControlError> {
         known("link", id, "orders")?;
         let (throttle_rate_bytes_per_sec, set_by) = (rate.flatten(), rate.map(|_| by.to_owned()));
-        Ok(Throttle { throttle_rate_bytes_per_sec, set_by, ..Throttle::default() })
+        Ok(Ordered::Done(Throttle { throttle_rate_bytes_per_sec, set_by, ..Throttle::default() }))
     }
 
     fn reload(&self) -> Result<Reloaded, ControlError> {
@@ -267,14 +273,14 @@ impl ControlPlane for Fake {
         known("link", id, "orders").map(|()| link(state.active))
     }
 
-    fn steer(&self, id: &str, transition: LinkTransition) -> Result<Link, ControlError> {
+    fn steer(&self, id: &str, transition: LinkTransition, _: &str) -> Result<Ordered<Link>, ControlError> {
         known("link", id, "orders")?;
         let mut state = self.state();
         if transition == LinkTransition::Resume && !state.active {
             return Err(ControlError::new(ErrorKind::Conflict, "not-paused", "the link is stopped", "start it"));
         }
         state.active = matches!(transition, LinkTransition::Start | LinkTransition::Resume);
-        Ok(link(state.active))
+        Ok(Ordered::Done(link(state.active)))
     }
 
     fn upgrade(&self, link: &str, dry_run: bool, _by: &str) -> Result<Upgrade, ControlError> {
@@ -283,26 +289,14 @@ impl ControlPlane for Fake {
         Ok(Upgrade { link: link.to_owned(), from: 1, to: 2, dry_run, daemons })
     }
 
-    fn relane(&self, link: &str, lanes: u32, _by: &str) -> Result<Relaned, ControlError> {
+    fn relane(&self, link: &str, lanes: u32, _by: &str) -> Result<Ordered<Relaned>, ControlError> {
         self.link(link)?;
-        Ok(Relaned { link: link.to_owned(), from: 4, to: lanes, done: lanes < 100 })
+        Ok(Ordered::Done(Relaned { link: link.to_owned(), from: 4, to: lanes, done: lanes < 100 }))
     }
 
-    fn reset(&self, link: &str, request: &ResetRequest, by: &str) -> Result<Reset, ControlError> {
+    fn reset(&self, link: &str, request: &ResetRequest, by: &str) -> Result<Ordered<Reset>, ControlError> {
         self.link(link)?;
-        let to = match request.to {
-            ResetPlace::Offset(offset) => offset,
-            ResetPlace::End(_) => 0,
-        };
-        let partition = request.partition.unwrap_or(0);
-        let moved = MovedPartition { topic: request.topic.clone(), partition, from: Some(7), to };
-        Ok(Reset {
-            time: Time(0),
-            by: by.to_owned(),
-            because: Some("records were lost (data-lost)".to_owned()),
-            state_forgotten: request.forget_state,
-            partitions: vec![moved],
-        })
+        Ok(Ordered::Done(shapes::reset(request, by)))
     }
 
     fn resets(&self, link: &str) -> Result<Vec<Reset>, ControlError> {
@@ -312,31 +306,32 @@ impl ControlPlane for Fake {
             to: ResetPlace::Offset(9),
             forget_state: false,
         };
-        Ok(vec![self.reset(link, &request, "ann")?])
+        self.link(link)?;
+        Ok(vec![shapes::reset(&request, "ann")])
     }
 
-    fn fail_over(&self, link: &str, drain: Option<Duration>, by: &str) -> Result<FailoverEvent, ControlError> {
+    fn fail_over(&self, link: &str, drain: Option<Duration>, by: &str) -> Result<Ordered<FailoverEvent>, ControlError> {
         self.link(link)?;
         let warnings = drain.map(|drain| format!("waited for {} s", drain.as_secs())).into_iter().collect();
-        Ok(FailoverEvent { by: by.to_owned(), warnings, ..shapes::failover(FailoverType::Failover) })
+        Ok(Ordered::Done(FailoverEvent { by: by.to_owned(), warnings, ..shapes::failover(FailoverType::Failover) }))
     }
 
     fn plan_failover(&self, link: &str, _: Option<Duration>) -> Result<FailoverPlan, ControlError> {
         self.link(link).map(|_| shapes::failover_plan(FailoverType::Failover))
     }
 
-    fn fail_back(&self, link: &str, by: &str) -> Result<FailoverEvent, ControlError> {
+    fn fail_back(&self, link: &str, by: &str) -> Result<Ordered<FailoverEvent>, ControlError> {
         self.link(link)?;
         let under_way = shapes::failover(FailoverType::Failback);
         let phase = Some(FailoverPhase::Returning);
-        Ok(FailoverEvent { by: by.to_owned(), success: None, phase, ..under_way })
+        Ok(Ordered::Done(FailoverEvent { by: by.to_owned(), success: None, phase, ..under_way }))
     }
 
     fn plan_failback(&self, link: &str) -> Result<FailoverPlan, ControlError> {
         self.link(link).map(|_| shapes::failover_plan(FailoverType::Failback))
     }
 
-    fn call_off_failback(&self, link: &str) -> Result<FailoverEvent, ControlError> {
+    fn call_off_failback(&self, link: &str, _: &str) -> Result<Ordered<FailoverEvent>, ControlError> {
         self.link(link)?;
         Err(ControlError::new(ErrorKind::Conflict, "not-failing-back", "it is not failing back", ""))
     }

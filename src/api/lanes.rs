@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::{Caller, Claimed};
-use super::reply::Answer;
+use super::reply::{Answer, Told, told};
 use super::server::{Api, By, Params, Segments, Sent};
 use super::wire::{RelaneRequest, Relaned, Upgrade};
 
@@ -35,7 +35,7 @@ pub(super) async fn relane(
     Segments(link): Segments<String>,
     by: By,
     Sent(request): Sent<RelaneRequest>,
-) -> Answer<Relaned> {
+) -> Told<Json<Relaned>> {
     let by = by.name();
-    api.ask(move |control| control.relane(&link, request.lanes, &by)).await.map(Json)
+    api.ask(move |control| control.relane(&link, request.lanes, &by)).await.map(|done| told(done.map(Json)))
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::control::{ControlError, ControlPlane, ErrorKind, Read};
 use super::error::ApiError;
+use super::in_time::WAIT_MS_MAX;
 use super::reply::Page;
 use super::server::{Api, Params, Segments};
 use super::wire::{Letter, PartitionStatus, ReadFrom, Record};
@@ -31,6 +32,10 @@ pub(super) struct ListParams {
     /// At most so many; 100 without it.
     #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<usize>,
+    /// How long to wait for a cluster that does not answer, in milliseconds; half a second without it.
+    #[schemars(range(max = WAIT_MS_MAX))]
+    #[expect(dead_code, reason = "what stands before the handler reads it")]
+    wait_ms: Option<u64>,
 }
 
 /// Where a page begins.

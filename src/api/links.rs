@@ -5,8 +5,9 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::control::Ordered;
 use super::error::ApiError;
-use super::reply::{Accepted, Answer, Either, Page, Status, Versioned};
+use super::reply::{Accepted, Answer, Either, Page, Status, Told, Versioned, told};
 use super::server::{Api, By, NoBody, Params, Segments, Sent};
 use super::wire::{
     Checkpoint, Lane, Link, LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Plan, Reset, ResetRequest, Throttle,
@@ -46,25 +47,29 @@ pub(super) async fn show(State(api): State<Api>, Segments(link): Segments<String
 /// A link that is where it should be, or on its way.
 type Steered = Result<Either<Versioned, Accepted<Versioned>>, ApiError>;
 
-pub(super) async fn start(State(api): State<Api>, Segments(link): Segments<String>, _: By, _: NoBody) -> Steered {
-    steer(api, link, LinkTransition::Start).await
+pub(super) async fn start(State(api): State<Api>, Segments(link): Segments<String>, by: By, _: NoBody) -> Steered {
+    steer(api, link, LinkTransition::Start, by).await
 }
 
-pub(super) async fn stop(State(api): State<Api>, Segments(link): Segments<String>, _: By, _: NoBody) -> Steered {
-    steer(api, link, LinkTransition::Stop).await
+pub(super) async fn stop(State(api): State<Api>, Segments(link): Segments<String>, by: By, _: NoBody) -> Steered {
+    steer(api, link, LinkTransition::Stop, by).await
 }
 
-pub(super) async fn pause(State(api): State<Api>, Segments(link): Segments<String>, _: By, _: NoBody) -> Steered {
-    steer(api, link, LinkTransition::Pause).await
+pub(super) async fn pause(State(api): State<Api>, Segments(link): Segments<String>, by: By, _: NoBody) -> Steered {
+    steer(api, link, LinkTransition::Pause, by).await
 }
 
-pub(super) async fn resume(State(api): State<Api>, Segments(link): Segments<String>, _: By, _: NoBody) -> Steered {
-    steer(api, link, LinkTransition::Resume).await
+pub(super) async fn resume(State(api): State<Api>, Segments(link): Segments<String>, by: By, _: NoBody) -> Steered {
+    steer(api, link, LinkTransition::Resume, by).await
 }
 
 /// 200 when the link is where the transition leads, 202 while it is on its way.
-async fn steer(api: Api, link: String, transition: LinkTransition) -> Steered {
-    let link = api.ask(move |control| control.steer(&link, transition)).await?;
+async fn steer(api: Api, link: String, transition: LinkTransition, by: By) -> Steered {
+    let by = by.name();
+    let link = match api.ask(move |control| control.steer(&link, transition, &by)).await? {
+        Ordered::Done(link) => link,
+        Ordered::Pending(link) => return Ok(Either::That(Status(Versioned(*link)))),
+    };
     let under_way = match transition {
         LinkTransition::Pause => link.status != LinkStatus::Paused,
         LinkTransition::Stop => link.status != LinkStatus::Stopped,
@@ -79,14 +84,18 @@ pub(super) async fn throttle(
     Segments(link): Segments<String>,
     by: By,
     Sent(request): Sent<ThrottleRequest>,
-) -> Answer<Throttle> {
+) -> Told<Json<Throttle>> {
     let (rate, by) = (request.throttle_rate_bytes_per_sec, by.name());
-    api.ask(move |control| control.throttle(&link, Some(rate), &by)).await.map(Json)
+    api.ask(move |control| control.throttle(&link, Some(rate), &by)).await.map(|done| told(done.map(Json)))
 }
 
-pub(super) async fn unthrottle(State(api): State<Api>, Segments(link): Segments<String>, by: By) -> Answer<Throttle> {
+pub(super) async fn unthrottle(
+    State(api): State<Api>,
+    Segments(link): Segments<String>,
+    by: By,
+) -> Told<Json<Throttle>> {
     let by = by.name();
-    api.ask(move |control| control.throttle(&link, None, &by)).await.map(Json)
+    api.ask(move |control| control.throttle(&link, None, &by)).await.map(|done| told(done.map(Json)))
 }
 
 pub(super) async fn metrics(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<LinkMetrics> {
@@ -106,9 +115,9 @@ pub(super) async fn reset(
     Segments(link): Segments<String>,
     by: By,
     Sent(request): Sent<ResetRequest>,
-) -> Answer<Reset> {
+) -> Told<Json<Reset>> {
     let by = by.name();
-    api.ask(move |control| control.reset(&link, &request, &by)).await.map(Json)
+    api.ask(move |control| control.reset(&link, &request, &by)).await.map(|done| told(done.map(Json)))
 }
 
 pub(super) async fn resets(State(api): State<Api>, Segments(link): Segments<String>) -> Answer<Vec<Reset>> {

@@ -1,7 +1,7 @@
 //! The REST API: what a person, a script or the `tidegate` command asks of a running daemon.
 //!
 //! Reading order: [`wire`] has every shape that crosses the wire, [`control`] is the trait that the daemon implements,
-//! `routes` has all paths with the role that each needs, `access` says who has which role, `listen` takes connections, `server` has what handlers take (`if_match` reads one header of it) and `reply` what they
+//! `routes` has all paths with the role that each needs, `access` says who has which role, `listen` takes connections, `in_time` has reads answered whatever clusters do, `server` has what handlers take (`if_match` reads one header of it) and `reply` what they
 //! answer, `document` reads JSON; `describe` makes of both what `openapi` says of each path. Then a file for each family of paths: `links`, `revisions`, `verification`, `topics`,
 //! `records` (with `produce`, which divides a body among partitions), `daemon`, `metrics` (with [`exposition`], which writes them for Prometheus). `error` makes problem documents.
 //!
@@ -10,6 +10,7 @@
 //! - A number that is not known is null, never 0.
 //! - Every answer from status 400 on is a [`wire::Problem`], unknown paths and methods included.
 //! - Nothing is answered before it is known who asks, and whether they may.
+//! - No read waits for a cluster that does not answer.
 //! - Handlers never block: whatever asks the daemon, decodes or encodes records runs on tokio's threads for blocking work.
 //! - What a produce request holds is checked as a whole before any of it is written.
 
@@ -27,6 +28,7 @@ mod failover;
 pub(crate) mod fake;
 mod groups;
 mod if_match;
+mod in_time;
 mod lanes;
 mod letters;
 mod links;

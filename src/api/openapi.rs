@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 
+use axum::http::Method;
 use serde_json::{Map, Value, json};
 
 use super::control::ErrorKind;
@@ -76,6 +77,9 @@ fn operation(route: &Route, shapes: &mut Shapes) -> Value {
     if route.path.contains("{link}/") {
         // The definition of the link cannot be used.
         operation.fails(&[ErrorKind::Conflict.status().as_u16()]);
+    }
+    if route.method == Method::GET && route.needs != Needs::Nothing {
+        operation.may_be_unheard(route.asks);
     }
     let mut described = operation.describe();
     described.insert("summary".to_owned(), route.says.into());

@@ -73,7 +73,8 @@ pub(super) struct ReadParams {
     /// About so many bytes of records; 1 MiB without it. One record is read even if it is larger.
     #[schemars(range(min = 1, max = BYTES_MAX))]
     max_bytes: Option<usize>,
-    /// How long to wait for a record if there is none, in milliseconds; not at all without it.
+    /// How long to wait for a record if there is none, in milliseconds; not at all without it. A cluster that does not answer is waited for as long, and for
+    /// half a second without it.
     #[schemars(range(max = WAIT_MS_MAX))]
     wait_ms: Option<u64>,
 }

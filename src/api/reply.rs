@@ -5,6 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use bytes::Bytes;
 
+use super::control::Ordered;
 use super::error::ApiError;
 use super::exposition::Format;
 use super::wire::Link;
@@ -50,6 +51,17 @@ impl<A: IntoResponse, B: IntoResponse> IntoResponse for Either<A, B> {
     }
 }
 
+/// What an order has done: as it says; or 202 and the link, while the order is kept until its cluster answers.
+pub(super) type Told<R> = Result<Either<R, Accepted<Placed>>, ApiError>;
+
+/// The answer to an order.
+pub(super) fn told<R>(ordered: Ordered<R>) -> Either<R, Accepted<Placed>> {
+    match ordered {
+        Ordered::Done(done) => Either::This(done),
+        Ordered::Pending(link) => Either::That(Status(Placed(*link))),
+    }
+}
+
 /// A link, and under `ETag` the version of its definition if it has one.
 pub(super) struct Versioned(pub(super) Link);
 
@@ -60,7 +72,7 @@ impl IntoResponse for Versioned {
     }
 }
 
-/// A link that was made, and under `Location` where it is.
+/// A link that was made or will be changed, and under `Location` where it is.
 pub(super) struct Placed(pub(super) Link);
 
 impl IntoResponse for Placed {

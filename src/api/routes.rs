@@ -21,6 +21,7 @@ use super::access::{Gate, guard};
 use super::control::ErrorKind::{self, Conflict, Invalid, Malformed};
 use super::describe::{Described, Operation};
 use super::error::ApiError;
+use super::in_time::{Edge, in_time};
 use super::server::Api;
 use super::{
     daemon, definitions, events, failover, groups, lanes, letters, links, metrics, records, revisions, stages, topics,
@@ -64,6 +65,8 @@ pub(super) struct Route {
     pub(super) fails: &'static [ErrorKind],
     /// What its handler takes and answers.
     pub(super) describe: fn(&mut Operation<'_>),
+    /// Whether it needs a cluster to answer. Others show what is known.
+    pub(super) asks: bool,
     /// The path of the handler in the program.
     name: &'static str,
     handler: MethodRouter<Api>,
@@ -73,6 +76,11 @@ impl Route {
     /// Say how it may fail beside what its handler takes.
     fn or(self, fails: &'static [ErrorKind]) -> Self {
         Self { fails, ..self }
+    }
+
+    /// Say that it needs a cluster to answer.
+    fn asks(self) -> Self {
+        Self { asks: true, ..self }
     }
 
     /// The family of paths that it belongs to.
@@ -95,7 +103,7 @@ fn route<H: Described<D>, D>(
     handler: MethodRouter<Api>,
 ) -> Route {
     let name = std::any::type_name::<H>();
-    Route { method, path: path.into(), needs, says, fails: &[], describe: H::describe, name, handler }
+    Route { method, path: path.into(), needs, says, fails: &[], describe: H::describe, asks: false, name, handler }
 }
 
 fn get<H, T, D>(needs: Needs, path: impl Into<String>, handler: H, says: &'static str) -> Route
@@ -161,12 +169,14 @@ pub(super) fn routes() -> Vec<Route> {
         post(OPERATE, link("/resume"), links::resume, "Resume a link that is paused").or(&[Conflict]),
         get(READ, link("/metrics"), links::metrics, "What a link has done and how fast, with all partitions"),
         get(READ, link("/health"), links::health, "How a link is"),
-        get(READ, link("/plan"), links::plan, "What would be made or changed at the target if the link ran now"),
+        get(READ, link("/plan"), links::plan, "What would be made or changed at the target if the link ran now").asks(),
         get(READ, link("/events"), events::list, "What happened to a link lately, or as it happens"),
         get(READ, link("/lanes"), links::lanes, "The lanes of a link"),
         get(READ, link("/checkpoints"), links::checkpoints, "How far a link has come, by source partition"),
-        get(RECORDS, link("/dead-letters"), letters::list, "The records that a link has put aside, and why"),
-        get(READ, link("/groups"), groups::list, "The consumer groups that go along with a link").or(&[Conflict]),
+        get(RECORDS, link("/dead-letters"), letters::list, "The records that a link has put aside, and why").asks(),
+        get(READ, link("/groups"), groups::list, "The consumer groups that go along with a link")
+            .or(&[Conflict])
+            .asks(),
         post(OPERATE, link("/groups/sync"), groups::sync, "Move consumer groups").or(&[Conflict, Invalid]),
         get(READ, link("/resets"), links::resets, "Where people have said that a link goes on"),
         post(OPERATE, link("/resets"), links::reset, "Say where partitions of a link go on").or(&[Conflict, Invalid]),
@@ -176,7 +186,7 @@ pub(super) fn routes() -> Vec<Route> {
         delete(OPERATE, link("/failback"), failover::call_off, "Leave the target in the source's place after all")
             .or(&[Conflict]),
         get(READ, link("/failovers"), failover::list, "The failovers and failbacks of a link"),
-        get(READ, link("/failovers/{event}"), failover::show, "One of them, with all partitions"),
+        get(READ, link("/failovers/{event}"), failover::show, "One of them, with all partitions").asks(),
         post(ADMIN, link("/upgrade"), lanes::upgrade, "Raise the layout of a link to the newest one").or(&[Conflict]),
         post(OPERATE, link("/relane"), lanes::relane, "Have a link run with so many lanes").or(&[Conflict, Invalid]),
         get(OPERATE, link("/verification"), verification::show, "The last verification of a link"),
@@ -190,10 +200,10 @@ pub(super) fn routes() -> Vec<Route> {
             .or(&[Conflict, Invalid]),
         post(ADMIN, link("/stages/{stage}/revisions"), revisions::publish, "Replace the plugin of a stage")
             .or(&[Conflict, Invalid]),
-        get(READ, topic(""), topics::list, "The topics of a cluster"),
+        get(READ, topic(""), topics::list, "The topics of a cluster").asks(),
         post(ADMIN, topic(""), topics::create, "Make a topic").or(&[Conflict, Invalid]),
-        get(READ, topic("/{topic}"), topics::show, "A topic with its partitions").or(&[Invalid]),
-        get(RECORDS, topic("/{topic}/records"), records::read, "Read a partition").or(&[Invalid]),
+        get(READ, topic("/{topic}"), topics::show, "A topic with its partitions").or(&[Invalid]).asks(),
+        get(RECORDS, topic("/{topic}/records"), records::read, "Read a partition").or(&[Invalid]).asks(),
         post(RECORDS, topic("/{topic}/records"), records::produce, "Append records to a topic")
             .or(&[Conflict, Invalid]),
     ]
@@ -226,7 +236,7 @@ pub(super) fn router(api: Api) -> Router {
     let mut needs = HashMap::new();
     let mut router = Router::new();
     for route in routes() {
-        router = router.route(&route.path, route.handler);
+        router = router.route(&route.path, bounded(&api, &route));
         needs.insert((route.method, route.path), route.needs);
     }
     let gate = Gate { access: api.access(), needs: Arc::new(needs) };
@@ -235,6 +245,16 @@ pub(super) fn router(api: Api) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(gate, guard))
         .with_state(api)
+}
+
+/// The handler of a route. None that only looks waits for clusters.
+fn bounded(api: &Api, route: &Route) -> MethodRouter<Api> {
+    let handler = route.handler.clone();
+    // Who asks whether the process lives is to hear that whatever else is wrong.
+    if route.method != Method::GET || route.needs == Needs::Nothing {
+        return handler;
+    }
+    handler.route_layer(middleware::from_fn_with_state(Edge { api: api.clone(), asks: route.asks }, in_time))
 }
 
 async fn no_such_path(uri: Uri) -> ApiError {

@@ -20,9 +20,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::access::{Access, Caller, Claimed};
-use super::control::{ControlError, ControlPlane};
+use super::control::{About, ControlError, ControlPlane, Silent};
 use super::document;
 use super::error::ApiError;
+use super::in_time::{self, Seats};
 use crate::config::ApiLimits;
 
 pub use crate::model::limits::COMPONENT_BYTES_MAX;
@@ -48,11 +49,22 @@ pub(super) struct Api {
     access: Arc<Access>,
     ending: watch::Receiver<bool>,
     keyless_turn: Arc<AtomicU32>,
+    seats: Arc<Seats>,
 }
 
 impl Api {
     pub(super) fn new(control: Arc<dyn ControlPlane>, access: Arc<Access>, ending: watch::Receiver<bool>) -> Self {
-        Self { control, access, ending, keyless_turn: Arc::default() }
+        Self { control, access, ending, keyless_turn: Arc::default(), seats: Arc::default() }
+    }
+
+    /// Where reads that ask clusters wait.
+    pub(super) fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    /// The clusters that say nothing now: see [`ControlPlane::silent`].
+    pub(super) fn silent(&self, about: &About, probe: Option<Duration>) -> Vec<Silent> {
+        self.control.silent(about, probe)
     }
 
     /// Who may use it.
@@ -75,10 +87,13 @@ impl Api {
         T: Send + 'static,
         F: FnOnce(&dyn ControlPlane) -> Result<T, ApiError> + Send + 'static,
     {
-        let control = self.control.clone();
-        tokio::task::spawn_blocking(move || work(control.as_ref()))
-            .await
-            .unwrap_or_else(|_panic| Err(ApiError::internal()))
+        let (control, seat) = (self.control.clone(), in_time::seat().await);
+        let work = move || {
+            // It is free when this thread is, however long ago the caller was answered.
+            let _seat = seat;
+            work(control.as_ref())
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_panic| Err(ApiError::internal()))
     }
 
     /// Turns true when the server shuts down; and changes when certificates or tokens do: who was let in may not be let in any more.

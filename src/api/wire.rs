@@ -31,8 +31,8 @@ pub use lanes::{KnownLayout, RelaneProgress, RelaneRequest, Relaned, Upgrade};
 pub use letter::{Letter, LetterReason};
 pub use link::{
     CallTimes, Checkpoint, Event, HealthStatus, HealthSummary, Lane, LanePartition, LaneState, Latency, Link,
-    LinkCounters, LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics, Place,
-    Stage, Trouble,
+    LinkCounters, LinkHealth, LinkMetrics, LinkStatus, LinkTransition, Lost, MetricsSummary, PartitionMetrics,
+    PendingOrder, Place, Stage, Trouble,
 };
 pub use plan::{Notice, Plan, PlannedAcl, PlannedAction, PlannedSetting, PlannedTopic};
 pub use problem::{CODES, Fault, Problem};

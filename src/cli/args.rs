@@ -207,6 +207,27 @@ pub struct LinkArgs {
     pub remote: Remote,
 }
 
+/// Whether a command waits for an order that is kept.
+#[derive(Args, Debug)]
+pub struct Waiting {
+    /// Wait until the order was carried out. Where a cluster does not answer, the daemon accepts an order and keeps it until it does.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `link start`, `stop`, `pause` and `resume`.
+#[derive(Args, Debug)]
+pub struct SteerArgs {
+    /// The link.
+    pub link: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub waiting: Waiting,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
+}
+
 /// `link reset`.
 #[derive(Args, Debug)]
 pub struct ResetArgs {
@@ -227,6 +248,9 @@ pub struct ResetArgs {
     /// Have stages forget what they remember of these partitions: a plugin that has seen a record may drop it the second time.
     #[arg(long)]
     pub forget_state: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub waiting: Waiting,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub remote: Remote,

@@ -12,7 +12,7 @@ use ureq::http::{HeaderValue, header};
 use super::args::address::Address;
 use super::failure::Failure;
 use super::identity;
-use crate::api::wire::Problem;
+use crate::api::wire::{Link, Problem};
 
 /// A daemon that does not take a connection in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,7 +48,8 @@ impl From<RequestError> for Failure {
             RequestError::Refused(problem) => {
                 let faults = problem.errors.iter().map(|fault| {
                     let help = if fault.help.is_empty() { String::new() } else { format!(" ({})", fault.help) };
-                    format!("\n  {}: {}{help}", fault.path, fault.message)
+                    let place = if fault.place.is_empty() { String::new() } else { format!("{}: ", fault.place) };
+                    format!("\n  {place}{}: {}{help}", fault.path, fault.message)
                 });
                 let message = if problem.errors.len() == 1 { "it has an error".to_owned() } else { problem.detail };
                 match faults.collect::<String>() {
@@ -115,16 +116,16 @@ impl Client {
         self.answer(self.known(self.agent.delete(self.url(path))).call())
     }
 
-    /// DELETE of something that has a version, if it has that one, without an answer.
+    /// DELETE of a link that has a version, if it has that one. The link, if the daemon keeps the order.
     pub(super) fn delete_version(
         &self,
         path: &[&str],
         query: Query<'_>,
         version: Option<u64>,
-    ) -> Result<(), RequestError> {
+    ) -> Result<Option<Link>, RequestError> {
         let request =
             self.known(self.agent.delete(self.url(path))).query_pairs(query.iter().map(|(name, value)| (*name, value)));
-        self.answer::<Option<()>>(if_match(request, version).call()).map(drop)
+        self.answer(if_match(request, version).call())
     }
 
     /// PUT of something that has a version, if it has that one.

@@ -14,6 +14,7 @@ use super::args::{LinkArgs, Remote};
 use super::client::Client;
 use super::failure::Failure;
 use super::links::trouble;
+use super::orders::{self, Answered};
 use super::plugins::whoami;
 use super::print_json;
 use super::table::bytes;
@@ -53,7 +54,10 @@ pub(super) fn update(args: &UpdateArgs, out: &mut dyn Write) -> Result<(), Failu
 
 pub(super) fn delete(args: &DeleteArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let client = Client::new(&args.remote.daemon)?;
-    client.delete_version(&["replication", "links", &args.link], &[("by", whoami())], args.if_version)?;
+    let kept = client.delete_version(&["replication", "links", &args.link], &[("by", whoami())], args.if_version)?;
+    if let Some(link) = kept {
+        return orders::kept(&client, &link, &args.waiting, args.remote.json, out);
+    }
     if args.remote.json {
         return print_json(out, &serde_json::json!({ "id": args.link, "deleted": true }));
     }
@@ -80,7 +84,8 @@ pub(super) fn wait(args: &WaitArgs, out: &mut dyn Write) -> Result<(), Failure> 
             Awaited::Stopped => link.status == LinkStatus::Stopped,
             Awaited::CaughtUp => level.is_reached(&client, &link),
         };
-        if is_there {
+        // An order that is kept is still to come.
+        if is_there && link.pending.is_empty() {
             return tell(&link, args.remote.json, out);
         }
         let hopeless = link.status == LinkStatus::Failed && args.status != Awaited::Stopped;
@@ -101,10 +106,14 @@ pub(super) fn throttle(args: &ThrottleArgs, out: &mut dyn Write) -> Result<(), F
     let client = Client::new(&args.remote.daemon)?;
     let (path, query) = (["replication", "links", &args.link, "throttle"], [("by", whoami())]);
     let set = |rate| ThrottleRequest { throttle_rate_bytes_per_sec: rate };
-    let now: Throttle = match args.rate {
+    let answered: Answered<Throttle> = match args.rate {
         Rate::Configured => client.delete(&path)?,
         Rate::None => client.post_json(&path, &query, &set(None))?,
         Rate::Bytes(rate) => client.post_json(&path, &query, &set(Some(rate)))?,
+    };
+    let now = match answered {
+        Answered::Done(now) => now,
+        Answered::Kept(link) => return orders::kept(&client, &link, &args.waiting, args.remote.json, out),
     };
     if args.remote.json {
         return print_json(out, &now);
@@ -182,6 +191,7 @@ fn tell(link: &Link, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
         return print_json(out, link);
     }
     writeln!(out, "{} is {}", link.id, link.status)?;
+    orders::print(link, out)?;
     Ok(trouble(out, &format!("link {}", link.id), link.error.as_ref())?)
 }
 

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
+use super::args::Waiting;
 use super::args::failover::{FailbackArgs, FailoverArgs, FailoversArgs};
 use super::client::Client;
 use super::failure::Failure;
 use super::groups;
+use super::orders::{self, Answered};
 use super::plugins::whoami;
 use super::print_json;
 use super::table::{known, table};
@@ -19,8 +21,23 @@ pub(super) fn fail_over(args: &FailoverArgs, out: &mut dyn Write) -> Result<(), 
     if args.dry_run {
         return plan(&client, &path, query, args.remote.json, out);
     }
-    let event: FailoverEvent = client.post(&path, &query, "application/json", &[])?;
-    if args.remote.json { print_json(out, &event) } else { Ok(print_event(&event, out)?) }
+    let answered: Answered<FailoverEvent> = client.post(&path, &query, "application/json", &[])?;
+    tell(&client, answered, &args.waiting, args.remote.json, out)
+}
+
+/// What was done, is under way, or is kept.
+fn tell(
+    client: &Client,
+    answered: Answered<FailoverEvent>,
+    waiting: &Waiting,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    match answered {
+        Answered::Done(event) if json => print_json(out, &event),
+        Answered::Done(event) => Ok(print_event(&event, out)?),
+        Answered::Kept(link) => orders::kept(client, &link, waiting, json, out),
+    }
 }
 
 pub(super) fn fail_back(args: &FailbackArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -29,12 +46,12 @@ pub(super) fn fail_back(args: &FailbackArgs, out: &mut dyn Write) -> Result<(), 
     if args.dry_run {
         return plan(&client, &path, vec![("by", whoami())], args.remote.json, out);
     }
-    let event: FailoverEvent = if args.call_off {
+    let answered: Answered<FailoverEvent> = if args.call_off {
         client.delete(&path)?
     } else {
         client.post(&path, &[("by", whoami())], "application/json", &[])?
     };
-    if args.remote.json { print_json(out, &event) } else { Ok(print_event(&event, out)?) }
+    tell(&client, answered, &args.waiting, args.remote.json, out)
 }
 
 pub(super) fn list(args: &FailoversArgs, out: &mut dyn Write) -> Result<(), Failure> {

@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use super::args::Remote;
+use super::args::{Remote, Waiting};
 use super::client::Client;
 use super::failure::Failure;
+use super::orders::{self, Answered};
 use super::plugins::whoami;
 use super::print_json;
 use super::table::known;
@@ -35,6 +36,9 @@ pub struct RelaneArgs {
     pub lanes: u32,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub waiting: Waiting,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub remote: Remote,
 }
 
@@ -58,7 +62,10 @@ pub(super) fn upgrade(args: &UpgradeArgs, out: &mut dyn Write) -> Result<(), Fai
 pub(super) fn relane(args: &RelaneArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, "relane"];
-    let done: Relaned = client.post_json(&path, &[("by", whoami())], &RelaneRequest { lanes: args.lanes })?;
+    let done = match client.post_json(&path, &[("by", whoami())], &RelaneRequest { lanes: args.lanes })? {
+        Answered::<Relaned>::Done(done) => done,
+        Answered::Kept(link) => return orders::kept(&client, &link, &args.waiting, args.remote.json, out),
+    };
     if args.remote.json {
         return print_json(out, &done);
     }

@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 
 use super::args::link::LinkCommand;
-use super::args::{LinkArgs, Remote};
+use super::args::{LinkArgs, Remote, SteerArgs};
 use super::client::{Client, RequestError};
 use super::failure::Failure;
+use super::plugins::whoami;
 use super::table::{bytes, field, known, line, milliseconds, table};
-use super::{checkpoints, definitions, events, failover, lanes, plan, print_json, reset, stage};
+use super::{checkpoints, definitions, events, failover, lanes, orders, plan, print_json, reset, stage};
 use crate::api::wire::{GroupRound, Lane, Latency, Link, LinkStatus, LinkTransition, RevisionBuiltins, Stage, Trouble};
 
 /// The longest filter or transform that is shown; `--json` has all of it.
@@ -57,6 +58,7 @@ fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
                 link.id.clone(),
                 line(&link.name, NAME_CHARS_MAX),
                 link.status.to_string(),
+                link.health.status.to_string(),
                 link.source.clone(),
                 link.target.clone(),
                 known(link.revision),
@@ -66,7 +68,7 @@ fn list(remote: &Remote, out: &mut dyn Write) -> Result<(), Failure> {
             ]
         })
         .collect();
-    table(out, ["link", "name", "status", "from", "to", "revision", "out", "rate", "lag"], &rows)?;
+    table(out, ["link", "name", "status", "health", "from", "to", "revision", "out", "rate", "lag"], &rows)?;
     links.iter().try_for_each(|link| trouble(out, &format!("link {}", link.id), link.error.as_ref()))?;
     Ok(())
 }
@@ -94,10 +96,13 @@ fn show(args: &LinkArgs, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(print(&link, out)?)
 }
 
-fn steer(args: &LinkArgs, transition: LinkTransition, out: &mut dyn Write) -> Result<(), Failure> {
+fn steer(args: &SteerArgs, transition: LinkTransition, out: &mut dyn Write) -> Result<(), Failure> {
     let client = Client::new(&args.remote.daemon)?;
     let path = ["replication", "links", &args.link, transition.word()];
-    let link: Link = client.post(&path, &[], "application/json", b"")?;
+    let link: Link = client.post(&path, &[("by", whoami())], "application/json", b"")?;
+    if !link.pending.is_empty() {
+        return orders::kept(&client, &link, &args.waiting, args.remote.json, out);
+    }
     let wants_to_run = matches!(transition, LinkTransition::Start | LinkTransition::Resume);
     let failed = link.error.as_ref().filter(|_| wants_to_run && link.status == LinkStatus::Failed);
     if args.remote.json {
@@ -137,6 +142,7 @@ fn print(link: &Link, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(out, "  to        {} ({}){prefix}", link.target, up(link.health.target_cluster_reachable))?;
     writeln!(out, "  health    {}", link.health.status)?;
+    link.pending.iter().try_for_each(|pending| writeln!(out, "  pending   {}", orders::line(pending)))?;
     writeln!(out, "  revision  {}", known(link.revision))?;
     let RevisionBuiltins { filter, transform } = &link.builtins;
     for (title, value) in [("filter", filter), ("transform", transform)] {

@@ -1,7 +1,7 @@
 //! The command line: the daemon itself (`run`, `check`, `import`, `plugin inspect`), and a client of its REST API (all else).
 //!
 //! Reading order: [`args`] has every command and flag; `client` speaks HTTP, `identity` says who we are; then a file for each family of commands: `local` (with `log`), `import`,
-//! `status`, `links` (with `stage`, `events`, `checkpoints` and `failover`), `topics`, `produce`, `consume`, `dlq`, `groups`, `plugins`, `verify`, `token`, `top`, `manual`. `failure` says
+//! `status`, `links` (with `stage`, `events`, `checkpoints`, `failover` and `orders`), `topics`, `produce`, `consume`, `dlq`, `groups`, `plugins`, `verify`, `token`, `top`, `manual`. `failure` says
 //! how commands fail, `table` lays out text, `screen` keeps what comes from outside from steering the terminal, `limits` says what a plugin may use.
 //!
 //! Invariants
@@ -27,6 +27,7 @@ mod links;
 mod local;
 mod log;
 mod manual;
+mod orders;
 mod plan;
 mod plugins;
 mod produce;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::args::ResetArgs;
 use super::client::Client;
 use super::failure::Failure;
+use super::orders::{self, Answered};
 use super::plugins::whoami;
 use super::print_json;
 use super::table::{known, table};
@@ -18,7 +19,10 @@ pub(super) fn reset(args: &ResetArgs, out: &mut dyn Write) -> Result<(), Failure
         return if args.remote.json { print_json(out, &resets) } else { Ok(print_all(&resets, out)?) };
     };
     let request = ResetRequest { topic: topic.clone(), partition: args.partition, to, forget_state: args.forget_state };
-    let done: Reset = client.post_json(&path, &[("by", whoami())], &request)?;
+    let done = match client.post_json(&path, &[("by", whoami())], &request)? {
+        Answered::<Reset>::Done(done) => done,
+        Answered::Kept(link) => return orders::kept(&client, &link, &args.waiting, args.remote.json, out),
+    };
     if args.remote.json { print_json(out, &done) } else { Ok(print_all(&[done], out)?) }
 }
 

@@ -3,28 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::definitions::{settle, wrong_state};
+use super::orders::{Done, Order};
 use super::view::{self, Said, View};
 use super::world::{Hosted, ManagedBy, RunningCluster, Trouble};
-use super::{Daemon, lifecycle, lock, verification};
+use super::{Daemon, verification};
 use crate::api::control::{
-    ControlError, ControlPlane, Definition, ErrorKind, Fault, Happened, Publish, Read, ReadAnswer,
+    About, ControlError, ControlPlane, Definition, ErrorKind, Fault, Happened, Ordered, Publish, Read, ReadAnswer,
+    Silent,
 };
 use crate::api::exposition::Page;
 use crate::api::wire;
 use crate::config::{self, ClusterKind, Diagnostic, LinkConfig, Severity, THROTTLE_RATES, Writing, may_write};
-use crate::connector::{Error, poll_or_fail};
+use crate::connector::{Class, Error, poll_or_fail};
 use crate::link::genesis::FAILED_OVER;
-use crate::link::reset::{Reset, ResetError, ResetTo};
 use crate::link::sight::Look;
-use crate::link::supervisor::{LINK_REPLACED, LinkState, NewPlugin, PublishError, VerifyError};
-use crate::link::{Desired, Failure, Link, Publication};
+use crate::link::supervisor::{LinkState, NewPlugin, PublishError, VerifyError};
+use crate::link::{Failure, Link, Publication};
 use crate::model::culprit::Work;
 use crate::model::time::now_ms;
 use crate::model::{Batch, ClusterId, RevisionNumber, TopicPartition};
-
-/// How often a request may meet a change of its link before it is given up.
-const CHANGES_MET_MAX: u32 = 5;
 
 /// How long the records before the end of a partition may take to come.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
@@ -46,7 +43,7 @@ impl Daemon {
         Err(self.unusable(id).unwrap_or(missing))
     }
 
-    fn find_link(&self, id: &str) -> Result<Work<Link>, ControlError> {
+    pub(super) fn find_link(&self, id: &str) -> Result<Work<Link>, ControlError> {
         Ok(self.find_hosted(id)?.link())
     }
 
@@ -79,6 +76,7 @@ impl Daemon {
             target_cluster: self.place_of(&config.target),
         };
         let mut link = View::new(look).link(said);
+        link.pending = self.orders.pending(&link.id);
         self.add_unusable(&mut link);
         link
     }
@@ -89,31 +87,6 @@ impl Daemon {
             _ => Vec::new(),
         };
         wire::ClusterPlace { cluster_id: cluster.to_string(), brokers }
-    }
-
-    /// Have a link do something; `None`: it was just being replaced by what its definition says now.
-    fn steer_once(&self, link: &str, transition: wire::LinkTransition) -> Result<Option<Arc<Hosted>>, ControlError> {
-        let mut hosted = self.find_hosted(link)?;
-        settle(&hosted);
-        let (state, _) = hosted.link().state();
-        let Some(desired) = lifecycle::desired(transition, state) else {
-            let message = format!("link {link} is {}: it cannot {transition}", view::status(state));
-            let remedy = match state {
-                LinkState::FailedOver => format!("`tidegate link failback {link}` gives the source its place back"),
-                _ => format!("`tidegate link start {link}` starts it"),
-            };
-            return Err(wrong_state(message, remedy, state));
-        };
-        if desired == Desired::Running {
-            hosted = self.catch_up(hosted)?;
-        }
-        for one in [Some(hosted.clone()), self.other_way(&hosted)].into_iter().flatten() {
-            match one.link().order(desired) {
-                Err(failure) if failure.code == LINK_REPLACED => return Ok(None),
-                done => done.map_err(failure_error)?,
-            }
-        }
-        Ok(Some(hosted))
     }
 
     fn find_topic(
@@ -146,6 +119,10 @@ impl Daemon {
 }
 
 impl ControlPlane for Daemon {
+    fn silent(&self, about: &About, probe: Option<Duration>) -> Vec<Silent> {
+        self.silent_clusters(about, probe)
+    }
+
     fn status(&self) -> Result<wire::Status, ControlError> {
         let unhosted = self.not_hosted(None).into_iter().map(super::definitions::line);
         let looks: Vec<Look> = self.links().iter().map(|hosted| Link::look(&hosted.link())).collect();
@@ -212,8 +189,8 @@ impl ControlPlane for Daemon {
         self.redefine_link(link, patch, expected, by)
     }
 
-    fn delete(&self, link: &str, expected: Option<u64>, by: &str) -> Result<(), ControlError> {
-        self.delete_link(link, expected, by)
+    fn delete(&self, link: &str, expected: Option<u64>, by: &str) -> Result<Ordered<()>, ControlError> {
+        Ok(self.give_order(link, Order::Delete { expected }, by)?.map(|_| ()))
     }
 
     fn definition(&self, link: &str) -> Result<wire::LinkDefinition, ControlError> {
@@ -224,57 +201,47 @@ impl ControlPlane for Daemon {
         self.store_component(component)
     }
 
-    fn throttle(&self, link: &str, rate: Option<Option<u64>>, by: &str) -> Result<wire::Throttle, ControlError> {
+    fn throttle(
+        &self,
+        link: &str,
+        rate: Option<Option<u64>>,
+        by: &str,
+    ) -> Result<Ordered<wire::Throttle>, ControlError> {
         if let Some(rate) = rate.flatten().filter(|rate| !THROTTLE_RATES.contains(rate)) {
             let (low, high) = THROTTLE_RATES.into_inner();
             return Err(ControlError::faults(vec![Fault {
                 path: "$.throttle_rate_bytes_per_sec".to_owned(),
                 message: format!("{rate} is out of range: write a number from {low} to {high}"),
                 help: "null is as fast as it can".to_owned(),
+                ..Fault::default()
             }]));
         }
-        let found = self.find_link(link)?;
-        found.set_throttle(rate, by).map_err(failure_error)?;
-        let order = found.throttle_order().map_err(failure_error)?;
-        Ok(view::throttle(&found, order.as_ref()))
+        let (is_configured, rate) = (rate.is_none(), rate.flatten());
+        let done = self.give_order(link, Order::Throttle { is_configured, rate }, by)?;
+        taken(done, |done| if let Done::Throttled(throttle) = done { Some(throttle) } else { None })
     }
 
     fn reload(&self) -> Result<wire::Reloaded, ControlError> {
         self.reload_file()
     }
 
-    fn steer(&self, link: &str, transition: wire::LinkTransition) -> Result<wire::Link, ControlError> {
-        if transition == wire::LinkTransition::Start {
-            self.try_again(link)?;
-        }
-        for _ in 0..CHANGES_MET_MAX {
-            match self.steer_once(link, transition)? {
-                Some(hosted) => return Ok(self.view(&hosted)),
-                // Whoever changes it holds this for as long as that takes.
-                None => drop(lock(&self.changing)),
-            }
-        }
-        let message = format!("link {link} is being changed, or the daemon ends");
-        Err(ControlError::new(ErrorKind::Unavailable, LINK_REPLACED, message, "try again in a moment"))
+    fn steer(
+        &self,
+        link: &str,
+        transition: wire::LinkTransition,
+        by: &str,
+    ) -> Result<Ordered<wire::Link>, ControlError> {
+        let done = self.give_order(link, Order::Steer { transition }, by)?;
+        taken(done, |done| if let Done::Steered(link) = done { Some(*link) } else { None })
     }
 
-    fn reset(&self, link: &str, request: &wire::ResetRequest, by: &str) -> Result<wire::Reset, ControlError> {
-        let wanted = Reset {
-            topic: request.topic.as_str().into(),
-            partition: request.partition,
-            to: match request.to {
-                wire::ResetPlace::End(wire::ResetEnd::Earliest) => ResetTo::Earliest,
-                wire::ResetPlace::End(wire::ResetEnd::Latest) => ResetTo::Latest,
-                wire::ResetPlace::Offset(offset) => ResetTo::Offset(offset),
-            },
-            forget_state: request.forget_state,
-            by: by.to_owned(),
-        };
-        self.find_link(link)?.reset(&wanted).map(|done| view::reset(&done)).map_err(reset_error)
+    fn reset(&self, link: &str, request: &wire::ResetRequest, by: &str) -> Result<Ordered<wire::Reset>, ControlError> {
+        let done = self.give_order(link, Order::Reset { request: request.clone() }, by)?;
+        taken(done, |done| if let Done::Reset(reset) = done { Some(reset) } else { None })
     }
 
     fn resets(&self, link: &str) -> Result<Vec<wire::Reset>, ControlError> {
-        let resets = self.find_link(link)?.resets().map_err(failure_error)?;
+        let resets = Link::resets_seen(&self.find_link(link)?).map_err(failure_error)?;
         Ok(resets.iter().map(view::reset).collect())
     }
 
@@ -282,28 +249,36 @@ impl ControlPlane for Daemon {
         super::lanes::upgrade(&*self.find_link(link)?, dry_run, by)
     }
 
-    fn relane(&self, link: &str, lanes: u32, by: &str) -> Result<wire::Relaned, ControlError> {
-        super::lanes::relane(&*self.find_link(link)?, lanes, by)
+    fn relane(&self, link: &str, lanes: u32, by: &str) -> Result<Ordered<wire::Relaned>, ControlError> {
+        super::lanes::check(lanes)?;
+        let done = self.give_order(link, Order::Relane { lanes }, by)?;
+        taken(done, |done| if let Done::Relaned(relaned) = done { Some(relaned) } else { None })
     }
 
-    fn fail_over(&self, link: &str, drain: Option<Duration>, by: &str) -> Result<wire::FailoverEvent, ControlError> {
-        self.fail_link_over(link, drain, by)
+    fn fail_over(
+        &self,
+        link: &str,
+        drain: Option<Duration>,
+        by: &str,
+    ) -> Result<Ordered<wire::FailoverEvent>, ControlError> {
+        let drain_ms = drain.map(|drain| drain.as_millis() as u64);
+        taken(self.give_order(link, Order::FailOver { drain_ms }, by)?, changed_places)
     }
 
     fn plan_failover(&self, link: &str, drain: Option<Duration>) -> Result<wire::FailoverPlan, ControlError> {
         self.plan_link_failover(link, drain)
     }
 
-    fn fail_back(&self, link: &str, by: &str) -> Result<wire::FailoverEvent, ControlError> {
-        self.fail_link_back(link, by)
+    fn fail_back(&self, link: &str, by: &str) -> Result<Ordered<wire::FailoverEvent>, ControlError> {
+        taken(self.give_order(link, Order::FailBack, by)?, changed_places)
     }
 
     fn plan_failback(&self, link: &str) -> Result<wire::FailoverPlan, ControlError> {
         self.plan_link_failback(link)
     }
 
-    fn call_off_failback(&self, link: &str) -> Result<wire::FailoverEvent, ControlError> {
-        self.call_off_link_failback(link)
+    fn call_off_failback(&self, link: &str, by: &str) -> Result<Ordered<wire::FailoverEvent>, ControlError> {
+        taken(self.give_order(link, Order::CallOffFailback, by)?, changed_places)
     }
 
     fn failovers(&self, link: &str) -> Result<Vec<wire::FailoverEvent>, ControlError> {
@@ -398,14 +373,14 @@ impl ControlPlane for Daemon {
 
     fn checkpoints(&self, link: &str) -> Result<Vec<wire::Checkpoint>, ControlError> {
         let found = self.find_link(link)?;
-        let checkpoints = found.checkpoints().map_err(failure_error)?;
-        Ok(view::checkpoints(&Link::look(&found), &checkpoints))
+        let look = Link::look(&found);
+        let checkpoints = Link::checkpoints_seen(&found).map_err(failure_error)?;
+        Ok(view::checkpoints(&look, &checkpoints))
     }
 
     fn revisions(&self, link: &str) -> Result<Vec<wire::Revision>, ControlError> {
         let found = self.find_link(link)?;
-        let history = found.history().map_err(failure_error)?;
-        let starts = found.revision_starts().map_err(failure_error)?;
+        let (history, starts) = Link::revisions_seen(&found).map_err(failure_error)?;
         Ok(view::revisions(&found, &history, &starts))
     }
 
@@ -485,6 +460,19 @@ impl ControlPlane for Daemon {
     }
 }
 
+/// What comes of an order is of the order's kind.
+fn taken<T>(done: Ordered<Done>, of_kind: impl FnOnce(Done) -> Option<T>) -> Result<Ordered<T>, ControlError> {
+    let other = || ControlError::new(ErrorKind::Internal, "internal", "an order was taken for another", "report this");
+    match done.map(of_kind) {
+        Ordered::Done(done) => done.map(Ordered::Done).ok_or_else(other),
+        Ordered::Pending(link) => Ok(Ordered::Pending(link)),
+    }
+}
+
+fn changed_places(done: Done) -> Option<wire::FailoverEvent> {
+    if let Done::ChangesPlaces(event) = done { Some(event) } else { None }
+}
+
 /// Refuse a topic that clients do not write to.
 fn check_name(topic: &str) -> Result<(), ControlError> {
     let refused = |refused: config::Refused| {
@@ -550,26 +538,11 @@ fn publish_error(error: PublishError) -> ControlError {
     }
 }
 
-fn reset_error(error: ResetError) -> ControlError {
-    let (kind, code, remedy) = match &error {
-        ResetError::NotFound(_) => {
-            (ErrorKind::NotFound, "partition-not-found", "`tidegate link show` lists what it reads")
-        }
-        ResetError::Invalid(_) => {
-            (ErrorKind::Invalid, "offset-not-there", "choose one of them, or say earliest or latest")
-        }
-        ResetError::Runs(_) => {
-            (ErrorKind::Conflict, "link-running", "stop the link at all daemons, reset it, and start it again")
-        }
-        ResetError::Failed(failure) => return failure_error(failure.clone()),
-    };
-    ControlError::new(kind, code, error.to_string(), remedy)
-}
-
 /// What a link cannot do. As long as it is failed over, the same request does not work later either.
 pub(super) fn failure_error(failure: Failure) -> ControlError {
     let kind = if failure.code == FAILED_OVER { ErrorKind::Conflict } else { ErrorKind::Unavailable };
-    ControlError::new(kind, failure.code, failure.message, failure.remedy)
+    let is_unheard = failure.class == Class::Reopen && kind == ErrorKind::Unavailable;
+    ControlError { is_unheard, ..ControlError::new(kind, failure.code, failure.message, failure.remedy) }
 }
 
 pub(super) fn cluster_error(error: Error) -> ControlError {
@@ -578,12 +551,26 @@ pub(super) fn cluster_error(error: Error) -> ControlError {
         "standing-by" | "topic-exists" => ErrorKind::Conflict,
         _ => ErrorKind::Unavailable,
     };
-    ControlError::new(kind, error.code, error.message, error.remedy)
+    let is_unheard = error.class == Class::Reopen && kind == ErrorKind::Unavailable;
+    ControlError { is_unheard, ..ControlError::new(kind, error.code, error.message, error.remedy) }
 }
 
 /// A document that cannot be used.
 pub(super) fn faults(found: &[Diagnostic]) -> ControlError {
+    faults_at(found, |_| String::new())
+}
+
+/// The same of the daemon's own file, with the places in it.
+pub(super) fn faults_of_file(found: &[Diagnostic]) -> ControlError {
+    faults_at(found, |it| match it.line {
+        0 => it.file.clone(),
+        line => format!("{}:{line}:{}", it.file, it.column),
+    })
+}
+
+fn faults_at(found: &[Diagnostic], place: impl Fn(&Diagnostic) -> String) -> ControlError {
     let fault = |it: &Diagnostic| Fault {
+        place: place(it),
         path: config::json_path(it),
         message: it.message.clone(),
         help: it.help.clone().unwrap_or_default(),

@@ -361,7 +361,10 @@ impl Daemon {
         let source = source.as_source(config.config.isolation).clone();
         let around = self.around(&config.neighbours);
         let link = Link::new(config, self.name.clone(), source, target, self.engine.clone(), stages);
-        let link = link.with_around(around);
+        // What was said of one way was said of both.
+        let said = |id: Option<LinkId>| self.orders.desired(&id?);
+        let ahead = said(Some(link.config().id.clone())).or_else(|| said(link.config().other_way_id()));
+        let link = link.with_around(around).with_ahead(ahead);
         Ok(link.with_layout_max(self.settings().layout_max).with_culprit(culprit))
     }
 

@@ -93,7 +93,7 @@ impl Daemon {
         let hosted = self.find_region(id)?;
         let link = &hosted.link();
         // From the target: a daemon that has just been started has not looked there yet.
-        let (records, over) = link.failovers().map_err(failure_error)?;
+        let (records, over) = Link::failovers_seen(link).map_err(failure_error)?;
         let under_way = over.and_then(|over| self.under_way(link, &over));
         Ok(records.iter().map(|record| event(link, record)).chain(under_way).collect())
     }

@@ -15,11 +15,16 @@ pub(super) fn upgrade(link: &Link, dry_run: bool, by: &str) -> Result<wire::Upgr
     Ok(wire::Upgrade { link: link.config().id.to_string(), from: done.from, to: done.to, dry_run, daemons })
 }
 
-pub(super) fn relane(link: &Link, lanes: u32, by: &str) -> Result<wire::Relaned, ControlError> {
-    if !(1..=LANES_MAX).contains(&u64::from(lanes)) {
-        let message = format!("a link has 1 to {LANES_MAX} lanes, and not {lanes}");
-        return Err(ControlError::new(ErrorKind::Invalid, "invalid-lanes", message, "choose another number"));
+/// Refuse a number of lanes that no link can have.
+pub(super) fn check(lanes: u32) -> Result<(), ControlError> {
+    if (1..=LANES_MAX).contains(&u64::from(lanes)) {
+        return Ok(());
     }
+    let message = format!("a link has 1 to {LANES_MAX} lanes, and not {lanes}");
+    Err(ControlError::new(ErrorKind::Invalid, "invalid-lanes", message, "choose another number"))
+}
+
+pub(super) fn relane(link: &Link, lanes: u32, by: &str) -> Result<wire::Relaned, ControlError> {
     let id = &link.config().id;
     let done = link.relane(lanes, by).map_err(|error| relane_error(id, error))?;
     Ok(wire::Relaned { link: id.to_string(), from: done.from, to: done.to, done: done.is_done })

@@ -2,7 +2,7 @@
 //!
 //! `run` starts everything that a configuration names and ends it in order, within the time that `ending` shares out; `world` is what runs; `definitions` are links that come through the API, `reload` is
 //! what comes of a changed file, `crashes` what keeps a deadly one from being hosted again; `failover` and `failback` change the places of a link's clusters, `standby` releases what links guarded that are gone, and `webhook` tells somebody about it; [`check`] says what is wrong with a
-//! configuration without starting it; `control` answers the REST API; `view` and
+//! configuration without starting it; `orders` has links do what a person says, now or when it can be; `control` answers the REST API, and `silence` says which clusters need not be waited for; `view` and
 //! `verification` turn what links know into what the wire shows, and `metrics` into numbers for Prometheus.
 
 mod check;
@@ -17,9 +17,11 @@ mod lanes;
 mod lifecycle;
 mod metrics;
 mod name;
+mod orders;
 mod plan;
 mod reload;
 mod run;
+mod silence;
 mod standby;
 mod verification;
 mod view;
@@ -38,6 +40,7 @@ use crate::plugin::PluginEngine;
 use crashes::Crashes;
 use definitions::Definitions;
 use failover::Regions;
+use orders::Orders;
 use world::{Hosted, RunningCluster, World};
 
 pub use crate::link::trace::TARGET as SPANS;
@@ -75,6 +78,8 @@ struct Daemon {
     settings: RwLock<Arc<DaemonConfig>>,
     world: RwLock<World>,
     definitions: Definitions,
+    /// What links were told to do and is not done.
+    orders: Orders,
     /// Which of them this process died of.
     crashes: Crashes,
     regions: Arc<Regions>,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use super::check::{CheckedConfig, CheckedStage, load};
-use super::control::faults;
+use super::control::faults_of_file;
 use super::run::open_cluster;
 use super::world::{Hosted, ManagedBy, RunningCluster};
 use super::{Daemon, Error, lock};
@@ -64,7 +64,7 @@ impl Daemon {
     /// The file, if it is right and goes together with what was defined through the API; the API
     /// follows it. Otherwise nothing has changed.
     fn accept_file(&self) -> Result<CheckedConfig, ControlError> {
-        let loaded = load(&self.file, &self.engine, &self.links_of_api()).map_err(|found| faults(&found));
+        let loaded = load(&self.file, &self.engine, &self.links_of_api()).map_err(|found| faults_of_file(&found));
         let accepted = loaded.and_then(|checked| {
             self.refuse_taken(&checked.config)?;
             self.renew_access(&checked.config.daemon)?;

@@ -16,6 +16,7 @@ use super::check::{CheckedConfig, with_plugins};
 use super::crashes::Crashes;
 use super::definitions::{self, Definitions, Holds};
 use super::ending::Ending;
+use super::orders::Orders;
 use super::{Daemon, Error, RunningCluster, World, name};
 use crate::api::{self, Access, Prepared, wire};
 use crate::background;
@@ -77,6 +78,7 @@ pub fn run(path: &Path, holds: Holds, start_log: impl FnOnce(&DaemonConfig) -> R
     let listener = runtime.block_on(bind(checked.config.daemon.listen))?;
     let access = Arc::new(open_access(&checked.config.daemon)?);
     let daemon = Arc::new(assemble(checked, path, holds, name, engine, access.clone(), started)?);
+    daemon.orders.begin(&daemon);
     let stopping = Arc::new(AtomicBool::new(false));
     let no_thread = |error| Error::new(format!("no thread: {error}"), "raise the limit of processes");
     let upkeep = upkeep(daemon.clone(), stopping.clone()).map_err(no_thread)?;
@@ -167,6 +169,7 @@ fn assemble(
             "make it writable, or remove it",
         )
     })?;
+    let orders = Orders::open(data_dir)?;
     let open = |(id, config)| Ok((id, Arc::new(open_cluster(config)?)));
     let clusters = config.clusters.into_iter().map(open).collect::<Result<_, Error>>()?;
     let daemon = Daemon {
@@ -178,6 +181,7 @@ fn assemble(
         settings: RwLock::new(Arc::new(config.daemon)),
         world: RwLock::new(World { clusters, ..World::default() }),
         definitions: Definitions::new(holds),
+        orders,
         crashes,
         regions: Arc::default(),
         unhosted: Mutex::default(),
@@ -342,7 +346,8 @@ async fn reload_on_hangup(daemon: Arc<Daemon>) {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 tracing::error!(code = error.code, "nothing has changed: {error}");
-                error.faults.iter().for_each(|fault| tracing::error!("{}: {}", fault.path, fault.message));
+                let faults = error.faults.iter();
+                faults.for_each(|fault| tracing::error!("{}: {}: {}", fault.place, fault.path, fault.message));
             }
             Err(panic) => tracing::error!(code = "internal", "the configuration was not read anew: {panic}"),
         }

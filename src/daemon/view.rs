@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::api::wire;
 use crate::config::TransferConfig;
@@ -12,6 +13,7 @@ use crate::link::failure::Place;
 use crate::link::health::{Health, Verdict};
 use crate::link::heartbeats::Quantiles;
 use crate::link::pipeline::Stage;
+use crate::link::probe::Silence;
 use crate::link::reset::{Moved, ResetRecord};
 use crate::link::revision::History;
 use crate::link::sight::{AtTarget, Look};
@@ -22,7 +24,10 @@ use crate::link::throttle::ThrottleOrder;
 use crate::link::{Failure, Link, Origin, RevisionRecord, StageSpec};
 use crate::model::culprit::Work;
 use crate::model::partition::lane_of;
-use crate::model::{Builtins, Checkpoint, RevisionNumber, TopicPartition};
+use crate::model::{Builtins, Checkpoint, ClusterId, RevisionNumber, TopicPartition};
+
+/// A cluster whose probe waits for so long is said to be silent.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// What was said of a link, and by whom.
 pub(super) struct Said {
@@ -102,7 +107,9 @@ impl View {
             daemons: self.daemons(),
             relane: genesis.and_then(super::lanes::progress),
             error: self.failure.as_ref().map(trouble),
-            notices: self.link.notices().iter().map(super::plan::notice).collect(),
+            // Who knows adds them.
+            pending: Vec::new(),
+            notices: self.notices(),
             latency: self.link.latency().map(latency),
             throttle: throttle(&self.link, self.at_target.throttle.as_ref()),
             group_round: self.link.group_round().as_ref().map(super::groups::round),
@@ -118,6 +125,21 @@ impl View {
             lanes: self.lanes.iter().enumerate().map(|(number, lane)| self.lane(number as u32, lane)).collect(),
             stages: self.stages(),
         }
+    }
+
+    /// What is odd about the link; and which of its clusters what is shown here could not be asked of.
+    fn notices(&self) -> Vec<wire::Notice> {
+        let unheard = |(cluster, Silence { since_ms, why }): (ClusterId, Silence)| wire::Notice {
+            code: "cluster-silent".to_owned(),
+            topic: None,
+            message: format!(
+                "{cluster} has not answered since {}, and what is shown of it is older: {why}",
+                wire::Time(since_ms)
+            ),
+            remedy: "look at its brokers and at the network".to_owned(),
+        };
+        let silent = self.link.silent_clusters(SILENT_AFTER);
+        self.link.notices().iter().map(super::plan::notice).chain(silent.into_iter().map(unheard)).collect()
     }
 
     fn daemons(&self) -> Vec<wire::KnownLayout> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::definitions::Stored;
 use super::lock;
-use crate::background::{self, Unfinished};
+use crate::background::{self, Errand, Unfinished};
 use crate::config::{ClusterConfig, DefinitionSettings, Isolation, LinkConfig};
 use crate::connector::{self, Cluster, Topic};
 use crate::link::Link;
@@ -73,10 +73,29 @@ impl Hosted {
         link.halt();
     }
 
+    /// The same, unless a cluster of the link says nothing: then what waits for it is left behind. Whoever opens the lanes next fences them, and what hangs is
+    /// told to end.
+    pub(super) fn end_or_leave(self: &Arc<Self>) {
+        let (it, begun) = (self.clone(), Instant::now());
+        let ending = Errand::begin("end", move || it.end());
+        while ending.done_by(Instant::now() + LOOK_EVERY).is_none() {
+            let link = self.link();
+            link.probe_clusters(LOOK_EVERY);
+            if begun.elapsed() >= END_PATIENCE && !link.silent_clusters(LOOK_EVERY).is_empty() {
+                tracing::warn!(
+                    link = &*link.config().id,
+                    code = "cluster-silent",
+                    "left behind: a cluster does not answer"
+                );
+                return;
+            }
+        }
+    }
+
     /// End it for good, or because another one is to be begun with its id: `next`. It gives up what it claims at its target, unless the next one writes there, too. A
     /// target that does not answer holds up nobody.
     pub(super) fn give_way_to(self: &Arc<Self>, next: Option<&LinkConfig>) {
-        self.end();
+        self.end_or_leave();
         if next.is_none_or(|next| next.target != self.config().target) {
             let it = self.clone();
             background::begin("release", move || it.link().release_topics(), |_| {});
@@ -126,6 +145,10 @@ pub(super) struct RunningCluster {
     pub(super) retention_failure: Mutex<Option<Failure>>,
 }
 
+/// How long a link may take to end if its cluster says nothing, and how often is looked whether it does.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// How often a cluster elsewhere is asked whether it answers, while somebody wants to know.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
@@ -151,7 +174,7 @@ impl RunningCluster {
     /// What is wrong with the cluster, if something is.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         let Some(store) = &self.store else {
-            culprit::work_of(self.culprit, || self.probe.ask(&self.cluster, ASK_EVERY));
+            self.ask(ASK_EVERY);
             return self.probe.answer()?.trouble.map(Trouble::Unreachable);
         };
         if let Some(failure) = store.failure() {
@@ -166,6 +189,11 @@ impl RunningCluster {
         let failure = retention_failure(&self.store.as_ref()?.enforce_retention(now_ms).failed);
         lock(&self.retention_failure).clone_from(&failure);
         failure
+    }
+
+    /// Ask whether it answers, unless that was done within `interval`. Waits for nobody.
+    pub(super) fn ask(&self, interval: Duration) {
+        culprit::work_of(self.culprit, || self.probe.ask(&self.cluster, interval));
     }
 
     pub(super) fn topic(&self, name: &str) -> Result<Option<Topic>, connector::Error> {

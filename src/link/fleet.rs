@@ -106,6 +106,10 @@ impl Link {
 
     /// Whether there is nothing left to do.
     fn follow_order(&self, running: &mut Option<Running>) -> Result<bool, Failure> {
+        if self.ahead().is_some() {
+            // What was said here is to be stored first.
+            return Ok(false);
+        }
         let Some(order) = self.stored_order()? else { return Ok(true) };
         if lock(&self.told).as_ref() == Some(&order) {
             return Ok(true);

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::lag::{LagBoard, Lags, LaneView};
-use super::probe::{Answer, Probe};
+use super::probe::{Answer, Probe, Silence};
 use super::status::{LaneState, LaneStatus, lock};
 use super::supervisor::Link;
 use super::warden::Alarm;
 use crate::background::{self, Unfinished};
+use crate::model::ClusterId;
 
 /// How often is looked what is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -76,9 +77,7 @@ impl Link {
     /// Ask the link's clusters whether they answer, and how far it is behind, until [`Link::dismiss`].
     pub fn observe(&self) {
         loop {
-            let interval = self.config().health.interval;
-            self.observer.source.ask(self.source(), interval);
-            self.observer.target.ask(self.target(), interval);
+            self.probe_clusters(self.config().health.interval);
             self.measure_lags();
             if !self.observer.alarm.wait(LOOK_EVERY) {
                 return;
@@ -121,6 +120,20 @@ impl Link {
             Some(format!("it is not known whether the {which} answers: its probe {unfinished} ({})", unfinished.code()))
         };
         probes.into_iter().filter_map(failed).collect()
+    }
+
+    /// Which of its clusters say nothing now: see [`Probe::silence`].
+    pub fn silent_clusters(&self, patience: Duration) -> Vec<(ClusterId, Silence)> {
+        let Observer { source, target, .. } = &self.observer;
+        let both = [(&self.config().source, source), (&self.config().target, target)];
+        both.into_iter().filter_map(|(id, probe)| Some((id.clone(), probe.silence(patience)?))).collect()
+    }
+
+    /// Ask its clusters whether they answer, unless that was done within `interval`. Waits for
+    /// nobody.
+    pub fn probe_clusters(&self, interval: Duration) {
+        self.observer.source.ask(self.source(), interval);
+        self.observer.target.ask(self.target(), interval);
     }
 
     /// Whether the source has answered lately; `None` before it was asked.

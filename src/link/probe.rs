@@ -34,6 +34,18 @@ impl Answer {
 pub struct Probe {
     aside: Aside,
     last: Mutex<Option<Result<Answer, Unfinished>>>,
+    /// When the cluster was well last; before it ever was, when it was asked first.
+    well_ms: Mutex<Option<i64>>,
+}
+
+/// That a cluster does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// When it answered last, or was asked first if it never did, in milliseconds since 1970-01-01
+    /// UTC.
+    pub since_ms: i64,
+    /// What is known of the reason.
+    pub why: String,
 }
 
 impl Probe {
@@ -47,7 +59,26 @@ impl Probe {
             let trouble = cluster.probe().err().map(Failure::from);
             Answer { at_ms: now_ms(), trouble }
         };
-        self.aside.begin("probe", ask, move |answer| *lock(&me.last) = Some(answer));
+        lock(&self.well_ms).get_or_insert_with(now_ms);
+        self.aside.begin("probe", ask, move |answer| me.hear(answer));
+    }
+
+    fn hear(&self, answer: Result<Answer, Unfinished>) {
+        if let Ok(Answer { at_ms, trouble: None }) = &answer {
+            *lock(&self.well_ms) = Some(*at_ms);
+        }
+        *lock(&self.last) = Some(answer);
+    }
+
+    /// Whether the cluster says nothing now: a probe has waited for `patience`, or the last one has
+    /// failed. For requests, which cannot wait as long as health does.
+    pub fn silence(&self, patience: Duration) -> Option<Silence> {
+        let waited = self.aside.under_way().filter(|waited| *waited >= patience);
+        let why = match waited {
+            Some(_) => "a request to it waits for its answer".to_owned(),
+            None => lock(&self.last).as_ref()?.as_ref().ok()?.trouble.as_ref()?.to_string(),
+        };
+        Some(Silence { since_ms: (*lock(&self.well_ms))?, why })
     }
 
     /// What came of it last. Who lets us wait for too long does not answer. `None`: that is not
@@ -104,6 +135,22 @@ mod tests {
         let probe = asked(Panics { answers_probes: true });
         assert!(probe.answer().is_some_and(|answer| answer.is_reachable()));
         assert_eq!(probe.unfinished(), None);
+    }
+
+    #[test]
+    fn a_cluster_is_silent_since_it_was_well_last() {
+        let probe = asked(Panics { answers_probes: true });
+        assert_eq!(probe.silence(Duration::ZERO), None);
+        let well = lock(&probe.well_ms).expect("it has answered");
+        probe.hear(Ok(Answer { at_ms: well + 7, trouble: Some(Failure::fatal("gone", "no host", "")) }));
+        assert_eq!(probe.silence(Duration::ZERO), Some(Silence { since_ms: well, why: "no host".to_owned() }));
+        probe.hear(Ok(Answer { at_ms: well + 9, trouble: None }));
+        assert_eq!(probe.silence(Duration::ZERO), None);
+        // What waits does not answer, whatever it has said before.
+        let (_go, wait) = std::sync::mpsc::channel::<()>();
+        probe.aside.begin("hangs", move || wait.recv().is_err(), |_| {});
+        assert_eq!(probe.silence(Duration::MAX), None);
+        assert_eq!(probe.silence(Duration::ZERO).map(|silence| silence.since_ms), Some(well + 9));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! Clusters are asked on threads of their own, one at a time for each. Who looks waits for a moment, and shows what was known before if there is no answer yet: a
 //! cluster that is slow or hangs makes nobody wait. Only what was stored by this daemon is waited for longer, since people expect to see what they have just said.
+//! `lists` are what somebody asks for by name.
+
+mod lists;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -21,8 +24,9 @@ use crate::model::culprit::Work;
 /// How long an answer is waited for: most clusters need a few milliseconds, and whoever asks the REST API should not need more than 20.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// How long it is waited for if nothing was ever known, or this daemon has changed it.
-const PATIENCE_FOR_NEWS: Duration = Duration::from_secs(1);
+/// How long it is waited for if nothing was ever known, or this daemon has changed it. Requests that read are answered within
+/// half a second.
+const PATIENCE_FOR_NEWS: Duration = Duration::from_millis(400);
 
 /// What the target says.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +51,7 @@ pub type Ends = BTreeMap<TopicPartition, i64>;
 pub(super) struct Sights {
     source: Arc<Sight<Ends>>,
     target: Arc<Sight<AtTarget>>,
+    lists: lists::Lists,
 }
 
 /// Somebody looks at a link: its clusters are being asked.

@@ -1,5 +1,6 @@
 //! A link: its lanes' threads, what they are told to do, and how its pipeline is replaced.
 
+mod ahead;
 mod desired;
 mod publish;
 mod state;
@@ -41,6 +42,7 @@ use crate::model::layout::LAYOUT_NEWEST;
 use crate::model::{ClusterId, Culprit, Digest, LinkId, Repeats, RevisionNumber, TopicPartition};
 use crate::plugin::PluginEngine;
 
+pub use ahead::OrderError;
 pub use publish::{NewPlugin, Publication, PublishError};
 pub use state::LinkState;
 pub use verify::VerifyError;
@@ -174,6 +176,8 @@ pub struct Link {
     pub(super) view: Mutex<View>,
     /// What it was told last, here or at another daemon.
     pub(super) told: Mutex<Option<Order>>,
+    /// What was said here and is not known to the target: it counts before what is stored.
+    ahead: Mutex<Option<Desired>>,
     /// What was stored about the link when this daemon looked last: see [`Cluster::metadata_version`].
     pub(super) followed: Mutex<Option<u64>>,
     /// What the lanes are to become, if that was seen.
@@ -247,6 +251,7 @@ impl Link {
             running: Mutex::new(None),
             view: Mutex::new(View { starting: true, ..View::default() }),
             told: Mutex::default(),
+            ahead: Mutex::default(),
             followed: Mutex::default(),
             relaning: Mutex::default(),
             colleagues: Colleagues::default(),
@@ -368,6 +373,9 @@ impl Link {
             // Somebody has said otherwise meanwhile.
             return;
         }
+        if self.ahead() == Some(Desired::Stopped) {
+            return self.view_anew(|view| view.stopped = true);
+        }
         if let Ok(Some(order)) = self.stored_order() {
             *lock(&self.told) = Some(order);
         }
@@ -403,24 +411,6 @@ impl Link {
     pub(super) fn is_to_be_resumed(&self, now: Instant) -> bool {
         let view = lock(&self.view);
         view.starting && view.failure.is_some() && lock(&self.resuming).is_due(now)
-    }
-
-    /// Change what the link is to do, durably, and wait until it does it.
-    ///
-    /// # Errors
-    /// The target cannot be written, or the link cannot start. Or nobody looks after it any more: nobody would ever stop its lanes.
-    pub fn order(&self, desired: Desired) -> Result<(), Failure> {
-        // What is stored and what runs change under one lock, or two orders at once could leave them apart.
-        let mut running = lock(&self.running);
-        if self.is_dismissed() {
-            return Err(Failure::fatal(LINK_REPLACED, "the link is being changed, or the daemon ends", "try again"));
-        }
-        self.store_order(&self.order_now(desired, None))?;
-        match self.bring(&mut running, desired).inspect_err(|failure| self.fail(failure.clone())) {
-            // It is done as soon as the lanes are what they become.
-            Err(failure) if only_waits(failure.code) => Ok(()),
-            done => done,
-        }
     }
 
     /// Stop the lanes after they have committed, without touching the desired state: the daemon ends.
@@ -502,7 +492,8 @@ impl Link {
             self.view_anew(|view| view.stopped = true);
             return Ok(());
         }
-        if let Some(up) = &*running {
+        // Lanes that were told to stop, whoever told them, have ended or will.
+        if let Some(up) = running.as_ref().filter(|up| up.shared.orders.desired() != Desired::Stopped) {
             let healthy = up.shared.lanes.iter().all(|lane| lock(lane).state != LaneState::Failed);
             if healthy && up.resets == self.resets_told() {
                 up.shared.orders.set(desired);
@@ -529,6 +520,8 @@ impl Link {
         let threads = threads::spawn_threads(&shared, membership, group)?;
         let view = View { shared: Some(shared.clone()), started_ms: Some(now_ms()), ..View::default() };
         *lock(&self.view) = view;
+        // Who has said otherwise meanwhile has not seen these.
+        self.have_lanes_obey();
         self.await_lanes(&shared, desired);
         *running = Some(Running { shared, threads, resets: self.resets_told() });
         Ok(())
@@ -541,7 +534,10 @@ impl Link {
             Desired::Paused => matches!(state, LaneState::Paused | LaneState::Failed | LaneState::Retrying),
             _ => !matches!(state, LaneState::Opening | LaneState::Paused | LaneState::Stopped),
         };
-        shared.orders.wait_until(SWAP_PATIENCE, || shared.lanes.iter().all(|lane| settled(lock(lane).state)));
+        // Somebody may say otherwise meanwhile.
+        let is_over =
+            || shared.orders.desired() != desired || shared.lanes.iter().all(|lane| settled(lock(lane).state));
+        shared.orders.wait_until(SWAP_PATIENCE, is_over);
     }
 
     fn shared(&self, orders: Orders, genesis: Genesis) -> Result<Shared, Failure> {

@@ -372,7 +372,10 @@ fn a_file_that_has_changed_is_read_anew() {
     site.configure(&[CLUSTERS, &link("stays", ""), "[links.wrong]\n"].concat());
     let refused = site.client.send("POST", "/api/v1/reload", None, "");
     let found = problem(&refused, 400, "invalid-document");
-    assert!(found.errors.iter().any(|fault| fault.path == "$.links.wrong"), "{}", refused.body);
+    let wrong = found.errors.iter().find(|fault| fault.path == "$.links.wrong").expect(&refused.body);
+    let (file, column) = wrong.place.rsplit_once(':').expect("a place");
+    let (file, line) = file.rsplit_once(':').expect("a line");
+    assert!(file.ends_with("tidegate.toml") && line != "0" && column != "0", "{}", wrong.place);
     assert_eq!(site.client.read::<Vec<Link>>(LINKS).len(), 3, "an invalid file changes nothing");
 
     let now = [

@@ -29,6 +29,7 @@ mod failover;
 mod gallery;
 mod harness;
 mod house;
+mod kept_orders;
 mod left_out;
 mod log;
 mod lying;

@@ -40,6 +40,7 @@ pub(super) fn link(active: bool) -> Link {
         revision: Some(1),
         builtins: RevisionBuiltins::default(),
         error: None,
+        pending: Vec::new(),
         notices: vec![notice()],
         latency: Some(Latency { p50_ms: 61, p99_ms: 124, heartbeats: 9 }),
         group_round: None,
@@ -230,5 +231,22 @@ pub(super) fn checkpoint() -> Checkpoint {
         doubt: Some("records were lost (data-lost)".into()),
         lane_committed_at: Some(Time(1_000)),
         daemon: Some("here".into()),
+    }
+}
+
+/// A reset of one partition.
+pub(super) fn reset(request: &ResetRequest, by: &str) -> Reset {
+    let to = match request.to {
+        ResetPlace::Offset(offset) => offset,
+        ResetPlace::End(_) => 0,
+    };
+    let partition = request.partition.unwrap_or(0);
+    let moved = MovedPartition { topic: request.topic.clone(), partition, from: Some(7), to };
+    Reset {
+        time: Time(0),
+        by: by.to_owned(),
+        because: Some("records were lost (data-lost)".to_owned()),
+        state_forgotten: request.forget_state,
+        partitions: vec![moved],
     }
 }

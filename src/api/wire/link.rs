@@ -63,6 +63,9 @@ pub struct Link {
     pub relane: Option<RelaneProgress>,
     /// Why it failed, or what it is retrying.
     pub error: Option<Trouble>,
+    /// What it was told to do and is not done, because a cluster does not answer; oldest first.
+    #[serde(default)]
+    pub pending: Vec<PendingOrder>,
     /// What is odd about it; it goes on.
     #[serde(default)]
     pub notices: Vec<Notice>,
@@ -86,6 +89,19 @@ pub struct Link {
     pub lanes: Vec<Lane>,
     /// Its stages, in the order of the pipeline.
     pub stages: Vec<Stage>,
+}
+
+/// An order that was accepted, and is carried out when it can be: also after a restart of the daemon, unless a later one replaces it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingOrder {
+    /// `start`, `stop`, `pause`, `resume`, `throttle`, `reset`, `relane`, `failover`, `failback`, `call-off-failback` or `delete`.
+    pub order: String,
+    /// Who gave it; empty if that is not known.
+    pub by: String,
+    /// When.
+    pub since: Time,
+    /// Why it is not done.
+    pub reason: Option<Trouble>,
 }
 
 /// The state of a link.

@@ -111,8 +111,11 @@ pub struct Problem {
 }
 
 /// One thing that is wrong with a document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
+    /// Where in the daemon's file, if that is the document: file, line and column, with colons between.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub place: String,
     /// Where in the document, for example `$.config.batch_size`.
     pub path: String,
     /// What is wrong, and what would be right.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::Remote;
+use super::{Remote, Waiting};
 use crate::config::{parse_duration, parse_size};
 
 /// `link create`.
@@ -48,6 +48,9 @@ pub struct DeleteArgs {
     pub if_version: Option<u64>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub waiting: Waiting,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub remote: Remote,
 }
 
@@ -86,6 +89,9 @@ pub struct ThrottleArgs {
     /// Bytes a second, like 10MiB; `none` is as fast as it can, `configured` what its definition says.
     #[arg(value_parser = rate)]
     pub rate: Rate,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub waiting: Waiting,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub remote: Remote,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Remote;
+use super::{Remote, Waiting};
 
 /// `link failover`.
 #[derive(Debug, Args)]
@@ -15,6 +15,9 @@ pub struct FailoverArgs {
     /// Wait at most so long for what the source still has, instead of as long as it is configured.
     #[arg(long, value_name = "DURATION")]
     pub drain: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub waiting: Waiting,
     /// The daemon.
     #[command(flatten)]
     pub remote: Remote,
@@ -31,6 +34,9 @@ pub struct FailbackArgs {
     /// Leave the target in the source's place after all, while a failback is under way.
     #[arg(long)]
     pub call_off: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub waiting: Waiting,
     /// The daemon.
     #[command(flatten)]
     pub remote: Remote,

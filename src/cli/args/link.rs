@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::definitions::{CreateArgs, DeleteArgs, ThrottleArgs, UpdateArgs, WaitArgs};
 use super::failover::{FailbackArgs, FailoverArgs, FailoversArgs};
-use super::{LinkArgs, Remote, ResetArgs};
+use super::{LinkArgs, Remote, ResetArgs, SteerArgs};
 use crate::cli::events::EventsArgs;
 use crate::cli::lanes::{RelaneArgs, UpgradeArgs};
 
@@ -114,14 +114,16 @@ pub enum LinkCommand {
     Plan(LinkArgs),
     /// Start a link that is stopped, paused or failed.
     #[command(after_help = "Examples:\n  tidegate link start orders")]
-    Start(LinkArgs),
+    Start(SteerArgs),
     /// Finish the open batch, commit, and stop.
-    #[command(after_help = "Examples:\n  tidegate link stop orders")]
-    Stop(LinkArgs),
+    ///
+    /// Where the target does not answer, the lanes of this daemon stop all the same; the target is told when it answers.
+    #[command(after_help = "Examples:\n  tidegate link stop orders\n  tidegate link stop orders --wait")]
+    Stop(SteerArgs),
     /// Finish the open batch, commit, and wait with the lanes open.
     #[command(after_help = "Examples:\n  tidegate link pause orders")]
-    Pause(LinkArgs),
+    Pause(SteerArgs),
     /// Go on after a pause.
     #[command(after_help = "Examples:\n  tidegate link resume orders")]
-    Resume(LinkArgs),
+    Resume(SteerArgs),
 }

@@ -115,7 +115,6 @@ impl Daemon {
             None => self.managed_and_hosted(id)?,
         };
         managed.stored.check_version(id, expected)?;
-        managed.hosted.as_deref().inspect(|hosted| settle(hosted));
         Ok(managed)
     }
 
@@ -143,6 +142,7 @@ impl Daemon {
         refusal: impl FnOnce(LinkState) -> ControlError,
     ) -> Result<(), ControlError> {
         let Some(hosted) = &managed.hosted else { return Ok(()) };
+        settle(hosted);
         let state = self.state_of_both(hosted);
         if allowed.contains(&state) || is_settled_elsewhere(hosted) || is_out_of_reach(hosted) {
             return Ok(());
@@ -182,6 +182,7 @@ impl Managed {
                 path: format!("$.{key}.cluster_id"),
                 message: format!("a link keeps its clusters, and this is {kept}"),
                 help: "define another link".to_owned(),
+                ..Fault::default()
             })
         };
         let faults: Vec<Fault> = ["source_cluster", "target_cluster"].into_iter().filter_map(fault).collect();

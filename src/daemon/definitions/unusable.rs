@@ -262,6 +262,7 @@ fn shown(id: &str, unusable: &Unusable) -> wire::Link {
             place: None,
             lost: None,
         }),
+        pending: Vec::new(),
         notices: Vec::new(),
         latency: None,
         throttle: wire::Throttle::default(),

@@ -28,7 +28,16 @@ impl Link {
         if let Some(over) = self.failed_over() {
             return (LinkState::FailedOver, Some(over.as_error().into()));
         }
+        let has_ended = |lane: &LaneStatus| matches!(lane.state, LaneState::Stopped | LaneState::Failed);
+        if self.ahead() == Some(Desired::Stopped) && self.each_lane(|_, lane| has_ended(lane)).into_iter().all(|it| it)
+        {
+            return (LinkState::Stopped, None);
+        }
         let view = lock(&self.view).clone();
+        let are_told_to_stop = view.shared.as_ref().is_some_and(|shared| shared.orders.desired() == Desired::Stopped);
+        if self.ahead() == Some(Desired::Running) && are_told_to_stop && !view.stopped {
+            return (LinkState::Starting, None);
+        }
         if view.starting {
             return (LinkState::Starting, view.failure);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::notices::{About, Notice, source_deleted};
+use super::notices::{About, FoundBy, Notice, source_deleted};
 use super::owner::{Claiming, Owners, left};
 use super::plan::{Plan, Survey, TopicPlan, plan};
 use super::{Chosen, Found, Looked, Names, Selection, select};
@@ -123,7 +123,13 @@ impl Link {
         let mut wait = AGAIN_AFTER.min(refresh);
         let mut attempts = Attempts::default();
         while self.topics.alarm.wait(wait) {
+            if !self.leads() {
+                followed = None;
+                self.topics.notices.leave_to_others(FoundBy::Leader);
+            }
             let Some(shared) = self.at_work() else {
+                self.topics.notices.leave_to_others(FoundBy::Leader);
+                self.topics.notices.leave_to_others(FoundBy::Lanes);
                 // What stands by does so while nothing is copied, too.
                 let version = self.source().topology_version();
                 if guarded != Some(version) {

@@ -50,6 +50,27 @@ pub(in crate::link) enum About {
     Heartbeats,
 }
 
+/// Who finds out what notices are about: they leave when it is not this daemon any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::link) enum FoundBy {
+    /// Every daemon that runs the link.
+    All,
+    /// The one that does what is to be done once for the whole link.
+    Leader,
+    /// Whichever has lanes that move records.
+    Lanes,
+}
+
+impl About {
+    fn found_by(self) -> FoundBy {
+        match self {
+            Self::Sources | Self::Missing | Self::LeftOut | Self::Targets => FoundBy::All,
+            Self::Settings | Self::Compaction | Self::Acls | Self::Groups => FoundBy::Leader,
+            Self::Heartbeats => FoundBy::Lanes,
+        }
+    }
+}
+
 /// The notices of a link.
 #[derive(Debug, Default)]
 pub(in crate::link) struct Notices {
@@ -79,6 +100,11 @@ impl Notices {
         for notice in now {
             tell(&mut notices, about, notice, events);
         }
+    }
+
+    /// This daemon does not find out any more what these are about. Whoever does has notices of its own.
+    pub(in crate::link) fn leave_to_others(&self, found_by: FoundBy) {
+        lock(&self.notices).retain(|(about, _), _| about.found_by() != found_by);
     }
 
     /// A topic of the source is gone.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::notices::{About, Notice, Notices};
+use super::notices::{About, FoundBy, Notice, Notices};
 use super::owner::{Owner, Owners};
 use super::plan::{Action, SettingChange, Survey, TopicPlan, plan};
 use super::{Chosen, Found, Names, Selection, select};
@@ -317,6 +317,26 @@ fn a_notice_is_an_event_once_and_stays_until_it_is_over() {
     notices.replace(About::Targets, all(), &events);
     assert_eq!(shown(), [("refused", "a".to_owned()), ("refused", "b".to_owned())]);
     assert_eq!(kinds().len(), 4);
+}
+
+#[test]
+fn a_notice_leaves_with_the_work_that_has_found_it_out() {
+    let (notices, events) = (Notices::default(), Events::default());
+    let notice = |code| vec![Notice::of(&"a".into(), Failure::fatal(code, code, ""))];
+    for (about, code) in [
+        (About::Targets, "of-all"),
+        (About::Settings, "settings"),
+        (About::Acls, "acls"),
+        (About::Groups, "groups"),
+        (About::Heartbeats, "heartbeats"),
+    ] {
+        notices.replace(about, notice(code), &events);
+    }
+    let shown = || notices.all().iter().map(|notice| notice.code).collect::<Vec<_>>();
+    notices.leave_to_others(FoundBy::Leader);
+    assert_eq!(shown(), ["of-all", "heartbeats"]);
+    notices.leave_to_others(FoundBy::Lanes);
+    assert_eq!(shown(), ["of-all"]);
 }
 
 #[test]
