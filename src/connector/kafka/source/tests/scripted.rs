@@ -19,6 +19,7 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
 use super::stage::{PATIENCE, Plain, encoded, source_of};
 use crate::connector::kafka::client::{Client, topic_name};
+use crate::connector::kafka::log;
 use crate::connector::kafka::records::Stamp;
 use crate::connector::kafka::source::positions;
 use crate::connector::kafka::wire::Settings;
@@ -292,6 +293,34 @@ fn a_broker_that_is_not_there_any_more_is_named_and_the_others_are_read() {
     let broker = Scripted::start(Script { leader: 2, others: vec![(2, port)], ..Script::default() });
     let outcome = read(&broker, |outcome| outcome.records == 3 && !outcome.stalled.is_empty());
     assert_eq!(outcome.stalled, [(1, "cannot-connect")]);
+}
+
+/// Both sides of a bound: a broker that goes on for ever with record batches that are empty, and a reader that may keep as much as there is, or a byte less.
+#[test]
+fn a_log_is_read_for_so_long_and_so_much_of_it_is_kept() {
+    // A record batch whose records were all compacted away: its header says how many offsets it has.
+    let mut empty = records()[..61].to_vec();
+    empty[8..12].copy_from_slice(&49_i32.to_be_bytes());
+    empty[23..27].copy_from_slice(&i32::MAX.to_be_bytes());
+    empty[57..61].fill(0);
+    let sum = crc_fast::crc32_iscsi(&empty[21..]);
+    empty[17..21].copy_from_slice(&sum.to_be_bytes());
+    let partition = TopicPartition::new("t", 1);
+    let read = |records: Bytes, end: i64, total: Duration, bytes: usize| {
+        let broker = Scripted::start(Script { records, ..Script::default() });
+        let budget = log::Budget { patience: Duration::from_secs(5), total, bytes };
+        let (mut next, mut kept) = (0, 0);
+        let read = log::read(&broker.client(), &partition, &mut next, end, budget, |record| {
+            kept += record.value().map_or(0, <[u8]>::len);
+            Ok(kept)
+        });
+        (read.err().map(|error| error.code), next)
+    };
+    let behind = i64::from(i32::MAX) + 1;
+    assert_eq!(read(empty.clone().into(), behind, Duration::ZERO, 0), (None, behind));
+    assert_eq!(read(empty.into(), 1 << 62, Duration::ZERO, 0), (Some("own-topic-too-long"), behind));
+    assert_eq!(read(records(), 3, PATIENCE, 3), (None, 3));
+    assert_eq!(read(records(), 3, PATIENCE, 2), (Some("own-topic-too-large"), 0));
 }
 
 /// What a client knows of a cluster is no worse than what its configuration says, and neither is the other way round.
