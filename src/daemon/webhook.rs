@@ -17,7 +17,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::failover::event;
-use super::outward::why;
+use super::outward::{http, why};
 use super::world::Hosted;
 use crate::api::wire::{FailoverEvent, Time};
 use crate::background;
@@ -141,15 +141,7 @@ fn agent(allows_private: bool) -> ureq::Agent {
         .root_certs(ureq::tls::RootCerts::Specific(Arc::new(roots)))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build();
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .timeout_global(Some(PATIENCE))
-        // A proxy would connect for us, wherever it likes.
-        .proxy(None)
-        .tls_config(tls)
-        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-        .build();
+    let config = http().timeout_global(Some(PATIENCE)).tls_config(tls).build();
     let resolver = Careful { allows_private, inner: DefaultResolver::default() };
     ureq::Agent::with_parts(config, DefaultConnector::default(), resolver)
 }
