@@ -7,12 +7,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use ureq::http::{HeaderValue, header};
+use ureq::http::{HeaderValue, Uri, header};
 
 use super::args::address::Address;
 use super::failure::Failure;
 use super::identity;
 use crate::api::wire::{Link, Problem};
+use crate::config::is_near;
+use crate::files::outward::http;
 
 /// A daemon that does not take a connection in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,25 +70,20 @@ pub(super) type Query<'a> = &'a [(&'a str, String)];
 impl Client {
     /// A client of the daemon at `address`. Connects when it is used.
     pub(super) fn new(address: &Address) -> Result<Self, Failure> {
-        let url = &address.url;
-        let base = url.trim_end_matches('/');
-        let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
-        if host.is_none_or(str::is_empty) {
-            let help = "write it as http://HOST:PORT or https://HOST:PORT, with --url or in TIDEGATE_URL";
-            return Err(Failure::new(format!("not the URL of a daemon: {url}"), help));
+        let base = address.url.trim_end_matches('/');
+        let is_encrypted = way(base).ok_or_else(|| no_daemon(&address.url))?;
+        let host = host(base).ok_or_else(|| no_daemon(&address.url))?;
+        if !is_encrypted && let Some(flag) = meaningless_without_tls(address) {
+            let help = "write https:// in --url or TIDEGATE_URL, or leave the file out";
+            return Err(Failure::new(format!("{flag} means nothing without TLS, and the daemon is {base}"), help));
         }
-        let is_encrypted = base.starts_with("https:");
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            // Daemons are near. A proxy for the web would answer for a daemon that is not there.
-            .proxy(None)
-            // A daemon never sends anybody elsewhere, and a token must not follow.
-            .max_redirects(0)
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-        let config = if is_encrypted { config.tls_config(identity::tls(address)?) } else { config };
         let authorization = identity::authorization(address)?;
+        if authorization.is_some() && !is_encrypted && !is_near(&host) && !address.insecure_plaintext {
+            let help = "write https:// in --url or TIDEGATE_URL; where something else encrypts, allow it with --insecure-plaintext";
+            return Err(Failure::new(format!("the token is not sent without TLS to {host}"), help));
+        }
+        let config = http().timeout_connect(Some(CONNECT_TIMEOUT)).timeout_recv_response(Some(ANSWER_TIMEOUT));
+        let config = if is_encrypted { config.tls_config(identity::tls(address)?) } else { config };
         Ok(Self { agent: config.build().into(), base: format!("{base}/api/v1"), authorization })
     }
 
@@ -230,6 +227,32 @@ impl Client {
     }
 }
 
+/// Whether the way to a daemon is encrypted; `None` if the URL is none of a daemon.
+fn way(url: &str) -> Option<bool> {
+    if url.starts_with("https://") { Some(true) } else { url.starts_with("http://").then_some(false) }
+}
+
+/// The host of a URL, as the request goes there: what stands before an `@` is none.
+fn host(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    uri.host().filter(|host| !host.is_empty()).map(str::to_owned)
+}
+
+fn no_daemon(url: &str) -> Failure {
+    let help = "write it as http://HOST:PORT or https://HOST:PORT, with --url or in TIDEGATE_URL";
+    Failure::new(format!("not the URL of a daemon: {url}"), help)
+}
+
+/// The first flag that says who we or the daemon are in TLS.
+fn meaningless_without_tls(address: &Address) -> Option<&'static str> {
+    let files = [
+        ("--ca-file (TIDEGATE_CA_FILE)", &address.ca_file),
+        ("--cert-file (TIDEGATE_CERT_FILE)", &address.cert_file),
+        ("--key-file (TIDEGATE_KEY_FILE)", &address.key_file),
+    ];
+    files.into_iter().find(|(_, file)| file.is_some()).map(|(flag, _)| flag)
+}
+
 fn if_match<B>(request: ureq::RequestBuilder<B>, version: Option<u64>) -> ureq::RequestBuilder<B> {
     match version {
         Some(version) => request.header("If-Match", format!("\"{version}\"")),
@@ -244,6 +267,79 @@ fn push_encoded(url: &mut String, segment: &str) {
             url.push(char::from(byte));
         } else {
             let _never_fails = write!(url, "%{byte:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEAR: [&str; 5] = [
+        "http://127.0.0.1:8081",
+        "http://localhost:8081/",
+        "http://LOCALHOST",
+        "http://[::1]:8081",
+        "http://127.9.9.9",
+    ];
+    const FAR: [&str; 5] = [
+        "http://10.0.0.7:8081",
+        "http://daemon.example:8081/",
+        "http://localhost.example:8081",
+        "http://127.0.0.1@daemon.example:8081",
+        "http://[2001:db8::1]:8081",
+    ];
+
+    fn at(url: &str) -> Address {
+        let url = url.to_owned();
+        Address { url, token_file: None, ca_file: None, cert_file: None, key_file: None, insecure_plaintext: false }
+    }
+
+    fn said(failure: Failure) -> String {
+        let Failure::Told { message, .. } = failure else { panic!("nothing is said: {failure:?}") };
+        message
+    }
+
+    #[test]
+    fn a_token_goes_to_another_machine_with_tls_only_or_if_that_is_allowed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let token = dir.path().join("token");
+        std::fs::write(&token, "TOKEN-PLANTED\n").expect("a file");
+        let sends = |url: &str, insecure_plaintext: bool| {
+            let address = Address { token_file: Some(token.clone()), insecure_plaintext, ..at(url) };
+            Client::new(&address).map(|client| client.authorization.is_some()).map_err(said)
+        };
+        for url in NEAR {
+            assert_eq!(sends(url, false), Ok(true), "{url}");
+        }
+        for url in FAR {
+            assert_eq!(sends(url, true), Ok(true), "{url}");
+            let error = sends(url, false).expect_err(url);
+            assert!(error.contains("not sent without TLS") && !error.contains("PLANTED"), "{url}: {error}");
+            assert!(Client::new(&at(url)).is_ok(), "{url}: there is no token");
+        }
+        // This machine may trust nobody: then that is said.
+        let encrypted = sends("https://daemon.example:8081", false);
+        assert!(encrypted.is_ok() || encrypted.is_err_and(|error| error.contains("authority")));
+    }
+
+    #[test]
+    fn files_of_tls_mean_nothing_without_it() {
+        let file = Some("file.pem".into());
+        for (address, flag) in [
+            (Address { ca_file: file.clone(), ..at(NEAR[0]) }, "--ca-file"),
+            (Address { cert_file: file.clone(), key_file: file.clone(), ..at(NEAR[0]) }, "--cert-file"),
+            (Address { key_file: file, ..at(FAR[0]) }, "--key-file"),
+        ] {
+            let error = said(Client::new(&address).err().expect("refused"));
+            assert!(error.contains(flag), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_daemon_is_refused() {
+        for url in ["", "127.0.0.1:8081", "http://", "https:///", "ftp://127.0.0.1", "http://a b", "http://:8081"] {
+            assert!(Client::new(&at(url)).is_err(), "{url:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{Sampler, SamplingResult, SdkTracer, SdkTracerProv
 use super::identity;
 use crate::config::OtlpConfig;
 use crate::daemon::Error;
-use crate::files::outward::why;
+use crate::files::outward::{http, why};
 
 /// How long the collector may take to take spans.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -86,11 +86,7 @@ impl Drop for Spans {
 }
 
 fn agent(config: &OtlpConfig) -> Result<ureq::Agent, Error> {
-    let mut builder = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .timeout_global(Some(PATIENCE))
-        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+    let mut builder = http().timeout_global(Some(PATIENCE));
     if config.endpoint.scheme_str() == Some("https") {
         let tls = identity::of_system().map_err(|_| {
             let message = "the system has no certificate of an authority that it trusts, and [daemon.otlp] is https";

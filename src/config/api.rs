@@ -12,7 +12,7 @@ use super::diagnostic::Place;
 use super::kafka::readable_file;
 use super::reader::{Item, Table};
 use super::report::Report;
-use super::secret::Secret;
+use super::secret::{Allowed, Secret};
 
 const MIB: u64 = 1 << 20;
 
@@ -239,7 +239,8 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path) -> Option<ApiTls> {
         let help = "write tls_client_ca_file beside it, or remove it";
         required.report.error_if_all_was_read(&required.place, "no client certificate is known to be good", help);
     }
-    let [cert, key, ca] = [cert, key, ca].map(|item| item.map(|item| readable_file(&item, base_dir)));
+    let [cert, key, ca] =
+        [cert, key, ca].map(|item| item.map(|item| readable_file(&item, base_dir).map(Allowed::into_path)));
     let client_ca_file = ca.map_or(Some(None), |file| file.map(Some))?;
     Some(ApiTls { cert_file: cert??, key_file: key??, client_ca_file, client_certificate_required })
 }

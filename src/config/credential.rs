@@ -14,7 +14,7 @@ use secrecy::SecretString;
 
 use super::reader::Item;
 use super::report::{Files, Within};
-use super::secret::{FILE_BYTES_MAX, Secret};
+use super::secret::{Allowed, FILE_BYTES_MAX, Secret};
 use crate::files::given;
 
 /// The file beside a secret that lists the peers that may get it.
@@ -108,10 +108,11 @@ impl From<&str> for Credential {
 impl Bound {
     /// Bind the file of a credential that a definition uses to the peers that its keeper lists, and see whether `peers` are among them. `Some(None)`: the
     /// operator's own file uses it. `what`: what would happen to it, for a message.
-    pub(super) fn of(item: &Item<'_>, file: &Path, peers: Recipients<'_>, what: &str) -> Option<Option<Self>> {
+    pub(super) fn of(item: &Item<'_>, file: &Allowed, peers: Recipients<'_>, what: &str) -> Option<Option<Self>> {
         let Files::Within(Within { sends_in_the_clear, .. }) = item.report.files() else { return Some(None) };
         let certified_as = peers.certified_as.cloned();
-        let bound = Self { list: file.with_file_name(LIST), allows_clear_text: sends_in_the_clear, certified_as };
+        let bound =
+            Self { list: file.path().with_file_name(LIST), allows_clear_text: sends_in_the_clear, certified_as };
         let refused = bound.first_unlisted(peers.addresses.iter().map(|peer| &**peer));
         item.parsed(refused.map_or(Ok(()), |address| {
             let (host, _) = split(address);
@@ -149,7 +150,7 @@ impl Bound {
 }
 
 /// Whether an address is on this machine, whatever a name server says.
-pub(super) fn is_near(address: &str) -> bool {
+pub fn is_near(address: &str) -> bool {
     let (host, _) = split(address);
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }

@@ -11,7 +11,7 @@ use super::proxy::{self, ProxyConfig};
 use super::reader::{Item, Table};
 use super::report::Files;
 use super::sasl::{Peers, SaslConfig, read_sasl};
-use super::secret::{Secret, allowed_file};
+use super::secret::{Allowed, Secret, allowed_file};
 use super::tuning::{self, Tuning};
 use super::words::words;
 use crate::files::given;
@@ -249,33 +249,34 @@ fn read_tls(table: &mut Table<'_>, base_dir: &Path, brokers: &[Arc<str>]) -> Opt
     let key_password = key_password.map(|item| Secret::parse(&item, base_dir));
     let server_name = server_name.map(|item| server_name_of(&item));
     let recipients = Recipients { addresses: brokers, certified_as: server_name.as_ref().and_then(Option::as_ref) };
-    let bound = key_file.as_ref().map(|item| {
-        let file = base_dir.join(path(item)?);
-        Bound::of(item, &file, recipients, "certificate may not be shown")
+    let [ca_file, cert_file] = [ca_file, cert_file].map(|item| item.map(|item| readable_file(&item, base_dir)));
+    let key = key_file.map(|item| {
+        let file = readable_file(&item, base_dir)?;
+        let bound = Bound::of(&item, &file, recipients, "certificate may not be shown")?;
+        Some((file.into_path(), bound))
     });
-    let [ca_file, cert_file, key_file] =
-        [ca_file, cert_file, key_file].map(|item| item.map(|item| readable_file(&item, base_dir)));
-    let identity = match (cert_file, key_file, bound) {
-        (Some(cert_file), Some(key_file), Some(bound)) => {
+    let identity = match (cert_file, key) {
+        (Some(cert_file), Some(key)) => {
+            let (key_file, bound) = key?;
             let key_password = key_password.map_or(Some(None), |password| password.map(Some))?;
-            Some(TlsIdentity { cert_file: cert_file?, key_file: key_file?, key_password, bound: bound? })
+            Some(TlsIdentity { cert_file: cert_file?.into_path(), key_file, key_password, bound })
         }
         _ => None,
     };
-    let ca_file = ca_file.map_or(Some(None), |file| file.map(Some))?;
+    let ca_file = ca_file.map_or(Some(None), |file| file.map(|file| Some(file.into_path())))?;
     let server_name = server_name.map_or(Some(None), |name| name.map(Some))?;
     Some(Some(TlsConfig { ca_file, identity, server_name }))
 }
 
 /// A file that is there.
-pub(super) fn readable_file(item: &Item<'_>, base_dir: &Path) -> Option<PathBuf> {
+pub(super) fn readable_file(item: &Item<'_>, base_dir: &Path) -> Option<Allowed> {
     let file = allowed_file(item, base_dir, path(item)?)?;
     if matches!(item.report.files(), Files::Rehearsed) {
         return Some(file);
     }
-    item.parsed(match given::open(&file) {
+    item.parsed(match given::open(file.path()) {
         Ok(_) => Ok(file),
-        Err(error) => Err(format!("{}: {error}", file.display())),
+        Err(error) => Err(format!("{}: {error}", file.path().display())),
     })
 }
 

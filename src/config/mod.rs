@@ -76,7 +76,7 @@ pub use both_ways::{Topology, failback_id, failback_of, forward_id};
 pub use breaker::{BreakerAction, BreakerConfig};
 pub use circle::would_loop;
 pub use cluster::{ClusterConfig, ClusterKind, EmbeddedConfig, TopicConfig};
-pub use credential::{Bound, Credential, Peer, Withheld};
+pub use credential::{Bound, Credential, Peer, Withheld, is_near};
 pub use daemon::{DaemonConfig, LogFormat};
 pub use definition::{Defined, DefinitionSettings, Surroundings, json_path, new_id, read_definition};
 pub use diagnostic::{Diagnostic, Place, Severity, Source};

@@ -124,7 +124,7 @@ impl TokenEndpoint {
             client_id: client_id?,
             client_secret: client_secret?,
             scope: scope.map_or(Some(None), |scope| scope.map(Some))?,
-            ca_file: ca_file.map_or(Some(None), |file| file.map(Some))?,
+            ca_file: ca_file.map_or(Some(None), |file| file.map(|file| Some(file.into_path())))?,
         })
     }
 }

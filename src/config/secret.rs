@@ -24,7 +24,7 @@ enum Origin {
     /// Read anew each time.
     File {
         /// As it is written: a link in it may lead elsewhere tomorrow.
-        path: PathBuf,
+        path: Allowed,
         /// The directory that it must lead into, for a definition.
         within: Option<PathBuf>,
     },
@@ -38,10 +38,12 @@ impl Secret {
     pub fn read(&self) -> Result<SecretString, String> {
         match &self.0 {
             Origin::Known(text) => Ok(text.clone()),
-            Origin::File { path, within: None } => read_file(path),
-            Origin::File { path, within: Some(dir) } => match resolved(path, dir) {
+            Origin::File { path, within: None } => read_file(path.path()),
+            Origin::File { path, within: Some(dir) } => match resolved(path.path(), dir) {
                 Some(file) => read_file(&file),
-                None => Err(format!("{}: there is no such file in the secrets_dir of the daemon", path.display())),
+                None => {
+                    Err(format!("{}: there is no such file in the secrets_dir of the daemon", path.path().display()))
+                }
             },
         }
     }
@@ -55,7 +57,7 @@ impl Secret {
     }
 
     /// Its file, if it is in one.
-    pub(super) fn file(&self) -> Option<&Path> {
+    pub(super) fn file(&self) -> Option<&Allowed> {
         match &self.0 {
             Origin::Known(_) => None,
             Origin::File { path, .. } => Some(path),
@@ -64,7 +66,7 @@ impl Secret {
 
     #[cfg(test)]
     pub(super) fn in_file(path: PathBuf) -> Self {
-        Self(Origin::File { path, within: None })
+        Self(Origin::File { path: Allowed(path), within: None })
     }
 
     /// `${env:NAME}`, `${file:PATH}`, or the text itself, which is a warning: a configuration file is shown to many.
@@ -72,7 +74,7 @@ impl Secret {
         let text = item.text()?;
         match reference(text) {
             Some(Reference::Environment(_) | Reference::File(_)) if matches!(item.report.files(), Files::Rehearsed) => {
-                Some(Self(Origin::File { path: PathBuf::new(), within: None }))
+                Some(Self(Origin::File { path: Allowed(PathBuf::new()), within: None }))
             }
             Some(Reference::Environment(_)) if is_restricted(item) => item.parsed(Err(REFER.to_owned())),
             Some(Reference::Environment(name)) => item.parsed(from_environment(name)),
@@ -82,7 +84,7 @@ impl Secret {
                     Files::Within(Within { dir, .. }) => dir.map(Path::to_owned),
                     _ => None,
                 };
-                item.parsed(read_file(&path)).map(|_| Self(Origin::File { path, within }))
+                item.parsed(read_file(path.path())).map(|_| Self(Origin::File { path, within }))
             }
             Some(Reference::Unknown) => item.parsed(Err("write ${env:NAME} or ${file:PATH}".to_owned())),
             None if text.is_empty() => item.parsed(Err("it is empty".to_owned())),
@@ -103,10 +105,24 @@ fn is_restricted(item: &Item<'_>) -> bool {
     matches!(item.report.files(), Files::Within(_))
 }
 
+/// A file that may be used by what is being read. Only the check makes one, so nothing beside a file is read before that.
+#[derive(Clone, Debug)]
+pub(super) struct Allowed(PathBuf);
+
+impl Allowed {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn into_path(self) -> PathBuf {
+        self.0
+    }
+}
+
 /// The file, if it may be used by what is being read. Nothing is told of one that may not: not even whether it is there.
-pub(super) fn allowed_file(item: &Item<'_>, base_dir: &Path, path: &str) -> Option<PathBuf> {
+pub(super) fn allowed_file(item: &Item<'_>, base_dir: &Path, path: &str) -> Option<Allowed> {
     let file = base_dir.join(path);
-    let Files::Within(Within { dir: allowed, .. }) = item.report.files() else { return Some(file) };
+    let Files::Within(Within { dir: allowed, .. }) = item.report.files() else { return Some(Allowed(file)) };
     let Some(dir) = allowed else {
         let help = "set secrets_dir in the daemon's configuration, or define the cluster there";
         item.report.error_with_help(&item.place, "a definition may use no files of this daemon", help);
@@ -116,7 +132,7 @@ pub(super) fn allowed_file(item: &Item<'_>, base_dir: &Path, path: &str) -> Opti
         item.report.error(&item.place, format!("there is no such file in the secrets_dir of the daemon: {path:?}"));
         return None;
     }
-    Some(file)
+    Some(Allowed(file))
 }
 
 /// Where a file is, if that is in a directory whatever links lead there.
@@ -193,7 +209,7 @@ mod tests {
             std::os::unix::fs::symlink(to, at("secrets/..data")).expect("a link");
         };
         std::os::unix::fs::symlink("..data/password", at("secrets/password")).expect("a link");
-        let secret = Secret(Origin::File { path: at("secrets/password"), within: Some(at("secrets")) });
+        let secret = Secret(Origin::File { path: Allowed(at("secrets/password")), within: Some(at("secrets")) });
         let read = || secret.read().map(|text| secrecy::ExposeSecret::expose_secret(&text).to_owned());
         link("..v1");
         assert_eq!(read().as_deref(), Ok("old"));

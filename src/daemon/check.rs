@@ -147,7 +147,7 @@ fn config_errors(source: &Source, stage: &StageConfig, error: &ConfigError) -> V
             .iter()
             .map(|fault| source.error(stage.config.place(&fault.path), format!("refused by the plugin: {fault}")))
             .collect(),
-        ConfigError::Trapped(_) => vec![source.error(&stage.plugin_place, error.to_string())],
+        ConfigError::Trapped(_) | ConfigError::NoRoom => vec![source.error(&stage.plugin_place, error.to_string())],
     }
 }
 

@@ -22,7 +22,7 @@ use crate::api::wire::{FailoverEvent, Time};
 use crate::background;
 use crate::config::Webhook;
 use crate::config::failover::is_private;
-use crate::files::outward::why;
+use crate::files::outward::{http, why};
 
 /// How long one try may take, connecting included.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -141,15 +141,7 @@ fn agent(allows_private: bool) -> ureq::Agent {
         .root_certs(ureq::tls::RootCerts::Specific(Arc::new(roots)))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build();
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .timeout_global(Some(PATIENCE))
-        // A proxy would connect for us, wherever it likes.
-        .proxy(None)
-        .tls_config(tls)
-        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-        .build();
+    let config = http().timeout_global(Some(PATIENCE)).tls_config(tls).build();
     let resolver = Careful { allows_private, inner: DefaultResolver::default() };
     ureq::Agent::with_parts(config, DefaultConnector::default(), resolver)
 }

@@ -1,4 +1,18 @@
-//! What is said of a request of ours that failed. Errors of the HTTP library quote addresses and headers, which may hold keys: so they are matched, and never formatted.
+//! Requests of ours over HTTP: what all of them have in common, and what is said of one that failed. Errors of the HTTP library quote addresses and headers, which may hold keys: so they are matched, and never formatted.
+
+use ureq::config::ConfigBuilder;
+use ureq::typestate::AgentScope;
+
+/// What every HTTP client of the program begins with: nothing in the environment and nobody who answers decides where a request goes.
+pub(crate) fn http() -> ConfigBuilder<AgentScope> {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        // A proxy would read along, connect for us wherever it likes, and answer for one that is not there.
+        .proxy(None)
+        // What is sent has tokens and signatures, which must not follow.
+        .max_redirects(0)
+        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+}
 
 /// Why a request failed.
 pub(crate) fn why(error: &ureq::Error) -> &'static str {

@@ -15,7 +15,7 @@ use super::watch::Watch;
 use crate::config::LinkConfig;
 use crate::connector::Cluster;
 use crate::model::{self, Digest};
-use crate::plugin::{Plugin, PluginEngine};
+use crate::plugin::{Plugin, PluginEngine, Refusal};
 
 /// Where the plugins of a link come from.
 pub(super) struct Components {
@@ -102,7 +102,11 @@ impl Components {
             })?,
         };
         self.engine.load(&bytes).map_err(|refusal| {
-            Failure::fatal("plugin-refused", format!("the component {digest}: {refusal}"), "publish another plugin")
+            let message = format!("the component {digest}: {refusal}");
+            match refusal {
+                Refusal::NoRoom => Failure::no_room(message),
+                _ => Failure::fatal("plugin-refused", message, "publish another plugin"),
+            }
         })
     }
 

@@ -61,6 +61,12 @@ impl Failure {
         Self { class: Class::Fatal, code, message, remedy, stage: None, place: None, lost: None }
     }
 
+    /// There is no room for an instance of a plugin, which is no fault of the plugin: another link may give up some.
+    pub(super) fn no_room(message: impl Into<String>) -> Self {
+        let remedy = "stop a link, or give links fewer lanes or stages; it is tried again";
+        Self { class: Class::Reopen, ..Self::fatal("plugin-no-room", message, remedy) }
+    }
+
     /// A failure to write to a topic that is not for that.
     pub(super) fn refused(writer: Writing<'_>, refused: &Refused) -> Self {
         Self::fatal(refused.code(), refused.to_string(), refused.remedy(writer))

@@ -82,6 +82,9 @@ impl Stage {
     pub(super) fn instance(&self, link: &str) -> Result<Instance, Failure> {
         self.configure(link).map_err(|error| {
             let message = format!("stage {}: {error}", self.spec.name);
+            if matches!(error, ConfigError::NoRoom) {
+                return Failure::no_room(message).at_stage(&self.spec.name);
+            }
             let remedy = "publish a plugin or a configuration that works";
             Failure::fatal("plugin-not-configured", message, remedy).at_stage(&self.spec.name)
         })

@@ -10,11 +10,15 @@ use super::bindings::{self, filtering, lifecycle, migrating, transforming};
 use super::engine::PluginEngine;
 use super::host::HostState;
 use super::instance::{Instance, Trap};
-use super::limits::{COMPONENT_BYTES_MAX, LABEL_BYTES_MAX, LINE_BYTES_MAX};
+use super::limits::{COMPONENT_BYTES_MAX, LABEL_BYTES_MAX, LINE_BYTES_MAX, MEMORIES_MAX};
 use super::metrics::StageMetrics;
 use super::text::{cut, one_line};
 use crate::model::text::steers;
 use crate::model::{Digest, Limits};
+
+/// What is said where no instance can be made because of others.
+pub(super) const NO_ROOM: &str =
+    "the daemon has no room for another instance: those of all its links have as many memories as there may be";
 
 const PACKAGE: &str = "tidegate:plugin/";
 const VERSION: &str = "0.1.0";
@@ -118,6 +122,9 @@ pub enum Refusal {
     /// Declares more than any plugin may have.
     #[error("asks for more than a plugin may have: {0}")]
     Demand(String),
+    /// Can run, but not now: all links together have as many memories of plugins as the daemon has room for.
+    #[error("{NO_ROOM}")]
+    NoRoom,
     /// Exports none of the worlds.
     #[error("exports neither {PACKAGE}filtering@{VERSION} nor {PACKAGE}transforming@{VERSION}: it exports {0}")]
     NoWorld(String),
@@ -187,6 +194,7 @@ impl Plugin {
             component.component_type().exports(engine.wasmtime()).map(|(name, _)| name.to_owned()).collect();
         let stateful = exports.contains(&interface("migrating"));
         let imports = check_imports(engine, &component, stateful)?;
+        check_memories(&component)?;
         let work = check_exports(&exports)?;
         let signature = |error: wasmtime::Error| Refusal::Signature(one_line(&error));
         let mut linker = Linker::new(engine.wasmtime());
@@ -305,6 +313,15 @@ pub(super) fn check_header(bytes: &[u8]) -> Result<(), Refusal> {
         Some((header, _)) if header.starts_with(b"\0asm") && header[6] == 1 => Ok(()),
         _ => Err(Refusal::NotWasm),
     }
+}
+
+/// Refuse a component that would take the room of many.
+fn check_memories(component: &Component) -> Result<(), Refusal> {
+    let memories = component.resources_required().map_or(0, |required| required.num_memories);
+    if memories <= MEMORIES_MAX {
+        return Ok(());
+    }
+    Err(Refusal::Demand(format!("it has {memories} memories, and a plugin may have {MEMORIES_MAX}")))
 }
 
 fn interface(name: &str) -> String {

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::{AsContextMut, Store};
+use wasmtime::{AsContextMut, PoolConcurrencyLimitError, Store};
 
 use super::bindings::{filtering, lifecycle, migrating, transforming, types};
-use super::component::{Columns, Description, Plugin, Refusal, WorkIndices};
+use super::component::{Columns, Description, NO_ROOM, Plugin, Refusal, WorkIndices};
 pub use super::host::MEASURED;
 use super::host::{ActiveState, Allowance, HostState};
 use super::limits::{
@@ -77,6 +77,8 @@ pub enum ConfigError {
     Refused(Vec<ConfigFault>),
     /// The plugin failed.
     Trapped(Trap),
+    /// The plugin did nothing wrong: there is no room for an instance now.
+    NoRoom,
 }
 
 impl fmt::Display for ConfigError {
@@ -87,6 +89,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "configuration: {}", faults.join("; "))
             }
             Self::Trapped(trap) => write!(f, "fails in configure: {trap}"),
+            Self::NoRoom => f.write_str(NO_ROOM),
         }
     }
 }
@@ -207,16 +210,20 @@ impl Instance {
     pub(super) fn describe(plugin: &Plugin) -> Result<(Description, Option<u32>), Refusal> {
         let limits = Limits { output_bytes: DESCRIPTION_BYTES_MAX, ..Limits::default() };
         let mut store = new_store(plugin, &"describe".into(), &limits, &Arc::default());
-        let mut misfit = None;
+        let (mut misfit, mut no_room) = (None, false);
         let (description, state_version) = run(&mut store, lifecycle_allowance(&limits), None, |store| {
-            let instance = plugin.pre().instantiate(store.as_context_mut())?;
+            let instance = instantiate(plugin, store, &mut no_room)?;
             let Exports { lifecycle, migrating, .. } =
                 exports(plugin, store, &instance).inspect_err(|error| misfit = Some(one_line(error)))?;
             let description = lifecycle.call_describe(store.as_context_mut())?;
             let version = migrating.map(|migrating| migrating.call_state_version(store.as_context_mut()));
             Ok((description, version.transpose()?))
         })
-        .map_err(|trapped| misfit.map_or(Refusal::Describe(trapped.trap), Refusal::Signature))?;
+        .map_err(|trapped| match misfit {
+            _ if no_room => Refusal::NoRoom,
+            Some(misfit) => Refusal::Signature(misfit),
+            None => Refusal::Describe(trapped.trap),
+        })?;
         let needs = |column| description.needs.contains(column);
         let described = Description {
             needs: Columns {
@@ -241,12 +248,13 @@ impl Instance {
         metrics: &Arc<StageMetrics>,
     ) -> Result<Self, ConfigError> {
         let mut store = new_store(plugin, stage, limits, metrics);
+        let mut no_room = false;
         let (answer, work, migrating) = run(&mut store, lifecycle_allowance(limits), None, |store| {
-            let instance = plugin.pre().instantiate(store.as_context_mut())?;
+            let instance = instantiate(plugin, store, &mut no_room)?;
             let Exports { lifecycle, work, migrating } = exports(plugin, store, &instance)?;
             Ok((lifecycle.call_configure(store.as_context_mut(), stage, config)?, work, migrating))
         })
-        .map_err(|trapped| ConfigError::Trapped(trapped.trap))?;
+        .map_err(|trapped| if no_room { ConfigError::NoRoom } else { ConfigError::Trapped(trapped.trap) })?;
         let setup = answer.map_err(|faults| {
             let fault = |fault: lifecycle::ConfigError| ConfigFault {
                 path: cut(fault.path, CONFIG_FAULT_BYTES_MAX),
@@ -480,6 +488,16 @@ fn exports(
     let migrating = plugin.migrating.as_ref().map(|indices| indices.load(store.as_context_mut(), instance));
     let lifecycle = plugin.lifecycle.load(store.as_context_mut(), instance)?;
     Ok(Exports { lifecycle, work, migrating: migrating.transpose()? })
+}
+
+/// Make an instance. Whether others are in the way is told apart from all that a plugin can do.
+fn instantiate(
+    plugin: &Plugin,
+    store: &mut Store<HostState>,
+    no_room: &mut bool,
+) -> wasmtime::Result<wasmtime::component::Instance> {
+    let made = plugin.pre().instantiate(store.as_context_mut());
+    made.inspect_err(|error| *no_room = error.is::<PoolConcurrencyLimitError>())
 }
 
 fn new_store(plugin: &Plugin, stage: &Arc<str>, limits: &Limits, metrics: &Arc<StageMetrics>) -> Store<HostState> {

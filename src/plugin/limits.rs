@@ -27,6 +27,9 @@ pub(super) const ROUTES_MAX: usize = 1000;
 /// Calls of the host that `describe` and `configure` may make: lines for the log, and who needs more floods.
 pub(super) const LIFECYCLE_CALLS_MAX: u64 = 10_000;
 
+/// The memories of a component. Toolchains make one; a composition of components has some. The daemon has room for a number of them, which all links share.
+pub(super) const MEMORIES_MAX: u32 = 4;
+
 /// The name of a topic, in bytes: Kafka's bound.
 pub(super) const ROUTE_BYTES_MAX: usize = 249;
 

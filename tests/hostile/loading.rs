@@ -200,7 +200,7 @@ pub fn bombs() -> Vec<Row> {
         ),
         bombs("a hundred instances", instances(100, ""), "instance count too high"),
         bombs("a thousand instances", instances(1000, ""), "instances count exceeds limit of 1000"),
-        bombs("a hundred memories", instances(50, "(memory 1) (memory 1)"), "memory count too high"),
+        bombs("a hundred memories", instances(50, "(memory 1) (memory 1)"), "memories, and a plugin may have 4"),
         bombs("a hundred tables", instances(50, "(table 1 funcref) (table 1 funcref)"), "table count too high"),
         bombs("ten thousand instances by nesting", multiplied(10, 4), "instance count too high"),
     ]

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use tidegate::model::{Batch, BatchBuilder, HeaderRef, Limits};
-use tidegate::plugin::{PluginEngine, StageMetrics, State};
+use tidegate::plugin::{ConfigError, PluginEngine, Refusal, StageMetrics, State};
 
 use crate::loading::compiler_bomb;
 use crate::template::Template;
@@ -115,4 +115,27 @@ fn a_component_with_a_flipped_bit_is_refused_or_contained() {
     }
     assert!((100..300).contains(&refused), "{refused} of 300 refused: the flips do not hit what they should");
     assert!(matches!(call(&engine, &whole), Outcome::Worked), "the engine is as good as before");
+}
+
+/// Others in the way are no fault of a plugin, and it can come in as soon as one of them goes.
+#[test]
+fn a_plugin_is_not_blamed_for_a_full_house() {
+    let engine = PluginEngine::new(None).expect("an engine");
+    let crowd = engine.load(&Template::filter().bytes()).expect("a plugin");
+    let configured = || crowd.configure(&"stage".into(), "{}", &limits(), &Arc::<StageMetrics>::default());
+    let mut instances = Vec::new();
+    let error = loop {
+        match configured() {
+            Ok(instance) => instances.push(instance),
+            Err(error) => break error,
+        }
+        assert!(instances.len() < 10_000, "there is no end of the room");
+    };
+    assert!(matches!(error, ConfigError::NoRoom), "{error:?}");
+    let other = Template::transform().bytes();
+    let refusal = engine.load(&other).expect_err("no room to ask it");
+    assert!(matches!(refusal, Refusal::NoRoom), "{refusal}");
+    instances.truncate(instances.len() - 1);
+    engine.load(&other).expect("there is room for one");
+    configured().expect("and after that for another one");
 }

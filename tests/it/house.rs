@@ -129,6 +129,18 @@ fn one_room_alone_names_the_store_and_the_engine_of_webassembly() {
     }
 }
 
+/// An HTTP client that is made elsewhere goes through whatever proxy the environment names.
+#[test]
+fn one_function_makes_the_clients_of_http() {
+    let makes = |code: &str| {
+        ["Agent::config_builder", "new_with_defaults", "Agent::new", "ureq::agent(", "ureq::get(", "ureq::post("]
+            .iter()
+            .any(|way| code.contains(way))
+    };
+    let found = source_files().into_iter().filter(|file| !file.name.ends_with("tests.rs") && makes(&file.code));
+    assert_eq!(found.map(|file| file.name).collect::<Vec<_>>(), ["files/outward.rs"]);
+}
+
 #[test]
 fn no_file_is_too_long_to_be_read() {
     let long: Vec<String> = source_files()

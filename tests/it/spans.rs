@@ -122,3 +122,23 @@ fn nothing_waits_for_a_collector() {
         daemon.terminate();
     }
 }
+
+/// What the environment of the daemon says of proxies is about the web, and not about collectors.
+#[test]
+fn spans_go_through_no_proxy() {
+    let (endpoint, told) = collector("200 OK");
+    let (proxy, proxied) = collector("502 Bad Gateway");
+    let site = site(&endpoint);
+    let mut command = site.command();
+    for name in ["ALL_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy"] {
+        command.env(name, &proxy);
+    }
+    command.env_remove("NO_PROXY").env_remove("no_proxy");
+    let mut daemon = site.spawn_with(command);
+    site.await_ready(&mut daemon);
+    write(&site);
+    site.client.await_caught_up("copy");
+    daemon.terminate();
+    assert!(told.try_iter().count() > 0, "nothing came to the collector");
+    assert_eq!(proxied.try_iter().count(), 0, "the proxy has got some");
+}

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -142,6 +143,11 @@ impl Budget {
     }
 }
 
+/// Where the next file is until those before it are aside.
+fn coming(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.new", path.display()))
+}
+
 /// Where the file goes that is the `number`th before the present one.
 fn aside(path: &Path, number: u32) -> PathBuf {
     PathBuf::from(format!("{}.{number}", path.display()))
@@ -154,6 +160,8 @@ struct AuditFile {
     bytes: u64,
     /// What was written last may have no end.
     is_torn: bool,
+    /// Whether no new file could be begun: it is said once.
+    is_stuck: bool,
 }
 
 impl AuditFile {
@@ -169,12 +177,13 @@ impl AuditFile {
             file.seek(SeekFrom::End(-1))?;
             file.read_exact(&mut last)?;
         }
-        Ok(Self { path: path.to_owned(), config, file, bytes, is_torn: last != [b'\n'] })
+        Ok(Self { path: path.to_owned(), config, file, bytes, is_torn: last != [b'\n'], is_stuck: false })
     }
 
     fn append(&mut self, mut line: Vec<u8>) -> io::Result<()> {
         if self.bytes > 0 && self.bytes + line.len() as u64 >= self.config.file_bytes_max {
-            self.rotate()?;
+            let rotated = self.rotate();
+            self.note(rotated.err());
         }
         if self.is_torn {
             line.insert(0, b'\n');
@@ -188,24 +197,53 @@ impl AuditFile {
         Ok(())
     }
 
-    /// Put the file aside, and the oldest away.
+    /// Say that no new file can be begun, or that one can again. Entries go to the present one meanwhile, however large it becomes: none is lost for this.
+    fn note(&mut self, failure: Option<io::Error>) {
+        let path = self.path.display();
+        match &failure {
+            Some(error) if !self.is_stuck => tracing::error!("{path} is not rotated and grows: {error}"),
+            None if self.is_stuck => tracing::info!("{path} is rotated again"),
+            _ => {}
+        }
+        self.is_stuck = failure.is_some();
+    }
+
+    /// Put the file aside, and the oldest away. The new one is there before any other is moved, and only the one that is written to is moved: however often
+    /// this fails, nothing is lost by it.
     fn rotate(&mut self) -> io::Result<()> {
+        let coming = coming(&self.path);
+        private::create(&coming)?;
+        if self.is_present()? {
+            self.shift()?;
+        }
+        fs::rename(&coming, &self.path)?;
+        *self = Self { is_stuck: self.is_stuck, ..Self::open(&self.path, self.config)? };
+        Ok(())
+    }
+
+    /// Whether the file is where it belongs, and not aside already or somebody else's.
+    fn is_present(&self) -> io::Result<bool> {
+        let own = self.file.metadata()?;
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Move the files one further, up to the first place that is free, or else over the oldest.
+    fn shift(&self) -> io::Result<()> {
         let aside = |number: u32| aside(&self.path, number);
         // The present one is one of them.
         let kept = self.config.files_max - 1;
-        for number in (1..kept).rev() {
-            match fs::rename(aside(number), aside(number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
         if kept == 0 {
-            fs::remove_file(&self.path)?
-        } else {
-            fs::rename(&self.path, aside(1))?
+            return Ok(());
         }
-        *self = Self::open(&self.path, self.config)?;
-        Ok(())
+        let free = (1..kept).find(|number| !aside(*number).exists()).unwrap_or(kept);
+        for number in (1..free).rev() {
+            fs::rename(aside(number), aside(number + 1))?;
+        }
+        fs::rename(&self.path, aside(1))
     }
 }
 
@@ -272,6 +310,33 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines.len(), lines[1]), (4, "{\"stat"));
         assert!(lines[2].contains("\"status\":2") && lines[2].len() < 2_000 && lines[3].contains("\"status\":3"));
+    }
+
+    /// What holds up a rotation, at each of its steps.
+    #[test]
+    fn a_rotation_that_fails_again_and_again_loses_nothing() {
+        for blocked in ["audit.jsonl.new", "audit.jsonl.3", "audit.jsonl"] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let at = |name: &str| dir.path().join(name);
+            let audit = Audit::new(dir.path());
+            audit.configure(Some(AuditConfig { file_bytes_max: 2_000, files_max: 4 })).expect("a file");
+            (0..60).for_each(|status| audit.write(entry(status)));
+            let count = || -> usize {
+                let files = fs::read_dir(dir.path()).expect("files").map(|it| it.expect("one").path());
+                files.filter(|file| file.is_file()).map(|file| lines(&file).len()).sum()
+            };
+            let before = count();
+            // A directory with something in it is neither replaced by a file nor written to.
+            let _absent = fs::rename(at(blocked), at("elsewhere"));
+            fs::create_dir_all(at(blocked).join("full")).expect("a directory");
+            (60..160).for_each(|status| audit.write(entry(status)));
+            fs::remove_dir_all(at(blocked)).expect("it is gone");
+            // The present one is written to still, even where it was moved.
+            assert_eq!(count(), before + 100, "{blocked}");
+            (160..165).for_each(|status| audit.write(entry(status)));
+            let newest = lines(&at("audit.jsonl")).pop().expect("a line");
+            assert_eq!(newest["status"], 164, "{blocked}: it is written again");
+        }
     }
 
     #[test]

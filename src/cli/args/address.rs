@@ -22,4 +22,7 @@ pub struct Address {
     /// Its key, as PEM.
     #[arg(long, value_name = "FILE", env = "TIDEGATE_KEY_FILE", requires = "cert_file", help_heading = "Security")]
     pub key_file: Option<PathBuf>,
+    /// Send the token without TLS to another machine, where something else encrypts. Without it, a token goes to https:// and to this machine only.
+    #[arg(long, env = "TIDEGATE_INSECURE_PLAINTEXT", help_heading = "Security")]
+    pub insecure_plaintext: bool,
 }

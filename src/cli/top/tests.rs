@@ -24,7 +24,14 @@ fn view(words: &[&str]) -> View {
 }
 
 fn address(url: &str) -> Address {
-    Address { url: url.to_owned(), token_file: None, ca_file: None, cert_file: None, key_file: None }
+    Address {
+        url: url.to_owned(),
+        token_file: None,
+        ca_file: None,
+        cert_file: None,
+        key_file: None,
+        insecure_plaintext: false,
+    }
 }
 
 /// What the daemon in memory answers.

@@ -103,6 +103,37 @@ fn a_certificate_is_shown_to_the_brokers_that_are_listed_now() {
     assert_eq!([admits("broker.example:9092"), admits("other.example:9092")], [false, true]);
 }
 
+/// What is beside a file that may not be used is not read: who defines links must learn nothing of it.
+#[test]
+fn nothing_is_read_beside_a_file_that_is_not_allowed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        std::fs::create_dir_all(file.parent().expect("a directory")).expect("made");
+        std::fs::write(file, text).expect("a file");
+    };
+    ["secrets/cert.pem", "secrets/key.pem", "outside/key.pem"].iter().for_each(|name| write(name, "planted"));
+    let secrets = dir.path().join("secrets");
+    let outside = dir.path().join("outside/key.pem");
+    let refused = |key: &str| {
+        let tls = json!({ "enable_tls": true, "tls_cert_file": "cert.pem", "tls_key_file": key });
+        let cluster = json!({"cluster_id": "k", "brokers": ["broker.example:9092"], "security": tls});
+        read_within(Some(&secrets), &json!({ "source_cluster": cluster }).into()).err().unwrap_or_default()
+    };
+    for key in ["../outside/key.pem", outside.to_str().expect("a path"), "../nowhere/key.pem"] {
+        let said = ["broker.example", "other.example"].map(|list| {
+            write("outside/brokers", list);
+            refused(key)
+        });
+        let expected = format!(
+            "$.source_cluster.security.tls_key_file: there is no such file in the secrets_dir of the daemon: {key:?}"
+        );
+        assert_eq!(said, [[expected.clone()], [expected]]);
+    }
+    write("secrets/brokers", "broker.example");
+    assert_eq!(refused("key.pem"), Vec::<String>::new());
+}
+
 fn with_config(config: Json) -> Json {
     let plugin = Digest::of(b"plugin").to_string();
     let stage = [("stage", Json::String("s".to_owned())), ("plugin", Json::String(plugin)), ("config", config)];

@@ -31,6 +31,9 @@ const ANY_KEPT: usize = 4;
 /// How long a broker is waited for before the next one is asked beside it: longer than an answer takes over any distance.
 const ASK_NEXT_AFTER: Duration = Duration::from_secs(1);
 
+/// How many connections are kept for single brokers: a cluster says itself how many brokers it has.
+const IDLE_MAX: usize = 128;
+
 /// Makes connections to a cluster, and knows its metadata.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -307,13 +310,26 @@ impl Client {
         if let Some(mut connection) = idle.and_then(usable)
             && let Ok(answer) = connection.call_among(versions.clone(), request)
         {
-            lock(&self.idle).insert(broker, connection);
+            self.keep(broker, connection);
             return Ok(answer);
         }
         let mut connection = self.connect(broker)?;
         let answer = connection.call_among(versions, request)?;
-        lock(&self.idle).insert(broker, connection);
+        self.keep(broker, connection);
         Ok(answer)
+    }
+
+    /// Keep a connection for the next request to a broker. Those that have rested too long go, and those to brokers that the cluster does not name.
+    fn keep(&self, broker: i32, connection: Connection) {
+        let now = Instant::now();
+        let metadata = lock(&self.known).metadata.clone();
+        let mut idle = lock(&self.idle);
+        idle.insert(broker, connection);
+        idle.retain(|node, kept| metadata.brokers.contains_key(node) && !kept.rested_too_long(now));
+        while idle.len() > IDLE_MAX {
+            let other = idle.keys().copied().find(|node| *node != broker);
+            drop(other.and_then(|node| idle.remove(&node)));
+        }
     }
 
     /// The broker that coordinates something. The inner error is what a broker said.

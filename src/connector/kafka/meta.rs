@@ -8,18 +8,23 @@ use super::admin::Admin;
 use super::client::{Client, Isolation, lock};
 use super::error;
 use super::layout::{self, LINKS, META};
-use super::log;
+use super::log::{self, Budget};
 use super::records::Encoder;
 use super::sink::alone;
-use super::table::{Table, Upto};
+use super::table::{ROW_BYTES_MAX, Table, Upto, row_too_large};
 use crate::connector::{Class, Error};
+use crate::model::limits::COMPONENT_BYTES_MAX;
 use crate::model::{Batch, BatchBuilder, Codec, Compression, Digest, LinkId, TopicPartition};
 
 /// A part of a component: well below what any topic takes as one record.
 const PART_BYTES: usize = 512 << 10;
 
-/// How long a broker may take to show what is there.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The parts of the largest component.
+const PARTS_MAX: usize = COMPONENT_BYTES_MAX / PART_BYTES;
+
+/// What it takes to find a component: all of the topic is read for it.
+const COMPONENT_BUDGET: Budget =
+    Budget { patience: Duration::from_secs(10), total: Duration::from_secs(600), bytes: COMPONENT_BYTES_MAX };
 
 /// How long what has been read may be shown to who does not need the newest.
 const AGE_MAX: Duration = Duration::from_millis(500);
@@ -90,6 +95,7 @@ impl Meta {
         known: Option<&[u8]>,
         value: &[u8],
     ) -> Result<bool, Error> {
+        check_size(key, value)?;
         let deadline = Instant::now() + REPLACE_PATIENCE;
         let batch = record(key, value);
         loop {
@@ -117,6 +123,7 @@ impl Meta {
         admin.ensure(&META.into(), 1, &layout::settings())?;
         let mut encoder = Encoder::new(Compression::usual(Codec::Zstd));
         for (key, value) in pairs {
+            check_size(&key, value)?;
             let batch = record(&key, value);
             let encoded = admin.limit(META)?.encode(&mut encoder, &batch, 0..1).map_err(error::not_encoded)?;
             self.client.produce(&partition(), encoded)?;
@@ -131,27 +138,16 @@ impl Meta {
         }
         let (prefix, partition) = (layout::component_prefix(digest), partition());
         let range = self.client.range(&partition, Isolation::ReadUncommitted)?;
-        let (mut found, mut count) = (BTreeMap::new(), usize::MAX);
-        log::read(
-            &self.client,
-            &partition,
-            range.log_start..range.end,
-            Isolation::ReadCommitted,
-            PATIENCE,
-            |record| {
-                let key = record.key().and_then(|key| std::str::from_utf8(key).ok());
-                let part = key.and_then(|key| layout::component_part(key.strip_prefix(&prefix)?));
-                if let (Some((part, parts)), Some(value)) = (part, record.value()) {
-                    found.insert(part, value.to_vec());
-                    count = parts;
-                }
-                Ok(())
-            },
-        )?;
-        if found.len() != count {
-            return Ok(None);
-        }
-        let bytes: Vec<u8> = found.into_values().flatten().collect();
+        let mut parts = Parts::default();
+        let mut next = range.log_start;
+        log::read(&self.client, &partition, &mut next, range.end, COMPONENT_BUDGET, |record| {
+            let key = record.key().and_then(|key| std::str::from_utf8(key).ok());
+            if let Some(at) = key.and_then(|key| layout::component_part(key.strip_prefix(&prefix)?)) {
+                parts.take(at, record.value());
+            }
+            Ok(parts.bytes)
+        })?;
+        let Some(bytes) = parts.joined() else { return Ok(None) };
         Ok((Digest::of(&bytes) == *digest).then_some(bytes))
     }
 
@@ -164,6 +160,37 @@ impl Meta {
     }
 }
 
+/// What was found of a component.
+#[derive(Debug, Default)]
+struct Parts {
+    found: BTreeMap<usize, Vec<u8>>,
+    /// How many there are, as the last one says.
+    count: Option<usize>,
+    bytes: usize,
+}
+
+impl Parts {
+    /// Take one of several. What is larger than any is none of ours.
+    fn take(&mut self, (part, count): (usize, usize), value: Option<&[u8]>) {
+        let is_ours = count <= PARTS_MAX && part < count;
+        let Some(value) = value.filter(|value| is_ours && value.len() <= PART_BYTES) else { return };
+        self.count = Some(count);
+        self.bytes += value.len();
+        self.bytes -= self.found.insert(part, value.to_vec()).map_or(0, |before| before.len());
+    }
+
+    /// All of it, if no part is missing.
+    fn joined(self) -> Option<Vec<u8>> {
+        (Some(self.found.len()) == self.count).then(|| self.found.into_values().flatten().collect())
+    }
+}
+
+/// Refuse to store what would not be read again.
+fn check_size(key: &str, value: &[u8]) -> Result<(), Error> {
+    let bytes = key.len() + value.len();
+    if bytes <= ROW_BYTES_MAX { Ok(()) } else { Err(Error { class: Class::Fatal, ..row_too_large(META, key, bytes) }) }
+}
+
 fn record(key: &str, value: &[u8]) -> Batch {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let mut builder = BatchBuilder::new();
@@ -173,4 +200,43 @@ fn record(key: &str, value: &[u8]) -> Batch {
 
 fn partition() -> TopicPartition {
     TopicPartition::new(META, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_is_read_up_to_the_largest_and_no_further() {
+        let mut parts = Parts::default();
+        let part = vec![1; PART_BYTES];
+        // Written twice, as after a publish that was tried again.
+        for number in [0, 1].into_iter().chain(0..PARTS_MAX) {
+            parts.take((number, PARTS_MAX), Some(&part));
+        }
+        // None of these is a part that we have written.
+        parts.take((PARTS_MAX, PARTS_MAX + 1), Some(&part));
+        parts.take((0, usize::MAX), Some(&part));
+        parts.take((0, PARTS_MAX), Some(&[&part[..], b"!"].concat()));
+        parts.take((0, PARTS_MAX), None);
+        assert_eq!(parts.bytes, COMPONENT_BYTES_MAX);
+        assert_eq!(parts.joined().map(|bytes| bytes.len()), Some(COMPONENT_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_component_without_all_its_parts_is_none() {
+        let mut parts = Parts::default();
+        assert_eq!(Parts::default().joined(), None);
+        parts.take((1, 2), Some(b"b"));
+        assert_eq!(parts.bytes, 1);
+        parts.take((0, 2), Some(b"a"));
+        assert_eq!(parts.joined().as_deref(), Some(&b"ab"[..]));
+    }
+
+    #[test]
+    fn what_would_not_be_read_again_is_not_stored() {
+        let error = check_size("link/a/history", &vec![0; ROW_BYTES_MAX]).expect_err("too large");
+        assert_eq!((error.class, error.code), (Class::Fatal, "own-row-too-large"));
+        check_size("link/a/history", &vec![0; ROW_BYTES_MAX - 14]).expect("as large as may be");
+    }
 }

@@ -13,15 +13,19 @@ use serde::Deserialize;
 
 use super::admin::Admin;
 use super::client::{Client, Isolation};
-use super::log;
+use super::log::{self, Budget};
 use crate::config::MirrorMaker;
 use crate::connector::{Class, Error};
 use crate::model::TopicPartition;
 use crate::model::batch::RecordRef;
 use crate::model::json_error::without_values;
 
-/// How long a broker may take to show what is there. An open transaction of a MirrorMaker 2 that was killed is in the way for longer: the link tries again.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// What the topic takes: it has some 100 bytes for each partition that was copied. An open transaction of a MirrorMaker 2 that was killed is in the way for longer than the patience:
+/// the link tries again.
+const BUDGET: Budget = Budget { patience: Duration::from_secs(10), total: Duration::from_secs(600), bytes: 256 << 20 };
+
+/// What an entry counts beside its key.
+const ENTRY_BYTES: usize = 256;
 
 /// The offset to go on at, of each partition of the source.
 ///
@@ -41,11 +45,18 @@ pub(super) fn offsets(
     let ranges = client.ranges(&partitions, Isolation::ReadUncommitted)?;
     let mut book = Book::new(from);
     for (partition, range) in &ranges {
-        log::read(client, partition, range.log_start..range.end, Isolation::ReadCommitted, PATIENCE, |record| {
-            book.take(&record)
+        let mut next = range.log_start;
+        log::read(client, partition, &mut next, range.end, BUDGET, |record| {
+            book.take(&record)?;
+            Ok(book.bytes)
         })?;
     }
     book.close()
+}
+
+/// What an entry takes: what is in its key stands beside it once more.
+fn entry_bytes(key: &[u8]) -> usize {
+    ENTRY_BYTES + 2 * key.len()
 }
 
 /// What has been read of the topic.
@@ -55,6 +66,8 @@ struct Book<'m> {
     entries: BTreeMap<Vec<u8>, Entry>,
     /// The source clusters that were met.
     sources: BTreeSet<String>,
+    /// What both take, in bytes.
+    bytes: usize,
 }
 
 /// How far a connector has come in a partition.
@@ -79,7 +92,7 @@ struct SourceOffset {
 
 impl<'m> Book<'m> {
     fn new(from: &'m MirrorMaker) -> Self {
-        Self { from, entries: BTreeMap::new(), sources: BTreeSet::new() }
+        Self { from, entries: BTreeMap::new(), sources: BTreeSet::new(), bytes: 0 }
     }
 
     fn take(&mut self, record: &RecordRef<'_>) -> Result<(), Error> {
@@ -89,7 +102,10 @@ impl<'m> Book<'m> {
         };
         let SourcePartition { cluster, topic, partition } = partition;
         let counts = *cluster == *self.from.source && self.from.connector.as_deref().is_none_or(|it| *it == *connector);
-        self.sources.insert(cluster);
+        let bytes = ENTRY_BYTES + cluster.len();
+        if self.sources.insert(cluster) {
+            self.bytes += bytes;
+        }
         if !counts {
             return Ok(());
         }
@@ -103,9 +119,12 @@ impl<'m> Book<'m> {
             Some(SourceOffset { offset }) => {
                 let partition = TopicPartition::new(Arc::from(topic), partition);
                 let next = offset.saturating_add(1);
-                self.entries.insert(key.to_vec(), Entry { connector, partition, next });
+                if self.entries.insert(key.to_vec(), Entry { connector, partition, next }).is_none() {
+                    self.bytes += entry_bytes(key);
+                }
             }
-            None => drop(self.entries.remove(key)),
+            None if self.entries.remove(key).is_some() => self.bytes -= entry_bytes(key),
+            None => {}
         }
         Ok(())
     }

@@ -16,6 +16,14 @@ const FIRST_BYTES: usize = 1 << 20;
 const THROTTLED_BYTES: usize = 256 << 10;
 const WINDOW_BYTES_MIN: usize = 64 << 10;
 
+/// The longest that a broker is believed not to listen: longer than the windows of quotas are.
+const THROTTLE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a broker says that it does not listen. It is not believed without a bound: a lane that waits does nothing else.
+pub(super) fn throttle(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(THROTTLE_MAX)
+}
+
 /// What is sent to a broker, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {

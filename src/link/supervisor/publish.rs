@@ -17,7 +17,7 @@ use crate::link::trace;
 use crate::link::watch::{Probation, Watch};
 use crate::model::policy::TIME_AHEAD_MAX_MS;
 use crate::model::{Json, RevisionNumber};
-use crate::plugin::Plugin;
+use crate::plugin::{ConfigError, Plugin, Refusal};
 
 /// How often a publish is tried while other daemons publish too.
 const TRIES: u32 = 5;
@@ -97,11 +97,10 @@ impl Link {
         // What the file says comes first, or it would replace what is published at the next start.
         let (_, RevisionRecord { number: basis, .. }) = self.history_to_run().map_err(PublishError::Failed)?;
         // Compiling may take seconds: before the lock.
-        let plugin = self
-            .components
-            .engine()
-            .load(new.component)
-            .map_err(|refusal| PublishError::Refused(refusal.to_string()))?;
+        let plugin = self.components.engine().load(new.component).map_err(|refusal| match refusal {
+            Refusal::NoRoom => PublishError::Failed(Failure::no_room(refusal.to_string())),
+            _ => PublishError::Refused(refusal.to_string()),
+        })?;
         let running = lock(&self.running);
         until_first(|| self.publish_once(running.as_ref(), &plugin, new, basis))
     }
@@ -195,7 +194,10 @@ impl Link {
 
     fn check_stage(&self, stage: &Stage, others: &[&LinkConfig]) -> Result<(), PublishError> {
         check_limits(&stage.spec.limits, &stage.plugin).map_err(PublishError::Refused)?;
-        let instance = stage.configure(&self.config.id).map_err(|error| PublishError::Refused(error.to_string()))?;
+        let instance = stage.configure(&self.config.id).map_err(|error| match error {
+            ConfigError::NoRoom => PublishError::Failed(Failure::no_room(error.to_string())),
+            ConfigError::Refused(_) | ConfigError::Trapped(_) => PublishError::Refused(error.to_string()),
+        })?;
         let checked = check_routes(&self.config, instance.routes(), others);
         checked.map_err(|refused| PublishError::Refused(refused.to_string()))
     }

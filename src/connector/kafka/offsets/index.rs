@@ -11,11 +11,15 @@ use super::{Copies, Stretch, partition_of};
 use crate::connector::Error;
 use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::{Client, Isolation};
-use crate::connector::kafka::log;
+use crate::connector::kafka::log::{self, Budget};
 use crate::model::TopicPartition;
 
-/// How long a transaction that is open may hold up the reading: lanes have one open from commit to commit, which are a minute apart at most.
-const PATIENCE: Duration = Duration::from_secs(75);
+/// What reading takes: a transaction that is open holds it up from commit to commit of a lane, which are a minute apart at most. Most of what is kept
+/// is of links with many partitions, in which each commit has a run.
+const BUDGET: Budget = Budget { patience: Duration::from_secs(75), total: Duration::from_secs(600), bytes: 2 << 30 };
+
+/// What a partition with its name counts.
+const ENTRY_BYTES: usize = 512;
 
 /// How much of the topic is one piece, in bytes of values: what has to be read to find one offset.
 const PIECE_BYTES: usize = 1 << 20;
@@ -126,25 +130,34 @@ impl Index {
         let logs: Vec<_> = (0..partitions).map(|log| TopicPartition::new(self.topic.clone(), log)).collect();
         for (log, range) in &client.ranges(&logs, Isolation::ReadUncommitted)? {
             self.forget(log.partition, range.log_start);
-            let next = self.logs[log.partition as usize].next.max(range.log_start);
-            let read = log::read(client, log, next..range.end, Isolation::ReadCommitted, PATIENCE, |record| {
+            let mut next = self.logs[log.partition as usize].next.max(range.log_start);
+            let mut bytes = self.bytes();
+            let read = log::read(client, log, &mut next, range.end, BUDGET, |record| {
                 let copies = record.value().and_then(Copies::read);
                 if let (Some(of), Some(copies)) = (record.key().and_then(partition_of), copies) {
-                    let bytes = record.value().map_or(0, <[u8]>::len);
-                    self.add(log.partition, record.offset(), of, copies, bytes);
+                    let read = record.value().map_or(0, <[u8]>::len);
+                    bytes += self.add(log.partition, record.offset(), of, copies, read);
                 }
-                Ok(())
-            })?;
-            self.logs[log.partition as usize].next = read;
+                Ok(bytes)
+            });
+            let known = &mut self.logs[log.partition as usize];
+            known.next = known.next.max(next);
+            read?;
         }
         Ok(())
     }
 
-    fn add(&mut self, log: u32, at: i64, of: TopicPartition, copies: Copies, bytes: usize) {
+    /// What is kept, in bytes.
+    fn bytes(&self) -> usize {
+        self.partitions.values().map(|known| ENTRY_BYTES + known.bytes()).sum()
+    }
+
+    /// Take a record with so many bytes. Answers how many more are kept at most.
+    fn add(&mut self, log: u32, at: i64, of: TopicPartition, copies: Copies, bytes: usize) -> usize {
         let current = &mut self.logs[log as usize];
         if at < current.next {
             // It was added before something behind it could not be read.
-            return;
+            return 0;
         }
         current.next = at + 1;
         if current.bytes > PIECE_BYTES {
@@ -153,15 +166,16 @@ impl Index {
         }
         current.bytes += bytes;
         let mark = Mark { log, piece: current.piece, at };
+        let begun = if self.partitions.contains_key(&of) { 0 } else { ENTRY_BYTES };
         let known = self.partitions.entry(of).or_default();
         if copies.epoch < known.epoch {
-            return;
+            return begun;
         }
         if copies.epoch > known.epoch {
             // What was known begins here, with a reset.
             *known = Known { epoch: copies.epoch, ..Known::default() };
         }
-        known.add(mark, copies);
+        begun + known.add(mark, copies)
     }
 
     /// Forget what the cluster has deleted: what is in a partition of the topic before `start`.
@@ -217,16 +231,17 @@ impl Index {
     fn read(&self, client: &Client, log: u32, ranges: Vec<Range<i64>>, sought: &mut Sought) -> Result<(), Error> {
         sought.values_mut().flat_map(BTreeMap::values_mut).for_each(|wanted| wanted.sort_unstable());
         let log = TopicPartition::new(self.topic.clone(), log);
-        for range in joined(ranges) {
-            log::read(client, &log, range, Isolation::ReadCommitted, PATIENCE, |record| {
+        for Range { start: mut next, end } in joined(ranges) {
+            // It keeps what it was asked for.
+            log::read(client, &log, &mut next, end, BUDGET, |record| {
                 let targets = record.key().and_then(partition_of).and_then(|of| sought.get_mut(&of));
-                let Some(targets) = targets else { return Ok(()) };
+                let Some(targets) = targets else { return Ok(0) };
                 for (target, stretches) in record.value().and_then(Copies::read).unwrap_or_default().targets {
                     if let Some(wanted) = targets.get_mut(&target) {
                         stretches.iter().for_each(|stretch| look_in(*stretch, wanted));
                     }
                 }
-                Ok(())
+                Ok(0)
             })?;
         }
         Ok(())
@@ -256,7 +271,14 @@ impl Known {
         self.epoch
     }
 
-    fn add(&mut self, mark: Mark, mut copies: Copies) {
+    /// What is kept, in bytes.
+    fn bytes(&self) -> usize {
+        let pieces: usize = self.targets.values().map(|pieces| ENTRY_BYTES + pieces.len() * size_of::<Piece>()).sum();
+        self.runs.len() * size_of::<Run>() + pieces
+    }
+
+    /// Answers how many bytes more are kept.
+    fn add(&mut self, mark: Mark, mut copies: Copies) -> usize {
         // Early versions said what did not fit into one record in several, of which only the last was
         // about offsets. The cluster may have deleted some of them, so the last proves nothing.
         if self.unfinished == Some((mark.log, copies.range.start)) {
@@ -265,11 +287,16 @@ impl Known {
             let is_unfinished = copies.range.is_empty() && !copies.targets.is_empty();
             self.unfinished = is_unfinished.then_some((mark.log, copies.range.start));
         }
+        let runs = self.runs.len();
         let run = self.run(mark, &copies.range);
+        let mut added = (self.runs.len() - runs) * size_of::<Run>();
         for (target, stretches) in copies.targets {
             let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else { continue };
             let target_end = last.target + last.records;
-            let pieces = self.targets.entry(target).or_default();
+            let pieces = self.targets.entry(target).or_insert_with(|| {
+                added += ENTRY_BYTES;
+                Vec::new()
+            });
             if let Some(piece) = pieces.iter_mut().rev().find(|piece| piece.run == run) {
                 piece.end = mark.at + 1;
                 piece.source.end = piece.source.end.max(last.end());
@@ -280,7 +307,9 @@ impl Known {
             let source = first.source..last.end();
             let target = first.target;
             pieces.insert(place, Piece { run, at: mark.at, end: mark.at + 1, source, target, target_end });
+            added += size_of::<Piece>();
         }
+        added
     }
 
     /// The run that a record about these source offsets belongs to: one that it goes on with, or else a new one.
@@ -397,6 +426,21 @@ mod tests {
         let pieces: Vec<_> =
             known.targets[&target(0)].iter().map(|piece| (piece.at..piece.end, piece.source.clone())).collect();
         assert_eq!(pieces, [(0..4, 0..40)]);
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_as_it_grows() {
+        let mut index = index();
+        let mut grown = 0;
+        for number in 0..100 {
+            let range = number * 10..number * 10 + 10;
+            let (of, bytes) = (TopicPartition::new("in", number as u32 % 3), PIECE_BYTES / 2);
+            grown += index.add(0, number, of, copies(0, range, &[(number * 10, number * 10, 10)]), bytes);
+            assert_eq!(index.bytes(), grown);
+        }
+        assert!(grown > 100 * size_of::<Run>());
+        index.forget(0, 1_000);
+        assert!(index.bytes() < grown / 2);
     }
 
     #[test]

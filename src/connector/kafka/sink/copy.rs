@@ -97,7 +97,8 @@ fn read_checkpoints(client: &Client, admin: &Admin, lane: &LaneSettings) -> Resu
     let partition = TopicPartition::new(topic, lane.lane);
     let mut rows: BTreeMap<Vec<u8>, Row> = BTreeMap::new();
     let mut genesis = None;
-    open::read_all(client, &partition, |record| {
+    let mut bytes = 0;
+    open::read_all(client, &partition, open::CHECKPOINTS_BUDGET, |record| {
         let read = LaneRecord::read(record.key(), record.value());
         let read = read.map_err(|what| open::unreadable(&partition, &record, &what))?;
         let (key, value) = (record.key().unwrap_or_default().to_vec(), record.value().unwrap_or_default().to_vec());
@@ -110,11 +111,9 @@ fn read_checkpoints(client: &Client, admin: &Admin, lane: &LaneSettings) -> Resu
             }
             None => None,
         };
-        match about {
-            Some(about) => drop(rows.insert(key.clone(), Row { about, key, value })),
-            None => drop(rows.remove(&key)),
-        }
-        Ok(())
+        let row = about.map(|about| Row { about, key: key.clone(), value });
+        bytes = replace(&mut rows, key, row, bytes);
+        Ok(bytes)
     })?;
     let genesis = genesis.ok_or_else(|| open::lost(lane, &format!("{partition} has no genesis")))?;
     open::check_genesis(&genesis, lane, &partition)?;
@@ -125,17 +124,27 @@ fn read_checkpoints(client: &Client, admin: &Admin, lane: &LaneSettings) -> Resu
 fn read_states(client: &Client, lane: &LaneSettings) -> Result<Vec<Row>, Error> {
     let partition = TopicPartition::new(layout::state_topic(&lane.link, lane.generation), lane.lane);
     let mut rows: BTreeMap<Vec<u8>, Row> = BTreeMap::new();
-    open::read_all(client, &partition, |record| {
+    let mut bytes = 0;
+    open::read_all(client, &partition, open::STATES_BUDGET, |record| {
         let read = StateRecord::read(record.key(), record.value());
         let about = read.map_err(|what| open::unreadable(&partition, &record, &what))?.partition;
         let key = record.key().unwrap_or_default().to_vec();
-        match record.value() {
-            Some(value) => drop(rows.insert(key.clone(), Row { about, key, value: value.to_vec() })),
-            None => drop(rows.remove(&key)),
-        }
-        Ok(())
+        let row = record.value().map(|value| Row { about, key: key.clone(), value: value.to_vec() });
+        bytes = replace(&mut rows, key, row, bytes);
+        Ok(bytes)
     })?;
     Ok(rows.into_values().collect())
+}
+
+/// Put a row in place of the one with its key, or remove that. Answers what all take that took `bytes`.
+fn replace(rows: &mut BTreeMap<Vec<u8>, Row>, key: Vec<u8>, row: Option<Row>, bytes: usize) -> usize {
+    let size = |row: &Row| open::ROW_BYTES + 2 * row.key.len() + row.value.len();
+    let added = row.as_ref().map_or(0, size);
+    let before = match row {
+        Some(row) => rows.insert(key, row),
+        None => rows.remove(&key),
+    };
+    bytes + added - before.as_ref().map_or(0, size)
 }
 
 /// The topics of the new lanes.

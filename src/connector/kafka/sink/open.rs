@@ -22,9 +22,10 @@ use crate::connector::kafka::error::{self, Code};
 use crate::connector::kafka::layout::{
     self, GENESIS, GenerationTopics, LaneGenesis, LaneRecord, OwnTopic, StateRecord, StateRecordChange,
 };
+use crate::connector::kafka::log::{self, Budget};
 use crate::connector::kafka::records::Encoder;
+use crate::connector::kafka::topic_id;
 use crate::connector::kafka::wire::Connection;
-use crate::connector::kafka::{log, topic_id};
 use crate::connector::{Class, Commit, Error, LaneSettings, Opened, TopicSettings};
 use crate::model::batch::RecordRef;
 use crate::model::layout::{FIRST_GENERATION, LAYOUT_NEWEST};
@@ -33,8 +34,18 @@ use crate::model::{
     Batch, BatchBuilder, Checkpoint, Compression, StateHead, StateRow, StoredStates, TopicPartition, encode,
 };
 
-/// How long a foreign transaction may hold up the reading of checkpoints.
+/// How long a foreign transaction may hold up the reading of what a lane has written, and how long that may take.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
+const READ_TOTAL: Duration = Duration::from_secs(900);
+
+/// What is kept of checkpoints, in bytes: those of 100,000 partitions are some 100 MB.
+pub(super) const CHECKPOINTS_BUDGET: Budget = Budget { patience: READ_PATIENCE, total: READ_TOTAL, bytes: 512 << 20 };
+
+/// What is kept of what stages remember, in bytes: as much as a single partition may be allowed by `state_bytes`.
+pub(super) const STATES_BUDGET: Budget = Budget { patience: READ_PATIENCE, total: READ_TOTAL, bytes: 64 << 30 };
+
+/// What a row counts beside its key and its value.
+pub(super) const ROW_BYTES: usize = 96;
 
 /// How long brokers may take to hear of a topic that another one has made.
 const SHOWN_PATIENCE: Duration = Duration::from_secs(3);
@@ -240,26 +251,39 @@ fn made_topic(admin: &Admin, of: OwnTopic, partitions: u32, settings: &TopicSett
 
 fn read_lane(client: &Client, partition: &TopicPartition) -> Result<Written, Error> {
     let mut written = Written::default();
-    read_all(client, partition, |record| {
+    let mut sizes: BTreeMap<TopicPartition, usize> = BTreeMap::new();
+    let mut bytes = 0;
+    read_all(client, partition, CHECKPOINTS_BUDGET, |record| {
         let read = LaneRecord::read(record.key(), record.value());
         match read.map_err(|what| unreadable(partition, &record, &what))? {
             Some(LaneRecord::Genesis(genesis)) => written.genesis = Some(genesis),
-            Some(LaneRecord::Checkpoint(of, checkpoint)) => drop(written.checkpoints.insert(of, checkpoint)),
+            Some(LaneRecord::Checkpoint(of, checkpoint)) => {
+                let size = size_of_row(&record);
+                bytes = bytes + size - sizes.insert(of.clone(), size).unwrap_or(0);
+                written.checkpoints.insert(of, checkpoint);
+            }
             Some(LaneRecord::Start(_)) | None => {}
         }
-        Ok(())
+        Ok(bytes)
     })?;
     Ok(written)
 }
 
-/// Read a partition of ours up to what is its high watermark now.
+/// Read a partition of ours up to what is its high watermark now. `each` answers how many bytes its reader keeps by now.
 pub(super) fn read_all(
     client: &Client,
     partition: &TopicPartition,
-    each: impl FnMut(RecordRef<'_>) -> Result<(), Error>,
+    budget: Budget,
+    each: impl FnMut(RecordRef<'_>) -> Result<usize, Error>,
 ) -> Result<(), Error> {
     let range = client.range(partition, Isolation::ReadUncommitted)?;
-    log::read(client, partition, range.log_start..range.end, Isolation::ReadCommitted, READ_PATIENCE, each).map(drop)
+    let mut next = range.log_start;
+    log::read(client, partition, &mut next, range.end, budget, each)
+}
+
+/// What the row of a record takes, in bytes.
+fn size_of_row(record: &RecordRef<'_>) -> usize {
+    ROW_BYTES + record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len)
 }
 
 /// The error that a record of a lane's cannot be read.
@@ -410,16 +434,24 @@ fn read_states(client: &Client, partition: TopicPartition) -> Result<BTreeMap<To
         rows: BTreeMap<Vec<u8>, StateRow>,
     }
     let mut found: BTreeMap<(TopicPartition, String), Found> = BTreeMap::new();
-    read_all(client, &partition, |record| {
+    let mut bytes = 0;
+    read_all(client, &partition, STATES_BUDGET, |record| {
         let read = StateRecord::read(record.key(), record.value());
         let read = read.map_err(|what| unreadable(&partition, &record, &what))?;
         let state = found.entry((read.partition, read.stage)).or_default();
         match read.change {
             StateRecordChange::Head(head) => state.head = head,
-            StateRecordChange::Entry(key, Some(row)) => drop(state.rows.insert(key, row)),
-            StateRecordChange::Entry(key, None) => drop(state.rows.remove(&key)),
+            StateRecordChange::Entry(key, row) => {
+                let size = |row: &StateRow| ROW_BYTES + key.len() + row.value.len();
+                bytes += row.as_ref().map_or(0, size);
+                let before = match row {
+                    Some(row) => state.rows.insert(key.clone(), row),
+                    None => state.rows.remove(&key),
+                };
+                bytes -= before.as_ref().map_or(0, size);
+            }
         }
-        Ok(())
+        Ok(bytes)
     })?;
     let mut states: BTreeMap<TopicPartition, StoredStates> = BTreeMap::new();
     for ((partition, stage), Found { head, rows }) in found {

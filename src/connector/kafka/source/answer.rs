@@ -10,6 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::connector::kafka::error::Code;
+use crate::connector::kafka::pace;
 use crate::connector::kafka::records::AbortedTransaction;
 use crate::connector::kafka::wire::{Call, Field, Fields, Flaw, RECORDS};
 
@@ -72,7 +73,7 @@ impl Call for FetchRequest {
         let topics = from.list(|from| topic(from, version))?.ok_or(Flaw::NoLength)?;
         from.tags(|_, _| Ok(()))?;
         Ok(FetchAnswer {
-            throttle: Duration::from_millis(u64::try_from(throttle).unwrap_or(0)),
+            throttle: pace::throttle(throttle),
             code: Code(code),
             session,
             partitions: topics.into_iter().flatten().collect(),

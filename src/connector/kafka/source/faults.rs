@@ -23,6 +23,16 @@ pub(super) fn not_fetched(partition: &TopicPartition, code: Code) -> Error {
     }
 }
 
+/// The error that so many brokers are being connected to that this one has to wait.
+pub(super) fn too_many_at_once(node: i32) -> Error {
+    Error {
+        class: Class::Reopen,
+        code: "brokers-not-connected",
+        message: format!("broker {node} is not connected to yet: too many others are being connected to"),
+        remedy: "see whether the cluster's brokers answer; it is tried again",
+    }
+}
+
 /// Whether a fetch session has to be made anew.
 pub(super) fn is_session_lost(code: Code) -> bool {
     [Code::FETCH_SESSION_NOT_FOUND, Code::INVALID_FETCH_SESSION_EPOCH, Code::FETCH_SESSION_TOPIC_ID_ERROR]

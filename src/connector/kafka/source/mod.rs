@@ -58,6 +58,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often is looked what has become of what is done aside.
 const ERRAND_LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// How many brokers are connected to at once, each on a thread of its own: a cluster says itself how many lead its partitions.
+const JOINING_MAX: usize = 64;
+
 /// The longest that one poll waits: a bound that keeps the arithmetic of instants sound.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -285,6 +288,9 @@ impl KafkaSource {
         if let Some(broker) = self.brokers.get_mut(&node) {
             broker.session.add(index);
             return self.fetch(node, now);
+        }
+        if self.joining.len() >= JOINING_MAX && !self.joining.contains_key(&node) {
+            return self.positions.unsettle(index, now, faults::too_many_at_once(node));
         }
         let (client, have_ids, isolation) = (&self.client, self.positions.have_ids(), self.isolation);
         let joining = self.joining.entry(node).or_insert_with(|| {

@@ -139,8 +139,12 @@ impl Connection {
     /// Whether it can be used after a rest, in which no answer was awaited: the broker has not closed it, and nothing on the way to the broker
     /// has had the time to forget it.
     pub(crate) fn outlasted_rest(&mut self, now: Instant) -> bool {
-        now.saturating_duration_since(self.used) < self.settings.tuning.idle_timeout
-            && matches!(self.next_answer(), Ok(None))
+        !self.rested_too_long(now) && matches!(self.next_answer(), Ok(None))
+    }
+
+    /// Whether something on the way to the broker may have forgotten it.
+    pub(crate) fn rested_too_long(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.used) >= self.settings.tuning.idle_timeout
     }
 
     /// How long its first answer took: about what the network takes there and back.

@@ -69,7 +69,10 @@ impl Stream {
                 Handshake::MustRead => PollFlags::IN,
                 Handshake::MustWrite => PollFlags::OUT,
             };
-            if !wait(&mut [PollFd::new(stream.socket(), interest)], deadline).map_err(failed)? {
+            let is_there = interest == PollFlags::IN && stream.has_buffered();
+            let in_time = Instant::now() < deadline
+                && (is_there || wait(&mut [PollFd::new(stream.socket(), interest)], deadline).map_err(failed)?);
+            if !in_time {
                 return Err(WireError::TimedOut { address: address.clone(), what: "finish the TLS handshake", after });
             }
         }
@@ -115,8 +118,14 @@ impl Stream {
         }
     }
 
-    /// Wait until there is something to read, or room to write. `false` after the deadline.
+    /// Wait until there is something to read, or room to write. `false` after the deadline, even if there is: who always sends a little is waited for no longer than others.
     pub(super) fn wait(&self, interest: PollFlags, deadline: Instant) -> io::Result<bool> {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        if interest == PollFlags::IN && self.has_buffered() {
+            return Ok(true);
+        }
         wait(&mut [PollFd::new(self, interest)], deadline)
     }
 }
@@ -225,6 +234,17 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn what_can_be_read_after_the_deadline_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut peer = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+        let stream = Stream::Plain(listener.accept().expect("a connection").0);
+        peer.write_all(b"x").expect("sent");
+        let now = Instant::now();
+        assert!(stream.wait(PollFlags::IN, now + Duration::from_secs(60)).expect("a wait"));
+        assert!(!stream.wait(PollFlags::IN, now).expect("a wait"));
+    }
 
     /// An address that lets nobody in and refuses nobody: what has its queue full passes over who comes.
     fn black_hole() -> (TcpListener, Vec<TcpStream>, SocketAddr) {

@@ -13,6 +13,10 @@ use super::certificates::Tls;
 /// How much ciphertext is taken from the socket at once: rustls itself asks for 4 KiB each time.
 const READ_BYTES: usize = 64 << 10;
 
+/// How often ciphertext is taken from the socket without any plaintext coming of it. A record of 16 KiB comes in five pieces; a peer that goes on with
+/// records that have nothing in them must not keep a thread past its deadline.
+const TAKES_MAX: usize = 16;
+
 /// A socket and the TLS session on it.
 pub(super) struct TlsStream {
     session: ClientConnection,
@@ -34,7 +38,7 @@ impl TlsStream {
 
     /// Go on with the handshake as far as it goes at once.
     pub(super) fn shake_hands(&mut self) -> io::Result<Handshake> {
-        loop {
+        for _ in 0..TAKES_MAX {
             match self.flush() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Handshake::MustWrite),
                 flushed => flushed?,
@@ -49,6 +53,7 @@ impl TlsStream {
                 Err(error) => return Err(error),
             }
         }
+        Ok(Handshake::MustRead)
     }
 
     /// Take ciphertext from the socket and make plaintext of it. `Ok(0)` at the end.
@@ -67,10 +72,10 @@ impl TlsStream {
         }
     }
 
-    /// As `Stream::read`.
+    /// As `Stream::read`. `WouldBlock` also if there was much to read and no plaintext in it.
     pub(super) fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
         let room = into.capacity() - into.len();
-        loop {
+        for _ in 0..TAKES_MAX {
             let mut reader = self.session.reader();
             match reader.fill_buf() {
                 Ok(chunk) => {
@@ -86,6 +91,7 @@ impl TlsStream {
                 Err(error) => return Err(error),
             }
         }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     /// As `Stream::write`; what was taken and did not leave yet goes with [`TlsStream::flush`].

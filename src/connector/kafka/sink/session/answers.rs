@@ -1,20 +1,18 @@
 //! What becomes of the answers of brokers.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kafka_protocol::messages::{AddPartitionsToTxnRequest, EndTxnRequest, ProduceRequest, ProduceResponse};
 
 use super::{AGAIN_AFTER, AGAIN_PATIENCE, Asked, Flight, Identity, Question, Session};
 use crate::connector::Error;
 use crate::connector::kafka::error::{self, Code};
+use crate::connector::kafka::pace::throttle;
 use crate::connector::kafka::sink::Topics;
 use crate::connector::kafka::sink::flow::Mode;
 use crate::connector::kafka::sink::joined::{Kept, Meaning};
 use crate::connector::kafka::sink::outbox::Place;
 use crate::model::TopicPartition;
-
-/// The longest that a broker is believed not to listen: longer than the windows of quotas are.
-const THROTTLE_MAX: Duration = Duration::from_secs(60);
 
 impl Session {
     /// Take in every answer that has arrived.
@@ -156,10 +154,4 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// For how long a broker does not listen, as it says.
-/// How long a broker says that it does not listen. It is not believed without a bound: a lane that waits does nothing else.
-fn throttle(ms: i32) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(THROTTLE_MAX)
 }

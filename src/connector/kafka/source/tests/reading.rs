@@ -45,12 +45,14 @@ fn a_log_that_is_followed_is_read_without_a_gap() {
     let written = append(&client, &place, Codec::Zstd, &numbered("first ", 7));
     let written = [written, append(&client, &place, Codec::None, &numbered("second ", 3))].concat();
     let (mut next, mut seen) = (0, Vec::new());
+    let budget = log::Budget { patience: PATIENCE, total: PATIENCE, bytes: 0 };
     for end in [0, 3, 8, 10] {
-        next = log::read(&client, &place, next..end, Isolation::ReadCommitted, PATIENCE, |record| {
+        log::read(&client, &place, &mut next, end, budget, |record| {
             seen.push((record.offset(), record.value().map(<[u8]>::to_vec)));
-            Ok(())
+            Ok(0)
         })
         .expect("read");
+        assert_eq!(next, end);
     }
     assert_eq!(seen, written.into_iter().map(|record| (record.offset, record.value)).collect::<Vec<_>>());
 }

@@ -26,6 +26,7 @@ use super::stage::{PATIENCE, Plain, encoded, source_of};
 use crate::config::Tuning;
 use crate::connector::kafka::admin::Admin;
 use crate::connector::kafka::client::{Client, Isolation, topic_name};
+use crate::connector::kafka::log;
 use crate::connector::kafka::records::{HEADER_BYTES, Stamp};
 use crate::connector::kafka::wire::Settings;
 use crate::connector::{Each, EpochEnd, Error, PartitionRange, Patience, STALLED_AFTER, Source, Target, TopicSettings};
@@ -468,6 +469,34 @@ fn an_offset_that_is_not_there_holds_up_no_other_partition() {
         records += polled.map_or(0, |batch| batch.len());
     }
     assert!(begun.elapsed() < PATIENCE, "the leader was waited for before that");
+}
+
+/// Both sides of a bound: a broker that goes on for ever with record batches that are empty, and a reader that may keep as much as there is, or a byte less.
+#[test]
+fn a_log_is_read_for_so_long_and_so_much_of_it_is_kept() {
+    // A record batch whose records were all compacted away: its header says how many offsets it has.
+    let mut empty = records()[..61].to_vec();
+    empty[8..12].copy_from_slice(&49_i32.to_be_bytes());
+    empty[23..27].copy_from_slice(&i32::MAX.to_be_bytes());
+    empty[57..61].fill(0);
+    let sum = crc_fast::crc32_iscsi(&empty[21..]);
+    empty[17..21].copy_from_slice(&sum.to_be_bytes());
+    let partition = TopicPartition::new("t", 1);
+    let read = |records: Bytes, end: i64, total: Duration, bytes: usize| {
+        let broker = Scripted::start(Script { records, ..Script::default() });
+        let budget = log::Budget { patience: Duration::from_secs(5), total, bytes };
+        let (mut next, mut kept) = (0, 0);
+        let read = log::read(&broker.client(), &partition, &mut next, end, budget, |record| {
+            kept += record.value().map_or(0, <[u8]>::len);
+            Ok(kept)
+        });
+        (read.err().map(|error| error.code), next)
+    };
+    let behind = i64::from(i32::MAX) + 1;
+    assert_eq!(read(empty.clone().into(), behind, Duration::ZERO, 0), (None, behind));
+    assert_eq!(read(empty.into(), 1 << 62, Duration::ZERO, 0), (Some("own-topic-too-long"), behind));
+    assert_eq!(read(records(), 3, PATIENCE, 3), (None, 3));
+    assert_eq!(read(records(), 3, PATIENCE, 2), (Some("own-topic-too-large"), 0));
 }
 
 /// What a client knows of a cluster is no worse than what its configuration says, and neither is the other way round.
