@@ -1,5 +1,6 @@
 //! Clusters of `kind = "kafka"`, and secrets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -134,7 +135,10 @@ fn a_secret_in_a_file_can_be_replaced_while_the_daemon_runs() {
     assert_eq!(error.to_string(), format!("{}: it is empty", base_dir().join("token").display()));
 }
 
-fn endpoint(config: &Config) -> (&TokenEndpoint, &[(std::sync::Arc<str>, std::sync::Arc<str>)]) {
+/// Names and values.
+type Extensions = [(Arc<str>, Arc<str>)];
+
+fn endpoint(config: &Config) -> (&TokenEndpoint, &Extensions) {
     match &kafka(config, "k").security.sasl {
         Some(SaslConfig::OAuthBearer(Bearer { token: TokenSource::Endpoint(endpoint), extensions })) => {
             (endpoint, extensions)
