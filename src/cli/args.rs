@@ -20,6 +20,7 @@ use self::definitions::StoreArgs;
 use self::groups::GroupsCommand;
 use self::import::ImportCommand;
 use self::link::LinkCommand;
+pub use self::link::{SteerArgs, Waiting};
 use self::manual::{CompletionsArgs, ManArgs};
 use self::run::RunArgs;
 use self::token::TokenCommand;
@@ -202,27 +203,6 @@ pub struct CheckArgs {
 pub struct LinkArgs {
     /// The link.
     pub link: String,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
-    pub remote: Remote,
-}
-
-/// Whether a command waits for an order that is kept.
-#[derive(Args, Debug)]
-pub struct Waiting {
-    /// Wait until the order was carried out. Where a cluster does not answer, the daemon accepts an order and keeps it until it does.
-    #[arg(long)]
-    pub wait: bool,
-}
-
-/// `link start`, `stop`, `pause` and `resume`.
-#[derive(Args, Debug)]
-pub struct SteerArgs {
-    /// The link.
-    pub link: String,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
-    pub waiting: Waiting,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
     pub remote: Remote,

@@ -56,6 +56,14 @@ pub fn read(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().read(true))
 }
 
+/// Have the names in a directory be durable: of what was made or renamed there.
+///
+/// # Errors
+/// The system cannot write it.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
 /// What we keep is never behind a link: whoever can put one there must not choose what we read or write. A pipe in its place keeps nobody waiting.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;

@@ -1,10 +1,10 @@
 //! `link …`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::definitions::{CreateArgs, DeleteArgs, ThrottleArgs, UpdateArgs, WaitArgs};
 use super::failover::{FailbackArgs, FailoverArgs, FailoversArgs};
-use super::{LinkArgs, Remote, ResetArgs, SteerArgs};
+use super::{LinkArgs, Remote, ResetArgs};
 use crate::cli::events::EventsArgs;
 use crate::cli::lanes::{RelaneArgs, UpgradeArgs};
 
@@ -126,4 +126,25 @@ pub enum LinkCommand {
     /// Go on after a pause.
     #[command(after_help = "Examples:\n  tidegate link resume orders")]
     Resume(SteerArgs),
+}
+
+/// Whether a command waits for an order that is kept.
+#[derive(Args, Debug)]
+pub struct Waiting {
+    /// Wait until the order was carried out. Where a cluster does not answer, the daemon accepts an order and keeps it until it does.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `link start`, `stop`, `pause` and `resume`.
+#[derive(Args, Debug)]
+pub struct SteerArgs {
+    /// The link.
+    pub link: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub waiting: Waiting,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a text here would stand for the help of the whole command")]
+    pub remote: Remote,
 }

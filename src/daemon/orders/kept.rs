@@ -68,7 +68,7 @@ impl Kept {
         file.write_all(&serde_json::to_vec(&Content { v: FORM, orders })?)?;
         file.sync_all()?;
         fs::rename(self.0.join(NEXT), self.0.join(FILE))?;
-        fs::File::open(&self.0)?.sync_all()
+        private::sync_dir(&self.0)
     }
 }
 
