@@ -207,12 +207,11 @@ mod tests {
         let code = |moves: &[(u64, i64)], end: i64| {
             let mut progress = Progress::begin(&partition, end, BUDGET, begun);
             let mut from = 0;
-            let failed = moves.iter().find_map(|(seconds, to)| {
+            moves.iter().find_map(|(seconds, to)| {
                 let advanced = progress.advance(from, *to, at(*seconds));
                 from = *to;
                 advanced.err().map(|error| (*seconds, error.code))
-            });
-            failed
+            })
         };
         assert_eq!(code(&[(5, 0), (9, 0)], 10), None);
         assert_eq!(code(&[(9, 0), (10, 0)], 10), Some((10, "hanging-transaction")));

@@ -241,7 +241,7 @@ impl KafkaSource {
 
     /// Go back to the record batches that could not be decoded.
     fn fetch_again(&mut self, now: Instant) {
-        for (index, offset, why) in self.ready.to_fetch_again() {
+        for (index, offset, why) in self.ready.take_refused() {
             if let Some(broker) = self.positions[index].broker.and_then(|node| self.brokers.get_mut(&node)) {
                 broker.session.remove(index, &self.positions[index]);
             }

@@ -79,7 +79,7 @@ impl Ready {
     }
 
     /// Where partitions have to be fetched again, and why, each once.
-    pub(super) fn to_fetch_again(&mut self) -> Vec<(Index, i64, Error)> {
+    pub(super) fn take_refused(&mut self) -> Vec<(Index, i64, Error)> {
         let news = self.undecodable.iter_mut().filter_map(|(index, known)| {
             std::mem::take(&mut known.is_news).then(|| (*index, known.offset, known.why.clone()))
         });
@@ -217,13 +217,13 @@ mod tests {
         ready.push(7, fetched(0, &[at(0), damaged(1), at(2)]));
         ready.push(8, fetched(5, &[at(5)]));
         assert_eq!(given(&mut ready), [0, 5]);
-        let again: Vec<_> = ready.to_fetch_again().into_iter().map(|(index, offset, _)| (index, offset)).collect();
-        assert_eq!((again, ready.to_fetch_again().len(), ready.bytes()), (vec![(7, 1)], 0, 0));
+        let again: Vec<_> = ready.take_refused().into_iter().map(|(index, offset, _)| (index, offset)).collect();
+        assert_eq!((again, ready.take_refused().len(), ready.bytes()), (vec![(7, 1)], 0, 0));
         assert_eq!((stalled(&ready, 0), stalled(&ready, 60)), (vec![], vec!["corrupt-batch"]), "it may be the network");
         ready.push(7, fetched(1, &[damaged(1), at(2)]));
-        assert_eq!((given(&mut ready), ready.to_fetch_again().len()), (vec![], 1));
+        assert_eq!((given(&mut ready), ready.take_refused().len()), (vec![], 1));
         ready.push(7, fetched(1, &[at(1), at(2)]));
-        assert_eq!((given(&mut ready), stalled(&ready, 60), ready.to_fetch_again().len()), (vec![1, 2], vec![], 0));
+        assert_eq!((given(&mut ready), stalled(&ready, 60), ready.take_refused().len()), (vec![1, 2], vec![], 0));
     }
 
     #[test]
@@ -233,6 +233,6 @@ mod tests {
         assert!(given(&mut ready).is_empty());
         ready.forget(7, &TopicPartition::new("t", 0));
         let later = Instant::now() + Duration::from_secs(60);
-        assert_eq!((ready.stalled(later).count(), ready.to_fetch_again().len()), (0, 0));
+        assert_eq!((ready.stalled(later).count(), ready.take_refused().len()), (0, 0));
     }
 }
