@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use rustls::crypto::ring;
 
-use crate::files::outward::why;
+use crate::files::outward::{http, why};
 use crate::files::{given, pem};
 
 /// The most bytes of an answer: tokens have a few KiB.
 const ANSWER_BYTES_MAX: u64 = 256 << 10;
 
-/// What speaks HTTP to such a service. It follows no redirect and uses no proxy: either would take
-/// a secret elsewhere.
+/// What speaks HTTP to such a service.
 ///
 /// # Errors
 /// The file of authorities cannot be used.
@@ -31,15 +30,7 @@ pub(super) fn agent(ca_file: Option<&Path>, timeout: Duration) -> Result<ureq::A
         .root_certs(ureq::tls::RootCerts::Specific(Arc::new(roots)))
         .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
         .build();
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .timeout_global(Some(timeout))
-        .proxy(None)
-        .tls_config(tls)
-        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-        .build();
-    Ok(config.into())
+    Ok(http().timeout_global(Some(timeout)).tls_config(tls).build().into())
 }
 
 /// An answer, whatever its status.
