@@ -73,6 +73,31 @@ fn stage(name: &str) -> (StageSpec, Arc<[u8]>) {
     (spec, bytes)
 }
 
+/// Two clusters, and a link between them that daemons share.
+struct Scene {
+    _site: Site,
+    engine: PluginEngine,
+    config: LinkConfig,
+    east: Arc<EmbeddedCluster>,
+    west: Arc<EmbeddedCluster>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let site = Site::new(CLUSTERS);
+        let text = format!("{CLUSTERS}[links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n");
+        let (config, _) = Config::parse(&text, "test", &site.path("")).expect("a configuration");
+        let config = config.links.into_values().next().expect("a link");
+        let (east, west) = (open(&site, "east.redb"), open(&site, "west.redb"));
+        Self { engine: PluginEngine::new(None).expect("an engine"), config, east, west, _site: site }
+    }
+
+    /// The link as a daemon of this name runs it, with these stages in its file.
+    fn link(&self, daemon: &str, target: Arc<dyn Cluster>, stages: Vec<(StageSpec, Arc<[u8]>)>) -> Link {
+        Link::new(self.config.clone(), daemon.into(), self.east.clone(), target, self.engine.clone(), stages)
+    }
+}
+
 fn publish(link: &Link, stage: &str, by: &str) {
     let config = Json::parse(r#"{"pointer":"/n","at_least":1}"#).expect("JSON");
     let component = plugin_bytes("json-filter");
@@ -83,17 +108,11 @@ fn publish(link: &Link, stage: &str, by: &str) {
 /// Two daemons of a fleet publish for different stages. Whenever the one reads, the other may have published just before: nothing is undone.
 #[test]
 fn what_another_daemon_publishes_at_the_same_time_is_not_undone() {
-    let engine = PluginEngine::new(None).expect("an engine");
-    let text = format!("{CLUSTERS}[links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n");
     for read in 1..=8 {
-        let site = Site::new(CLUSTERS);
-        let (config, _) = Config::parse(&text, "test", &site.path("")).expect("a configuration");
-        let config: LinkConfig = config.links.into_values().next().expect("a link");
-        let (east, west) = (open(&site, "east.redb"), open(&site, "west.redb"));
-        let link = |daemon: &str, target: Arc<dyn Cluster>| {
-            let stages = vec![stage("one"), stage("two")];
-            Link::new(config.clone(), daemon.into(), east.clone(), target, engine.clone(), stages)
-        };
+        let scene = Scene::new();
+        let west = scene.west.clone();
+        let link =
+            |daemon: &str, target: Arc<dyn Cluster>| scene.link(daemon, target, vec![stage("one"), stage("two")]);
         let other = link("b", west.clone());
         let then = Box::new(move || publish(&other, "two", "b"));
         let meanwhile = Arc::new(Meanwhile { cluster: west, reads_left: AtomicU32::new(read), then });
@@ -113,16 +132,9 @@ fn what_another_daemon_publishes_at_the_same_time_is_not_undone() {
 /// Somebody goes back from what runs, and another daemon has published just before that is looked at again: what is before the new one is not what was wanted.
 #[test]
 fn a_rollback_leaves_the_revision_that_ran_when_it_was_asked_for() {
-    let engine = PluginEngine::new(None).expect("an engine");
-    let text = format!("{CLUSTERS}[links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n");
-    let site = Site::new(CLUSTERS);
-    let (config, _) = Config::parse(&text, "test", &site.path("")).expect("a configuration");
-    let config: LinkConfig = config.links.into_values().next().expect("a link");
-    let (east, west) = (open(&site, "east.redb"), open(&site, "west.redb"));
-    let link = |daemon: &str, target: Arc<dyn Cluster>| {
-        let stages = vec![stage("one"), stage("two")];
-        Link::new(config.clone(), daemon.into(), east.clone(), target, engine.clone(), stages)
-    };
+    let scene = Scene::new();
+    let west = scene.west.clone();
+    let link = |daemon: &str, target: Arc<dyn Cluster>| scene.link(daemon, target, vec![stage("one"), stage("two")]);
     publish(&link("a", west.clone()), "one", "a");
     let other = link("b", west.clone());
     let then = Box::new(move || publish(&other, "two", "b"));
@@ -136,13 +148,8 @@ fn a_rollback_leaves_the_revision_that_ran_when_it_was_asked_for() {
 /// Somebody starts a link before its daemon has looked at what was said of it: it is as slow as it was made all the same.
 #[test]
 fn a_link_that_is_started_at_once_is_as_slow_as_it_was_made() {
-    let engine = PluginEngine::new(None).expect("an engine");
-    let text = format!("{CLUSTERS}[links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n");
-    let site = Site::new(CLUSTERS);
-    let (config, _) = Config::parse(&text, "test", &site.path("")).expect("a configuration");
-    let config: LinkConfig = config.links.into_values().next().expect("a link");
-    let (east, west) = (open(&site, "east.redb"), open(&site, "west.redb"));
-    let link = || Link::new(config.clone(), "a".into(), east.clone(), west.clone(), engine.clone(), Vec::new());
+    let scene = Scene::new();
+    let link = || scene.link("a", scene.west.clone(), Vec::new());
     link().set_throttle(Some(Some(1_000)), "ann").expect("set");
     let again = link();
     again.order(Desired::Running).expect("runs");
@@ -153,16 +160,11 @@ fn a_link_that_is_started_at_once_is_as_slow_as_it_was_made() {
 /// A stopped link takes what its file says by now as the ground of a publish: the publish is not in its own way.
 #[test]
 fn a_publish_to_a_link_whose_file_has_changed_is_in_nobodys_way() {
-    let engine = PluginEngine::new(None).expect("an engine");
-    let text = format!("{CLUSTERS}[links.l]\nsource = \"east\"\ntarget = \"west\"\ntopics = [\"orders\"]\n");
-    let site = Site::new(CLUSTERS);
-    let (config, _) = Config::parse(&text, "test", &site.path("")).expect("a configuration");
-    let config: LinkConfig = config.links.into_values().next().expect("a link");
-    let (east, west) = (open(&site, "east.redb"), open(&site, "west.redb"));
+    let scene = Scene::new();
     let link = |at_least: u32| {
         let (mut spec, bytes) = stage("one");
         spec.config = Json::parse(&format!(r#"{{"pointer":"/n","at_least":{at_least}}}"#)).expect("JSON");
-        Link::new(config.clone(), "a".into(), east.clone(), west.clone(), engine.clone(), vec![(spec, bytes)])
+        scene.link("a", scene.west.clone(), vec![(spec, bytes)])
     };
     publish(&link(5), "one", "a");
     let changed = link(6);
