@@ -112,8 +112,12 @@ impl Ready {
     }
 
     fn drop_turns(&mut self, index: Index) {
-        self.turns.retain(|turn| turn.index != index);
-        self.bytes = self.turns.iter().map(|turn| turn.bytes).sum();
+        let bytes = &mut self.bytes;
+        self.turns.retain(|turn| {
+            let stays = turn.index != index;
+            *bytes -= if stays { 0 } else { turn.bytes };
+            stays
+        });
     }
 
     /// Drop what is here of a partition.
@@ -157,7 +161,7 @@ impl Ready {
                 Some(Err(error)) => self.refuse(&turn, faults::no_batch(&turn.place, &error)),
                 None => self.given(turn.index, turn.decoder.next_offset()),
             }
-            self.bytes = self.turns.iter().map(|turn| turn.bytes).sum();
+            self.bytes -= turn.bytes;
             if turn.decoder.next_offset() > turn.given_to {
                 let mut nothing = BatchBuilder::new().finish(turn.place.topic, turn.place.partition);
                 nothing.next_offset = turn.decoder.next_offset();
